@@ -1,0 +1,1 @@
+"""queuesim: a wind tunnel for background job queues."""
