@@ -1,0 +1,224 @@
+"""The broker protocol: everything that the core asks of the place where jobs live.
+
+All methods are coroutines and the current time is always an argument, in seconds on a clock that all users of the queue
+share, so that any clock can drive any broker and any two can be compared. A broker belongs to one queue.
+
+The heart is the exchange: a worker hands in the outcomes of the jobs it has finished and takes new ones, in one round trip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from queuesim.events import Event
+from queuesim.job import Job, JobState, NewJob
+from queuesim.limits import Keep, RateLimit
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Where a job goes that failed for good: an ordinary queue whose jobs carry the failed job and its history."""
+
+    queue: str
+    data: str
+    """JSON text of the dead letter."""
+
+
+@dataclass(slots=True)
+class Completed:
+    """The handler returned."""
+
+    job_id: str
+    token: str
+    value: str = "null"
+    """What it returned, as JSON text."""
+    keep: Keep | None = None
+    """The worker's rule; the job's own goes first."""
+
+
+@dataclass(slots=True)
+class Failed:
+    """The job failed for good."""
+
+    job_id: str
+    token: str
+    reason: str
+    stacktrace: Sequence[str] = ()
+    keep: Keep | None = None
+    dead_letter: DeadLetter | None = None
+    history: dict[str, Any] | None = None
+    """What to remember of this attempt, where the queue has dead letters."""
+
+
+@dataclass(slots=True)
+class Retried:
+    """The attempt failed and the job is to run again, after `delay` seconds, or at once with 0."""
+
+    job_id: str
+    token: str
+    delay: float
+    reason: str
+    stacktrace: Sequence[str] = ()
+    history: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Postponed:
+    """The handler asked to run again in `delay` seconds. No attempt is counted."""
+
+    job_id: str
+    token: str
+    delay: float
+
+
+@dataclass(slots=True)
+class Returned:
+    """The job goes back to the front of the queue, rate-limited or put back. No attempt is counted."""
+
+    job_id: str
+    token: str
+
+
+Outcome = Completed | Failed | Retried | Postponed | Returned
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a worker brings to each exchange."""
+
+    lock_duration: float = 30.0
+    """Seconds for which a taken job is locked."""
+    limiter: RateLimit | None = None
+    worker: str | None = None
+    """The worker's name, written into the jobs that it takes."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """The answer to an exchange."""
+
+    jobs: list[Job] = field(default_factory=list)
+    """The jobs taken, locked, in the order in which they started."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Job id -> error code (-1, -2, -3, -6) of each outcome that was dropped, for the job was no longer the worker's."""
+    limited_until: float | None = None
+    """The queue is rate-limited until then."""
+    next_due: float | None = None
+    """When the first delayed job is due; only told if there was nothing to take."""
+
+
+class Broker(Protocol):
+    """One queue, wherever it lives."""
+
+    queue: str
+
+    # -- workers
+
+    async def exchange(
+        self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float
+    ) -> Reply:
+        """Hand in outcomes, promote what is due, take up to `take` jobs and lock them with `token`."""
+        ...
+
+    async def wait(self, until: float | None, now: float) -> None:
+        """Return when there may be work, or at `until` (None: no limit). May return early for no reason."""
+        ...
+
+    async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
+        """Extend locks, given as (job id, token). Returns the ids of those that were lost."""
+        ...
+
+    async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
+        """One stalled check for the whole queue per `interval` seconds: jobs that were active at the last check and have
+        no lock now go back to the front of the queue. Returns their ids. A job that stalled more than `max_stalled`
+        times is failed by the worker that takes it next."""
+        ...
+
+    # -- producers
+
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
+        """Add jobs in one step and return their ids. A custom id that exists, in any state, or a duplicate returns the
+        existing job's id and adds nothing."""
+        ...
+
+    # -- the queue
+
+    async def pause(self, now: float) -> None: ...
+    async def resume(self, now: float) -> None: ...
+    async def is_paused(self) -> bool: ...
+    async def set_concurrency(self, limit: int | None, now: float) -> None:
+        """At most `limit` active jobs over all workers; None removes the limit."""
+        ...
+
+    async def set_rate_limit(self, limit: RateLimit | None, now: float) -> None:
+        """A rate limit over all workers. Its `max` beats a worker's own; a worker's own `duration` beats this one's."""
+        ...
+
+    async def rate_limit(self, duration: float, now: float) -> None:
+        """No job starts for `duration` seconds, on workers that have a limiter (or with a global rate limit)."""
+        ...
+
+    async def rate_limit_ttl(self, max_jobs: int | None, now: float) -> float:
+        """Seconds until the limiter frees a start; 0 if it does now. `max_jobs` as a worker's limiter has it."""
+        ...
+
+    async def clear_rate_limit(self, now: float) -> None: ...
+    async def drain(self, delayed: bool, now: float) -> None:
+        """Remove all waiting jobs, and delayed ones if asked."""
+        ...
+
+    async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
+        """Remove up to `limit` (0: all) jobs of `state` that are older than `grace` seconds. Returns their ids."""
+        ...
+
+    async def obliterate(self, force: bool, now: float) -> None:
+        """Remove the queue and all of its jobs. Raises QueueNotPausedError, QueueActiveError (without `force`)."""
+        ...
+
+    async def counts(self) -> dict[JobState, int]: ...
+    async def list(self, state: JobState, start: int, end: int, ascending: bool) -> list[Job]:
+        """Jobs of a state, from `start` to `end` inclusive (-1: the last)."""
+        ...
+
+    async def events(self, after: int, limit: int | None = None) -> list[Event]:
+        """Events with an id above `after`, oldest first. Old ones may have been trimmed."""
+        ...
+
+    def sibling(self, queue: str) -> Broker:
+        """A broker for another queue in the same place."""
+        ...
+
+    async def close(self) -> None: ...
+
+    # -- jobs; each raises JobError where the job is missing or in the wrong state
+
+    async def get(self, job_id: str) -> Job | None: ...
+    async def state(self, job_id: str) -> JobState | None: ...
+    async def update_progress(self, job_id: str, progress: str, now: float) -> None: ...
+    async def update_data(self, job_id: str, data: str, now: float) -> None: ...
+    async def log(self, job_id: str, row: str, keep: int | None, now: float) -> int: ...
+    async def logs(self, job_id: str) -> list[str]: ...
+    async def retry(self, job_id: str, state: JobState, reset_attempts: bool, now: float) -> None:
+        """Move a completed or failed job back to the queue."""
+        ...
+
+    async def retry_all(self, state: JobState, before: float | None, now: float) -> int:
+        """Move all completed or failed jobs, or those that finished up to `before`, back to wait."""
+        ...
+
+    async def promote(self, job_id: str, now: float) -> None:
+        """Let a delayed job run now."""
+        ...
+
+    async def promote_all(self, now: float) -> int: ...
+    async def remove(self, job_id: str, now: float) -> None:
+        """Remove a job in any state but active."""
+        ...
+
+    async def change_delay(self, job_id: str, delay: float, now: float) -> None: ...
+    async def change_priority(self, job_id: str, priority: int, lifo: bool, now: float) -> None: ...
+    async def release_deduplication(self, dedup_id: str, now: float) -> bool:
+        """Free a deduplication id by hand. True if it was held."""
+        ...

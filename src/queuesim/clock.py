@@ -1,0 +1,27 @@
+"""The queue's clock: what time it is for the code that runs now.
+
+Everything that a simulation runs reads the time of the running event loop, which is virtual there. A live program sets a
+clock of its own (seconds since the Unix epoch, so that several machines agree) for the tasks that it starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+
+Clock = Callable[[], float]
+"""Returns seconds since an origin that all users of a queue share."""
+
+_clock: ContextVar[Clock | None] = ContextVar("queuesim_clock", default=None)
+
+
+def now() -> float:
+    """Seconds on the queue's clock. Raises RuntimeError outside a running loop if no clock was set."""
+    clock = _clock.get()
+    return asyncio.get_running_loop().time() if clock is None else clock()
+
+
+def set_clock(clock: Clock | None) -> None:
+    """Use `clock` in this task and the tasks that it starts; None returns to the running loop's time."""
+    _clock.set(clock)

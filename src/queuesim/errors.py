@@ -1,0 +1,188 @@
+"""Errors: those a handler raises to steer its job, those the queue raises, and how any error is categorised."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+class QueuesimError(Exception):
+    """Any error of the package itself."""
+
+
+class JobError(QueuesimError):
+    """An operation on a job was refused. `code` is BullMQ's (BULLMQ error codes): -1 missing, -2 lock missing,
+    -3 not in the expected state, -6 locked by another worker, -8 belongs to a scheduler."""
+
+    def __init__(self, job_id: str, code: int, doing: str) -> None:
+        self.job_id = job_id
+        self.code = code
+        self.doing = doing
+        super().__init__(f"can't {doing} job {job_id}: {REFUSALS.get(code, f'code {code}')}")
+
+
+REFUSALS = {
+    -1: "there is no such job",
+    -2: "its lock is gone (it expired, so another worker may have the job)",
+    -3: "it is not in the state that this needs",
+    -4: "it has unfinished children",
+    -5: "its parent does not exist",
+    -6: "another worker holds its lock",
+    -7: "its parent can't be replaced",
+    -8: "it belongs to a job scheduler",
+    -9: "one of its children failed",
+}
+"""What BullMQ's error codes mean."""
+
+
+class QueueNotPausedError(QueuesimError):
+    """obliterate was asked of a queue that still runs: pause it first."""
+
+
+class QueueActiveError(QueuesimError):
+    """obliterate was asked while jobs are active: wait, or use force."""
+
+
+# -- what a handler raises to steer its job
+
+
+class UnrecoverableError(QueuesimError):
+    """Raised by a handler: the job fails at once, whatever attempts it has left."""
+
+
+class RateLimitError(QueuesimError):
+    """Raised by a handler: the job goes back to the front of the queue and no attempt is counted.
+
+    With `duration` (seconds) the whole queue is rate-limited first, as by `Queue.rate_limit`. That binds only workers
+    that have a limiter, or a queue with a global rate limit (BullMQ 6.7).
+    """
+
+    def __init__(self, duration: float | None = None) -> None:
+        self.duration = duration
+        super().__init__("bullmq:rateLimitExceeded")
+
+
+class DelayedError(QueuesimError):
+    """Raised by a handler: the job runs again in `delay` seconds and no attempt is counted."""
+
+    def __init__(self, delay: float) -> None:
+        if not delay >= 0:
+            raise ValueError(f"delay must be 0 s or more, not {delay}")
+        self.delay = delay
+        super().__init__(f"delayed by {delay:g} s")
+
+
+class ValidationError(QueuesimError):
+    """The data of a job does not fit its type's schema, or no handler has its name. Never retried."""
+
+
+class ResultError(QueuesimError):
+    """A handler returned something that is no JSON. Never retried: the work itself was done."""
+
+
+class HandlerBlockedError(BaseException):
+    """A handler held the event loop for so long in real time that the simulation's watchdog interrupted it.
+
+    Not an Exception, so that a handler's own ``except Exception`` does not swallow it.
+    """
+
+
+# -- categories
+
+
+class DatabaseError(QueuesimError):
+    """A failure of the database. Also what a scenario raises for the category `database`."""
+
+
+class NetworkError(QueuesimError):
+    """A failure of the network. Also what a scenario raises for the category `network`."""
+
+
+class UnknownError(QueuesimError):
+    """A failure of no known category. Also what a scenario raises for the category `unknown`."""
+
+
+DATABASE = "Database"
+VALIDATION = "Validation"
+NETWORK = "Network"
+UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """The three facts of an error."""
+
+    type: str
+    """The class name."""
+    category: str
+    """Database, Validation, Network, Unknown, or what a user's rule says."""
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRule:
+    """Errors that `matches` accepts have this category. A class, or a tuple of them, matches its instances."""
+
+    matches: type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+    category: str
+    retryable: bool = True
+
+    def applies(self, error: BaseException) -> bool:
+        if isinstance(self.matches, (type, tuple)):
+            return isinstance(error, self.matches)
+        return self.matches(error)
+
+
+def _from_module(*prefixes: str) -> Callable[[BaseException], bool]:
+    """Matches errors whose class, or a base of it, comes from one of these packages: nothing need be imported."""
+
+    def matches(error: BaseException) -> bool:
+        return any(base.__module__.partition(".")[0] in prefixes for base in type(error).__mro__)
+
+    return matches
+
+
+DEFAULT_RULES: tuple[ErrorRule, ...] = (
+    ErrorRule(HandlerBlockedError, UNKNOWN, retryable=False),
+    ErrorRule((ValidationError, ResultError), VALIDATION, retryable=False),
+    ErrorRule((DatabaseError, sqlite3.OperationalError), DATABASE),
+    ErrorRule((sqlite3.IntegrityError, sqlite3.DataError), VALIDATION, retryable=False),
+    ErrorRule(sqlite3.Error, DATABASE),
+    ErrorRule(NetworkError, NETWORK),
+    ErrorRule((ConnectionError, TimeoutError, asyncio.TimeoutError), NETWORK),
+    ErrorRule(_from_module("sqlalchemy", "psycopg", "psycopg2", "asyncpg", "pymongo", "redis"), DATABASE),
+    ErrorRule(_from_module("aiohttp", "httpx", "requests", "urllib3", "socket", "ssl"), NETWORK),
+    ErrorRule(_from_module("pydantic", "pydantic_core", "jsonschema"), VALIDATION, retryable=False),
+    ErrorRule((ValueError, TypeError, KeyError), VALIDATION, retryable=False),
+    ErrorRule(OSError, NETWORK),
+)
+"""Tried in order, after a user's own; the first that applies decides. What none matches is Unknown, retryable."""
+
+
+class ErrorRules:
+    """Says of any error its type, category and whether a retry may help. Users' rules go before the default ones."""
+
+    def __init__(self, rules: Sequence[ErrorRule] = ()) -> None:
+        self.rules: tuple[ErrorRule, ...] = (*rules, *DEFAULT_RULES)
+
+    def describe(self, error: BaseException) -> ErrorInfo:
+        """The first rule that applies decides; an UnrecoverableError keeps its cause's category, if it has one."""
+        name = type(error).__name__
+        if is_unrecoverable(error):
+            cause = error.__cause__
+            category = self.describe(cause).category if cause is not None else self._category(error, VALIDATION)
+            return ErrorInfo(name, category, retryable=False)
+        for rule in self.rules:
+            if rule.applies(error):
+                return ErrorInfo(name, rule.category, rule.retryable)
+        return ErrorInfo(name, UNKNOWN, retryable=True)
+
+    def _category(self, error: BaseException, otherwise: str) -> str:
+        return next((rule.category for rule in self.rules if rule.applies(error)), otherwise)
+
+
+def is_unrecoverable(error: BaseException) -> bool:
+    """BullMQ recognises the class by its name too, so that an error from another copy of it counts."""
+    return isinstance(error, UnrecoverableError) or type(error).__name__ == "UnrecoverableError"

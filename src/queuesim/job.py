@@ -1,0 +1,246 @@
+"""Jobs: what is asked for (NewJob, JobOptions), what is stored and handed to a handler (Job), and their states."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from queuesim.backoff import Backoff
+from queuesim.limits import Keep
+
+if TYPE_CHECKING:
+    from queuesim.broker.base import Broker
+
+MAX_PRIORITY = 2**21 - 1
+"""The largest priority that fits the score of a prioritized job (BullMQ 6.7)."""
+
+
+class JobState(StrEnum):
+    """Where a job is. A job is in exactly one state at any time."""
+
+    WAITING = "waiting"
+    PRIORITIZED = "prioritized"
+    DELAYED = "delayed"
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    WAITING_CHILDREN = "waiting-children"
+
+
+@dataclass(frozen=True, slots=True)
+class Deduplication:
+    """Which jobs count as the same job, and what happens to a second one.
+
+    ``id`` alone (simple mode) holds until the owner finishes or is removed; with ``ttl`` (throttle) it holds for that
+    many seconds, whatever the owner does; ``ttl``, ``extend`` and ``replace`` with a delay make a debounce.
+    """
+
+    id: str
+    ttl: float | None = None
+    """Seconds for which the id is held; None: until the owner finishes."""
+    extend: bool = False
+    """A duplicate starts the time-to-live again."""
+    replace: bool = False
+    """A duplicate replaces an owner that is still delayed."""
+    reschedule: bool = False
+    """A duplicate gives an owner that is still delayed its own delay."""
+    keep_last_if_active: bool = False
+    """While the owner is active, the last duplicate is kept and runs after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """How one job is to be run. One object can serve any number of jobs.
+
+    Raises:
+        ValueError: a number out of its range, or a custom id that BullMQ would not accept.
+    """
+
+    attempts: int = 0
+    """Runs at most; 0 and 1 both mean a single run."""
+    backoff: Backoff | None = None
+    delay: float = 0.0
+    """Seconds before the job may start."""
+    priority: int = 0
+    """1 is the most urgent, larger is later; 0 is not prioritized and goes before all that are."""
+    lifo: bool = False
+    job_id: str | None = None
+    keep_completed: Keep | None = None
+    """What to do with the job when it completed; None leaves it to the worker."""
+    keep_failed: Keep | None = None
+    deduplication: Deduplication | None = None
+    timestamp: float | None = None
+    """When the job counts as added, in seconds on the queue's clock; None means now."""
+    keep_logs: int | None = None
+    """Keep only the newest rows of the job's log."""
+    stack_trace_limit: int | None = None
+    """Keep only the newest stack traces."""
+    size_limit: int | None = None
+    """Refuse data of more than this many bytes of UTF-8 JSON."""
+
+    def __post_init__(self) -> None:
+        if self.attempts < 0:
+            raise ValueError(f"attempts must be 0 or more, not {self.attempts}")
+        if not self.delay >= 0:
+            raise ValueError(f"delay must be 0 s or more, not {self.delay}")
+        if not 0 <= self.priority <= MAX_PRIORITY:
+            raise ValueError(f"priority must be from 0 to {MAX_PRIORITY}, not {self.priority}")
+        if self.job_id is not None:
+            check_job_id(self.job_id)
+
+
+DEFAULT_OPTIONS = JobOptions()
+
+
+def check_job_id(job_id: str) -> None:
+    """Raise ValueError where BullMQ 6.7 would refuse a custom id, for another program may share the queue."""
+    if not job_id:
+        raise ValueError("a custom job id can't be empty")
+    if job_id.lstrip("-").isdigit():
+        raise ValueError(f"a custom job id can't be an integer: {job_id!r} would collide with automatic ids")
+    if ":" in job_id and (job_id.count(":") != 2 or job_id.startswith("0:")):
+        raise ValueError(f"a custom job id can't contain ':' ({job_id!r}): it separates the parts of a Redis key")
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job that is to be added: its name, its data as JSON text, its options."""
+
+    name: str
+    data: str = "{}"
+    options: JobOptions = DEFAULT_OPTIONS
+    ready_at: float | None = None
+    """Unused by the queue: the moment the producer meant the job to arrive, where that differs from now."""
+
+
+def to_json(value: Any) -> str:
+    """JSON text of `value`, compact, as JSON.stringify writes it.
+
+    Raises:
+        TypeError, ValueError: it holds something that JSON can't say (an object, a NaN, an infinity, a cycle).
+    """
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+class Job:
+    """A job as its broker knew it at one moment. A handler gets one, and so does whoever asks the queue for a job.
+
+    Times are seconds on the queue's clock. Changing an attribute changes nothing in the queue; the methods do.
+    """
+
+    __slots__ = (
+        "attempts_made",
+        "attempts_started",
+        "broker",
+        "data",
+        "deferred_failure",
+        "delay",
+        "failed_reason",
+        "finished_on",
+        "history",
+        "id",
+        "name",
+        "number",
+        "options",
+        "priority",
+        "processed_by",
+        "processed_on",
+        "progress",
+        "ready_at",
+        "return_value",
+        "stacktrace",
+        "stalled_count",
+        "timestamp",
+        "token",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        name: str,
+        data: Any,
+        options: JobOptions = DEFAULT_OPTIONS,
+        *,
+        number: int = 0,
+        timestamp: float = 0.0,
+        delay: float = 0.0,
+        priority: int = 0,
+        attempts_made: int = 0,
+        attempts_started: int = 0,
+        stalled_count: int = 0,
+        processed_on: float | None = None,
+        processed_by: str | None = None,
+        finished_on: float | None = None,
+        ready_at: float | None = None,
+        return_value: Any = None,
+        failed_reason: str | None = None,
+        deferred_failure: str | None = None,
+        stacktrace: Sequence[str] = (),
+        history: Sequence[dict[str, Any]] = (),
+        progress: Any = 0,
+        token: str = "",
+        broker: Broker | None = None,
+    ) -> None:
+        self.id = id
+        self.name = name
+        self.data = data
+        self.options = options
+        self.number = number
+        """The value of the queue's id counter when this job was added: unique in its queue, in order of adding."""
+        self.timestamp = timestamp
+        self.delay = delay
+        self.priority = priority
+        self.attempts_made = attempts_made
+        """Attempts that ended and counted."""
+        self.attempts_started = attempts_started
+        """Attempts that began, this one included: it also counts runs that were rate-limited, delayed or stalled."""
+        self.stalled_count = stalled_count
+        self.processed_on = processed_on
+        self.processed_by = processed_by
+        self.finished_on = finished_on
+        self.ready_at = ready_at
+        """When this attempt could have started at the earliest, where the broker knows it."""
+        self.return_value = return_value
+        self.failed_reason = failed_reason
+        self.deferred_failure = deferred_failure
+        self.stacktrace = stacktrace
+        self.history = history
+        """A row an attempt that failed, kept where the queue has dead letters."""
+        self.progress = progress
+        self.token = token
+        self.broker = broker
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.name!r} attempts_made={self.attempts_made}>"
+
+    def _held(self) -> Broker:
+        if self.broker is None:
+            raise RuntimeError(f"job {self.id} belongs to no queue: it was made by hand")
+        return self.broker
+
+    async def update_progress(self, progress: Any) -> None:
+        """Publish how far the job is: any JSON value. Raises JobError if the job is gone."""
+        await self._held().update_progress(self.id, to_json(progress), _now())
+        self.progress = progress
+
+    async def update_data(self, data: Any) -> None:
+        """Replace the job's data: what the next attempt will see. Raises JobError if the job is gone."""
+        await self._held().update_data(self.id, to_json(data), _now())
+        self.data = data
+
+    async def log(self, row: str) -> int:
+        """Append a row to the job's log and return the log's length. Raises JobError if the job is gone."""
+        return await self._held().log(self.id, row, self.options.keep_logs, _now())
+
+    async def extend_lock(self, duration: float) -> bool:
+        """Hold the lock for `duration` seconds from now. False if it was lost: another worker may run this job."""
+        return not await self._held().renew([(self.id, self.token)], duration, _now())
+
+
+def _now() -> float:
+    from queuesim.clock import now
+
+    return now()
