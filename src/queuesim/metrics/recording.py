@@ -1,0 +1,136 @@
+"""A recording: what a run left behind, as packed rows and tables of names, before anything is turned into pandas.
+
+Rows are numpy structured arrays. Times are seconds since the run began; NaN means "did not happen". Small integers point
+into the tables of names beside them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.void]
+
+
+class Ending(IntEnum):
+    """How an attempt ended."""
+
+    UNFINISHED = 0
+    OK = 1
+    RETRIED = 2
+    """Failed, to run again at once or after a backoff."""
+    FAILED = 3
+    """Failed for good: no attempts left, or not retryable."""
+    RATE_LIMITED = 4
+    """The handler raised RateLimitError: back to the queue, no attempt counted."""
+    DELAYED = 5
+    """The handler raised DelayedError: runs again later, no attempt counted."""
+    LOST = 6
+    """It ended, but its lock was gone: the result was dropped (or the worker crashed)."""
+
+
+ENDINGS = ("unfinished", "ok", "retried", "failed", "rate-limited", "delayed", "lost")
+"""Names of Ending, in order, as the frames show them."""
+
+JOB_ROW = np.dtype(
+    [
+        ("number", "<u4"),  # the job's number in its queue, ascending
+        ("name", "<u2"),  # into names
+        ("load", "<u2"),  # into loads
+        ("scheduled", "<f8"),  # when it was meant to arrive
+        ("added", "<f8"),
+        ("delay", "<f8"),
+        ("priority", "<u4"),
+    ]
+)
+"""A row a job, written when it is added."""
+
+ATTEMPT_ROW = np.dtype(
+    [
+        ("number", "<u4"),
+        ("attempt", "<u2"),  # 1 for the first start
+        ("worker", "<u2"),  # into workers
+        ("slot", "<u2"),  # 0 to concurrency - 1
+        ("ready", "<f8"),  # when it could have started at the earliest; NaN if unknown
+        ("started", "<f8"),
+        ("ended", "<f8"),  # NaN: unfinished
+        ("ending", "u1"),  # Ending
+        ("error", "<u2"),  # into errors; 0 is no error
+        ("message", "<u2"),  # into messages; 0 is none
+        ("backoff", "<f8"),  # seconds until the next attempt; NaN: there is none
+    ]
+)
+"""A row an attempt, in the order in which they ended; unfinished ones last."""
+
+EVENT_ROW = np.dtype([("time", "<f8"), ("number", "<u4"), ("kind", "u1"), ("previous", "u1")])
+"""A row an event. `number` 0: an event of the queue. `kind` into EventKind's order, `previous` into JobState's, from 1."""
+
+WINDOW_ROW = np.dtype([("opened", "<f8"), ("closes", "<f8"), ("max", "<u4")])
+"""A row a limiter window."""
+
+
+@dataclass(slots=True)
+class CheckRow:
+    """A threshold or an invariant, and how it came out."""
+
+    name: str
+    ok: bool
+    value: float
+    """What was measured; NaN if there was nothing to measure."""
+    limit: str
+    """What was asked for, as written."""
+    at: float | None = None
+    """For a sliding window: the end of the first window that failed (or the worst one)."""
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What was run."""
+
+    scenario: str
+    backend: str
+    seed: int
+    duration: float
+    """Seconds simulated, also when the run was cut short."""
+    asked: float
+    """Seconds that the scenario asked for."""
+    warmup: float = 0.0
+    epoch: float = 0.0
+    """Calendar time of the run's second 0, in seconds since the Unix epoch."""
+    workers: int = 1
+    concurrency: int = 1
+    """Slots over all workers."""
+    limiter: tuple[int, float] | None = None
+    """(max, duration in seconds)."""
+    stopped: str = ""
+    """Why the run ended early: "" if it did not, else "interrupted", "threshold ..." or "deadlock ..."."""
+    wall: float = 0.0
+    """Real seconds that the run took. Not part of what a seed reproduces."""
+    version: str = ""
+
+
+@dataclass(slots=True)
+class Recording:
+    """Everything that one run recorded."""
+
+    facts: Facts
+    jobs: Rows
+    attempts: Rows
+    events: Rows
+    windows: Rows
+    names: list[str]
+    loads: list[str]
+    workers: list[str]
+    errors: list[tuple[str, str, bool]]
+    """(type, category, retryable); the first entry, ("", "", False), stands for no error."""
+    messages: list[str]
+    """The first entry is ""."""
+    ids: dict[int, str] = field(default_factory=dict)
+    """Custom job ids by number; any other job's id is its number."""
+    left: dict[int, str] = field(default_factory=dict)
+    """State at the end of every job that is not completed or failed: its number -> a JobState or "removed"."""
+    checks: list[CheckRow] = field(default_factory=list)
