@@ -172,9 +172,7 @@ class ErrorRules:
         name = type(error).__name__
         if is_unrecoverable(error):
             cause = error.__cause__
-            category = (
-                self.describe(cause).category if cause is not None else self._category(error, VALIDATION)
-            )
+            category = self.describe(cause).category if cause is not None else self._category(error, VALIDATION)
             return ErrorInfo(name, category, retryable=False)
         for rule in self.rules:
             if rule.applies(error):

@@ -102,9 +102,7 @@ def check_job_id(job_id: str) -> None:
     if job_id.lstrip("-").isdigit():
         raise ValueError(f"a custom job id can't be an integer: {job_id!r} would collide with automatic ids")
     if ":" in job_id and (job_id.count(":") != 2 or job_id.startswith("0:")):
-        raise ValueError(
-            f"a custom job id can't contain ':' ({job_id!r}): it separates the parts of a Redis key"
-        )
+        raise ValueError(f"a custom job id can't contain ':' ({job_id!r}): it separates the parts of a Redis key")
 
 
 @dataclass(frozen=True, slots=True)

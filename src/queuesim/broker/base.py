@@ -116,9 +116,7 @@ class Broker(Protocol):
 
     # -- workers
 
-    async def exchange(
-        self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float
-    ) -> Reply:
+    async def exchange(self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float) -> Reply:
         """Hand in outcomes, promote what is due, take up to `take` jobs and lock them with `token`."""
         ...
 
