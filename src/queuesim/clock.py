@@ -1,7 +1,7 @@
 """The queue's clock: what time it is for the code that runs now.
 
-Everything that a simulation runs reads the time of the running event loop, which is virtual there. A live program sets a
-clock of its own (seconds since the Unix epoch, so that several machines agree) for the tasks that it starts.
+Everything that a simulation runs reads the time of the running event loop, which is virtual there. A live program sets
+a clock of its own (seconds since the Unix epoch, so that several machines agree) for the tasks that it starts.
 """
 
 from __future__ import annotations

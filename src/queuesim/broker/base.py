@@ -3,7 +3,8 @@
 All methods are coroutines and the current time is always an argument, in seconds on a clock that all users of the queue
 share, so that any clock can drive any broker and any two can be compared. A broker belongs to one queue.
 
-The heart is the exchange: a worker hands in the outcomes of the jobs it has finished and takes new ones, in one round trip.
+The heart is the exchange: a worker hands in the outcomes of the jobs it has finished and takes new ones, in one round
+trip.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Reply:
     jobs: list[Job] = field(default_factory=list)
     """The jobs taken, locked, in the order in which they started."""
     refused: dict[str, int] = field(default_factory=dict)
-    """Job id -> error code (-1, -2, -3, -6) of each outcome that was dropped, for the job was no longer the worker's."""
+    """Job id -> error code (-1, -2, -3, -6) of each outcome that was dropped: the job was no longer the worker's."""
     limited_until: float | None = None
     """The queue is rate-limited until then."""
     next_due: float | None = None
@@ -129,8 +130,8 @@ class Broker(Protocol):
         ...
 
     async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
-        """One stalled check for the whole queue per `interval` seconds: jobs that were active at the last check and have
-        no lock now go back to the front of the queue. Returns their ids. A job that stalled more than `max_stalled`
+        """One stalled check for the whole queue per `interval` seconds: jobs that were active at the last check and
+        have no lock now go back to the front of the queue. Returns their ids. A job that stalled more than `max_stalled`
         times is failed by the worker that takes it next."""
         ...
 
@@ -176,7 +177,7 @@ class Broker(Protocol):
         ...
 
     async def counts(self) -> dict[JobState, int]: ...
-    async def list(self, state: JobState, start: int, end: int, ascending: bool) -> list[Job]:
+    async def jobs(self, state: JobState, start: int, end: int, ascending: bool) -> list[Job]:
         """Jobs of a state, from `start` to `end` inclusive (-1: the last)."""
         ...
 

@@ -1,7 +1,7 @@
 """A recording: what a run left behind, as packed rows and tables of names, before anything is turned into pandas.
 
-Rows are numpy structured arrays. Times are seconds since the run began; NaN means "did not happen". Small integers point
-into the tables of names beside them.
+Rows are numpy structured arrays. Times are seconds since the run began; NaN means "did not happen". Small integers
+point into the tables of names beside them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ ATTEMPT_ROW = np.dtype(
 """A row an attempt, in the order in which they ended; unfinished ones last."""
 
 EVENT_ROW = np.dtype([("time", "<f8"), ("number", "<u4"), ("kind", "u1"), ("previous", "u1")])
-"""A row an event. `number` 0: an event of the queue. `kind` into EventKind's order, `previous` into JobState's, from 1."""
+"""A row an event. `number` 0: one of the queue. `kind` into EventKind's order, `previous` into JobState's, from 1."""
 
 WINDOW_ROW = np.dtype([("opened", "<f8"), ("closes", "<f8"), ("max", "<u4")])
 """A row a limiter window."""
