@@ -10,6 +10,9 @@ from typing import Any
 class EventKind(StrEnum):
     """What happened."""
 
+    code: int
+    """Position in this list, from 0: what a recording packs."""
+
     ADDED = "added"
     WAITING = "waiting"
     DELAYED = "delayed"
@@ -27,6 +30,10 @@ class EventKind(StrEnum):
     DRAINED = "drained"
     PAUSED = "paused"
     RESUMED = "resumed"
+
+
+for _code, _kind in enumerate(EventKind):
+    _kind.code = _code
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ MAX_PRIORITY = 2**21 - 1
 class JobState(StrEnum):
     """Where a job is. A job is in exactly one state at any time."""
 
+    code: int
+    """Position in this list, from 1: what a recording packs (0 stands for none)."""
+
     WAITING = "waiting"
     PRIORITIZED = "prioritized"
     DELAYED = "delayed"
@@ -28,6 +31,10 @@ class JobState(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     WAITING_CHILDREN = "waiting-children"
+
+
+for _code, _state in enumerate(JobState, start=1):
+    _state.code = _code
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +156,7 @@ class Job:
         "processed_by",
         "processed_on",
         "progress",
+        "raw_data",
         "ready_at",
         "return_value",
         "stacktrace",
@@ -187,6 +195,9 @@ class Job:
         self.id = id
         self.name = name
         self.data = data
+        """What the handler sees: JSON, or what the processor's schema made of it."""
+        self.raw_data = data
+        """As it was added: JSON."""
         self.options = options
         self.number = number
         """The value of the queue's id counter when this job was added: unique in its queue, in order of adding."""

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from queuesim.events import Event
+from queuesim.errors import ErrorInfo
+from queuesim.events import Event, EventKind
 from queuesim.job import Job, JobState, NewJob
 from queuesim.limits import Keep, RateLimit
 
@@ -49,8 +50,8 @@ class Failed:
     stacktrace: Sequence[str] = ()
     keep: Keep | None = None
     dead_letter: DeadLetter | None = None
-    history: dict[str, Any] | None = None
-    """What to remember of this attempt, where the queue has dead letters."""
+    error: ErrorInfo | None = None
+    """What kind of failure it was; not stored."""
 
 
 @dataclass(slots=True)
@@ -63,6 +64,9 @@ class Retried:
     reason: str
     stacktrace: Sequence[str] = ()
     history: dict[str, Any] | None = None
+    """What to remember of this attempt, where the queue has dead letters."""
+    error: ErrorInfo | None = None
+    """What kind of failure it was; not stored."""
 
 
 @dataclass(slots=True)
@@ -110,6 +114,18 @@ class Reply:
     """When the first delayed job is due; only told if there was nothing to take."""
 
 
+class Observer(Protocol):
+    """Told of what happens inside a broker, as it happens. Only brokers that live in this process can tell."""
+
+    def event(self, time: float, kind: EventKind, job: int, previous: JobState | None) -> None:
+        """An event of the job with this number; 0 stands for the queue itself."""
+        ...
+
+    def window(self, opened: float, closes: float, max_jobs: int) -> None:
+        """A limiter window opened."""
+        ...
+
+
 class Broker(Protocol):
     """One queue, wherever it lives."""
 
@@ -131,8 +147,8 @@ class Broker(Protocol):
 
     async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
         """One stalled check for the whole queue per `interval` seconds: jobs that were active at the last check and
-        have no lock now go back to the front of the queue. Returns their ids. A job that stalled more than `max_stalled`
-        times is failed by the worker that takes it next."""
+        have no lock now go back to the front of the queue. Returns their ids. A job that stalled more than
+        `max_stalled` times is failed by the worker that takes it next."""
         ...
 
     # -- producers

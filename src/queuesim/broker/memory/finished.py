@@ -1,0 +1,51 @@
+"""The finished jobs of one state, ordered by when they finished, as a Redis sorted set orders them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from queuesim.broker.memory.record import Record
+
+
+class Finished:
+    """Jobs by (finished on, id). Clocks go forward, so a new one belongs at the end, or next to it."""
+
+    def __init__(self) -> None:
+        self._records: deque[Record] = deque()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    def add(self, record: Record) -> None:
+        """Put in a job whose `finished_on` is set."""
+        records = self._records
+        later = []
+        while records and _after(records[-1], record):
+            later.append(records.pop())
+        records.append(record)
+        records.extend(reversed(later))
+
+    def remove(self, record: Record) -> None:
+        """Take one job out. Raises ValueError if it is not here."""
+        self._records.remove(record)
+
+    def pop_over(self, count: int) -> Iterator[Record]:
+        """Take out the oldest jobs until `count` are left."""
+        while len(self._records) > count:
+            yield self._records.popleft()
+
+    def pop_until(self, time: float, limit: int) -> Iterator[Record]:
+        """Take out up to `limit` jobs that finished at `time` or before."""
+        while limit > 0 and self._records and (self._records[0].finished_on or 0.0) <= time:
+            yield self._records.popleft()
+            limit -= 1
+
+
+def _after(record: Record, other: Record) -> bool:
+    """True if `record` sorts behind `other`. Equal times go by id, as text."""
+    a, b = record.finished_on or 0.0, other.finished_on or 0.0
+    return a > b or (a == b and record.id > other.id)

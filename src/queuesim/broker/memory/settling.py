@@ -1,0 +1,116 @@
+"""What becomes of a job when its attempt ends: locks, retention, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from queuesim.broker.base import Completed, DeadLetter, Failed, Outcome, Postponed, Retried, Returned
+from queuesim.broker.memory.adding import Adding
+from queuesim.broker.memory.record import Record
+from queuesim.events import EventKind
+from queuesim.job import JobState, NewJob
+from queuesim.limits import KEEP_ALL, Keep
+
+JOB_MISSING, LOCK_MISSING, NOT_ACTIVE, LOCK_MISMATCH = -1, -2, -3, -6
+
+
+class Settling(Adding):
+    """Finish, fail, retry, postpone, return."""
+
+    def _settle(self, outcome: Outcome, now: float) -> int:
+        """Do what one outcome asks for. Returns 0, or the error code with which it is refused."""
+        record = self._records.get(outcome.job_id)
+        if record is None:
+            return JOB_MISSING
+        if not self._locked(record, now):
+            return LOCK_MISSING
+        if record.token != outcome.token:
+            return LOCK_MISMATCH
+        if self._active.pop(record.id, None) is None:
+            return NOT_ACTIVE
+        record.token = ""
+        self._stalled.discard(record.id)
+        if isinstance(outcome, Completed):
+            self._complete(record, outcome, now)
+        elif isinstance(outcome, Retried):
+            self._retry(record, outcome, now)
+        elif isinstance(outcome, Failed):
+            self._fail(record, outcome, now)
+        elif isinstance(outcome, Postponed):
+            record.delay = outcome.delay
+            self._postpone(record, now + outcome.delay, now)
+        elif isinstance(outcome, Returned):
+            self._put_back(record, now)
+            self._emit(now, EventKind.WAITING, record, JobState.ACTIVE)
+        return 0
+
+    @staticmethod
+    def _locked(record: Record, now: float) -> bool:
+        return bool(record.token) and now < record.locked_until
+
+    def _complete(self, record: Record, outcome: Completed, now: float) -> None:
+        record.attempts_made += 1
+        if outcome.value != "null":
+            record.return_value = outcome.value
+        keep = record.options.keep_completed or outcome.keep or KEEP_ALL
+        self._finish(record, JobState.COMPLETED, keep, now)
+        self._emit(now, EventKind.COMPLETED, record, JobState.ACTIVE, returnvalue=outcome.value)
+
+    def _fail(self, record: Record, outcome: Failed, now: float) -> None:
+        record.attempts_made += 1
+        record.failed_reason = outcome.reason
+        record.deferred_failure = None
+        self._add_stacktrace(record, outcome.stacktrace)
+        keep = record.options.keep_failed or outcome.keep or KEEP_ALL
+        self._finish(record, JobState.FAILED, keep, now)
+        self._emit(now, EventKind.FAILED, record, JobState.ACTIVE, failedReason=outcome.reason)
+        if record.attempts_made >= record.options.attempts:
+            self._emit(now, EventKind.RETRIES_EXHAUSTED, record, attemptsMade=record.attempts_made)
+        if outcome.dead_letter is not None:
+            self._bury(record, outcome.dead_letter, now)
+
+    def _retry(self, record: Record, outcome: Retried, now: float) -> None:
+        record.attempts_made += 1
+        record.failed_reason = outcome.reason
+        self._add_stacktrace(record, outcome.stacktrace)
+        if outcome.history is not None:
+            record.history = (*record.history, outcome.history)
+        if outcome.delay > 0:
+            record.delay = outcome.delay
+            self._postpone(record, now + outcome.delay, now)
+        else:
+            record.ready_at = now
+            self._enqueue(record, lifo=record.options.lifo)
+            self._emit(now, EventKind.WAITING, record, JobState.ACTIVE)
+
+    @staticmethod
+    def _add_stacktrace(record: Record, rows: Sequence[str]) -> None:
+        if rows:
+            limit = record.options.stack_trace_limit
+            traces = (*record.stacktrace, *rows)
+            record.stacktrace = traces if limit is None else traces[max(len(traces) - limit, 0) :]
+
+    def _bury(self, record: Record, letter: DeadLetter, now: float) -> None:
+        # in the same step as the failure, so that no crash comes between them
+        self._open_sibling(letter.queue)._add(NewJob(record.name, letter.data), now)
+
+    def _finish(self, record: Record, state: JobState, keep: Keep, now: float) -> None:
+        """Put a job among the finished and evict what retention no longer keeps.
+
+        An evicted job does not free its deduplication id: it did so when it finished.
+        """
+        record.state = state
+        record.finished_on = now
+        if keep.count == 0:
+            del self._records[record.id]
+        else:
+            finished = self._finished[state]
+            finished.add(record)
+            if keep.age is not None:
+                for evicted in finished.pop_until(now - keep.age, keep.limit):
+                    del self._records[evicted.id]
+            if keep.count is not None and len(finished) > keep.count:
+                for evicted in finished.pop_over(keep.count):
+                    del self._records[evicted.id]
+        if record.options.deduplication is not None:
+            self._run_after(record, now)

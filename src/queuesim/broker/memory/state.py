@@ -1,0 +1,246 @@
+"""What a queue in memory consists of, and the moves that every operation is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+from queuesim.broker.base import Observer
+from queuesim.broker.memory.deduplication import Deduplications
+from queuesim.broker.memory.finished import Finished
+from queuesim.broker.memory.record import Record
+from queuesim.broker.memory.window import Window
+from queuesim.errors import JobError
+from queuesim.events import Event, EventKind
+from queuesim.job import JobState
+from queuesim.limits import RateLimit
+
+if TYPE_CHECKING:
+    from queuesim.broker.base import Broker
+
+MAX_EVENTS = 10_000
+"""Events kept in a queue's stream (BullMQ's default)."""
+PROMOTED_AT_ONCE = 1000
+"""Delayed jobs that one exchange promotes at most (BullMQ 6.7)."""
+
+FIRST_OF_ITS_PRIORITY = 0
+"""The counter of a job that goes in front of its own priority; all others count from 1."""
+
+
+class QueueState:
+    """The lists, sets and counters of one queue, and the primitive moves between them."""
+
+    def __init__(self, queue: str = "default", *, siblings: dict[str, Any] | None = None) -> None:
+        self.queue = queue
+        self.observer: Observer | None = None
+        self._siblings: dict[str, Any] = {} if siblings is None else siblings
+        self._siblings[queue] = self
+        self._clear()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    def _clear(self) -> None:
+        """Everything that obliterate removes, as it is in a new queue."""
+        self._records: dict[str, Record] = {}
+        self._number = 0
+        self._wait: deque[Record] = deque()
+        self._prioritized: list[tuple[int, int, str, int, Record]] = []
+        self._prioritized_count = 0
+        self._priority_counter = 0
+        self._delayed: list[tuple[float, int, Record]] = []
+        self._delayed_count = 0
+        self._entries = 0
+        self._active: dict[str, Record] = {}
+        self._finished = {JobState.COMPLETED: Finished(), JobState.FAILED: Finished()}
+        self._stalled: set[str] = set()
+        self._next_stalled_check = float("-inf")
+        self._paused = False
+        self._concurrency: int | None = None
+        self._rate_limit: RateLimit | None = None
+        self._window = Window()
+        self._deduplications = Deduplications()
+        self._events: deque[tuple[int, float, EventKind, str | None, dict[str, Any]]] = deque(maxlen=MAX_EVENTS)
+        self._event_id = 0
+
+    def sibling(self, queue: str) -> Broker:
+        """A broker for another queue in the same memory."""
+        broker: Broker = self._open_sibling(queue)
+        return broker
+
+    def _open_sibling(self, queue: str) -> Any:
+        return self._siblings.get(queue) or type(self)(queue, siblings=self._siblings)
+
+    async def close(self) -> None:
+        """Nothing to give back: the queue lives as long as this object."""
+
+    # -- events
+
+    def _emit(
+        self, now: float, kind: EventKind, record: Record | None, prev: JobState | None = None, **fields: Any
+    ) -> None:
+        self._event_id += 1
+        if prev is not None:
+            fields["prev"] = prev
+        self._events.append((self._event_id, now, kind, None if record is None else record.id, fields))
+        if self.observer is not None:
+            self.observer.event(now, kind, 0 if record is None else record.number, prev)
+
+    async def events(self, after: int, limit: int | None = None) -> list[Event]:
+        """Events with an id above `after`, oldest first; the newest 10 000 are kept."""
+        events = [Event(*entry) for entry in self._events if entry[0] > after]
+        return events if limit is None else events[:limit]
+
+    # -- looking up
+
+    def _find(self, job_id: str, doing: str) -> Record:
+        record = self._records.get(job_id)
+        if record is None:
+            raise JobError(job_id, -1, doing)
+        return record
+
+    def _iterate(self, state: JobState) -> Iterator[Record]:
+        """The jobs of a state: the next to run first, or the first to have finished."""
+        if state is JobState.WAITING:
+            return iter(self._wait)
+        if state is JobState.PRIORITIZED:
+            return (entry[4] for entry in sorted(self._prioritized) if self._is_prioritized(entry))
+        if state is JobState.DELAYED:
+            return (entry[2] for entry in sorted(self._delayed, key=_due) if self._is_delayed(entry))
+        if state is JobState.ACTIVE:
+            return iter(self._active.values())
+        return iter(self._finished.get(state, ()))
+
+    @staticmethod
+    def _is_prioritized(entry: tuple[int, int, str, int, Record]) -> bool:
+        return entry[4].entry == entry[3] and entry[4].state is JobState.PRIORITIZED
+
+    @staticmethod
+    def _is_delayed(entry: tuple[float, int, Record]) -> bool:
+        return entry[2].entry == entry[1] and entry[2].state is JobState.DELAYED
+
+    # -- into the lists
+
+    def _enqueue(self, record: Record, *, lifo: bool = False) -> None:
+        """Let a job run: at the end of `wait` (at its front if lifo), or among the prioritized."""
+        if record.priority:
+            self._priority_counter += 1
+            self._prioritize(record, self._priority_counter)
+        else:
+            record.state = JobState.WAITING
+            if lifo:
+                self._wait.appendleft(record)
+            else:
+                self._wait.append(record)
+
+    def _put_back(self, record: Record, now: float) -> None:
+        """In front of all jobs of its own priority: where a rate-limited job goes."""
+        record.ready_at = now
+        if record.priority:
+            self._prioritize(record, FIRST_OF_ITS_PRIORITY)
+        else:
+            self._enqueue(record, lifo=True)
+
+    def _prioritize(self, record: Record, counter: int) -> None:
+        record.state = JobState.PRIORITIZED
+        self._entries += 1
+        record.entry = self._entries
+        self._prioritized_count += 1
+        heappush(self._prioritized, (record.priority, counter, record.id, record.entry, record))
+
+    def _postpone(self, record: Record, due: float, now: float) -> None:
+        """Among the delayed; jobs of one instant keep their order."""
+        record.state = JobState.DELAYED
+        record.ready_at = due
+        self._entries += 1
+        record.entry = self._entries
+        self._delayed_count += 1
+        first = not self._delayed or due < self._delayed[0][0]
+        heappush(self._delayed, (due, record.entry, record))
+        self._emit(now, EventKind.DELAYED, record, delay=due)
+        if first:
+            # whoever sleeps until the job that was first before would sleep too long
+            self._wake_all()
+
+    # -- out of the lists
+
+    def _next_due(self) -> float | None:
+        """When the first delayed job is due."""
+        delayed = self._delayed
+        while delayed and not self._is_delayed(delayed[0]):
+            heappop(delayed)
+        return delayed[0][0] if delayed else None
+
+    def _promote_due(self, now: float) -> None:
+        """Let run what is due, the earliest first. `lifo` counts no more here (BullMQ 6.7)."""
+        for _ in range(PROMOTED_AT_ONCE):
+            due = self._next_due()
+            if due is None or due > now:
+                return
+            record = heappop(self._delayed)[2]
+            self._delayed_count -= 1
+            record.delay = 0.0
+            self._enqueue(record)
+            self._emit(now, EventKind.WAITING, record, JobState.DELAYED)
+
+    def _pop_next(self) -> Record | None:
+        """The next job to start. `wait` goes before `prioritized`, always."""
+        if self._wait:
+            return self._wait.popleft()
+        while self._prioritized:
+            entry = heappop(self._prioritized)
+            if self._is_prioritized(entry):
+                self._prioritized_count -= 1
+                return entry[4]
+        self._priority_counter = 0
+        return None
+
+    def _take_out(self, record: Record) -> None:
+        """Out of the list of its state, wherever it stands there."""
+        if record.state is JobState.WAITING:
+            self._wait.remove(record)
+        elif record.state is JobState.PRIORITIZED:
+            self._prioritized_count -= 1
+            record.entry = 0
+        elif record.state is JobState.DELAYED:
+            self._delayed_count -= 1
+            record.entry = 0
+        elif record.state is JobState.ACTIVE:
+            del self._active[record.id]
+            self._stalled.discard(record.id)
+        else:
+            self._finished[record.state].remove(record)
+
+    def _delete(self, record: Record, now: float) -> None:
+        """Remove a job wherever it is, with its deduplication id."""
+        self._take_out(record)
+        del self._records[record.id]
+        self._deduplications.removed(record)
+        self._emit(now, EventKind.REMOVED, record, record.state)
+
+    # -- waking workers that wait
+
+    def _maxed(self) -> bool:
+        return self._paused or (self._concurrency is not None and len(self._active) >= self._concurrency)
+
+    def _has_work(self) -> bool:
+        return bool(self._wait or self._prioritized_count) and not self._maxed()
+
+    def _wake(self) -> None:
+        """Wake one waiting worker if there is something to take."""
+        while self._waiters and self._has_work():
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _wake_all(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _due(entry: tuple[float, int, Record]) -> tuple[float, int]:
+    return entry[0], entry[1]

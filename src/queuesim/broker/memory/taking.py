@@ -1,0 +1,147 @@
+"""The workers' side of the memory broker: the exchange, locks, stalled jobs, waiting for work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from queuesim.broker.base import Completed, Failed, Outcome, Reply, Terms
+from queuesim.broker.memory.record import Record
+from queuesim.broker.memory.settling import Settling
+from queuesim.events import EventKind
+from queuesim.job import JobState
+
+STALLED_TOO_OFTEN = "job stalled more than allowable limit"
+"""BullMQ's wording of the failure."""
+
+
+class Taking(Settling):
+    """Taking jobs, and keeping them."""
+
+    async def exchange(self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float) -> Reply:
+        """Hand in outcomes and take jobs; see Broker.exchange."""
+        reply = Reply()
+        finished = False
+        for outcome in outcomes:
+            code = self._settle(outcome, now)
+            if code:
+                reply.refused[outcome.job_id] = code
+            else:
+                finished = finished or isinstance(outcome, (Completed, Failed))
+        if take:
+            self._take(take, terms, token, now, reply)
+        if finished and not (reply.jobs or self._wait or self._active or self._prioritized_count):
+            self._emit(now, EventKind.DRAINED, None)
+        if self._waiters:
+            self._wake()
+        return reply
+
+    def _take(self, take: int, terms: Terms, token: str, now: float, reply: Reply) -> None:
+        # the order of these checks is BullMQ's: promote, limiter, pause
+        if self._delayed:
+            self._promote_due(now)
+        max_jobs, duration = self._limits(terms)
+        while len(reply.jobs) < take:
+            if max_jobs is not None:
+                reply.limited_until = self._window.closes_at(max_jobs, now)
+                if reply.limited_until is not None:
+                    return
+            if self._maxed():
+                return
+            record = self._pop_next()
+            if record is None:
+                if not reply.jobs:
+                    reply.next_due = self._next_due()
+                return
+            # a job that is to fail at once does not count as a start
+            if max_jobs is not None and record.deferred_failure is None:
+                self._count_start(max_jobs, duration, now)
+            self._start(record, terms, token, now)
+            reply.jobs.append(record.snapshot(self))  # type: ignore[arg-type]
+
+    def _count_start(self, max_jobs: int, duration: float, now: float) -> None:
+        if self._window.start(duration, now) and self.observer is not None:
+            self.observer.window(now, self._window.expires, max_jobs)
+
+    def _limits(self, terms: Terms) -> tuple[int | None, float]:
+        """The limiter's max and duration. The queue's own max goes before the worker's, but the worker's duration
+        before the queue's (BullMQ 6.7)."""
+        own, shared = terms.limiter, self._rate_limit
+        if own is None:
+            return (None, 0.0) if shared is None else (shared.max, shared.duration)
+        return own.max if shared is None else shared.max, own.duration
+
+    def _start(self, record: Record, terms: Terms, token: str, now: float) -> None:
+        record.state = JobState.ACTIVE
+        record.token = token
+        record.locked_until = now + terms.lock_duration
+        record.processed_on = now
+        record.processed_by = terms.worker
+        record.attempts_started += 1
+        self._active[record.id] = record
+        self._emit(now, EventKind.ACTIVE, record, JobState.WAITING)
+
+    async def wait(self, until: float | None, now: float) -> None:
+        """Return when there may be work, or at `until`; see Broker.wait."""
+        if self._has_work() or (until is not None and until <= now):
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.append(waiter)
+        timer = None
+        if until is not None:
+            timer = loop.call_later(until - now, _release, waiter)
+        try:
+            await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            elif waiter.cancelled():
+                # this wake-up was meant for someone who takes the job
+                self._wake()
+
+    async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
+        """Extend locks; see Broker.renew."""
+        lost = []
+        for job_id, token in locks:
+            record = self._records.get(job_id)
+            if record is None or record.token != token or record.locked_until <= now:
+                lost.append(job_id)
+            else:
+                record.locked_until = now + duration
+                self._stalled.discard(job_id)
+        return lost
+
+    async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
+        """The stalled check; see Broker.recover_stalled."""
+        if now < self._next_stalled_check:
+            return []
+        self._next_stalled_check = now + interval
+        stalled = []
+        # sorted, so that the order does not depend on how strings hash in this process
+        for job_id in sorted(self._stalled):
+            record = self._active.get(job_id)
+            if record is None or self._locked(record, now):
+                continue
+            del self._active[job_id]
+            record.stalled_count += 1
+            if record.stalled_count > max_stalled:
+                record.deferred_failure = STALLED_TOO_OFTEN
+            # a prioritized job goes to the front of `wait` too (BullMQ 6.7)
+            record.ready_at = now
+            record.state = JobState.WAITING
+            self._wait.appendleft(record)
+            self._emit(now, EventKind.WAITING, record, JobState.ACTIVE)
+            self._emit(now, EventKind.STALLED, record)
+            stalled.append(job_id)
+        self._stalled = set(self._active)
+        for _ in stalled:
+            self._wake()
+        return stalled
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,148 @@
+"""The processor: which handler runs which type of job, and under what rules. It knows neither clock nor backend."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from queuesim.backoff import BackoffStrategy
+from queuesim.errors import ErrorRule, ErrorRules, ValidationError
+from queuesim.job import Job, JobOptions
+from queuesim.limits import Keep, RateLimit
+from queuesim.retry import Retries, RetryPolicy
+
+Handler = Callable[[Job], Awaitable[Any]] | Callable[[Job], Any]
+"""Takes the job, returns any JSON value; a coroutine function, or an ordinary one that runs inline."""
+H = TypeVar("H", bound=Handler)
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """One type of job: its handler, the schema of its data and its time limit."""
+
+    name: str
+    handler: Handler
+    parse: Callable[[Any], Any] | None = None
+    """Turns JSON data into what the handler sees; raises ValidationError."""
+    timeout: float | None = None
+    """Seconds of the queue's clock after which an attempt is cancelled and fails with TimeoutError."""
+
+
+class Processor:
+    """Handlers for the jobs of one queue, with the rules that go with them.
+
+    The same object runs in a simulation and on a live queue::
+
+        processor = Processor("task-processing", concurrency=5, limiter=RateLimit(max=100, duration=60.0))
+
+        @processor.job("task-created", data=TaskCreated)
+        async def task_created(job: Job) -> None: ...
+
+    Args:
+        queue: the queue that its workers serve.
+        concurrency: jobs that one worker runs at the same time.
+        limiter: starts per window, over all workers of the queue.
+        defaults: options for jobs that are added without any (attempts, backoff, ...).
+        keep_completed, keep_failed: retention for jobs that have no rule of their own; None keeps all.
+        dead_letters: name of the queue that gets jobs which failed for good; None: they only stay in `failed`.
+        rules: how errors are categorised, before the default rules.
+        retries: by category, what differs from the job's own attempts and backoff.
+        backoff_strategy: custom backoff, before any other.
+        max_started_attempts: a job that was started more often fails, stalls and postponements counted.
+    """
+
+    def __init__(
+        self,
+        queue: str = "default",
+        *,
+        concurrency: int = 1,
+        limiter: RateLimit | None = None,
+        defaults: JobOptions | None = None,
+        keep_completed: Keep | None = None,
+        keep_failed: Keep | None = None,
+        dead_letters: str | None = None,
+        rules: Sequence[ErrorRule] = (),
+        retries: Mapping[str, RetryPolicy] | None = None,
+        backoff_strategy: BackoffStrategy | None = None,
+        max_started_attempts: int | None = None,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
+        if ":" in queue:
+            raise ValueError(f"a queue's name can't contain ':' ({queue!r}): it separates the parts of a Redis key")
+        self.queue = queue
+        self.concurrency = concurrency
+        self.limiter = limiter
+        self.defaults = defaults or JobOptions()
+        self.keep_completed = keep_completed
+        self.keep_failed = keep_failed
+        self.dead_letters = dead_letters
+        self.errors = ErrorRules(rules)
+        self.retries = Retries(retries or {}, backoff_strategy, max_started_attempts)
+        self.types: dict[str, JobType] = {}
+        self.stack_traces = True
+        """Whether failed attempts leave their stack traces in the job; to format one takes longer than a short job."""
+
+    def __repr__(self) -> str:
+        return f"<Processor {self.queue!r} concurrency={self.concurrency} jobs={sorted(self.types)}>"
+
+    def job(self, name: str, *, data: Any = None, timeout: float | None = None) -> Callable[[H], H]:
+        """Make the decorated function the handler of the job type `name`.
+
+        Args:
+            data: what the job's data must be: a pydantic model, a dataclass, a TypedDict or any type that pydantic
+                knows. The handler finds it, parsed, in `job.data`. Data that does not fit never reaches the handler.
+            timeout: seconds after which an attempt is cancelled.
+        """
+
+        def register(handler: H) -> H:
+            if name in self.types:
+                raise ValueError(f"{self!r} has a handler for {name!r} already: {self.types[name].handler!r}")
+            self.types[name] = JobType(name, handler, None if data is None else _parser(data), timeout)
+            return handler
+
+        return register
+
+    async def handle(self, job: Job) -> Any:
+        """Validate a job's data and run its handler. Raises ValidationError, and whatever the handler raises."""
+        job_type = self.types.get(job.name)
+        if job_type is None:
+            raise ValidationError(self._no_handler(job.name))
+        if job_type.parse is not None:
+            job.data = job_type.parse(job.data)
+        if job_type.timeout is not None:
+            async with asyncio.timeout(job_type.timeout):
+                return await _call(job_type.handler, job)
+        return await _call(job_type.handler, job)
+
+    def _no_handler(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self.types, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"no handler for job type {name!r} (known: {', '.join(sorted(self.types)) or 'none'}){hint}"
+
+
+async def _call(handler: Handler, job: Job) -> Any:
+    result = handler(job)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _parser(schema: Any) -> Callable[[Any], Any]:
+    """A function that turns JSON data into `schema`, by pydantic."""
+    import pydantic
+
+    adapter = pydantic.TypeAdapter(schema)
+
+    def parse(data: Any) -> Any:
+        try:
+            return adapter.validate_python(data)
+        except pydantic.ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or 'data'}: {fault['msg']}" for fault in error.errors()
+            )
+            raise ValidationError(f"invalid job data: {faults}") from None
+
+    return parse

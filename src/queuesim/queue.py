@@ -1,0 +1,182 @@
+"""The queue as its producers and operators see it: add jobs, look at them, pause, clean, retry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from queuesim.broker.base import Broker
+from queuesim.clock import now as current_time
+from queuesim.errors import ValidationError
+from queuesim.events import Event
+from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, to_json
+from queuesim.limits import RateLimit
+
+
+class Queue:
+    """A handle on a queue. Any number of handles, in any number of processes, can share one.
+
+    Times are seconds on the queue's clock: the running loop's, unless `queuesim.clock.set_clock` says otherwise.
+
+    Args:
+        broker: where the jobs live.
+        defaults: options of jobs that are added without their own.
+    """
+
+    def __init__(self, broker: Broker, *, defaults: JobOptions = DEFAULT_OPTIONS) -> None:
+        self.broker = broker
+        self.defaults = defaults
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        return self.broker.queue
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name!r} on {type(self.broker).__name__}>"
+
+    # -- adding
+
+    async def add(self, name: str, data: Any = None, options: JobOptions | None = None, **changes: Any) -> str:
+        """Add a job and return its id (of the job that stands for it, if it is a duplicate).
+
+        Args:
+            name: its type.
+            data: any JSON value; None means an empty object.
+            options: how it is to run; the queue's defaults if None.
+            changes: single options that differ, as ``delay=5.0``.
+
+        Raises:
+            ValidationError: the data is no JSON, or larger than `size_limit`.
+            ValueError: an option out of its range.
+            TypeError: an unknown option.
+        """
+        return (await self.broker.add([self.new_job(name, data, options, **changes)], current_time()))[0]
+
+    async def add_bulk(self, jobs: Iterable[NewJob | tuple[str, Any]]) -> list[str]:
+        """Add many jobs in one step: all or none. Each is a NewJob or a pair (name, data). Returns their ids."""
+        new = [job if isinstance(job, NewJob) else self.new_job(*job) for job in jobs]
+        return await self.broker.add(new, current_time()) if new else []
+
+    def new_job(self, name: str, data: Any = None, options: JobOptions | None = None, **changes: Any) -> NewJob:
+        """A job that is not added yet, for `add_bulk`. Raises as `add` does."""
+        options = self.defaults if options is None else options
+        if changes:
+            options = replace(options, **changes)
+        try:
+            text = "{}" if data is None else to_json(data)
+        except (TypeError, ValueError) as error:
+            raise ValidationError(f"the data of job {name!r} is no JSON: {error}") from None
+        if options.size_limit is not None and len(text.encode()) > options.size_limit:
+            size = len(text.encode())
+            raise ValidationError(f"the data of job {name!r} has {size} bytes, its size limit is {options.size_limit}")
+        return NewJob(name, text, options)
+
+    # -- looking
+
+    async def get_job(self, job_id: str) -> Job | None:
+        """The job as it is now; None if there is no such job."""
+        return await self.broker.get(job_id)
+
+    async def get_state(self, job_id: str) -> JobState | None:
+        """Where the job is; None if there is no such job."""
+        return await self.broker.state(job_id)
+
+    async def get_jobs(self, state: JobState, start: int = 0, end: int = -1, *, ascending: bool = False) -> list[Job]:
+        """Jobs of one state from `start` to `end` inclusive, the newest first unless `ascending`."""
+        return await self.broker.jobs(state, start, end, ascending)
+
+    async def counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state."""
+        return await self.broker.counts()
+
+    async def logs(self, job_id: str) -> list[str]:
+        """The rows of a job's log, oldest first."""
+        return await self.broker.logs(job_id)
+
+    async def events(self, after: int = 0, limit: int | None = None) -> list[Event]:
+        """Events with an id above `after`, oldest first. Old ones may have been trimmed."""
+        return await self.broker.events(after, limit)
+
+    # -- the whole queue
+
+    async def pause(self) -> None:
+        """No job starts until `resume`; active jobs go on."""
+        await self.broker.pause(current_time())
+
+    async def resume(self) -> None:
+        """Let jobs start again."""
+        await self.broker.resume(current_time())
+
+    async def is_paused(self) -> bool:
+        """Whether the queue is paused."""
+        return await self.broker.is_paused()
+
+    async def set_concurrency(self, limit: int | None) -> None:
+        """At most `limit` active jobs over all workers; None removes the limit."""
+        if limit is not None and limit < 1:
+            raise ValueError(f"concurrency must be 1 or more, or None, not {limit}")
+        await self.broker.set_concurrency(limit, current_time())
+
+    async def set_rate_limit(self, limit: RateLimit | None) -> None:
+        """A rate limit over all workers; None removes it."""
+        await self.broker.set_rate_limit(limit, current_time())
+
+    async def rate_limit(self, duration: float) -> None:
+        """Hold the starts of all rate-limited workers for `duration` seconds."""
+        await self.broker.rate_limit(duration, current_time())
+
+    async def rate_limit_ttl(self, max_jobs: int | None = None) -> float:
+        """Seconds until a start is free; 0 if one is now."""
+        return await self.broker.rate_limit_ttl(max_jobs, current_time())
+
+    async def clear_rate_limit(self) -> None:
+        """Forget the limiter's present window."""
+        await self.broker.clear_rate_limit(current_time())
+
+    async def drain(self, *, delayed: bool = False) -> None:
+        """Remove all jobs that wait, and delayed ones if asked."""
+        await self.broker.drain(delayed, current_time())
+
+    async def clean(self, grace: float, state: JobState = JobState.COMPLETED, limit: int = 0) -> list[str]:
+        """Remove jobs of `state` older than `grace` seconds, `limit` at most (0: all). Returns their ids."""
+        return await self.broker.clean(grace, limit, state, current_time())
+
+    async def obliterate(self, *, force: bool = False) -> None:
+        """Remove the queue. Raises QueueNotPausedError, and QueueActiveError unless forced."""
+        await self.broker.obliterate(force, current_time())
+
+    # -- single jobs; each raises JobError where the job is missing or in the wrong state
+
+    async def retry(self, job_id: str, state: JobState = JobState.FAILED, *, reset_attempts: bool = False) -> None:
+        """Run a finished job again. Attempts that it has used stay used unless they are reset."""
+        await self.broker.retry(job_id, state, reset_attempts, current_time())
+
+    async def retry_all(self, state: JobState = JobState.FAILED, before: float | None = None) -> int:
+        """Run all jobs of a finished state again, or those that finished up to `before`. Returns how many."""
+        return await self.broker.retry_all(state, before, current_time())
+
+    async def promote(self, job_id: str) -> None:
+        """Let a delayed job run now."""
+        await self.broker.promote(job_id, current_time())
+
+    async def promote_all(self) -> int:
+        """Let all delayed jobs run now. Returns how many."""
+        return await self.broker.promote_all(current_time())
+
+    async def remove(self, job_id: str) -> None:
+        """Remove a job that no worker holds."""
+        await self.broker.remove(job_id, current_time())
+
+    async def change_delay(self, job_id: str, delay: float) -> None:
+        """Give a delayed job a new delay in seconds, from now."""
+        await self.broker.change_delay(job_id, delay, current_time())
+
+    async def change_priority(self, job_id: str, priority: int, *, lifo: bool = False) -> None:
+        """Give a waiting job a new priority; `lifo` puts an unprioritized one in front."""
+        await self.broker.change_priority(job_id, priority, lifo, current_time())
+
+    async def release_deduplication(self, deduplication_id: str) -> bool:
+        """Free a deduplication id by hand. True if it was held."""
+        return await self.broker.release_deduplication(deduplication_id, current_time())

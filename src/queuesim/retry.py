@@ -1,0 +1,56 @@
+"""What follows a failed attempt: another one, after what delay, or the end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from queuesim.backoff import Backoff, BackoffStrategy
+from queuesim.errors import ErrorInfo
+from queuesim.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How errors of one category are retried. What is None is left to the job and to the error itself."""
+
+    retry: bool | None = None
+    """Whether they are retried at all."""
+    attempts: int | None = None
+    """Runs at most, in place of the job's own number."""
+    backoff: Backoff | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """A processor's rules for retries.
+
+    A job is retried if its error may be, and while attempts made, this one included, are fewer than its attempts
+    (BullMQ 6.7: ``attempts=3`` is three runs and two delays). `max_started` also counts runs that were rate-limited,
+    delayed or stalled.
+    """
+
+    policies: Mapping[str, RetryPolicy] = field(default_factory=dict)
+    """By category."""
+    strategy: BackoffStrategy | None = None
+    """Custom backoff, before any other."""
+    max_started: int | None = None
+
+    def delay(self, job: Job, error: BaseException, info: ErrorInfo, rng: random.Random) -> float | None:
+        """Seconds until the job's next attempt; None if there is none."""
+        policy = self.policies.get(info.category, _NO_POLICY)
+        retry = info.retryable if policy.retry is None else policy.retry
+        attempts = job.options.attempts if policy.attempts is None else policy.attempts
+        made = job.attempts_made + 1
+        if not retry or made >= attempts:
+            return None
+        if self.max_started is not None and job.attempts_started >= self.max_started:
+            return None
+        if self.strategy is not None:
+            return self.strategy(made, error)
+        backoff = policy.backoff or job.options.backoff
+        return 0.0 if backoff is None else backoff.seconds(made, rng)
+
+
+_NO_POLICY = RetryPolicy()

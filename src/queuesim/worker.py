@@ -1,0 +1,273 @@
+"""The worker: takes jobs from a broker, runs them in its slots, keeps their locks, and hands in what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Protocol
+
+from queuesim.attempt import attempt
+from queuesim.broker.base import Broker, Outcome, Reply, Terms
+from queuesim.job import Job
+from queuesim.limits import RateLimit
+from queuesim.processor import Processor
+
+LONGEST_HOLD = 30.0
+"""A rate-limited worker looks again after this many seconds at the latest, for delayed jobs (BullMQ 6.7)."""
+
+
+class WorkerObserver(Protocol):
+    """Told of every attempt that ended."""
+
+    def attempt(self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
+        """An attempt ended at `ended`; `lost`: its lock was gone, so the outcome was dropped."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker keeps its jobs. The defaults are BullMQ's."""
+
+    lock_duration: float = 30.0
+    """Seconds for which a job is locked; renewed while it runs."""
+    lock_renew_time: float | None = None
+    """A lock is renewed when it is older than half of this; None means half of the lock's duration."""
+    stalled_interval: float = 30.0
+    """Seconds between checks for stalled jobs, over all workers of the queue."""
+    max_stalled: int = 1
+    """A job that stalled more often than this fails."""
+
+
+class Worker:
+    """Runs a processor's jobs, up to its concurrency at a time.
+
+    A worker speaks to its broker through exchanges: outcomes in, jobs out. A slot that finished its job takes the next in
+    the same exchange. While one exchange is under way outcomes collect, and the next one carries them all. Slots that
+    found nothing are filled by the worker itself, which waits for work at the broker.
+
+    Args:
+        processor: the handlers and their rules.
+        broker: the queue.
+        name: written into each job that it takes, and part of its lock tokens: unique among a queue's workers.
+        concurrency, limiter: in place of the processor's.
+        clock: seconds on the queue's clock; the running loop's time if None.
+        rng: where jitter is drawn from.
+    """
+
+    def __init__(
+        self,
+        processor: Processor,
+        broker: Broker,
+        *,
+        name: str = "worker",
+        concurrency: int | None = None,
+        limiter: RateLimit | None = None,
+        options: WorkerOptions | None = None,
+        clock: Callable[[], float] | None = None,
+        rng: random.Random | None = None,
+        observer: WorkerObserver | None = None,
+    ) -> None:
+        self.processor = processor
+        self.broker = broker
+        self.name = name
+        self.concurrency = concurrency or processor.concurrency
+        self.options = options or WorkerOptions()
+        self.terms = Terms(self.options.lock_duration, limiter or processor.limiter, name)
+        self.running: dict[int, Job] = {}
+        """The job in each busy slot."""
+        self.stalled = 0
+        """Jobs of any worker that this one found stalled and put back."""
+        self._clock = clock
+        self._rng = rng or random.Random(name)
+        self._observer = observer
+        self._exchanges = Exchanges(broker, self.terms, name)
+        self._vacant = list(range(self.concurrency))
+        self._vacancy = asyncio.Event()
+        self._vacancy.set()
+        self._closing = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._renewed: dict[int, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.name!r} on {self.broker.queue!r} running {len(self.running)} of {self.concurrency}>"
+
+    # -- life
+
+    async def run(self) -> None:
+        """Work until `close`. Cancelling it cancels the running handlers too: their jobs stall and are recovered."""
+        self._now = self._clock or asyncio.get_running_loop().time
+        try:
+            async with asyncio.TaskGroup() as upkeep:
+                self._upkeep = [
+                    upkeep.create_task(self._fill_slots(), name=f"{self.name}: fill slots"),
+                    upkeep.create_task(self._renew_locks(), name=f"{self.name}: renew locks"),
+                    upkeep.create_task(self._check_stalled(), name=f"{self.name}: check stalled"),
+                ]
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+
+    async def close(self, timeout: float | None = None) -> bool:
+        """Take no more jobs and wait for those that run; after `timeout` seconds, cancel them.
+
+        Returns:
+            True if all running jobs ended by themselves.
+        """
+        self._closing = True
+        drained = True
+        if self._tasks:
+            _, left = await asyncio.wait(self._tasks, timeout=timeout)
+            drained = not left
+        for task in self._upkeep:
+            task.cancel()
+        return drained
+
+    # -- slots
+
+    async def _fill_slots(self) -> None:
+        """Put jobs into vacant slots whenever there may be some."""
+        exchanges = self._exchanges
+        while True:
+            await self._vacancy.wait()
+            now = self._now()
+            held = exchanges.limited_until
+            if held is not None and held > now:
+                await self._sleep(min(held - now, LONGEST_HOLD))
+            elif exchanges.empty:
+                await self.broker.wait(exchanges.next_due, now)
+            if self._closing:
+                return
+            if self._vacant:
+                for job in await exchanges.take(len(self._vacant), self._now):
+                    self._start(job)
+
+    def _start(self, job: Job) -> None:
+        slot = heappop(self._vacant)
+        if not self._vacant:
+            self._vacancy.clear()
+        task = asyncio.get_running_loop().create_task(self._work(slot, job), name=f"{self.name}: slot {slot}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, slot: int, job: Job | None) -> None:
+        """One slot, as long as it has jobs."""
+        observer = self._observer
+        try:
+            while job is not None:
+                self.running[slot] = job
+                outcome = await attempt(self.processor, job, self._rng)
+                ended = self._now()
+                next_job = await self._exchanges.turn(outcome, not self._closing, self._now)
+                if observer is not None:
+                    lost = bool(self._exchanges.refused) and self._exchanges.refused.pop(job.token + job.id, 0) != 0
+                    observer.attempt(self.name, slot, job, ended, outcome, lost)
+                job = next_job
+        finally:
+            self.running.pop(slot, None)
+            self._renewed.pop(slot, None)
+            heappush(self._vacant, slot)
+            self._vacancy.set()
+
+    # -- upkeep
+
+    async def _renew_locks(self) -> None:
+        """Renew every lock that is older than half of the renew time (BullMQ 6.7)."""
+        every = (self.options.lock_renew_time or self.options.lock_duration / 2) / 2
+        while True:
+            await self._sleep(every)
+            now = self._now()
+            old = {
+                slot: job
+                for slot, job in self.running.items()
+                if max(job.processed_on or 0.0, self._renewed.get(slot, 0.0)) <= now - every
+            }
+            if old:
+                locks = [(job.id, job.token) for job in old.values()]
+                await self.broker.renew(locks, self.options.lock_duration, now)
+                self._renewed.update(dict.fromkeys(old, now))
+
+    async def _check_stalled(self) -> None:
+        while True:
+            await self._sleep(self.options.stalled_interval)
+            found = await self.broker.recover_stalled(
+                self.options.stalled_interval, self.options.max_stalled, self._now()
+            )
+            self.stalled += len(found)
+
+    async def _sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Exchanges:
+    """A worker's exchanges with its broker, one at a time.
+
+    Args:
+        broker: the queue.
+        terms: what the worker brings to each.
+        name: first part of every lock token.
+    """
+
+    def __init__(self, broker: Broker, terms: Terms, name: str) -> None:
+        self.broker = broker
+        self.terms = terms
+        self.limited_until: float | None = None
+        """The queue is rate-limited until then, as far as the last exchange knew."""
+        self.next_due: float | None = None
+        """When a delayed job is due next, as far as the last exchange knew."""
+        self.empty = False
+        """The last exchange asked for more than it got."""
+        self.refused: dict[str, int] = {}
+        """Token + job id -> error code of outcomes that were refused, until somebody takes note."""
+        self._name = name
+        self._count = 0
+        self._outcomes: list[Outcome] = []
+        self._followers: list[asyncio.Future[Job | None]] = []
+        self._under_way = asyncio.Lock()
+
+    async def take(self, count: int, now: Callable[[], float]) -> list[Job]:
+        """Take up to `count` jobs for vacant slots."""
+        async with self._under_way:
+            return (await self._exchange([], count, now)).jobs
+
+    async def turn(self, outcome: Outcome, more: bool, now: Callable[[], float]) -> Job | None:
+        """Hand in an outcome and, if `more`, take a job for the same slot. None: there is none."""
+        if not self._under_way.locked():
+            async with self._under_way:
+                reply = await self._exchange([outcome], 1 if more else 0, now)
+            return reply.jobs[0] if reply.jobs else None
+        return await self._join(outcome, more, now)
+
+    async def _join(self, outcome: Outcome, more: bool, now: Callable[[], float]) -> Job | None:
+        """Collect with others while an exchange is under way; whoever comes first then hands in for all."""
+        self._outcomes.append(outcome)
+        follower: asyncio.Future[Job | None] = asyncio.get_running_loop().create_future()
+        if more:
+            self._followers.append(follower)
+        else:
+            follower.set_result(None)
+        async with self._under_way:
+            outcomes, self._outcomes = self._outcomes, []
+            followers, self._followers = self._followers, []
+            if outcomes:
+                reply = await self._exchange(outcomes, len(followers), now)
+                for i, waiting in enumerate(followers):
+                    waiting.set_result(reply.jobs[i] if i < len(reply.jobs) else None)
+        return follower.result()
+
+    async def _exchange(self, outcomes: list[Outcome], take: int, now: Callable[[], float]) -> Reply:
+        self._count += 1
+        token = f"{self._name}:{self._count}"
+        reply = await self.broker.exchange(outcomes, take, self.terms, token, now())
+        if take:
+            self.limited_until = reply.limited_until
+            self.next_due = reply.next_due
+            self.empty = len(reply.jobs) < take
+        if reply.refused:
+            tokens = {outcome.job_id: outcome.token for outcome in outcomes}
+            self.refused.update({tokens[job_id] + job_id: code for job_id, code in reply.refused.items()})
+        return reply
