@@ -33,7 +33,7 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
         if _cancelled_from_outside():
             raise
         return failure(processor, job, error, rng)
-    except BaseException as error:  # noqa: BLE001: a handler may raise anything, and that is the job's outcome
+    except BaseException as error:  # noqa: BLE001 - a handler may raise anything
         return failure(processor, job, error, rng)
 
 
@@ -42,7 +42,7 @@ def failure(processor: Processor, job: Job, error: BaseException, rng: random.Ra
     if isinstance(error, DelayedError):
         return Postponed(job.id, job.token, error.delay)
     if isinstance(error, RateLimitError) or str(error) == RATE_LIMITED:
-        return Returned(job.id, job.token)
+        return Returned(job.id, job.token, getattr(error, "duration", None))
     info = processor.errors.describe(error)
     reason = str(error) or info.type
     stacktrace = ("".join(traceback.format_exception(error)),) if processor.stack_traces else ()

@@ -1,7 +1,8 @@
-"""Dead letters: jobs that failed for good, kept with their history in a queue of their own, to look at and to redrive."""
+"""Dead letters: jobs that failed for good, kept with their history in a queue of their own, to look at and redrive."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -43,7 +44,7 @@ def describe(queue: str, job: Job, reason: str, history: Sequence[dict[str, Any]
             "queue": queue,
             "id": job.id,
             "name": job.name,
-            "data": job.raw_data,
+            "data": job.data if job.raw_data is None else json.loads(job.raw_data),
             "options": _sparse(job.options),
             "reason": reason,
             "added": job.timestamp,

@@ -189,6 +189,7 @@ class Job:
         stacktrace: Sequence[str] = (),
         history: Sequence[dict[str, Any]] = (),
         progress: Any = 0,
+        raw_data: str | None = None,
         token: str = "",
         broker: Broker | None = None,
     ) -> None:
@@ -196,8 +197,8 @@ class Job:
         self.name = name
         self.data = data
         """What the handler sees: JSON, or what the processor's schema made of it."""
-        self.raw_data = data
-        """As it was added: JSON."""
+        self.raw_data = raw_data
+        """As it was added: JSON text."""
         self.options = options
         self.number = number
         """The value of the queue's id counter when this job was added: unique in its queue, in order of adding."""

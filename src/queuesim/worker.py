@@ -44,8 +44,8 @@ class WorkerOptions:
 class Worker:
     """Runs a processor's jobs, up to its concurrency at a time.
 
-    A worker speaks to its broker through exchanges: outcomes in, jobs out. A slot that finished its job takes the next in
-    the same exchange. While one exchange is under way outcomes collect, and the next one carries them all. Slots that
+    A worker speaks to its broker through exchanges: outcomes in, jobs out. A slot that finished its job takes the next
+    in the same exchange. While one exchange is under way outcomes collect, and the next one carries them all. Slots that
     found nothing are filled by the worker itself, which waits for work at the broker.
 
     Args:

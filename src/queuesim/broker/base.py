@@ -84,6 +84,8 @@ class Returned:
 
     job_id: str
     token: str
+    hold: float | None = None
+    """Rate-limit the queue for so many seconds first."""
 
 
 Outcome = Completed | Failed | Retried | Postponed | Returned

@@ -80,6 +80,7 @@ class Record:
             stacktrace=self.stacktrace,
             history=self.history,
             progress=0 if self.progress == "0" else json.loads(self.progress),
+            raw_data=self.data,
             token=self.token,
             broker=broker,
         )

@@ -40,6 +40,8 @@ class Settling(Adding):
             record.delay = outcome.delay
             self._postpone(record, now + outcome.delay, now)
         elif isinstance(outcome, Returned):
+            if outcome.hold is not None:
+                self._window.hold(outcome.hold, now)
             self._put_back(record, now)
             self._emit(now, EventKind.WAITING, record, JobState.ACTIVE)
         return 0
