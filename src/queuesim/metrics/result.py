@@ -1,0 +1,143 @@
+"""Result: what a run came to, as pandas frames that are built when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from queuesim.metrics.recording import Facts, Recording
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from queuesim.metrics.summary import Summary
+
+
+ROWS = ("jobs", "attempts", "events")
+"""The parts of a recording that grow with the number of jobs."""
+
+
+class Result:
+    """What a run came to. Times are seconds since the run began; `facts.epoch` places them in the calendar."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.facts = recording.facts
+        """What was run."""
+        self._recording: Recording | None = recording
+        self._frames: dict[str, pd.DataFrame] = {}
+        self._summary: Summary | None = None
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Result:
+        """Read a result that `to_parquet` wrote.
+
+        Raises:
+            StoredResultError: there is none, or one of another version.
+            MissingExtraError: pyarrow is not installed.
+        """
+        from queuesim.metrics.frames import FRAMES
+        from queuesim.metrics.storage import read
+
+        facts, frames = read(directory, FRAMES)
+        return cls._of(facts, frames)
+
+    @classmethod
+    def _of(cls, facts: Facts, frames: dict[str, pd.DataFrame]) -> Result:
+        result = cls.__new__(cls)
+        result.facts, result._recording, result._frames, result._summary = facts, None, frames, None
+        return result
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        if name not in self._frames:
+            from queuesim.metrics.frames import build_frames
+
+            assert self._recording is not None, "a result without a recording has all of its frames"
+            built = build_frames(self._recording, name)
+            self._frames.update(built)
+            self._release(built)
+        return self._frames[name]
+
+    def _release(self, built: Iterable[str]) -> None:
+        """Let go of rows that are in frames now: with a million jobs they weigh 150 MB."""
+        if self._recording is not None:
+            empty = {name: getattr(self._recording, name)[:0].copy() for name in built if name in ROWS}
+            self._recording = replace(self._recording, **empty)
+
+    @property
+    def jobs(self) -> pd.DataFrame:
+        """A row a job: job, name, load, scheduled, added, ready, started, finished, state, attempts, priority, delay,
+        waiting, latency, service, warmup, and id where jobs have ids of their own."""
+        return self._frame("jobs")
+
+    @property
+    def attempts(self) -> pd.DataFrame:
+        """A row an attempt, in the order of their starts: job, name, attempt, worker, slot, ready, started, ended,
+        waiting, service, outcome, error_type, category, retryable, message, backoff."""
+        return self._frame("attempts")
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """A row an event: time, job, kind, previous."""
+        return self._frame("events")
+
+    @property
+    def limiter(self) -> pd.DataFrame:
+        """A row a limiter window: opened, closes, max, starts, used, last_start, time_limited."""
+        return self._frame("limiter")
+
+    @property
+    def checks(self) -> pd.DataFrame:
+        """A row a threshold or invariant: check, ok, value, limit, at, detail."""
+        return self._frame("checks")
+
+    @property
+    def ok(self) -> bool:
+        """All checks hold, and the run did not end in a deadlock."""
+        return bool(self.checks["ok"].all()) and not self.facts.stopped.startswith("deadlock")
+
+    def timeline(self, every: str | float = "10s") -> pd.DataFrame:
+        """What happened in each bin of time. `every` is a number of seconds, or text such as "10s", "1m", "1h".
+
+        See `queuesim.metrics.timeline.timeline` for the columns.
+
+        Raises:
+            ValueError: `every` is no duration above zero, or makes too many bins.
+        """
+        from queuesim.metrics.timeline import timeline
+
+        return timeline(self, every)
+
+    def summary(self) -> Summary:
+        """The run in numbers, without the jobs of the warm-up."""
+        if self._summary is None:
+            from queuesim.metrics.summary import summarise
+
+            self._summary = summarise(self)
+        return self._summary
+
+    def to_parquet(self, directory: str | Path) -> None:
+        """Write all frames into a directory, a Parquet file each, and the facts as JSON. `load` reads it again.
+
+        Raises:
+            MissingExtraError: pyarrow is not installed.
+            OSError: the directory can't be written.
+        """
+        from queuesim.metrics.frames import FRAMES
+        from queuesim.metrics.storage import save
+
+        save(directory, self.facts, {name: self._frame(name) for name in FRAMES})
+
+    def __repr__(self) -> str:
+        facts, states = self.facts, self.jobs["state"].value_counts()
+        verdict = "ok" if self.ok else "not ok"
+        return (
+            f"<Result {facts.scenario} on {facts.backend}, seed {facts.seed}: {len(self.jobs)} jobs in "
+            f"{facts.duration:g} s, {states['completed']} completed, {states['failed']} failed, {verdict}>"
+        )
+
+
+def load(directory: str | Path) -> Result:
+    """Read a result that `Result.to_parquet` wrote. Raises what `Result.load` raises."""
+    return Result.load(directory)

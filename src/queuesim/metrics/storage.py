@@ -1,0 +1,115 @@
+"""Storage: a result as a directory of Parquet files, one a frame, beside a `facts.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from queuesim.errors import QueuesimError
+from queuesim.metrics.extras import need
+from queuesim.metrics.recording import Facts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = "queuesim-result"
+VERSION = 1
+"""Raised whenever an older reader would misread a directory."""
+
+
+class StoredResultError(QueuesimError):
+    """A directory that does not hold a result this version can read."""
+
+
+def save(directory: str | Path, facts: Facts, frames: Mapping[str, pd.DataFrame]) -> None:
+    """Write the frames, and `facts.json` last: a directory without it was not finished.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        OSError: the directory can't be written.
+    """
+    need("pyarrow", "parquet", "Parquet files")
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "facts.json").unlink(missing_ok=True)
+    columns = {}
+    for name, frame in frames.items():
+        frame.to_parquet(folder / f"{name}.parquet", engine="pyarrow", index=False)
+        columns[name] = {column: _describe(frame[column]) for column in frame.columns}
+    text = {"format": FORMAT, "version": VERSION, "facts": dataclasses.asdict(facts), "frames": columns}
+    (folder / "facts.json").write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(directory: str | Path, names: tuple[str, ...]) -> tuple[Facts, dict[str, pd.DataFrame]]:
+    """The facts and frames that `save` wrote.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        StoredResultError: there is no result, an unfinished one, or one of another version.
+    """
+    folder = Path(directory)
+    text = _manifest(folder)
+    need("pyarrow", "parquet", "Parquet files")
+    try:
+        facts = _facts(text["facts"])
+        return facts, {name: _frame(folder / f"{name}.parquet", text["frames"][name]) for name in names}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoredResultError(f"{folder}: facts.json is damaged ({type(error).__name__}: {error})") from error
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "facts.json"
+    if not path.is_file():
+        found = "it holds no facts.json" if folder.is_dir() else "there is no such directory"
+        raise StoredResultError(f"{folder} is no stored result: {found}")
+    try:
+        text = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoredResultError(f"{path} is not JSON: {error}") from error
+    if not isinstance(text, dict) or text.get("format") != FORMAT:
+        raise StoredResultError(f"{path} is no queuesim result: it lacks the format {FORMAT!r}")
+    if text.get("version") != VERSION:
+        raise StoredResultError(
+            f"{path} has version {text.get('version')} of the format, and this queuesim reads version {VERSION}: "
+            "run the scenario again, or use the queuesim that wrote it"
+        )
+    return text
+
+
+def _facts(stored: dict[str, Any]) -> Facts:
+    known = {field.name for field in dataclasses.fields(Facts)}
+    facts = Facts(**{name: value for name, value in stored.items() if name in known})
+    if facts.limiter is not None:
+        facts.limiter = (int(facts.limiter[0]), float(facts.limiter[1]))
+    return facts
+
+
+def _describe(column: pd.Series[Any]) -> dict[str, Any]:
+    """What Parquet may lose: labels that no row has."""
+    if str(column.dtype) == "category":
+        return {"categories": list(column.cat.categories)}
+    return {"dtype": "text" if column.dtype in ("object", "str", "string") else str(column.dtype)}
+
+
+def _frame(path: Path, columns: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow
+
+    try:
+        frame = pd.read_parquet(path, engine="pyarrow", columns=list(columns))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise StoredResultError(f"{path} can't be read: {error}") from error
+    restored = {name: _restore(frame[name], described) for name, described in columns.items()}
+    return pd.DataFrame(restored, copy=False)
+
+
+def _restore(column: pd.Series[Any], described: dict[str, Any]) -> Any:
+    import pandas as pd
+
+    if "categories" in described:
+        labels = pd.Index(described["categories"], dtype=str)
+        return pd.Categorical(column.astype("category"), categories=labels)
+    return column.astype(str if described["dtype"] == "text" else described["dtype"])
