@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from queuesim.analysis.extra import scipy_special
+from queuesim.metrics.extras import need
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,14 @@ def student_t(confidence: float, degrees_of_freedom: int) -> float:
 
     Raises:
         ValueError: a confidence outside (0, 1), or fewer degrees of freedom than 1.
-        ImportError: scipy is missing.
+        MissingExtraError: scipy is not installed.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be above 0 and below 1, not {confidence}")
     if degrees_of_freedom < 1:
         raise ValueError(f"degrees_of_freedom must be 1 or more, not {degrees_of_freedom}")
-    return float(scipy_special().stdtrit(degrees_of_freedom, (1 + confidence) / 2))
+    special = need("scipy.special", "analysis", "confidence intervals")
+    return float(special.stdtrit(degrees_of_freedom, (1 + confidence) / 2))
 
 
 def replications(means: npt.ArrayLike, *, confidence: float = 0.95) -> Interval:
@@ -62,7 +63,7 @@ def replications(means: npt.ArrayLike, *, confidence: float = 0.95) -> Interval:
 
     Raises:
         ValueError: fewer than 2 means, one that is no finite number, or a confidence outside (0, 1).
-        ImportError: scipy is missing.
+        MissingExtraError: scipy is not installed.
     """
     values = _series("means", means)
     if values.size < 2:
@@ -85,7 +86,7 @@ def batch_means(values: npt.ArrayLike, *, batches: int = 30, warmup: int = 0, co
     Raises:
         ValueError: fewer than 2 batches, fewer observations than batches after the warm-up, a negative warm-up, an
             observation that is no finite number, or a confidence outside (0, 1).
-        ImportError: scipy is missing.
+        MissingExtraError: scipy is not installed.
     """
     series = _series("values", values)
     if batches < 2:
