@@ -1,0 +1,91 @@
+"""The SimPy environment under the loop: one heap for SimPy's events and the loop's timers."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop
+from typing import Any
+
+import simpy
+from simpy.core import EmptySchedule, SimTime, StopSimulation
+from simpy.events import Event, EventPriority
+
+from queuesim.simulation.sleep import Sleep
+from queuesim.simulation.timer import Timer
+
+PURGE_FROM = 64
+"""A heap with fewer cancelled timers than this is not worth tidying."""
+
+
+class Environment(simpy.Environment):
+    """SimPy's environment, driven by a `VirtualLoop`.
+
+    Processes, resources and conditions work as SimPy documents them. It differs in three things: the loop's timers
+    are in its heap, a cancelled timer never moves the clock, and the exception of an event that failed unnoticed is
+    raised itself, not a copy of it.
+    """
+
+    def __init__(self, initial_time: float = 0.0) -> None:
+        super().__init__(float(initial_time))
+        self.driven = False
+        """Whether a loop is running on this environment."""
+        self.cancelled = 0
+        """How many timers in the heap are cancelled."""
+        for name in ("process", "timeout", "event", "all_of", "any_of"):
+            # SimPy binds these to the instance for speed, but only those that the very class defines.
+            setattr(self, name, getattr(self, name))
+
+    def forget_one(self) -> None:
+        """A timer in the heap was cancelled. When more than half of the heap is, it is tidied."""
+        self.cancelled += 1
+        queue = self._queue
+        if self.cancelled > PURGE_FROM and 2 * self.cancelled > len(queue):
+            queue[:] = [entry for entry in queue if not is_husk(entry[3])]
+            heapify(queue)
+            self.cancelled = 0
+
+    def peek(self) -> SimTime:
+        """When the next event is due, in seconds; infinity if there is none."""
+        queue = self._queue
+        while queue and is_husk(queue[0][3]):
+            heappop(queue)
+            self.cancelled -= 1
+        return queue[0][0] if queue else float("inf")
+
+    def step(self) -> None:
+        """Let the next event happen. Raises EmptySchedule if there is none, and what an event failed with unnoticed."""
+        if self.peek() == float("inf"):
+            raise EmptySchedule
+        when, _, _, event = heappop(self._queue)
+        self._now = when
+        if isinstance(event, (Sleep, Timer)):
+            event.fire()  # type: ignore[unreachable]
+        else:
+            self.happen(event)
+
+    def happen(self, event: Event) -> None:
+        """Call back all who wait for `event`, which was just taken from the heap."""
+        callbacks = event.callbacks
+        event.callbacks = None  # type: ignore[assignment]
+        try:
+            for callback in callbacks:
+                callback(event)
+        except StopSimulation:
+            event.callbacks = callbacks[callbacks.index(callback) + 1 :]
+            self.schedule(event, EventPriority(-1))
+            raise
+        if not event._ok and not hasattr(event, "_defused"):
+            raise event._value
+
+    def run(self, until: SimTime | Event | None = None) -> Any:
+        """As in SimPy, while no loop drives this environment. Raises RuntimeError otherwise."""
+        if self.driven:
+            raise RuntimeError(
+                "env.run() can't be called here: the event loop drives this environment. "
+                "Await an event with `await until(event)`, or time with `await asyncio.sleep(seconds)`"
+            )
+        return super().run(until)
+
+
+def is_husk(event: object) -> bool:
+    """Whether this entry of the heap is a timer that was cancelled."""
+    return isinstance(event, (Sleep, Timer)) and not event.pending

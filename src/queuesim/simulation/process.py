@@ -1,0 +1,175 @@
+"""A simulated operating-system process: tasks and callbacks that block, freeze and die together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar, copy_context
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from queuesim.simulation.afterlife import bury
+from queuesim.simulation.task import SimulatedTask
+
+if TYPE_CHECKING:
+    from queuesim.simulation.loop import VirtualLoop
+
+T = TypeVar("T")
+
+
+class State(Enum):
+    """Whether a process runs."""
+
+    RUNNING = "running"
+    FROZEN = "frozen"
+    DEAD = "dead"
+
+
+class Process:
+    """Everything that runs in its context: the tasks started there, their tasks, timers and callbacks.
+
+    A process *is running*, *is frozen* (what comes due waits) or *is dead* (nothing in it ever runs again). Freezes
+    count: it runs again after as many thaws as freezes. One process belongs to one run of one loop.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state = State.RUNNING
+        self._freezes = 0
+        self._held: deque[asyncio.Handle] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Process {self.name}, {self.state.value}>"
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is neither frozen nor dead."""
+        return self.state is State.RUNNING
+
+    # -- being in it
+
+    @property
+    def context(self) -> Context:
+        """A copy of the present context, inside the process: for ``asyncio.create_task(..., context=)``."""
+        context = copy_context()
+        context.run(CURRENT.set, self)
+        return context
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Tasks and timers that are started in this block belong to the process."""
+        token = CURRENT.set(self)
+        try:
+            yield
+        finally:
+            CURRENT.reset(token)
+
+    def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Call `function` inside the process."""
+        return self.context.run(function, *args)
+
+    # -- what may happen to it
+
+    async def block(self, seconds: float) -> None:
+        """Hold the process's event loop for `seconds`, as a handler does that computes without awaiting.
+
+        Awaited from inside: nothing else of the process runs until then, and the caller goes on first. Raises
+        RuntimeError when called from outside the process.
+        """
+        if CURRENT.get() is not self:
+            raise RuntimeError(f"{self} can only be blocked from inside; freeze() it from outside")
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(f"a process can be blocked for 0 s or more, not {seconds}")
+        loop = running_loop()
+        blocked = loop.create_future()
+        self.freeze()
+        loop.call_later(seconds, self._unblock, loop, blocked, context=Context())
+        await blocked
+
+    def _unblock(self, loop: VirtualLoop, blocked: asyncio.Future[None]) -> None:
+        if self.state is State.DEAD:
+            return
+        ready_before = len(loop.ready)
+        if not blocked.done():
+            blocked.set_result(None)
+        woken = [loop.ready.pop() for _ in range(len(loop.ready) - ready_before)]
+        self._held.extendleft(woken)
+        self.thaw()
+
+    def freeze(self) -> None:
+        """Nothing of the process runs from now on, until `thaw`. Harmless when it is dead."""
+        if self.state is State.DEAD:
+            return
+        self._freezes += 1
+        if self.state is State.RUNNING:
+            self.state = State.FROZEN
+            running_loop().hold(self)
+
+    def thaw(self) -> None:
+        """Let it run again, if it was frozen but once: first, in order, what came due meanwhile.
+
+        Raises RuntimeError when it is not frozen. Harmless when it is dead.
+        """
+        if self.state is State.DEAD:
+            return
+        if self.state is State.RUNNING:
+            raise RuntimeError(f"{self} can't be thawed: it isn't frozen")
+        self._freezes -= 1
+        if self._freezes == 0:
+            self.state = State.RUNNING
+            held, self._held = self._held, deque()
+            running_loop().release(self, held)
+
+    def kill(self) -> None:
+        """End it as SIGKILL does: nothing in it ever runs again, not even a ``finally``. Harmless when it is dead.
+
+        When it is called from inside, the task that calls it still runs to its next await. What the dead tasks refer
+        to is never freed: see `afterlife`.
+        """
+        if self.state is State.DEAD:
+            return
+        loop = running_loop()
+        running = self.state is State.RUNNING
+        self.state = State.DEAD
+        if running:
+            loop.hold(self)
+        for task in loop.tasks():
+            if belongs(task, self):
+                bury(task)
+        self._held.clear()
+
+    def withhold(self, handle: asyncio.Handle) -> None:
+        """Called by the loop for what would run now: keep it until `thaw`, or for ever."""
+        if self.state is State.FROZEN:
+            self._held.append(handle)
+        else:
+            task = task_of(handle)
+            if task is not None:
+                bury(task)
+
+
+CURRENT: ContextVar[Process | None] = ContextVar("queuesim_process", default=None)
+"""The process that the running code belongs to; None outside of all of them."""
+
+
+def running_loop() -> VirtualLoop:
+    """The virtual-time loop that runs. Raises RuntimeError if none does."""
+    from queuesim.simulation.loop import VirtualLoop
+
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        raise RuntimeError(f"this works in a simulation only, not on {loop!r}")
+    return loop
+
+
+def task_of(handle: asyncio.Handle) -> asyncio.Task[Any] | None:
+    """The task that the handle's callback steps, if it is a step of a task."""
+    owner = getattr(handle._callback, "__self__", None)
+    return owner if isinstance(owner, asyncio.Task) else None
+
+
+def belongs(task: asyncio.Task[Any], process: Process) -> bool:
+    """Whether the task runs in the process."""
+    return isinstance(task, SimulatedTask) and task.context.get(CURRENT) is process

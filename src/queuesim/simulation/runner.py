@@ -1,0 +1,61 @@
+"""Running a program in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.running import no_running_loop
+
+T = TypeVar("T")
+
+
+def run(
+    coroutine: Coroutine[Any, Any, T], *, loop: VirtualLoop | None = None, shuffle: random.Random | None = None
+) -> T:
+    """Run `coroutine` to its end in virtual time and return its result, as `asyncio.run` does in real time.
+
+    Tasks that are left over are cancelled and their cleaning up is awaited, asynchronous generators are shut down,
+    and the loop is closed, one that was passed too. It may be called where an event loop is running already, as in a
+    notebook's cell: that loop stands still meanwhile.
+
+    Raises what the program raises, and what `VirtualLoop.run_forever` does.
+    """
+    if not asyncio.iscoroutine(coroutine):
+        raise ValueError(f"a coroutine was expected, not {coroutine!r}")
+    if loop is not None and shuffle is not None:
+        coroutine.close()
+        raise ValueError("the shuffle belongs to the loop that was passed: VirtualLoop(shuffle=...)")
+    loop = VirtualLoop(shuffle=shuffle) if loop is None else loop
+    with no_running_loop():
+        try:
+            return loop.run_until_complete(loop.create_task(coroutine))
+        finally:
+            try:
+                finish(loop)
+            finally:
+                loop.close()
+
+
+def finish(loop: VirtualLoop) -> None:
+    """Cancel what is left over, oldest task first, and shut asynchronous generators down."""
+    loop.thaw_all()
+    left_over = loop.tasks()
+    for task in left_over:
+        task.cancel()
+    if left_over:
+        loop.run_until_complete(asyncio.gather(*left_over, return_exceptions=True))
+    for task in left_over:
+        if not task.cancelled() and task.exception() is not None:
+            loop.call_exception_handler(
+                {
+                    "message": "unhandled exception while the simulation was ended",
+                    "exception": task.exception(),
+                    "task": task,
+                }
+            )
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
