@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
 from queuesim.analysis.interval import Interval, batch_means, replications, student_t
+from queuesim.metrics import extras
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,9 @@ def test_what_makes_no_interval_is_refused() -> None:
 
 
 def test_a_missing_scipy_is_named_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "scipy.special", raising=False)
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(ImportError, match=r'pip install "queuesim\[analysis\]"'):
+    def missing(module: str) -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module.partition(".")[0])
+
+    monkeypatch.setattr(extras, "import_module", missing)
+    with pytest.raises(ImportError, match=r'confidence intervals need scipy.*pip install "queuesim\[analysis\]"'):
         student_t(0.95, 9)
