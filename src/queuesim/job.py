@@ -138,32 +138,18 @@ class Job:
     Times are seconds on the queue's clock. Changing an attribute changes nothing in the queue; the methods do.
     """
 
-    __slots__ = (
-        "attempts_made",
-        "attempts_started",
-        "broker",
-        "data",
-        "deferred_failure",
-        "delay",
-        "failed_reason",
-        "finished_on",
-        "history",
-        "id",
-        "name",
-        "number",
-        "options",
-        "priority",
-        "processed_by",
-        "processed_on",
-        "progress",
-        "raw_data",
-        "ready_at",
-        "return_value",
-        "stacktrace",
-        "stalled_count",
-        "timestamp",
-        "token",
-    )
+    # what most jobs never have stays a class attribute, so that a job is cheap to make
+    stalled_count: int = 0
+    finished_on: float | None = None
+    return_value: Any = None
+    failed_reason: str | None = None
+    """The message of the last error."""
+    deferred_failure: str | None = None
+    """Why the worker that takes this job must fail it at once."""
+    stacktrace: Sequence[str] = ()
+    history: Sequence[dict[str, Any]] = ()
+    """A row an attempt that failed, kept where the queue has dead letters."""
+    progress: Any = 0
 
     def __init__(
         self,
@@ -171,24 +157,15 @@ class Job:
         name: str,
         data: Any,
         options: JobOptions = DEFAULT_OPTIONS,
-        *,
         number: int = 0,
         timestamp: float = 0.0,
         delay: float = 0.0,
         priority: int = 0,
         attempts_made: int = 0,
         attempts_started: int = 0,
-        stalled_count: int = 0,
         processed_on: float | None = None,
         processed_by: str | None = None,
-        finished_on: float | None = None,
         ready_at: float | None = None,
-        return_value: Any = None,
-        failed_reason: str | None = None,
-        deferred_failure: str | None = None,
-        stacktrace: Sequence[str] = (),
-        history: Sequence[dict[str, Any]] = (),
-        progress: Any = 0,
         raw_data: str | None = None,
         token: str = "",
         broker: Broker | None = None,
@@ -197,8 +174,6 @@ class Job:
         self.name = name
         self.data = data
         """What the handler sees: JSON, or what the processor's schema made of it."""
-        self.raw_data = raw_data
-        """As it was added: JSON text."""
         self.options = options
         self.number = number
         """The value of the queue's id counter when this job was added: unique in its queue, in order of adding."""
@@ -209,19 +184,12 @@ class Job:
         """Attempts that ended and counted."""
         self.attempts_started = attempts_started
         """Attempts that began, this one included: it also counts runs that were rate-limited, delayed or stalled."""
-        self.stalled_count = stalled_count
         self.processed_on = processed_on
         self.processed_by = processed_by
-        self.finished_on = finished_on
         self.ready_at = ready_at
         """When this attempt could have started at the earliest, where the broker knows it."""
-        self.return_value = return_value
-        self.failed_reason = failed_reason
-        self.deferred_failure = deferred_failure
-        self.stacktrace = stacktrace
-        self.history = history
-        """A row an attempt that failed, kept where the queue has dead letters."""
-        self.progress = progress
+        self.raw_data = raw_data
+        """The data as they were added: JSON text."""
         self.token = token
         self.broker = broker
 

@@ -28,6 +28,7 @@ class JobType:
     handler: Handler
     parse: Callable[[Any], Any] | None = None
     """Turns JSON data into what the handler sees; raises ValidationError."""
+    is_async: bool = True
     timeout: float | None = None
     """Seconds of the queue's clock after which an attempt is cancelled and fails with TimeoutError."""
 
@@ -102,7 +103,8 @@ class Processor:
         def register(handler: H) -> H:
             if name in self.types:
                 raise ValueError(f"{self!r} has a handler for {name!r} already: {self.types[name].handler!r}")
-            self.types[name] = JobType(name, handler, None if data is None else _parser(data), timeout)
+            parse = None if data is None else _parser(data)
+            self.types[name] = JobType(name, handler, parse, inspect.iscoroutinefunction(handler), timeout)
             return handler
 
         return register
@@ -117,6 +119,8 @@ class Processor:
         if job_type.timeout is not None:
             async with asyncio.timeout(job_type.timeout):
                 return await _call(job_type.handler, job)
+        if job_type.is_async:
+            return await job_type.handler(job)
         return await _call(job_type.handler, job)
 
     def _no_handler(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The worker: takes jobs from a broker, runs them in its slots, keeps their locks, and hands in what became of them."""
+"""The worker: takes jobs from a broker, runs them in its slots, keeps their locks, hands in what became of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from queuesim.attempt import attempt
-from queuesim.broker.base import Broker, Outcome, Reply, Terms
+from queuesim.broker.base import Broker, Outcome, Terms
+from queuesim.exchange import Exchanges
 from queuesim.job import Job
 from queuesim.limits import RateLimit
 from queuesim.processor import Processor
@@ -83,7 +84,6 @@ class Worker:
         self._clock = clock
         self._rng = rng or random.Random(name)
         self._observer = observer
-        self._exchanges = Exchanges(broker, self.terms, name)
         self._vacant = list(range(self.concurrency))
         self._vacancy = asyncio.Event()
         self._vacancy.set()
@@ -99,6 +99,7 @@ class Worker:
     async def run(self) -> None:
         """Work until `close`. Cancelling it cancels the running handlers too: their jobs stall and are recovered."""
         self._now = self._clock or asyncio.get_running_loop().time
+        self._exchanges = Exchanges(self.broker, self.terms, self.name, self._now)
         try:
             async with asyncio.TaskGroup() as upkeep:
                 self._upkeep = [
@@ -143,7 +144,7 @@ class Worker:
             if self._closing:
                 return
             if self._vacant:
-                for job in await exchanges.take(len(self._vacant), self._now):
+                for job in await exchanges.take(len(self._vacant)):
                     self._start(job)
 
     def _start(self, job: Job) -> None:
@@ -156,16 +157,15 @@ class Worker:
 
     async def _work(self, slot: int, job: Job | None) -> None:
         """One slot, as long as it has jobs."""
-        observer = self._observer
+        observer, exchanges = self._observer, self._exchanges
         try:
             while job is not None:
                 self.running[slot] = job
                 outcome = await attempt(self.processor, job, self._rng)
                 ended = self._now()
-                next_job = await self._exchanges.turn(outcome, not self._closing, self._now)
+                next_job = await exchanges.turn(outcome, not self._closing)
                 if observer is not None:
-                    lost = bool(self._exchanges.refused) and self._exchanges.refused.pop(job.token + job.id, 0) != 0
-                    observer.attempt(self.name, slot, job, ended, outcome, lost)
+                    observer.attempt(self.name, slot, job, ended, outcome, exchanges.was_refused(outcome))
                 job = next_job
         finally:
             self.running.pop(slot, None)
@@ -201,73 +201,3 @@ class Worker:
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-
-
-class Exchanges:
-    """A worker's exchanges with its broker, one at a time.
-
-    Args:
-        broker: the queue.
-        terms: what the worker brings to each.
-        name: first part of every lock token.
-    """
-
-    def __init__(self, broker: Broker, terms: Terms, name: str) -> None:
-        self.broker = broker
-        self.terms = terms
-        self.limited_until: float | None = None
-        """The queue is rate-limited until then, as far as the last exchange knew."""
-        self.next_due: float | None = None
-        """When a delayed job is due next, as far as the last exchange knew."""
-        self.empty = False
-        """The last exchange asked for more than it got."""
-        self.refused: dict[str, int] = {}
-        """Token + job id -> error code of outcomes that were refused, until somebody takes note."""
-        self._name = name
-        self._count = 0
-        self._outcomes: list[Outcome] = []
-        self._followers: list[asyncio.Future[Job | None]] = []
-        self._under_way = asyncio.Lock()
-
-    async def take(self, count: int, now: Callable[[], float]) -> list[Job]:
-        """Take up to `count` jobs for vacant slots."""
-        async with self._under_way:
-            return (await self._exchange([], count, now)).jobs
-
-    async def turn(self, outcome: Outcome, more: bool, now: Callable[[], float]) -> Job | None:
-        """Hand in an outcome and, if `more`, take a job for the same slot. None: there is none."""
-        if not self._under_way.locked():
-            async with self._under_way:
-                reply = await self._exchange([outcome], 1 if more else 0, now)
-            return reply.jobs[0] if reply.jobs else None
-        return await self._join(outcome, more, now)
-
-    async def _join(self, outcome: Outcome, more: bool, now: Callable[[], float]) -> Job | None:
-        """Collect with others while an exchange is under way; whoever comes first then hands in for all."""
-        self._outcomes.append(outcome)
-        follower: asyncio.Future[Job | None] = asyncio.get_running_loop().create_future()
-        if more:
-            self._followers.append(follower)
-        else:
-            follower.set_result(None)
-        async with self._under_way:
-            outcomes, self._outcomes = self._outcomes, []
-            followers, self._followers = self._followers, []
-            if outcomes:
-                reply = await self._exchange(outcomes, len(followers), now)
-                for i, waiting in enumerate(followers):
-                    waiting.set_result(reply.jobs[i] if i < len(reply.jobs) else None)
-        return follower.result()
-
-    async def _exchange(self, outcomes: list[Outcome], take: int, now: Callable[[], float]) -> Reply:
-        self._count += 1
-        token = f"{self._name}:{self._count}"
-        reply = await self.broker.exchange(outcomes, take, self.terms, token, now())
-        if take:
-            self.limited_until = reply.limited_until
-            self.next_due = reply.next_due
-            self.empty = len(reply.jobs) < take
-        if reply.refused:
-            tokens = {outcome.job_id: outcome.token for outcome in outcomes}
-            self.refused.update({tokens[job_id] + job_id: code for job_id, code in reply.refused.items()})
-        return reply

@@ -10,7 +10,7 @@ trip.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from queuesim.errors import ErrorInfo
@@ -102,25 +102,34 @@ class Terms:
     """The worker's name, written into the jobs that it takes."""
 
 
-@dataclass(slots=True)
 class Reply:
     """The answer to an exchange."""
 
-    jobs: list[Job] = field(default_factory=list)
-    """The jobs taken, locked, in the order in which they started."""
-    refused: dict[str, int] = field(default_factory=dict)
-    """Job id -> error code (-1, -2, -3, -6) of each outcome that was dropped: the job was no longer the worker's."""
-    limited_until: float | None = None
-    """The queue is rate-limited until then."""
-    next_due: float | None = None
-    """When the first delayed job is due; only told if there was nothing to take."""
+    __slots__ = ("jobs", "limited_until", "next_due", "refused")
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        """The jobs taken, locked, in the order in which they started."""
+        self.refused: list[tuple[Outcome, int]] | None = None
+        """Outcomes that were dropped, for the job was no longer the worker's, with the error code: -1, -2, -3, -6."""
+        self.limited_until: float | None = None
+        """The queue is rate-limited until then."""
+        self.next_due: float | None = None
+        """When the first delayed job is due; only told if there was nothing to take."""
+
+    def refuse(self, outcome: Outcome, code: int) -> None:
+        """Note that an outcome was dropped."""
+        if self.refused is None:
+            self.refused = []
+        self.refused.append((outcome, code))
 
 
 class Observer(Protocol):
     """Told of what happens inside a broker, as it happens. Only brokers that live in this process can tell."""
 
-    def event(self, time: float, kind: EventKind, job: int, previous: JobState | None) -> None:
-        """An event of the job with this number; 0 stands for the queue itself."""
+    def events(self, entries: Sequence[tuple[float, EventKind, int, str | None, JobState | None, Any]]) -> None:
+        """What happened since the last call: (time, kind, the job's number or 0 for the queue itself, its id, the
+        state it came from, other fields)."""
         ...
 
     def window(self, opened: float, closes: float, max_jobs: int) -> None:

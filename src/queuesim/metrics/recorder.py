@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -81,9 +81,15 @@ class Recorder:
 
     # -- the broker
 
-    def event(self, time: float, kind: EventKind, job: int, previous: JobState | None) -> None:
+    def events(self, entries: Sequence[tuple[float, EventKind, int, str | None, JobState | None, Any]]) -> None:
         """See broker.base.Observer."""
-        self._events += _EVENT.pack(time, job, kind.code, 0 if previous is None else previous.code)
+        pack = _EVENT.pack
+        self._events += b"".join(
+            [
+                pack(time, number, kind.code, 0 if previous is None else previous.code)
+                for time, kind, number, _, previous, _ in entries
+            ]
+        )
 
     def window(self, opened: float, closes: float, max_jobs: int) -> None:
         """See broker.base.Observer."""
@@ -93,19 +99,18 @@ class Recorder:
 
     def attempt(self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
         """See worker.WorkerObserver."""
+        if isinstance(outcome, Completed) and not lost:
+            self._attempt(worker, slot, job, ended, Ending.OK, 0, 0, _NAN)
+            return
         error = message = 0
-        backoff = _NAN
-        if isinstance(outcome, Completed):
-            ending = Ending.OK
-        elif isinstance(outcome, (Failed, Retried)):
+        ending, backoff = Ending.RATE_LIMITED, _NAN
+        if isinstance(outcome, (Failed, Retried)):
             ending = Ending.FAILED
             error, message = self._error(outcome.error), self._message(outcome.reason)
             if isinstance(outcome, Retried):
                 ending, backoff = Ending.RETRIED, outcome.delay
         elif isinstance(outcome, Postponed):
             ending, backoff = Ending.DELAYED, outcome.delay
-        else:
-            ending = Ending.RATE_LIMITED
         if lost:
             ending = Ending.LOST
         self._attempt(worker, slot, job, ended, ending, error, message, backoff)

@@ -76,13 +76,9 @@ class Adding(QueueState):
         if deduplication.keep_last_if_active and owner.state is JobState.ACTIVE:
             holder.next_job = job
             holder.expires = None
-        self._emit(
-            now,
-            EventKind.DEDUPLICATED,
-            owner,
-            deduplicationId=deduplication.id,
-            deduplicatedJobId=job.options.job_id or str(self._number),
-        )
+        dropped = job.options.job_id or str(self._number)
+        fields = {"deduplicationId": deduplication.id, "deduplicatedJobId": dropped}
+        self._emit(now, EventKind.DEDUPLICATED, owner, None, fields)
 
     def _replace(self, owner: Record, holder: Holder, deduplication: Deduplication, job_id: str, now: float) -> None:
         """The newcomer takes the place of an owner that has not run yet, and the rest of its time unless extended."""
@@ -94,7 +90,8 @@ class Adding(QueueState):
             assert held is not None
             held.expires = expires
         newcomer = Record(job_id, self._number, owner.name, owner.data, owner.options, now, JobState.DELAYED, now)
-        self._emit(now, EventKind.DEDUPLICATED, newcomer, deduplicationId=deduplication.id, deduplicatedJobId=owner.id)
+        fields = {"deduplicationId": deduplication.id, "deduplicatedJobId": owner.id}
+        self._emit(now, EventKind.DEDUPLICATED, newcomer, None, fields)
 
     def _run_after(self, owner: Record, now: float) -> None:
         """Free the owner's deduplication id and add the duplicate that was kept to run after it."""

@@ -21,12 +21,12 @@ class Managing(Settling):
     async def pause(self, now: float) -> None:
         """No job starts from now on; active ones go on, delayed ones are still promoted."""
         self._paused = True
-        self._emit(now, EventKind.PAUSED, None)
+        self._emit_of_queue(now, EventKind.PAUSED)
 
     async def resume(self, now: float) -> None:
         """Let jobs start again."""
         self._paused = False
-        self._emit(now, EventKind.RESUMED, None)
+        self._emit_of_queue(now, EventKind.RESUMED)
         self._wake_all()
 
     async def is_paused(self) -> bool:
@@ -77,7 +77,7 @@ class Managing(Settling):
             self._take_out(record)
             del self._records[record.id]
             self._deduplications.removed(record)
-        self._emit(now, EventKind.CLEANED, None, count=len(old))
+        self._emit_of_queue(now, EventKind.CLEANED, {"count": len(old)})
         return [record.id for record in old]
 
     def _is_old(self, record: Record, before: float, now: float) -> bool:
@@ -93,6 +93,7 @@ class Managing(Settling):
             raise QueueActiveError(
                 f"queue {self.queue} has {len(self._active)} active jobs: wait for them, or use force"
             )
+        self.flush()
         self._clear()
 
     async def counts(self) -> dict[JobState, int]:
@@ -133,7 +134,8 @@ class Managing(Settling):
         """Store and publish progress, as JSON text."""
         record = self._find(job_id, "update the progress of")
         record.progress = progress
-        self._emit(now, EventKind.PROGRESS, record, data=progress)
+        record.marked = True
+        self._emit(now, EventKind.PROGRESS, record, None, {"data": progress})
 
     async def update_data(self, job_id: str, data: str, now: float) -> None:
         """Replace the data, as JSON text."""

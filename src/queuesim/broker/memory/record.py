@@ -15,19 +15,21 @@ if TYPE_CHECKING:
 class Record:
     """The stored job. What most jobs never have stays a class attribute, so that a record is cheap to make."""
 
+    marked: bool = False
+    """Whether any of what follows, up to `progress`, was ever set."""
     return_value: str | None = None
     failed_reason: str | None = None
     deferred_failure: str | None = None
-    processed_on: float | None = None
-    processed_by: str | None = None
     finished_on: float | None = None
     stacktrace: Sequence[str] = ()
     history: Sequence[dict[str, Any]] = ()
+    stalled_count: int = 0
     progress: str = "0"
     logs: Sequence[str] = ()
+    processed_on: float | None = None
+    processed_by: str | None = None
     attempts_made: int = 0
     attempts_started: int = 0
-    stalled_count: int = 0
     token: str = ""
     """Who holds the lock; "" is nobody."""
     locked_until: float = 0.0
@@ -58,29 +60,35 @@ class Record:
 
     def snapshot(self, broker: Broker) -> Job:
         """The job as it is now, for a worker or whoever asks. Its data are a fresh copy every time."""
-        return Job(
+        data = self.data
+        job = Job(
             self.id,
             self.name,
-            {} if self.data == "{}" else json.loads(self.data),
+            {} if data == "{}" else json.loads(data),
             self.options,
-            number=self.number,
-            timestamp=self.timestamp,
-            delay=self.delay,
-            priority=self.priority,
-            attempts_made=self.attempts_made,
-            attempts_started=self.attempts_started,
-            stalled_count=self.stalled_count,
-            processed_on=self.processed_on,
-            processed_by=self.processed_by,
-            finished_on=self.finished_on,
-            ready_at=self.ready_at,
-            return_value=None if self.return_value is None else json.loads(self.return_value),
-            failed_reason=self.failed_reason,
-            deferred_failure=self.deferred_failure,
-            stacktrace=self.stacktrace,
-            history=self.history,
-            progress=0 if self.progress == "0" else json.loads(self.progress),
-            raw_data=self.data,
-            token=self.token,
-            broker=broker,
+            self.number,
+            self.timestamp,
+            self.delay,
+            self.priority,
+            self.attempts_made,
+            self.attempts_started,
+            self.processed_on,
+            self.processed_by,
+            self.ready_at,
+            data,
+            self.token,
+            broker,
         )
+        if self.marked:
+            self._copy_marks(job)
+        return job
+
+    def _copy_marks(self, job: Job) -> None:
+        job.stalled_count = self.stalled_count
+        job.finished_on = self.finished_on
+        job.return_value = None if self.return_value is None else json.loads(self.return_value)
+        job.failed_reason = self.failed_reason
+        job.deferred_failure = self.deferred_failure
+        job.stacktrace = self.stacktrace
+        job.history = self.history
+        job.progress = json.loads(self.progress)

@@ -22,7 +22,7 @@ class Settling(Adding):
         record = self._records.get(outcome.job_id)
         if record is None:
             return JOB_MISSING
-        if not self._locked(record, now):
+        if not record.token or now >= record.locked_until:
             return LOCK_MISSING
         if record.token != outcome.token:
             return LOCK_MISMATCH
@@ -56,7 +56,7 @@ class Settling(Adding):
             record.return_value = outcome.value
         keep = record.options.keep_completed or outcome.keep or KEEP_ALL
         self._finish(record, JobState.COMPLETED, keep, now)
-        self._emit(now, EventKind.COMPLETED, record, JobState.ACTIVE, returnvalue=outcome.value)
+        self._emit(now, EventKind.COMPLETED, record, JobState.ACTIVE, {"returnvalue": outcome.value})
 
     def _fail(self, record: Record, outcome: Failed, now: float) -> None:
         record.attempts_made += 1
@@ -65,15 +65,16 @@ class Settling(Adding):
         self._add_stacktrace(record, outcome.stacktrace)
         keep = record.options.keep_failed or outcome.keep or KEEP_ALL
         self._finish(record, JobState.FAILED, keep, now)
-        self._emit(now, EventKind.FAILED, record, JobState.ACTIVE, failedReason=outcome.reason)
+        self._emit(now, EventKind.FAILED, record, JobState.ACTIVE, {"failedReason": outcome.reason})
         if record.attempts_made >= record.options.attempts:
-            self._emit(now, EventKind.RETRIES_EXHAUSTED, record, attemptsMade=record.attempts_made)
+            self._emit(now, EventKind.RETRIES_EXHAUSTED, record, None, {"attemptsMade": record.attempts_made})
         if outcome.dead_letter is not None:
             self._bury(record, outcome.dead_letter, now)
 
     def _retry(self, record: Record, outcome: Retried, now: float) -> None:
         record.attempts_made += 1
         record.failed_reason = outcome.reason
+        record.marked = True
         self._add_stacktrace(record, outcome.stacktrace)
         if outcome.history is not None:
             record.history = (*record.history, outcome.history)
@@ -103,6 +104,7 @@ class Settling(Adding):
         """
         record.state = state
         record.finished_on = now
+        record.marked = True
         if keep.count == 0:
             del self._records[record.id]
         else:

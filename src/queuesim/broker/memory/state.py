@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from queuesim.broker.base import Observer
 from queuesim.broker.memory.deduplication import Deduplications
 from queuesim.broker.memory.finished import Finished
+from queuesim.broker.memory.log import EventLog
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.window import Window
 from queuesim.errors import JobError
@@ -21,8 +22,6 @@ from queuesim.limits import RateLimit
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker
 
-MAX_EVENTS = 10_000
-"""Events kept in a queue's stream (BullMQ's default)."""
 PROMOTED_AT_ONCE = 1000
 """Delayed jobs that one exchange promotes at most (BullMQ 6.7)."""
 
@@ -35,7 +34,7 @@ class QueueState:
 
     def __init__(self, queue: str = "default", *, siblings: dict[str, Any] | None = None) -> None:
         self.queue = queue
-        self.observer: Observer | None = None
+        self._observer: Observer | None = None
         self._siblings: dict[str, Any] = {} if siblings is None else siblings
         self._siblings[queue] = self
         self._clear()
@@ -61,8 +60,10 @@ class QueueState:
         self._rate_limit: RateLimit | None = None
         self._window = Window()
         self._deduplications = Deduplications()
-        self._events: deque[tuple[int, float, EventKind, str | None, dict[str, Any]]] = deque(maxlen=MAX_EVENTS)
-        self._event_id = 0
+        self._log = EventLog()
+        if self._observer is not None:
+            self._log.leaving = self._observer.events
+        self._append_event = self._log.append
 
     def sibling(self, queue: str) -> Broker:
         """A broker for another queue in the same memory."""
@@ -77,20 +78,31 @@ class QueueState:
 
     # -- events
 
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of everything that happens from now on."""
+        self._observer = observer
+        self._log.leaving = observer.events
+
+    def flush(self) -> None:
+        """Tell the observer what it was not told yet: events are handed over by the thousand."""
+        self._log.flush()
+
     def _emit(
-        self, now: float, kind: EventKind, record: Record | None, prev: JobState | None = None, **fields: Any
+        self,
+        now: float,
+        kind: EventKind,
+        record: Record,
+        previous: JobState | None = None,
+        fields: dict[str, Any] | None = None,
     ) -> None:
-        self._event_id += 1
-        if prev is not None:
-            fields["prev"] = prev
-        self._events.append((self._event_id, now, kind, None if record is None else record.id, fields))
-        if self.observer is not None:
-            self.observer.event(now, kind, 0 if record is None else record.number, prev)
+        self._append_event((now, kind, record.number, record.id, previous, fields))
+
+    def _emit_of_queue(self, now: float, kind: EventKind, fields: dict[str, Any] | None = None) -> None:
+        self._append_event((now, kind, 0, None, None, fields))
 
     async def events(self, after: int, limit: int | None = None) -> list[Event]:
         """Events with an id above `after`, oldest first; the newest 10 000 are kept."""
-        events = [Event(*entry) for entry in self._events if entry[0] > after]
-        return events if limit is None else events[:limit]
+        return self._log.after(after, limit)
 
     # -- looking up
 
@@ -158,7 +170,7 @@ class QueueState:
         self._delayed_count += 1
         first = not self._delayed or due < self._delayed[0][0]
         heappush(self._delayed, (due, record.entry, record))
-        self._emit(now, EventKind.DELAYED, record, delay=due)
+        self._emit(now, EventKind.DELAYED, record, None, {"delay": due})
         if first:
             # whoever sleeps until the job that was first before would sleep too long
             self._wake_all()

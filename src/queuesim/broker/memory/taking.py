@@ -25,13 +25,13 @@ class Taking(Settling):
         for outcome in outcomes:
             code = self._settle(outcome, now)
             if code:
-                reply.refused[outcome.job_id] = code
-            else:
-                finished = finished or isinstance(outcome, (Completed, Failed))
+                reply.refuse(outcome, code)
+            elif isinstance(outcome, (Completed, Failed)):
+                finished = True
         if take:
             self._take(take, terms, token, now, reply)
         if finished and not (reply.jobs or self._wait or self._active or self._prioritized_count):
-            self._emit(now, EventKind.DRAINED, None)
+            self._emit_of_queue(now, EventKind.DRAINED)
         if self._waiters:
             self._wake()
         return reply
@@ -60,8 +60,8 @@ class Taking(Settling):
             reply.jobs.append(record.snapshot(self))  # type: ignore[arg-type]
 
     def _count_start(self, max_jobs: int, duration: float, now: float) -> None:
-        if self._window.start(duration, now) and self.observer is not None:
-            self.observer.window(now, self._window.expires, max_jobs)
+        if self._window.start(duration, now) and self._observer is not None:
+            self._observer.window(now, self._window.expires, max_jobs)
 
     def _limits(self, terms: Terms) -> tuple[int | None, float]:
         """The limiter's max and duration. The queue's own max goes before the worker's, but the worker's duration
@@ -127,6 +127,7 @@ class Taking(Settling):
                 continue
             del self._active[job_id]
             record.stalled_count += 1
+            record.marked = True
             if record.stalled_count > max_stalled:
                 record.deferred_failure = STALLED_TOO_OFTEN
             # a prioritized job goes to the front of `wait` too (BullMQ 6.7)

@@ -1,0 +1,103 @@
+"""A worker's exchanges with its broker: outcomes in, jobs out, one round trip at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from queuesim.broker.base import Broker, Outcome, Reply, Terms
+from queuesim.job import Job
+
+
+class Exchanges:
+    """Makes one exchange at a time. Slots that come while one is under way collect, and the next carries them all.
+
+    Args:
+        broker: the queue.
+        terms: what the worker brings to each exchange.
+        name: first part of every lock token.
+        clock: seconds on the queue's clock.
+    """
+
+    def __init__(self, broker: Broker, terms: Terms, name: str, clock: Callable[[], float]) -> None:
+        self.broker = broker
+        self.terms = terms
+        self.limited_until: float | None = None
+        """The queue is rate-limited until then, as far as the last exchange knew."""
+        self.next_due: float | None = None
+        """When a delayed job is due next, as far as the last exchange knew."""
+        self.empty = False
+        """The last exchange asked for more than it got."""
+        self._name = name
+        self._clock = clock
+        self._count = 0
+        self._under_way = False
+        self._followers: list[tuple[Outcome | None, int, asyncio.Future[list[Job]]]] = []
+        self._refused: list[Outcome] = []
+
+    async def take(self, count: int) -> list[Job]:
+        """Take up to `count` jobs for vacant slots."""
+        if self._under_way:
+            return await self._follow(None, count)
+        return (await self._exchange([], count)).jobs
+
+    async def turn(self, outcome: Outcome, more: bool) -> Job | None:
+        """Hand in an outcome and, if `more`, take a job for the same slot. None: there is none."""
+        if self._under_way:
+            jobs = await self._follow(outcome, 1 if more else 0)
+        else:
+            jobs = (await self._exchange([outcome], 1 if more else 0)).jobs
+        return jobs[0] if jobs else None
+
+    def was_refused(self, outcome: Outcome) -> bool:
+        """Whether the broker dropped this outcome, for the job's lock was lost. Tells it once."""
+        for i, refused in enumerate(self._refused):
+            if refused is outcome:
+                del self._refused[i]
+                return True
+        return False
+
+    async def _follow(self, outcome: Outcome | None, take: int) -> list[Job]:
+        """Wait for an exchange that carries this outcome too."""
+        follower: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
+        self._followers.append((outcome, take, follower))
+        return await follower
+
+    async def _exchange(self, outcomes: list[Outcome], take: int) -> Reply:
+        self._under_way = True
+        self._count += 1
+        try:
+            reply = await self.broker.exchange(outcomes, take, self.terms, f"{self._name}:{self._count}", self._clock())
+        finally:
+            self._under_way = False
+            if self._followers:
+                self._lead_followers()
+        if take:
+            self.limited_until = reply.limited_until
+            self.next_due = reply.next_due
+            self.empty = len(reply.jobs) < take
+        if reply.refused is not None:
+            self._refused.extend(outcome for outcome, _ in reply.refused)
+        return reply
+
+    def _lead_followers(self) -> None:
+        """Make the next exchange, for all who came during this one, in a task of its own."""
+        self._under_way = True
+        self._leader = asyncio.get_running_loop().create_task(self._exchange_for_followers())
+
+    async def _exchange_for_followers(self) -> None:
+        followers, self._followers = self._followers, []
+        outcomes = [outcome for outcome, _, _ in followers if outcome is not None]
+        try:
+            jobs = (await self._exchange(outcomes, sum(take for _, take, _ in followers))).jobs
+        except BaseException as error:
+            for _, _, future in followers:
+                if not future.done():
+                    future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for _, take, future in followers:
+            given, jobs = jobs[:take], jobs[take:]
+            if not future.done():
+                future.set_result(given)
