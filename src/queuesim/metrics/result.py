@@ -12,6 +12,7 @@ from queuesim.metrics.recording import Facts, Recording
 if TYPE_CHECKING:
     import pandas as pd
 
+    from queuesim.metrics.plots import Plots
     from queuesim.metrics.summary import Summary
 
 
@@ -117,6 +118,17 @@ class Result:
             self._summary = summarise(self)
         return self._summary
 
+    @property
+    def plot(self) -> Plots:
+        """Pictures: `result.plot.overview()`, and others. They need matplotlib.
+
+        Raises:
+            MissingExtraError: it is not installed.
+        """
+        from queuesim.metrics.plots import Plots
+
+        return Plots(self)
+
     def to_parquet(self, directory: str | Path) -> None:
         """Write all frames into a directory, a Parquet file each, and the facts as JSON. `load` reads it again.
 
@@ -130,12 +142,19 @@ class Result:
         save(directory, self.facts, {name: self._frame(name) for name in FRAMES})
 
     def __repr__(self) -> str:
+        from queuesim.metrics.text import counted, readable
+
         facts, states = self.facts, self.jobs["state"].value_counts()
         verdict = "ok" if self.ok else "not ok"
         return (
-            f"<Result {facts.scenario} on {facts.backend}, seed {facts.seed}: {len(self.jobs)} jobs in "
-            f"{facts.duration:g} s, {states['completed']} completed, {states['failed']} failed, {verdict}>"
+            f"<Result {facts.scenario} on {facts.backend}, seed {facts.seed}: {counted(len(self.jobs), 'job')} in "
+            f"{readable(facts.duration)}, {states['completed']:,} completed, {states['failed']:,} failed, {verdict}>"
         )
+
+    def _repr_html_(self) -> str:
+        from queuesim.metrics.notebook import to_html
+
+        return to_html(self)
 
 
 def load(directory: str | Path) -> Result:

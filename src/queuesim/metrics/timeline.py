@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from queuesim.metrics.durations import seconds_in
 from queuesim.metrics.level import Array, Level
 from queuesim.metrics.occupancy import active, backlog, delayed
+from queuesim.metrics.text import seconds_in
 
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result

@@ -1,0 +1,81 @@
+"""The notebook's view of a result: HTML with a small picture, without matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from queuesim.metrics import digest
+from queuesim.metrics.bins import bin_width
+from queuesim.metrics.text import rate
+
+if TYPE_CHECKING:
+    from queuesim.metrics.result import Result
+
+WIDTH, HEIGHT = 360, 48
+BINS = 120
+
+
+def to_html(result: Result) -> str:
+    """What was run, what happened, sparklines, totals, a table by job name, the limiter and the checks."""
+    lines = [*digest.outcomes(result), digest.limiter(result)]
+    parts = [
+        f"<p><b>{escape(digest.headline(result))}</b><br><small>{escape(digest.origin(result))}</small></p>",
+        _sparklines(result),
+        _table(digest.totals(result)),
+        _table(digest.counts(result), head=digest.COUNTS),
+        _table(digest.times(result), head=digest.TIMES),
+        "".join(f"<div>{escape(line)}</div>" for line in lines if line),
+        _checks(result),
+    ]
+    return f'<div class="queuesim-result">{"".join(parts)}</div>'
+
+
+def _table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
+    rows = list(rows)
+    if not rows:
+        return ""
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table>{f'<thead><tr>{titles}</tr></thead>' if titles else ''}<tbody>{body}</tbody></table>"
+
+
+def _checks(result: Result) -> str:
+    lines = digest.checks(result)
+    marks = {True: ("✓", "#007a5a"), False: ("✗", "#b34700")}
+    items = (
+        f'<li style="list-style: none; color: {marks[line.ok][1]}">{marks[line.ok][0]} {escape(line.text)}</li>'
+        for line in lines
+    )
+    return f'<ul style="padding-left: 0">{"".join(items)}</ul>' if lines else ""
+
+
+def _sparklines(result: Result) -> str:
+    duration = result.facts.duration
+    if not (len(result.jobs) and duration > 0):
+        return ""
+    bins = result.timeline(bin_width(duration, BINS))
+    backlog, throughput = bins["backlog"].tolist(), bins["throughput"].tolist()
+    return "".join(
+        f'<figure style="display: inline-block; margin: 0 1em 0 0">{_sparkline(values, color)}'
+        f"<figcaption><small>{escape(caption)}</small></figcaption></figure>"
+        for values, color, caption in (
+            (backlog, "#E69F00", f"backlog, up to {max(backlog):,.3g}"),
+            (throughput, "#0072B2", f"throughput, up to {rate(max(throughput))}"),
+        )
+    )
+
+
+def _sparkline(values: Sequence[float], color: str) -> str:
+    """An area below a line; the highest value touches the top."""
+    top = max(values) or 1.0
+    step = WIDTH / max(1, len(values) - 1)
+    points = " ".join(
+        f"{place * step:.1f},{HEIGHT - value / top * (HEIGHT - 2):.1f}" for place, value in enumerate(values)
+    )
+    return (
+        f'<svg role="img" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">'
+        f'<polygon points="0,{HEIGHT} {points} {WIDTH},{HEIGHT}" fill="{color}" fill-opacity="0.3"/>'
+        f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.5"/></svg>'
+    )
