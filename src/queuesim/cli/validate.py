@@ -1,0 +1,48 @@
+"""``queuesim validate``: say whether scenario files are right, and if not, where and what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from queuesim.scenario.schema import Scenario
+
+
+def validate(
+    files: Annotated[list[Path], typer.Argument(help="Scenario files, in YAML.")],
+    imports: Annotated[
+        bool, typer.Option("--import/--no-import", help="Also import the processor that a scenario names.")
+    ] = True,
+) -> None:
+    """Check scenario files without running them. Exit code 2 if one is not right; all problems are told."""
+    # pydantic waits until a file is to be read: `queuesim --help` does not need it
+    from queuesim.scenario.file import ScenarioError, load_scenario
+
+    wrong = False
+    for file in files:
+        try:
+            scenario = load_scenario(file, check_processor=imports)
+        except ScenarioError as error:
+            wrong = True
+            typer.echo(str(error), err=True)
+        else:
+            typer.echo(f"{file}: ok: {outline(scenario)}")
+    if wrong:
+        raise typer.Exit(2)
+
+
+def outline(scenario: Scenario) -> str:
+    """A scenario in a line: its name, how long it runs, and how much of what it has."""
+    from queuesim.scenario.units import format_duration
+
+    parts = [f"{scenario.name}, {format_duration(scenario.duration)}"]
+    for noun, things in (("job type", scenario.jobs), ("load", scenario.load), ("threshold", scenario.thresholds)):
+        count = len(things)
+        if count:
+            parts.append(f"{count} {noun}{'' if count == 1 else 's'}")
+    if scenario.processor:
+        parts.append(f"processor {scenario.processor}")
+    return ", ".join(parts)

@@ -1,0 +1,70 @@
+"""What the parts of a scenario have in common: they are closed, frozen, and may have a short form."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from queuesim.scenario.unit_schema import refuse
+from queuesim.scenario.wording import listing
+
+
+class Section(BaseModel):
+    """A mapping in a scenario file whose keys are all known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    short: ClassVar[str | None] = None
+    """The key that a value stands for which is no mapping: ``backoff: 1s`` means ``backoff: {delay: 1s}``."""
+    choices: ClassVar[tuple[str, ...]] = ()
+    """Keys of which exactly one must be there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        """The long form of a short one."""
+        if cls.short is None or value is None or isinstance(value, (dict, BaseModel)):
+            return value
+        return {cls.short: value}
+
+    @model_validator(mode="after")
+    def _choose(self) -> Any:
+        if self.choices:
+            chosen = [key for key in self.choices if getattr(self, key) is not None]
+            if not chosen:
+                raise refuse(f"exactly one of these keys is needed: {listing(self.choices)}")
+            if len(chosen) > 1:
+                raise refuse(f"only one of these keys can be there: {listing(chosen)}")
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Tell editors of the short form and of the choice."""
+        schema = handler(core)
+        long = handler.resolve_ref_schema(schema)
+        if cls.choices:
+            long["oneOf"] = [{"required": [key]} for key in cls.choices]
+            for key in cls.choices:
+                _without_null(long["properties"][key])
+        for value in long.get("properties", {}).values():
+            _without_null(value)
+        if cls.short is not None:
+            short = {key: value for key, value in long["properties"][cls.short].items() if key != "default"}
+            mapping = dict(long)
+            long.clear()
+            long.update({key: mapping.pop(key) for key in ("title", "description") if key in mapping})
+            long["anyOf"] = [short, mapping]
+        return schema
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """A key that may be absent is left out, not null."""
+    options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
+    if "anyOf" in schema and len(options) < len(schema["anyOf"]):
+        schema.pop("anyOf")
+        if schema.get("default", ...) is None:
+            schema.pop("default")
+        schema.update(options[0] if len(options) == 1 else {"anyOf": options})

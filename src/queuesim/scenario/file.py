@@ -1,0 +1,126 @@
+"""Scenario files: read, checked, and their problems told with file, line and path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from queuesim.errors import QueuesimError
+from queuesim.scenario.checks import file_problems
+from queuesim.scenario.document import Document, DocumentError
+from queuesim.scenario.reference import ProcessorImportError, load_processor
+from queuesim.scenario.schema import Scenario
+from queuesim.scenario.wording import Location, retell, unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a scenario file."""
+
+    file: str
+    line: int | None
+    """From 1; None if the file could not be read at all."""
+    path: str
+    """The keys that lead to it: ``load[0].poisson.rate``; empty for the file as a whole."""
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+
+
+class ScenarioError(QueuesimError):
+    """A scenario file is not right. Its text has a line a problem, in the order of the file."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda problem: problem.line or 0)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def load_scenario(path: str | Path, *, check_processor: bool = False) -> Scenario:
+    """The scenario in a file.
+
+    Args:
+        path: a YAML file; files that it names are relative to it.
+        check_processor: also import the user's processor, if it names one.
+
+    Raises:
+        ScenarioError: the file can't be read, or has problems: all that were found.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ScenarioError([Problem(str(path), None, "", "no such file")]) from None
+    except OSError as error:
+        raise ScenarioError([Problem(str(path), None, "", error.strerror or str(error))]) from None
+    except UnicodeDecodeError:
+        raise ScenarioError([Problem(str(path), None, "", "it is not UTF-8 text")]) from None
+    return parse_scenario(text, file=path, check_processor=check_processor)
+
+
+def parse_scenario(text: str, *, file: str | Path = "scenario", check_processor: bool = False) -> Scenario:
+    """The scenario that a YAML text describes; `file` is what errors call it, and what other files are relative to.
+
+    Raises:
+        ScenarioError: the text has problems: all that were found.
+    """
+    name, directory = str(file), Path(file).parent
+    try:
+        document = Document(text)
+    except DocumentError as error:
+        raise ScenarioError([Problem(name, error.line, dotted(error.location), error.message)]) from None
+    if not isinstance(document.value, dict):
+        raise ScenarioError([Problem(name, 1, "", 'a scenario is a mapping, that begins with "name: ..."')])
+    found: list[tuple[Location, str]] = []
+    try:
+        scenario = Scenario.model_validate(document.value, context={"file": True, "directory": directory})
+    except ValidationError as error:
+        found = _retold(error)
+    else:
+        found = list(file_problems(scenario))
+        if check_processor:
+            found += _processor_problems(scenario)
+    if found:
+        raise ScenarioError(_placed(document, name, location, message) for location, message in found)
+    return scenario
+
+
+def dotted(location: Location) -> str:
+    """``load[0].poisson.rate``"""
+    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in location]
+    return "".join(steps).removeprefix(".")
+
+
+def _placed(document: Document, file: str, location: Location, message: str) -> Problem:
+    line, way = document.locate(location)
+    return Problem(file, line, dotted(way), message)
+
+
+def _retold(error: ValidationError) -> list[tuple[Location, str]]:
+    found: list[tuple[Location, str]] = []
+    for detail in error.errors(include_url=False):
+        if detail["type"] == "problems":
+            found += detail["ctx"]["found"]
+        else:
+            found.append(retell(detail, Scenario))
+    return found
+
+
+def _processor_problems(scenario: Scenario) -> list[tuple[Location, str]]:
+    if scenario.processor is None:
+        return []
+    try:
+        processor = load_processor(scenario.processor, scenario.directory)
+    except ProcessorImportError as error:
+        return [(("processor",), str(error))]
+    found: list[tuple[Location, str]] = []
+    for name, job in scenario.jobs.items():
+        if name in processor.types and job.synthetic:
+            found.append((("jobs", name, "service"), f"{scenario.processor} has a handler for it: leave service out"))
+        elif name not in processor.types and not job.synthetic:
+            found.append((("jobs", name), f"no service, and {unknown('handler', name, processor.types, 'handlers')}"))
+    return found

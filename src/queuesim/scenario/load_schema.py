@@ -1,0 +1,186 @@
+"""Load as a scenario writes it: where jobs come from and when."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator, model_validator
+
+from queuesim.scenario.base_schema import Section
+from queuesim.scenario.service_schema import DataFile, ServiceTime
+from queuesim.scenario.table import only_known
+from queuesim.scenario.trace import COLUMNS, TraceJob, read_trace
+from queuesim.scenario.unit_schema import Count, Number, PerSecond, PositiveSeconds, Seconds, Word, refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of time over which a rate changes linearly. Times are seconds from the start of the load entry."""
+
+    start: float
+    duration: float
+    rate: float
+    """Jobs per second at the start."""
+    target: float
+    """Jobs per second at the end."""
+
+
+class Stage(Section):
+    """A stretch of load: at a steady `rate`, or changing evenly to a `target`."""
+
+    choices = ("rate", "target")
+
+    duration: PositiveSeconds
+    rate: PerSecond | None = None
+    """Hold this rate."""
+    target: PerSecond | None = None
+    """Go from the rate before to this one."""
+
+
+class Arrivals(Section):
+    """Jobs at a rate: one for all the time, or in stages. After the last stage no more come."""
+
+    short = "rate"
+    choices = ("rate", "stages")
+
+    rate: PerSecond | None = None
+    stages: tuple[Stage, ...] | None = Field(default=None, min_length=1)
+    from_rate: PerSecond = Field(default=0.0, alias="from")
+    """The rate from which the first stage sets out, if it has a target."""
+
+    def segments(self, duration: float = math.inf) -> tuple[Segment, ...]:
+        """The course of the rate over at most `duration` seconds, without gaps, from 0 on."""
+        if self.rate is not None:
+            return (Segment(0.0, duration, self.rate, self.rate),)
+        segments: list[Segment] = []
+        start, rate = 0.0, self.from_rate
+        for stage in self.stages or ():
+            length = min(stage.duration, duration - start)
+            if length <= 0:
+                break
+            first, last = (rate, stage.target) if stage.target is not None else (stage.rate or 0.0,) * 2
+            end = last if length == stage.duration else first + (last - first) * length / stage.duration
+            segments.append(Segment(start, length, first, end))
+            start, rate = start + length, last
+        return tuple(segments)
+
+    @model_validator(mode="after")
+    def _from_a_ramp(self) -> Any:
+        if "from_rate" in self.model_fields_set and (self.stages is None or self.stages[0].target is None):
+            raise refuse('"from" needs stages of which the first has a target')
+        return self
+
+
+class Bulk(Section):
+    """Many jobs added in one step: once, or again and again."""
+
+    choices = ("at", "every")
+
+    size: Count
+    """How many jobs each time."""
+    at: Seconds | None = None
+    """When, from the start of the load entry."""
+    every: PositiveSeconds | None = None
+    offset: Seconds = 0.0
+    """The first time, from the start of the load entry."""
+    until: Seconds | None = None
+    """The last time, at the latest."""
+
+    def times(self, duration: float) -> list[float]:
+        """When jobs are added, in seconds from the start of the load entry, all before `duration` (finite)."""
+        if self.at is not None:
+            return [self.at] if self.at < duration else []
+        assert self.every is not None
+        count = math.ceil(max(0.0, duration - self.offset) / self.every)
+        times = [self.offset + i * self.every for i in range(count)]
+        return [time for time in times if time < duration and (self.until is None or time <= self.until)]
+
+    @model_validator(mode="after")
+    def _repeated(self) -> Any:
+        given = self.model_fields_set & {"offset", "until"}
+        if self.at is not None and given:
+            raise refuse(f'"{min(given)}" goes with "every", not with "at"')
+        if self.until is not None and self.until < self.offset:
+            raise refuse('"until" is before "offset": no jobs would be added')
+        return self
+
+
+class Trace(Section):
+    """A recorded load, from a CSV file with a row a job."""
+
+    short = "file"
+
+    file: DataFile
+    """Relative to the scenario's file. Columns: name, added_ms; optional: priority, delay_ms, service_ms, fail_1..."""
+    columns: dict[str, Word] = Field(default_factory=dict)
+    """What the file calls its columns, where it differs: ``{name: job_type}``."""
+
+    @cached_property
+    def jobs(self) -> list[TraceJob]:
+        """The recorded jobs in order of arrival. Raises TableError if the file is not what it should be."""
+        return read_trace(self.file, self.columns)
+
+    @field_validator("columns")
+    @classmethod
+    def _known_columns(cls, value: dict[str, str]) -> dict[str, str]:
+        wrong = only_known(value, (*COLUMNS, *(column for column in value if column.startswith("fail_"))))
+        if wrong:
+            raise refuse(wrong)
+        return value
+
+
+class Closed(Section):
+    """A closed model: so many producers, each adds a job, waits until it is finished, thinks, and adds the next."""
+
+    producers: Count
+    think: ServiceTime = ServiceTime(constant=0.0)
+    """The pause after each job."""
+
+
+class LoadEntry(Section):
+    """One source of jobs."""
+
+    choices = ("constant", "poisson", "bulk", "trace", "backlog", "closed")
+    instant: ClassVar[frozenset[str]] = frozenset({"backlog"})
+
+    name: Word
+    constant: Arrivals | None = None
+    """Evenly spaced jobs."""
+    poisson: Arrivals | None = None
+    """Jobs at random, independent of each other."""
+    bulk: Bulk | None = None
+    trace: Trace | None = None
+    """Replays a recording."""
+    backlog: Count | None = None
+    """So many jobs wait when the run begins."""
+    closed: Closed | None = None
+    start: Seconds = 0.0
+    """When the source begins; its own times count from here."""
+    duration: PositiveSeconds | None = None
+    """For how long it lasts; until the run's end if left out."""
+    jobs: dict[str, Number] | None = Field(default=None, min_length=1)
+    """A job type, or several with their weights; all of the scenario's if left out."""
+
+    @property
+    def kind(self) -> str:
+        """Which kind of source it is: the key that is there."""
+        return next(key for key in self.choices if getattr(self, key) is not None)
+
+    @field_validator("jobs", mode="before")
+    @classmethod
+    def _one_job(cls, value: Any) -> Any:
+        return {value: 1.0} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Any:
+        given = sorted(self.model_fields_set & {"start", "duration"})
+        if self.backlog is not None and given:
+            raise refuse(f'a backlog is there when the run begins: it can have no "{given[0]}"')
+        if self.trace is not None and self.jobs is not None:
+            raise refuse('a trace has its own job types: it can have no "jobs"')
+        if self.jobs is not None and not sum(self.jobs.values()) > 0:
+            raise refuse("the weights of jobs add up to 0: at least one must be above")
+        return self

@@ -1,0 +1,159 @@
+"""The scenario: everything that a run needs to know, as a file or a notebook says it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from queuesim.scenario.base_schema import Section
+from queuesim.scenario.checks import problems
+from queuesim.scenario.job_schema import JobSettings
+from queuesim.scenario.load_schema import LoadEntry
+from queuesim.scenario.queue_schema import QueueSettings, WorkerSettings
+from queuesim.scenario.threshold_schema import ThresholdField
+from queuesim.scenario.unit_schema import CountFromZero, PositiveSeconds, Seconds, Word, in_file, refuse, seconds
+from queuesim.scenario.units import DURATION_PATTERN, format_duration
+from queuesim.scenario.wording import show
+
+
+class Overhead(Section):
+    """What the backend itself costs, as fitted from a recording of a real one."""
+
+    attempt: Seconds = 0.0
+    """Added to every attempt, while it holds its slot."""
+    pickup: Seconds = 0.0
+    """From when a job could start until an idle slot starts it."""
+    add: Seconds = 0.0
+    """For the producer, to add a job or a bulk of jobs."""
+
+
+def _drain(value: Any, info: ValidationInfo) -> float | bool:
+    if isinstance(value, bool):
+        return value
+    try:
+        return seconds(value, info)
+    except PydanticCustomError:
+        if isinstance(value, (str, int, float)):
+            raise
+        raise refuse(f"{show(value)} is neither a duration nor true or false") from None
+
+
+def _epoch(value: Any) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise refuse(f"{show(value)} is not a time: write it as 2025-01-01T00:00:00Z") from None
+    if not isinstance(value, datetime):
+        raise refuse(f"{show(value)} is not a time: write it as 2025-01-01T00:00:00Z")
+    if value.tzinfo is None:
+        raise refuse(f'the time has no zone: write "{value.isoformat()}Z" for UTC, or a zone as +02:00')
+    return value
+
+
+def _format_epoch(epoch: datetime) -> str:
+    return epoch.isoformat().replace("+00:00", "Z")
+
+
+class Scenario(Section):
+    """A run of a queue: what it is, what comes to it, and what must hold."""
+
+    name: Word
+    description: str = ""
+    seed: CountFromZero = 0
+    """All randomness comes from it: the same seed gives the same run."""
+    duration: PositiveSeconds
+    """For how long load is made and looked at."""
+    warmup: Seconds = 0.0
+    """The beginning that metrics leave out."""
+    drain: Annotated[
+        float | bool,
+        PlainValidator(_drain),
+        PlainSerializer(lambda drain: drain if isinstance(drain, bool) else format_duration(drain), when_used="json"),
+        WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": DURATION_PATTERN}]}),
+    ] = False
+    """After `duration`, go on without new load until all jobs are done: true, or for at most so long."""
+    epoch: Annotated[
+        datetime,
+        PlainValidator(_epoch),
+        PlainSerializer(_format_epoch, when_used="json"),
+        WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2025-01-01T00:00:00Z"]}),
+    ] = datetime(2025, 1, 1, tzinfo=UTC)
+    """The calendar time of the run's second 0, with its zone."""
+    queue: QueueSettings = QueueSettings()
+    workers: Annotated[tuple[WorkerSettings, ...], Field(min_length=1)] = (WorkerSettings(),)
+    """The workers, or a list of several kinds of workers."""
+    processor: Annotated[str, Field(strict=True, pattern=r"^[^\s:]+:[^\s:]+$")] | None = None
+    """Your own Processor, as module:attribute; its handlers run as they are."""
+    jobs: dict[str, JobSettings] = Field(default_factory=dict)
+    """The types of jobs, by name."""
+    load: Annotated[tuple[LoadEntry, ...], Field(min_length=1)]
+    """Where jobs come from."""
+    overhead: Overhead = Overhead()
+    thresholds: tuple[ThresholdField, ...] = ()
+    """What must hold for the run to pass."""
+
+    _directory: Path = PrivateAttr(default=Path())
+
+    @property
+    def directory(self) -> Path:
+        """Where the scenario's file is; the processor's module is looked for there first."""
+        return self._directory
+
+    @property
+    def drain_time(self) -> float:
+        """Seconds for which a run goes on after `duration` at most; infinity: until all jobs are done."""
+        if isinstance(self.drain, bool):
+            return math.inf if self.drain else 0.0
+        return self.drain
+
+    @property
+    def dead_letters(self) -> str | None:
+        """The dead-letter queue's name; None if there is none."""
+        return self.queue.dead_letters
+
+    def mix(self, entry: LoadEntry) -> dict[str, float]:
+        """The job types that a load entry makes, with their probabilities, which add up to 1."""
+        weights: Mapping[str, float] = entry.jobs or {name: job.weight for name, job in self.jobs.items()}
+        total = sum(weights.values())
+        return {name: weight / total for name, weight in weights.items() if weight}
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _one_kind(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (dict, WorkerSettings)) else value
+
+    @field_validator("processor", mode="before")
+    @classmethod
+    def _reference(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.count(":") != 1:
+            raise refuse(f"{show(value)} is not a processor: write it as module:attribute")
+        return value
+
+    @model_validator(mode="after")
+    def _coherent(self, info: ValidationInfo) -> Any:
+        found = list(problems(self))
+        if found and in_file(info):
+            raise PydanticCustomError("problems", "{found}", {"found": found})
+        if found:
+            raise refuse("; ".join(f"{'.'.join(map(str, location))}: {message}" for location, message in found))
+        return self
+
+    def model_post_init(self, context: Any, /) -> None:
+        if context and context.get("directory") is not None:
+            self._directory = Path(context["directory"])
