@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from queuesim.broker.base import Broker, Outcome, Reply, Terms
+from queuesim.broker.base import Broker, Outcome, Terms
 from queuesim.job import Job
 
 
@@ -32,38 +32,31 @@ class Exchanges:
         self._clock = clock
         self._count = 0
         self._under_way = False
-        self._followers: list[tuple[Outcome | None, int, asyncio.Future[list[Job]]]] = []
+        self._followers: list[tuple[list[Outcome], int, asyncio.Future[list[Job]]]] = []
         self._refused: list[Outcome] = []
 
-    async def take(self, count: int) -> list[Job]:
-        """Take up to `count` jobs for vacant slots."""
+    async def exchange(self, outcomes: list[Outcome], take: int) -> list[Job]:
+        """Hand in outcomes and take up to `take` jobs, at once or with the exchange that follows the present one."""
         if self._under_way:
-            return await self._follow(None, count)
-        return (await self._exchange([], count)).jobs
-
-    async def turn(self, outcome: Outcome, more: bool) -> Job | None:
-        """Hand in an outcome and, if `more`, take a job for the same slot. None: there is none."""
-        if self._under_way:
-            jobs = await self._follow(outcome, 1 if more else 0)
-        else:
-            jobs = (await self._exchange([outcome], 1 if more else 0)).jobs
-        return jobs[0] if jobs else None
+            return await self._follow(outcomes, take)
+        return await self._exchange(outcomes, take)
 
     def was_refused(self, outcome: Outcome) -> bool:
         """Whether the broker dropped this outcome, for the job's lock was lost. Tells it once."""
+        if not self._refused:
+            return False
         for i, refused in enumerate(self._refused):
             if refused is outcome:
                 del self._refused[i]
                 return True
         return False
 
-    async def _follow(self, outcome: Outcome | None, take: int) -> list[Job]:
-        """Wait for an exchange that carries this outcome too."""
+    async def _follow(self, outcomes: list[Outcome], take: int) -> list[Job]:
         follower: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
-        self._followers.append((outcome, take, follower))
+        self._followers.append((outcomes, take, follower))
         return await follower
 
-    async def _exchange(self, outcomes: list[Outcome], take: int) -> Reply:
+    async def _exchange(self, outcomes: list[Outcome], take: int) -> list[Job]:
         self._under_way = True
         self._count += 1
         try:
@@ -78,7 +71,7 @@ class Exchanges:
             self.empty = len(reply.jobs) < take
         if reply.refused is not None:
             self._refused.extend(outcome for outcome, _ in reply.refused)
-        return reply
+        return reply.jobs
 
     def _lead_followers(self) -> None:
         """Make the next exchange, for all who came during this one, in a task of its own."""
@@ -87,9 +80,9 @@ class Exchanges:
 
     async def _exchange_for_followers(self) -> None:
         followers, self._followers = self._followers, []
-        outcomes = [outcome for outcome, _, _ in followers if outcome is not None]
+        outcomes = [outcome for collected, _, _ in followers for outcome in collected]
         try:
-            jobs = (await self._exchange(outcomes, sum(take for _, take, _ in followers))).jobs
+            jobs = await self._exchange(outcomes, sum(take for _, take, _ in followers))
         except BaseException as error:
             for _, _, future in followers:
                 if not future.done():

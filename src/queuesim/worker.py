@@ -46,8 +46,8 @@ class Worker:
     """Runs a processor's jobs, up to its concurrency at a time.
 
     A worker speaks to its broker through exchanges: outcomes in, jobs out. A slot that finished its job takes the next
-    in the same exchange. While one exchange is under way outcomes collect, and the next one carries them all. Slots that
-    found nothing are filled by the worker itself, which waits for work at the broker.
+    in the same exchange. While one exchange is under way outcomes collect, and the next one carries them all. Slots
+    that found nothing are filled by the worker itself, which waits for work at the broker.
 
     Args:
         processor: the handlers and their rules.
@@ -88,7 +88,9 @@ class Worker:
         self._vacancy = asyncio.Event()
         self._vacancy.set()
         self._closing = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._slot_names = [f"{name}: slot {slot}" for slot in range(self.concurrency)]
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        """What runs in each busy slot."""
         self._renewed: dict[int, float] = {}
 
     def __repr__(self) -> str:
@@ -108,10 +110,11 @@ class Worker:
                     upkeep.create_task(self._check_stalled(), name=f"{self.name}: check stalled"),
                 ]
         finally:
-            for task in self._tasks:
+            running = list(self._tasks.values())
+            for task in running:
                 task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            if running:
+                await asyncio.wait(running)
 
     async def close(self, timeout: float | None = None) -> bool:
         """Take no more jobs and wait for those that run; after `timeout` seconds, cancel them.
@@ -122,7 +125,7 @@ class Worker:
         self._closing = True
         drained = True
         if self._tasks:
-            _, left = await asyncio.wait(self._tasks, timeout=timeout)
+            _, left = await asyncio.wait(self._tasks.values(), timeout=timeout)
             drained = not left
         for task in self._upkeep:
             task.cancel()
@@ -144,16 +147,14 @@ class Worker:
             if self._closing:
                 return
             if self._vacant:
-                for job in await exchanges.take(len(self._vacant)):
+                for job in await exchanges.exchange([], len(self._vacant)):
                     self._start(job)
 
     def _start(self, job: Job) -> None:
         slot = heappop(self._vacant)
         if not self._vacant:
             self._vacancy.clear()
-        task = asyncio.get_running_loop().create_task(self._work(slot, job), name=f"{self.name}: slot {slot}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[slot] = asyncio.get_running_loop().create_task(self._work(slot, job), name=self._slot_names[slot])
 
     async def _work(self, slot: int, job: Job | None) -> None:
         """One slot, as long as it has jobs."""
@@ -163,12 +164,12 @@ class Worker:
                 self.running[slot] = job
                 outcome = await attempt(self.processor, job, self._rng)
                 ended = self._now()
-                next_job = await exchanges.turn(outcome, not self._closing)
+                jobs = await exchanges.exchange([outcome], 0 if self._closing else 1)
                 if observer is not None:
                     observer.attempt(self.name, slot, job, ended, outcome, exchanges.was_refused(outcome))
-                job = next_job
+                job = jobs[0] if jobs else None
         finally:
-            self.running.pop(slot, None)
+            del self.running[slot], self._tasks[slot]
             self._renewed.pop(slot, None)
             heappush(self._vacant, slot)
             self._vacancy.set()

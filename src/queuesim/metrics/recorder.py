@@ -39,21 +39,12 @@ _WINDOW: Final = Struct("<ddI")
 _NAN: Final = math.nan
 
 
-class Names:
-    """A table of names, each known by its position."""
+class Names(dict[str, int]):
+    """A table of names, each known by its position. To look up a new name puts it at the end."""
 
-    def __init__(self, first: Sequence[str] = ()) -> None:
-        self.positions = {name: i for i, name in enumerate(first)}
-
-    def __getitem__(self, name: str) -> int:
-        position = self.positions.get(name)
-        if position is None:
-            position = self.positions[name] = len(self.positions)
+    def __missing__(self, name: str) -> int:
+        self[name] = position = len(self)
         return position
-
-    def list(self) -> list[str]:
-        """The names in order of their positions."""
-        return list(self.positions)
 
 
 class Recorder:
@@ -63,7 +54,7 @@ class Recorder:
         self.names = Names()
         self.loads = Names()
         self.workers = Names()
-        self.messages = Names([""])
+        self.messages = Names({"": 0})
         self.errors: dict[ErrorInfo | None, int] = {None: 0}
         self.ids: dict[int, str] = {}
         self._jobs = bytearray()
@@ -142,7 +133,7 @@ class Recorder:
         return self.errors.setdefault(info, len(self.errors))
 
     def _message(self, message: str) -> int:
-        if message not in self.messages.positions and len(self.messages.positions) >= MOST_MESSAGES:
+        if message not in self.messages and len(self.messages) >= MOST_MESSAGES:
             message = OTHER_MESSAGE
         return self.messages[message]
 
@@ -156,11 +147,11 @@ class Recorder:
             attempts=np.frombuffer(self._attempts, ATTEMPT_ROW),
             events=np.frombuffer(self._events, EVENT_ROW),
             windows=np.frombuffer(self._windows, WINDOW_ROW),
-            names=self.names.list(),
-            loads=self.loads.list(),
-            workers=self.workers.list(),
+            names=list(self.names),
+            loads=list(self.loads),
+            workers=list(self.workers),
             errors=[("", "", False) if e is None else (e.type, e.category, e.retryable) for e in self.errors],
-            messages=self.messages.list(),
+            messages=list(self.messages),
             ids=self.ids,
             left=dict(left),
             checks=list(checks),

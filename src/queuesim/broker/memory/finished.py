@@ -23,6 +23,9 @@ class Finished:
     def add(self, record: Record) -> None:
         """Put in a job whose `finished_on` is set."""
         records = self._records
+        if not records or not _after(records[-1], record):
+            records.append(record)
+            return
         later = []
         while records and _after(records[-1], record):
             later.append(records.pop())
@@ -33,10 +36,9 @@ class Finished:
         """Take one job out. Raises ValueError if it is not here."""
         self._records.remove(record)
 
-    def pop_over(self, count: int) -> Iterator[Record]:
-        """Take out the oldest jobs until `count` are left."""
-        while len(self._records) > count:
-            yield self._records.popleft()
+    def pop_first(self) -> Record:
+        """Take out the job that finished first. Raises IndexError if there is none."""
+        return self._records.popleft()
 
     def pop_until(self, time: float, limit: int) -> Iterator[Record]:
         """Take out up to `limit` jobs that finished at `time` or before."""

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from queuesim.broker.memory.names import (
+    ACTIVE,
+    CLEANED_EVENT,
+    COMPLETED,
+    DELAYED,
+    FAILED,
+    PAUSED_EVENT,
+    PRIORITIZED,
+    PROGRESS_EVENT,
+    RESUMED_EVENT,
+    WAITING,
+    WAITING_CHILDREN,
+    WAITING_EVENT,
+)
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.settling import LOCK_MISMATCH, NOT_ACTIVE, Settling
 from queuesim.errors import JobError, QueueActiveError, QueueNotPausedError
-from queuesim.events import EventKind
 from queuesim.job import Job, JobState
 from queuesim.limits import RateLimit
 
-CLEANABLE = (JobState.COMPLETED, JobState.FAILED, JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED,
-             JobState.ACTIVE)  # fmt: skip
+CLEANABLE = (COMPLETED, FAILED, WAITING, PRIORITIZED, DELAYED,
+             ACTIVE)  # fmt: skip
 
 
 class Managing(Settling):
@@ -21,12 +34,12 @@ class Managing(Settling):
     async def pause(self, now: float) -> None:
         """No job starts from now on; active ones go on, delayed ones are still promoted."""
         self._paused = True
-        self._emit_of_queue(now, EventKind.PAUSED)
+        self._emit((now, PAUSED_EVENT, 0, None, None, None))
 
     async def resume(self, now: float) -> None:
         """Let jobs start again."""
         self._paused = False
-        self._emit_of_queue(now, EventKind.RESUMED)
+        self._emit((now, RESUMED_EVENT, 0, None, None, None))
         self._wake_all()
 
     async def is_paused(self) -> bool:
@@ -60,7 +73,7 @@ class Managing(Settling):
 
     async def drain(self, delayed: bool, now: float) -> None:
         """Remove what waits, and what is delayed if asked. No event tells of it (BullMQ 6.7)."""
-        states = [JobState.WAITING, JobState.PRIORITIZED] + ([JobState.DELAYED] if delayed else [])
+        states = [WAITING, PRIORITIZED] + ([DELAYED] if delayed else [])
         for record in [record for state in states for record in self._iterate(state)]:
             self._take_out(record)
             del self._records[record.id]
@@ -77,11 +90,11 @@ class Managing(Settling):
             self._take_out(record)
             del self._records[record.id]
             self._deduplications.removed(record)
-        self._emit_of_queue(now, EventKind.CLEANED, {"count": len(old)})
+        self._emit((now, CLEANED_EVENT, 0, None, None, {"count": len(old)}))
         return [record.id for record in old]
 
     def _is_old(self, record: Record, before: float, now: float) -> bool:
-        if record.state is JobState.ACTIVE and self._locked(record, now):
+        if record.state is ACTIVE and self._locked(record, now):
             return False
         return (record.timestamp if record.finished_on is None else record.finished_on) <= before
 
@@ -99,13 +112,13 @@ class Managing(Settling):
     async def counts(self) -> dict[JobState, int]:
         """How many jobs are in each state."""
         return {
-            JobState.WAITING: len(self._wait),
-            JobState.PRIORITIZED: self._prioritized_count,
-            JobState.DELAYED: self._delayed_count,
-            JobState.ACTIVE: len(self._active),
-            JobState.COMPLETED: len(self._finished[JobState.COMPLETED]),
-            JobState.FAILED: len(self._finished[JobState.FAILED]),
-            JobState.WAITING_CHILDREN: 0,
+            WAITING: len(self._wait),
+            PRIORITIZED: self._prioritized_count,
+            DELAYED: self._delayed_count,
+            ACTIVE: len(self._active),
+            COMPLETED: len(self._finished[COMPLETED]),
+            FAILED: len(self._finished[FAILED]),
+            WAITING_CHILDREN: 0,
         }
 
     async def jobs(self, state: JobState, start: int, end: int, ascending: bool) -> list[Job]:
@@ -135,7 +148,7 @@ class Managing(Settling):
         record = self._find(job_id, "update the progress of")
         record.progress = progress
         record.marked = True
-        self._emit(now, EventKind.PROGRESS, record, None, {"data": progress})
+        self._emit((now, PROGRESS_EVENT, record.number, record.id, None, {"data": progress}))
 
     async def update_data(self, job_id: str, data: str, now: float) -> None:
         """Replace the data, as JSON text."""
@@ -163,7 +176,7 @@ class Managing(Settling):
             record.attempts_made = record.attempts_started = 0
         self._restart(record, now)
         self._enqueue(record, lifo=record.options.lifo)
-        self._emit(now, EventKind.WAITING, record, state)
+        self._emit((now, WAITING_EVENT, record.number, record.id, state, None))
         self._wake()
 
     async def retry_all(self, state: JobState, before: float | None, now: float) -> int:
@@ -183,44 +196,44 @@ class Managing(Settling):
         record.ready_at = now
 
     def _to_wait(self, record: Record, previous: JobState, now: float) -> None:
-        record.state = JobState.WAITING
+        record.state = WAITING
         self._wait.append(record)
-        self._emit(now, EventKind.WAITING, record, previous)
+        self._emit((now, WAITING_EVENT, record.number, record.id, previous, None))
 
     async def promote(self, job_id: str, now: float) -> None:
         """Let a delayed job run now."""
         record = self._find(job_id, "promote")
-        if record.state is not JobState.DELAYED:
+        if record.state is not DELAYED:
             raise JobError(job_id, NOT_ACTIVE, "promote")
         self._take_out(record)
         record.delay = 0.0
         record.ready_at = now
         self._enqueue(record)
-        self._emit(now, EventKind.WAITING, record, JobState.DELAYED)
+        self._emit((now, WAITING_EVENT, record.number, record.id, DELAYED, None))
         self._wake()
 
     async def promote_all(self, now: float) -> int:
         """Let all delayed jobs run now, whatever their priority (BullMQ 6.7)."""
-        records = list(self._iterate(JobState.DELAYED))
+        records = list(self._iterate(DELAYED))
         for record in records:
             self._take_out(record)
             record.delay = 0.0
             record.ready_at = now
-            self._to_wait(record, JobState.DELAYED, now)
+            self._to_wait(record, DELAYED, now)
         self._wake_all()
         return len(records)
 
     async def remove(self, job_id: str, now: float) -> None:
         """Remove a job that no worker holds."""
         record = self._find(job_id, "remove")
-        if record.state is JobState.ACTIVE and self._locked(record, now):
+        if record.state is ACTIVE and self._locked(record, now):
             raise JobError(job_id, LOCK_MISMATCH, "remove")
         self._delete(record, now)
 
     async def change_delay(self, job_id: str, delay: float, now: float) -> None:
         """Give a delayed job a new delay, from now."""
         record = self._find(job_id, "change the delay of")
-        if record.state is not JobState.DELAYED:
+        if record.state is not DELAYED:
             raise JobError(job_id, NOT_ACTIVE, "change the delay of")
         self._take_out(record)
         record.delay = delay
@@ -229,7 +242,7 @@ class Managing(Settling):
     async def change_priority(self, job_id: str, priority: int, lifo: bool, now: float) -> None:
         """Give a job that waits a new priority; any other job only remembers it."""
         record = self._find(job_id, "change the priority of")
-        waits = record.state in (JobState.WAITING, JobState.PRIORITIZED)
+        waits = record.state in (WAITING, PRIORITIZED)
         if waits:
             self._take_out(record)
         record.priority = priority

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 
 from queuesim.broker.base import Completed, DeadLetter, Failed, Outcome, Postponed, Retried, Returned
 from queuesim.broker.memory.adding import Adding
+from queuesim.broker.memory.names import (
+    ACTIVE,
+    COMPLETED,
+    COMPLETED_EVENT,
+    FAILED,
+    FAILED_EVENT,
+    RETRIES_EXHAUSTED_EVENT,
+    WAITING_EVENT,
+)
 from queuesim.broker.memory.record import Record
-from queuesim.events import EventKind
 from queuesim.job import JobState, NewJob
 from queuesim.limits import KEEP_ALL, Keep
 
@@ -43,7 +51,7 @@ class Settling(Adding):
             if outcome.hold is not None:
                 self._window.hold(outcome.hold, now)
             self._put_back(record, now)
-            self._emit(now, EventKind.WAITING, record, JobState.ACTIVE)
+            self._emit((now, WAITING_EVENT, record.number, record.id, ACTIVE, None))
         return 0
 
     @staticmethod
@@ -55,8 +63,8 @@ class Settling(Adding):
         if outcome.value != "null":
             record.return_value = outcome.value
         keep = record.options.keep_completed or outcome.keep or KEEP_ALL
-        self._finish(record, JobState.COMPLETED, keep, now)
-        self._emit(now, EventKind.COMPLETED, record, JobState.ACTIVE, {"returnvalue": outcome.value})
+        self._finish(record, COMPLETED, keep, now)
+        self._emit((now, COMPLETED_EVENT, record.number, record.id, ACTIVE, {"returnvalue": outcome.value}))
 
     def _fail(self, record: Record, outcome: Failed, now: float) -> None:
         record.attempts_made += 1
@@ -64,10 +72,12 @@ class Settling(Adding):
         record.deferred_failure = None
         self._add_stacktrace(record, outcome.stacktrace)
         keep = record.options.keep_failed or outcome.keep or KEEP_ALL
-        self._finish(record, JobState.FAILED, keep, now)
-        self._emit(now, EventKind.FAILED, record, JobState.ACTIVE, {"failedReason": outcome.reason})
+        self._finish(record, FAILED, keep, now)
+        self._emit((now, FAILED_EVENT, record.number, record.id, ACTIVE, {"failedReason": outcome.reason}))
         if record.attempts_made >= record.options.attempts:
-            self._emit(now, EventKind.RETRIES_EXHAUSTED, record, None, {"attemptsMade": record.attempts_made})
+            self._emit(
+                (now, RETRIES_EXHAUSTED_EVENT, record.number, record.id, None, {"attemptsMade": record.attempts_made})
+            )
         if outcome.dead_letter is not None:
             self._bury(record, outcome.dead_letter, now)
 
@@ -84,7 +94,7 @@ class Settling(Adding):
         else:
             record.ready_at = now
             self._enqueue(record, lifo=record.options.lifo)
-            self._emit(now, EventKind.WAITING, record, JobState.ACTIVE)
+            self._emit((now, WAITING_EVENT, record.number, record.id, ACTIVE, None))
 
     @staticmethod
     def _add_stacktrace(record: Record, rows: Sequence[str]) -> None:
@@ -113,8 +123,8 @@ class Settling(Adding):
             if keep.age is not None:
                 for evicted in finished.pop_until(now - keep.age, keep.limit):
                     del self._records[evicted.id]
-            if keep.count is not None and len(finished) > keep.count:
-                for evicted in finished.pop_over(keep.count):
-                    del self._records[evicted.id]
+            if keep.count is not None:
+                while len(finished) > keep.count:
+                    del self._records[finished.pop_first().id]
         if record.options.deduplication is not None:
             self._run_after(record, now)

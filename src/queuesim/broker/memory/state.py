@@ -12,10 +12,21 @@ from queuesim.broker.base import Observer
 from queuesim.broker.memory.deduplication import Deduplications
 from queuesim.broker.memory.finished import Finished
 from queuesim.broker.memory.log import EventLog
+from queuesim.broker.memory.names import (
+    ACTIVE,
+    COMPLETED,
+    DELAYED,
+    DELAYED_EVENT,
+    FAILED,
+    PRIORITIZED,
+    REMOVED_EVENT,
+    WAITING,
+    WAITING_EVENT,
+)
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.window import Window
 from queuesim.errors import JobError
-from queuesim.events import Event, EventKind
+from queuesim.events import Event
 from queuesim.job import JobState
 from queuesim.limits import RateLimit
 
@@ -52,7 +63,7 @@ class QueueState:
         self._delayed_count = 0
         self._entries = 0
         self._active: dict[str, Record] = {}
-        self._finished = {JobState.COMPLETED: Finished(), JobState.FAILED: Finished()}
+        self._finished = {COMPLETED: Finished(), FAILED: Finished()}
         self._stalled: set[str] = set()
         self._next_stalled_check = float("-inf")
         self._paused = False
@@ -63,7 +74,7 @@ class QueueState:
         self._log = EventLog()
         if self._observer is not None:
             self._log.leaving = self._observer.events
-        self._append_event = self._log.append
+        self._emit = self._log.append
 
     def sibling(self, queue: str) -> Broker:
         """A broker for another queue in the same memory."""
@@ -87,19 +98,6 @@ class QueueState:
         """Tell the observer what it was not told yet: events are handed over by the thousand."""
         self._log.flush()
 
-    def _emit(
-        self,
-        now: float,
-        kind: EventKind,
-        record: Record,
-        previous: JobState | None = None,
-        fields: dict[str, Any] | None = None,
-    ) -> None:
-        self._append_event((now, kind, record.number, record.id, previous, fields))
-
-    def _emit_of_queue(self, now: float, kind: EventKind, fields: dict[str, Any] | None = None) -> None:
-        self._append_event((now, kind, 0, None, None, fields))
-
     async def events(self, after: int, limit: int | None = None) -> list[Event]:
         """Events with an id above `after`, oldest first; the newest 10 000 are kept."""
         return self._log.after(after, limit)
@@ -114,23 +112,23 @@ class QueueState:
 
     def _iterate(self, state: JobState) -> Iterator[Record]:
         """The jobs of a state: the next to run first, or the first to have finished."""
-        if state is JobState.WAITING:
+        if state is WAITING:
             return iter(self._wait)
-        if state is JobState.PRIORITIZED:
+        if state is PRIORITIZED:
             return (entry[4] for entry in sorted(self._prioritized) if self._is_prioritized(entry))
-        if state is JobState.DELAYED:
+        if state is DELAYED:
             return (entry[2] for entry in sorted(self._delayed, key=_due) if self._is_delayed(entry))
-        if state is JobState.ACTIVE:
+        if state is ACTIVE:
             return iter(self._active.values())
         return iter(self._finished.get(state, ()))
 
     @staticmethod
     def _is_prioritized(entry: tuple[int, int, str, int, Record]) -> bool:
-        return entry[4].entry == entry[3] and entry[4].state is JobState.PRIORITIZED
+        return entry[4].entry == entry[3] and entry[4].state is PRIORITIZED
 
     @staticmethod
     def _is_delayed(entry: tuple[float, int, Record]) -> bool:
-        return entry[2].entry == entry[1] and entry[2].state is JobState.DELAYED
+        return entry[2].entry == entry[1] and entry[2].state is DELAYED
 
     # -- into the lists
 
@@ -140,7 +138,7 @@ class QueueState:
             self._priority_counter += 1
             self._prioritize(record, self._priority_counter)
         else:
-            record.state = JobState.WAITING
+            record.state = WAITING
             if lifo:
                 self._wait.appendleft(record)
             else:
@@ -155,7 +153,7 @@ class QueueState:
             self._enqueue(record, lifo=True)
 
     def _prioritize(self, record: Record, counter: int) -> None:
-        record.state = JobState.PRIORITIZED
+        record.state = PRIORITIZED
         self._entries += 1
         record.entry = self._entries
         self._prioritized_count += 1
@@ -163,14 +161,14 @@ class QueueState:
 
     def _postpone(self, record: Record, due: float, now: float) -> None:
         """Among the delayed; jobs of one instant keep their order."""
-        record.state = JobState.DELAYED
+        record.state = DELAYED
         record.ready_at = due
         self._entries += 1
         record.entry = self._entries
         self._delayed_count += 1
         first = not self._delayed or due < self._delayed[0][0]
         heappush(self._delayed, (due, record.entry, record))
-        self._emit(now, EventKind.DELAYED, record, None, {"delay": due})
+        self._emit((now, DELAYED_EVENT, record.number, record.id, None, {"delay": due}))
         if first:
             # whoever sleeps until the job that was first before would sleep too long
             self._wake_all()
@@ -194,7 +192,7 @@ class QueueState:
             self._delayed_count -= 1
             record.delay = 0.0
             self._enqueue(record)
-            self._emit(now, EventKind.WAITING, record, JobState.DELAYED)
+            self._emit((now, WAITING_EVENT, record.number, record.id, DELAYED, None))
 
     def _pop_next(self) -> Record | None:
         """The next job to start. `wait` goes before `prioritized`, always."""
@@ -210,15 +208,15 @@ class QueueState:
 
     def _take_out(self, record: Record) -> None:
         """Out of the list of its state, wherever it stands there."""
-        if record.state is JobState.WAITING:
+        if record.state is WAITING:
             self._wait.remove(record)
-        elif record.state is JobState.PRIORITIZED:
+        elif record.state is PRIORITIZED:
             self._prioritized_count -= 1
             record.entry = 0
-        elif record.state is JobState.DELAYED:
+        elif record.state is DELAYED:
             self._delayed_count -= 1
             record.entry = 0
-        elif record.state is JobState.ACTIVE:
+        elif record.state is ACTIVE:
             del self._active[record.id]
             self._stalled.discard(record.id)
         else:
@@ -229,7 +227,7 @@ class QueueState:
         self._take_out(record)
         del self._records[record.id]
         self._deduplications.removed(record)
-        self._emit(now, EventKind.REMOVED, record, record.state)
+        self._emit((now, REMOVED_EVENT, record.number, record.id, record.state, None))
 
     # -- waking workers that wait
 

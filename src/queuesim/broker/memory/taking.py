@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Sequence
 
 from queuesim.broker.base import Completed, Failed, Outcome, Reply, Terms
+from queuesim.broker.memory.names import ACTIVE, ACTIVE_EVENT, DRAINED_EVENT, STALLED_EVENT, WAITING, WAITING_EVENT
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.settling import Settling
-from queuesim.events import EventKind
-from queuesim.job import JobState
 
 STALLED_TOO_OFTEN = "job stalled more than allowable limit"
 """BullMQ's wording of the failure."""
@@ -31,9 +30,10 @@ class Taking(Settling):
         if take:
             self._take(take, terms, token, now, reply)
         if finished and not (reply.jobs or self._wait or self._active or self._prioritized_count):
-            self._emit_of_queue(now, EventKind.DRAINED)
+            self._emit((now, DRAINED_EVENT, 0, None, None, None))
         if self._waiters:
             self._wake()
+        self._log.trim()
         return reply
 
     def _take(self, take: int, terms: Terms, token: str, now: float, reply: Reply) -> None:
@@ -46,7 +46,7 @@ class Taking(Settling):
                 reply.limited_until = self._window.closes_at(max_jobs, now)
                 if reply.limited_until is not None:
                     return
-            if self._maxed():
+            if self._paused or (self._concurrency is not None and self._maxed()):
                 return
             record = self._pop_next()
             if record is None:
@@ -72,14 +72,14 @@ class Taking(Settling):
         return own.max if shared is None else shared.max, own.duration
 
     def _start(self, record: Record, terms: Terms, token: str, now: float) -> None:
-        record.state = JobState.ACTIVE
+        record.state = ACTIVE
         record.token = token
         record.locked_until = now + terms.lock_duration
         record.processed_on = now
         record.processed_by = terms.worker
         record.attempts_started += 1
         self._active[record.id] = record
-        self._emit(now, EventKind.ACTIVE, record, JobState.WAITING)
+        self._emit((now, ACTIVE_EVENT, record.number, record.id, WAITING, None))
 
     async def wait(self, until: float | None, now: float) -> None:
         """Return when there may be work, or at `until`; see Broker.wait."""
@@ -132,10 +132,10 @@ class Taking(Settling):
                 record.deferred_failure = STALLED_TOO_OFTEN
             # a prioritized job goes to the front of `wait` too (BullMQ 6.7)
             record.ready_at = now
-            record.state = JobState.WAITING
+            record.state = WAITING
             self._wait.appendleft(record)
-            self._emit(now, EventKind.WAITING, record, JobState.ACTIVE)
-            self._emit(now, EventKind.STALLED, record)
+            self._emit((now, WAITING_EVENT, record.number, record.id, ACTIVE, None))
+            self._emit((now, STALLED_EVENT, record.number, record.id, None, None))
             stalled.append(job_id)
         self._stalled = set(self._active)
         for _ in stalled:
