@@ -19,6 +19,8 @@ class Section(BaseModel):
 
     short: ClassVar[str | None] = None
     """The key that a value stands for which is no mapping: ``backoff: 1s`` means ``backoff: {delay: 1s}``."""
+    words: ClassVar[tuple[str, ...]] = ()
+    """Single words that can stand for the whole."""
     choices: ClassVar[tuple[str, ...]] = ()
     """Keys of which exactly one must be there."""
 
@@ -47,24 +49,33 @@ class Section(BaseModel):
         long = handler.resolve_ref_schema(schema)
         if cls.choices:
             long["oneOf"] = [{"required": [key]} for key in cls.choices]
-            for key in cls.choices:
-                _without_null(long["properties"][key])
-        for value in long.get("properties", {}).values():
-            _without_null(value)
+        defaults = cls.model_construct().model_dump(mode="json", by_alias=True, exclude_none=True)
+        for key, value in long["properties"].items():
+            _as_in_files(value, defaults.get(key))
         if cls.short is not None:
             short = {key: value for key, value in long["properties"][cls.short].items() if key != "default"}
             mapping = dict(long)
             long.clear()
             long.update({key: mapping.pop(key) for key in ("title", "description") if key in mapping})
-            long["anyOf"] = [short, mapping]
+            long["anyOf"] = [short, *({"const": word} for word in cls.words), mapping]
         return schema
 
 
-def _without_null(schema: dict[str, Any]) -> None:
-    """A key that may be absent is left out, not null."""
+def or_single(schema: dict[str, Any]) -> None:
+    """A list may be written as its only element."""
+    array = dict(schema, minItems=1)
+    about: dict[str, Any] = {key: array.pop(key) for key in ("description", "default") if key in array}
+    schema.clear()
+    schema.update({"anyOf": [array["items"], array], **about})
+
+
+def _as_in_files(schema: dict[str, Any], default: Any) -> None:
+    """A property as a file has it: left out rather than null, and its default with a unit."""
+    schema.pop("title", None)
     options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
     if "anyOf" in schema and len(options) < len(schema["anyOf"]):
         schema.pop("anyOf")
-        if schema.get("default", ...) is None:
-            schema.pop("default")
-        schema.update(options[0] if len(options) == 1 else {"anyOf": options})
+        schema.update({**options[0], **schema} if len(options) == 1 else {"anyOf": options})
+    schema.pop("default", None)
+    if isinstance(default, (str, bool, int, float)):
+        schema["default"] = default

@@ -21,6 +21,9 @@ class _Loader(_Base):  # type: ignore[misc]
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as the base has it
 
 
+DEEPEST = 100
+"""So deep can lists and mappings be nested."""
+
 _TAG = "tag:yaml.org,2002:"
 for _name, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -91,6 +94,7 @@ class Document:
 
 def _compose(text: str) -> Node | None:
     try:
+        _check_depth(text)
         loader = _Loader(text)
         try:
             node: Node | None = loader.get_single_node()
@@ -105,8 +109,18 @@ def _compose(text: str) -> Node | None:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 1
         raise DocumentError(line, (), f"broken YAML: {error.reason}") from None
-    except RecursionError:
-        raise DocumentError(1, (), "it is nested too deeply") from None
+
+
+def _check_depth(text: str) -> None:
+    """Before nodes are made, for that is recursive in C and would end in a crash, not in an error."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                raise DocumentError(event.start_mark.line + 1, (), f"it is nested more than {DEEPEST} deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _entries(node: MappingNode) -> list[tuple[ScalarNode, Node]]:

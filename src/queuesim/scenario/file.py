@@ -118,9 +118,15 @@ def _processor_problems(scenario: Scenario) -> list[tuple[Location, str]]:
     except ProcessorImportError as error:
         return [(("processor",), str(error))]
     found: list[tuple[Location, str]] = []
-    for name, job in scenario.jobs.items():
-        if name in processor.types and job.synthetic:
-            found.append((("jobs", name, "service"), f"{scenario.processor} has a handler for it: leave service out"))
-        elif name not in processor.types and not job.synthetic:
-            found.append((("jobs", name), f"no service, and {unknown('handler', name, processor.types, 'handlers')}"))
+    places: dict[str, Location] = {name: ("jobs", name) for name in scenario.jobs}
+    for i, entry in enumerate(scenario.load):
+        recorded = entry.trace.jobs if entry.trace is not None else ()
+        bare = [job.name for job in recorded if job.service is None]
+        for name in [*(entry.jobs or ()), *bare]:
+            places.setdefault(name, ("load", i, "trace" if entry.trace is not None else "jobs", name))
+    for name, place in places.items():
+        if name in processor.types and scenario.job(name).synthetic:
+            found.append(((*place, "service"), f"{scenario.processor} has a handler for it: leave service out"))
+        elif name not in processor.types and not scenario.job(name).synthetic:
+            found.append((place, f"no service, and {unknown('handler', name, processor.types, 'handlers')}"))
     return found

@@ -8,25 +8,17 @@ from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, mod
 
 from queuesim.errors import DATABASE, NETWORK, UNKNOWN, VALIDATION
 from queuesim.job import MAX_PRIORITY, JobOptions, to_json
-from queuesim.scenario.base_schema import Section
+from queuesim.scenario.base_schema import Section, or_single
 from queuesim.scenario.queue_schema import BackoffSettings, QueueSettings
 from queuesim.scenario.service_schema import ServiceTime
-from queuesim.scenario.unit_schema import Count, Number, PositiveSeconds, Probability, Seconds, refuse
+from queuesim.scenario.unit_schema import NOT_EMPTY, Count, Number, PositiveSeconds, Probability, Seconds, refuse
 
 CATEGORIES = {"database": DATABASE, "validation": VALIDATION, "network": NETWORK, "unknown": UNKNOWN}
 """Categories of errors as files write them, and their names in `queuesim.errors`."""
 
 
-def _at_least_one(rates: tuple[float, ...]) -> tuple[float, ...]:
-    if not rates:
-        raise refuse("the list is empty: it needs a probability for each attempt")
-    return rates
-
-
-Rates = Annotated[
-    tuple[Probability, ...],
-    AfterValidator(_at_least_one),
-]
+Rates = Annotated[tuple[Probability, ...], NOT_EMPTY, Field(json_schema_extra=or_single)]
+"""A probability for each attempt."""
 
 
 class ErrorRates(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,7 +13,7 @@ from queuesim.scenario.base_schema import Section
 from queuesim.scenario.service_schema import DataFile, ServiceTime
 from queuesim.scenario.table import only_known
 from queuesim.scenario.trace import COLUMNS, TraceJob, read_trace
-from queuesim.scenario.unit_schema import Count, Number, PerSecond, PositiveSeconds, Seconds, Word, refuse
+from queuesim.scenario.unit_schema import NOT_EMPTY, Count, Number, PerSecond, PositiveSeconds, Seconds, Word, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Arrivals(Section):
     choices = ("rate", "stages")
 
     rate: PerSecond | None = None
-    stages: tuple[Stage, ...] | None = Field(default=None, min_length=1)
+    stages: Annotated[tuple[Stage, ...], NOT_EMPTY, Field(json_schema_extra={"minItems": 1})] | None = None
     from_rate: PerSecond = Field(default=0.0, alias="from")
     """The rate from which the first stage sets out, if it has a target."""
 
@@ -140,11 +140,16 @@ class Closed(Section):
     """The pause after each job."""
 
 
+def _or_name(schema: dict[str, Any]) -> None:
+    mapping = {**schema, "minProperties": 1}
+    schema.clear()
+    schema["anyOf"] = [{"type": "string", "minLength": 1}, mapping]
+
+
 class LoadEntry(Section):
     """One source of jobs."""
 
     choices = ("constant", "poisson", "bulk", "trace", "backlog", "closed")
-    instant: ClassVar[frozenset[str]] = frozenset({"backlog"})
 
     name: Word
     constant: Arrivals | None = None
@@ -161,7 +166,7 @@ class LoadEntry(Section):
     """When the source begins; its own times count from here."""
     duration: PositiveSeconds | None = None
     """For how long it lasts; until the run's end if left out."""
-    jobs: dict[str, Number] | None = Field(default=None, min_length=1)
+    jobs: Annotated[dict[str, Number], NOT_EMPTY, Field(json_schema_extra=_or_name)] | None = None
     """A job type, or several with their weights; all of the scenario's if left out."""
 
     @property

@@ -50,6 +50,7 @@ class KeepSettings(Section):
     """How many finished jobs stay in the queue: a number, `all`, or a count and an age."""
 
     short = "count"
+    words = ("all",)
 
     count: CountFromZero | None = None
     """The newest so many stay."""

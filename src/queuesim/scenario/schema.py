@@ -20,13 +20,22 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from queuesim.scenario.base_schema import Section
+from queuesim.scenario.base_schema import Section, or_single
 from queuesim.scenario.checks import problems
 from queuesim.scenario.job_schema import JobSettings
 from queuesim.scenario.load_schema import LoadEntry
 from queuesim.scenario.queue_schema import QueueSettings, WorkerSettings
 from queuesim.scenario.threshold_schema import ThresholdField
-from queuesim.scenario.unit_schema import CountFromZero, PositiveSeconds, Seconds, Word, in_file, refuse, seconds
+from queuesim.scenario.unit_schema import (
+    NOT_EMPTY,
+    CountFromZero,
+    PositiveSeconds,
+    Seconds,
+    Word,
+    in_file,
+    refuse,
+    seconds,
+)
 from queuesim.scenario.units import DURATION_PATTERN, format_duration
 from queuesim.scenario.wording import show
 
@@ -96,13 +105,13 @@ class Scenario(Section):
     ] = datetime(2025, 1, 1, tzinfo=UTC)
     """The calendar time of the run's second 0, with its zone."""
     queue: QueueSettings = QueueSettings()
-    workers: Annotated[tuple[WorkerSettings, ...], Field(min_length=1)] = (WorkerSettings(),)
+    workers: Annotated[tuple[WorkerSettings, ...], NOT_EMPTY, Field(json_schema_extra=or_single)] = (WorkerSettings(),)
     """The workers, or a list of several kinds of workers."""
     processor: Annotated[str, Field(strict=True, pattern=r"^[^\s:]+:[^\s:]+$")] | None = None
     """Your own Processor, as module:attribute; its handlers run as they are."""
     jobs: dict[str, JobSettings] = Field(default_factory=dict)
     """The types of jobs, by name."""
-    load: Annotated[tuple[LoadEntry, ...], Field(min_length=1)]
+    load: Annotated[tuple[LoadEntry, ...], NOT_EMPTY, Field(json_schema_extra={"minItems": 1})]
     """Where jobs come from."""
     overhead: Overhead = Overhead()
     thresholds: tuple[ThresholdField, ...] = ()
@@ -133,10 +142,18 @@ class Scenario(Section):
         total = sum(weights.values())
         return {name: weight / total for name, weight in weights.items() if weight}
 
+    def job(self, name: str) -> JobSettings:
+        """The settings of a job type; the defaults, if only the processor or a trace knows it."""
+        return self.jobs.get(name) or JobSettings()
+
     @field_validator("workers", mode="before")
     @classmethod
     def _one_kind(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (dict, WorkerSettings)) else value
+        if isinstance(value, (dict, WorkerSettings)):
+            return [value]
+        if not isinstance(value, (list, tuple)):
+            raise refuse(f"{show(value)} is neither a mapping nor a list of mappings, as {{count: 1, concurrency: 5}}")
+        return value
 
     @field_validator("processor", mode="before")
     @classmethod

@@ -12,9 +12,12 @@ from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSc
 from queuesim.scenario.metric import METRICS, Metric, Unit, known_statistic
 from queuesim.scenario.unit_schema import in_file, is_number, refuse
 from queuesim.scenario.units import DURATION_PATTERN, format_duration, parse_duration, parse_percent, parse_rate
-from queuesim.scenario.wording import listing, nearest, show, unknown
+from queuesim.scenario.wording import listing, show, unknown
 
 OPERATORS = ("<=", ">=", "==", "!=", "<", ">")
+
+_NARROWING = ("where", "over", "abort")
+"""Keys that a threshold's mapping can have beside the metric."""
 
 _TEXT = re.compile(r"^\s*([A-Za-z_]+)(?:\.([A-Za-z0-9_.]+?))?\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*$")
 _REST = re.compile(r"^\s*(?:([A-Za-z0-9_.]+?)\s*)?(<=|>=|==|!=|<|>)\s*(\S.*?)\s*$")
@@ -114,15 +117,14 @@ def _limit(metric: Metric, text: str) -> float:
 
 
 def _parse_mapping(given: dict[str, Any], info: ValidationInfo) -> Threshold:
-    extras = {"where", "over", "abort"}
-    metrics = [key for key in given if key not in extras]
+    metrics = [key for key in given if key not in _NARROWING]
+    for key in metrics:
+        if key.partition(".")[0] not in METRICS:
+            raise refuse(unknown("metric", key.partition(".")[0], [*METRICS, *_NARROWING], "allowed here"))
     if len(metrics) != 1:
-        raise refuse(f"a threshold is about one metric, not {len(metrics)}: {listing(METRICS)}")
+        raise refuse(f"a threshold is about one metric, not {len(metrics)}; known: {listing(METRICS)}")
     name = metrics[0]
     base, _, statistic = name.partition(".")
-    if base not in METRICS:
-        hint = nearest(base, [*METRICS, *sorted(extras)]) or ";"
-        raise refuse(f'unknown metric "{base}"{hint} known: {listing(METRICS)}')
     condition = given[name]
     rest = _REST.match(condition) if isinstance(condition, str) else None
     if rest is None or (statistic and rest[1]):

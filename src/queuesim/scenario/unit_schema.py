@@ -7,11 +7,11 @@ refused, for it does not say of what. In Python a float is in seconds or per sec
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from numbers import Real
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from queuesim.scenario.units import (
@@ -149,6 +149,18 @@ CountFromZero = Annotated[int, Field(strict=True, ge=0)]
 
 Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 """A number of 0 or more without a unit."""
+
+T = TypeVar("T", bound=Sized)
+
+
+def _not_empty(value: T) -> T:
+    if not len(value):
+        raise refuse("it can't be empty")
+    return value
+
+
+NOT_EMPTY = AfterValidator(_not_empty)
+"""For lists and mappings. Unlike pydantic's min_length it does not count elements that are wrong as missing."""
 
 Word = Annotated[str, Field(strict=True, min_length=1)]
 """Text that is not empty."""

@@ -21,10 +21,12 @@ RATE_UNITS = {"s": 1, "min": 60, "h": 3600, "day": 86400}
 
 _NUMBER = r"[0-9]+(\.[0-9]+)?"
 
-DURATION_PATTERN = rf"^(?=[0-9])({_NUMBER}d)?({_NUMBER}h)?({_NUMBER}m(?!s))?({_NUMBER}s)?({_NUMBER}ms)?({_NUMBER}us)?$"
+DURATION_PATTERN = (
+    rf"^(0|(?=[0-9])({_NUMBER}d)?({_NUMBER}h)?({_NUMBER}m(?!s))?({_NUMBER}s)?({_NUMBER}ms)?({_NUMBER}us)?)$"
+)
 """Numbers with units, the longest unit first, each at most once. Also valid in ECMAScript, for JSON Schema."""
 
-RATE_PATTERN = rf"^{_NUMBER}/(s|min|h|day)$"
+RATE_PATTERN = rf"^(0|{_NUMBER}/(s|min|h|day))$"
 PERCENT_PATTERN = rf"^{_NUMBER}%$"
 
 _DURATION = re.compile(DURATION_PATTERN)
@@ -49,8 +51,6 @@ def parse_duration(text: str) -> float:
     Raises:
         ValueError: it is none; the message says what to write.
     """
-    if text == "0":
-        return 0.0
     if not _DURATION.match(text):
         raise ValueError(f'"{text}" is not a duration: {_duration_hint(text)}')
     return _float(sum(Fraction(number) * SECONDS_IN[unit] for number, _, unit in _PART.findall(text)), text)
@@ -58,12 +58,10 @@ def parse_duration(text: str) -> float:
 
 def parse_rate(text: str) -> float:
     """Events per second of a rate: ``60/min``, ``25/s``, ``100/h``, ``3/day``, or ``0``. Raises ValueError."""
-    if text == "0":
-        return 0.0
     if not _RATE.match(text):
         raise ValueError(f'"{text}" is not a rate: {_rate_hint(text)}')
     number, _, unit = text.partition("/")
-    return _float(Fraction(number) / RATE_UNITS[unit], text)
+    return _float(Fraction(number) / RATE_UNITS[unit or "s"], text)
 
 
 def parse_percent(text: str) -> float:

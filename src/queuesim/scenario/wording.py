@@ -75,13 +75,13 @@ def retell(error: ErrorDetails, root: type[BaseModel]) -> tuple[Location, str]:
         return location, f"{show(value)} is not {_WANTED[kind]}"
     if kind in _BOUNDS:
         name = next(iter(set(context) & {"ge", "gt", "le", "lt"}))
-        return location, f"{show(value)} is {_BOUNDS[kind]} {context[name]:g}"
+        return location, f"{show(value)} is {_BOUNDS[kind]} {context[name]}"
     if kind == "literal_error":
         expected = str(context["expected"]).replace("'", '"')
         options = [part.strip('" ') for part in expected.replace(" or ", ",").split(",")]
         hint = nearest(value, options) if isinstance(value, str) else ""
         return location, f"{show(value)} is not {expected}{hint}"
-    if kind in ("too_short", "string_too_short"):
+    if kind == "string_too_short":
         return location, "it can't be empty"
     # the wording of a ValueError from our own code, else pydantic's: an error type that no field here has
     message = error["msg"].removeprefix("Value error, ")
