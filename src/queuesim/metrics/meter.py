@@ -50,6 +50,8 @@ def select(result: Result, where: Where) -> Selection:
         raise ValueError(f"where takes job and load, not {', '.join(sorted(unknown))}")
     chosen = everything(result)
     for key, value in where.items():
+        if value is None:
+            continue
         column = result.jobs["name" if key == "job" else "load"]
         chosen.jobs &= column.isin([value] if isinstance(value, str) else list(value)).to_numpy()
     if where:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
 
-Where = Mapping[str, "str | Sequence[str]"]
-"""Which jobs: {"job": a job's name or several, "load": the name of a load entry or several}."""
+Where = Mapping[str, "str | Sequence[str] | None"]
+"""Which jobs: {"job": a job's name or several, "load": the name of a load entry or several}; None means all."""
 
 
 class Kind(StrEnum):

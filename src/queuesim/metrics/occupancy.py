@@ -64,7 +64,9 @@ def delayed(result: Result, chosen: Selection | None = None) -> Level:
 
 
 def _attempts(result: Result, chosen: Selection, *names: str) -> list[Array]:
-    return [result.attempts[name].to_numpy()[chosen.attempts] for name in names]
+    """Columns of the chosen attempts whose start is known."""
+    rows = chosen.attempts & result.attempts["started"].notna().to_numpy()
+    return [result.attempts[name].to_numpy()[rows] for name in names]
 
 
 def _pending(result: Result, chosen: Selection) -> tuple[Array, Array]:

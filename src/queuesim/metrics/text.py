@@ -1,33 +1,11 @@
-"""Text: durations and counts as people write and read them."""
+"""Text: durations, rates, shares and counts as people read them."""
 
 from __future__ import annotations
 
 import math
-import re
 
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 """Seconds in each unit."""
-
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)\s*")
-
-
-def seconds_in(duration: str | float) -> float:
-    """Seconds in "10s", "500ms", "1h30m", or a number of seconds.
-
-    Raises:
-        ValueError: it is neither, or not above zero.
-    """
-    if isinstance(duration, str):
-        text = duration.strip()
-        parts = _PART.findall(text)
-        if not parts or _PART.sub("", text):
-            raise ValueError(f"{duration!r} is no duration: write one like 500ms, 10s, 5m or 1h30m")
-        value = sum(float(number) * UNITS[unit] for number, unit in parts)
-    else:
-        value = float(duration)
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"a duration must be above 0 s, not {duration!r}")
-    return value
 
 
 def readable(seconds: float) -> str:
@@ -35,7 +13,7 @@ def readable(seconds: float) -> str:
     if math.isnan(seconds):
         return "–"
     size = abs(seconds)
-    if size < 1:
+    if size < 0.9995:
         return "0 s" if size == 0 else f"{seconds * 1000:.3g} ms"
     if size < 99.95 and size != 60:
         return f"{seconds:.3g} s"
@@ -56,12 +34,12 @@ def brief(seconds: float) -> str:
     return f"{_digits(seconds / UNITS[unit])}{unit}"
 
 
-def rate(per_second: float, noun: str = "") -> str:
-    """A rate per second, minute or hour, whichever makes it a number of one or more: "1.5/s", "3 jobs/min"."""
+def rate(per_second: float) -> str:
+    """A rate per second, minute or hour, whichever makes it a number of one or more: "1.5/s", "3/min"."""
     for seconds, unit in ((1.0, "s"), (60.0, "min")):
         if per_second * seconds >= 1 or per_second == 0:
-            return f"{_digits(per_second * seconds)}{noun and ' ' + noun}/{unit}"
-    return "–" if math.isnan(per_second) else f"{_digits(per_second * 3600)}{noun and ' ' + noun}/h"
+            return f"{_digits(per_second * seconds)}/{unit}"
+    return "–" if math.isnan(per_second) else f"{_digits(per_second * 3600)}/h"
 
 
 def percent(share: float) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from queuesim.metrics.level import Array, Level
 from queuesim.metrics.occupancy import active, backlog, delayed
-from queuesim.metrics.text import seconds_in
+from queuesim.scenario.units import parse_duration
 
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
@@ -35,7 +35,7 @@ def timeline(result: Result, every: str | float = "10s") -> pd.DataFrame:
         ValueError: `every` is no duration above zero, or makes more than a million bins.
     """
     facts = result.facts
-    edges = _edges(facts.duration, seconds_in(every))
+    edges = _edges(facts.duration, _seconds(every))
     widths = np.diff(edges)
     jobs, attempts = result.jobs, result.attempts
     finished = jobs["finished"].to_numpy()
@@ -63,6 +63,13 @@ def timeline(result: Result, every: str | float = "10s") -> pd.DataFrame:
         },
         index=pd.Index(edges[:-1], name="time"),
     )
+
+
+def _seconds(every: str | float) -> float:
+    width = parse_duration(every) if isinstance(every, str) else float(every)
+    if not (width > 0 and math.isfinite(width)):
+        raise ValueError(f"a bin must be longer than 0 s, not {every!r}")
+    return width
 
 
 def _edges(duration: float, every: float) -> Array:

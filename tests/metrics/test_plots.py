@@ -1,0 +1,190 @@
+"""The plots: what they show, and that they show something of any run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from metrics_script import NAN, Script
+
+from queuesim.metrics.extras import MissingExtraError
+from queuesim.metrics.result import Result
+
+matplotlib = pytest.importorskip("matplotlib")
+
+DATABASE = ("DatabaseError", "Database", True)
+INVALID = ("ValidationError", "Validation", False)
+
+PLOTS = ("backlog_and_throughput", "latency_distribution", "attempts", "limiter_windows")
+
+
+@pytest.fixture(autouse=True)
+def _agg() -> Iterator[None]:
+    from matplotlib import pyplot
+
+    with matplotlib.rc_context({"backend": "agg"}):
+        yield
+        pyplot.close("all")
+
+
+def busy() -> Script:
+    script = Script(600.0, warmup=5.0, limiter=(10, 60.0))
+    for number in range(100):
+        job = script.job(number * 5.0)
+        start = number * 5.0 + number / 10
+        if number % 10 == 3:
+            script.attempt(job, start, start + 1, "retried", error=DATABASE, backoff=1.0)
+            script.attempt(job, start + 4, start + 6)
+        else:
+            ending, error = ("failed", INVALID) if number == 50 else ("ok", None)
+            script.attempt(job, start, start + 1, ending, error=error)
+    for opened in range(0, 600, 60):
+        script.window(opened, opened + 60, 10)
+    return script
+
+
+def one() -> Script:
+    script = Script()
+    script.attempt(script.job(1.0), 1.0, 2.0)
+    return script
+
+
+def all_failed() -> Script:
+    script = Script()
+    for number in range(5):
+        script.attempt(script.job(number), number, number + 0.5, "failed", error=INVALID)
+    return script
+
+
+def unfinished() -> Script:
+    script = Script()
+    script.attempt(script.job(1.0, left="active"), 1.0)
+    script.job(2.0, left="waiting")
+    return script
+
+
+def many_attempts() -> Script:
+    script = Script()
+    job = script.job(0.0)
+    for number in range(15):
+        script.attempt(job, number, number + 0.5, "retried", error=(f"E{number}", f"C{number}", True), backoff=0.5)
+    return script
+
+
+def only_warm_up() -> Script:
+    script = Script(warmup=90.0)
+    script.attempt(script.job(1.0), 1.0, NAN)
+    return script
+
+
+RUNS = {
+    "busy": busy,
+    "one": one,
+    "all failed": all_failed,
+    "unfinished": unfinished,
+    "many attempts": many_attempts,
+    "only warm-up": only_warm_up,
+    "empty": Script,
+    "no time": lambda: Script(0.0),
+    "limiter without windows": lambda: Script(limiter=(1, 1.0)),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_any_run_can_be_drawn(run: str) -> None:
+    figure = Result(RUNS[run]().recording()).plot.overview()
+    figure.canvas.draw()
+    assert len(figure.axes) == 4
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_axes_are_labelled_and_say_what_one_sees(plot: str) -> None:
+    ax = getattr(Result(busy().recording()).plot, plot)()
+    assert ax.get_title(loc="left")
+    for panel in ax.child_axes or [ax]:
+        assert panel.get_ylabel()
+        assert panel.get_legend() is not None
+    assert (ax.child_axes or [ax])[-1].get_xlabel()
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_given_axes_are_drawn_on_and_returned(plot: str) -> None:
+    from matplotlib import pyplot
+    from matplotlib.figure import Figure
+
+    ax = Figure().subplots()
+    assert getattr(Result(busy().recording()).plot, plot)(ax=ax) is ax
+    assert pyplot.get_fignums() == []
+
+
+def words(ax: object) -> str:
+    return " ".join(text.get_text() for text in ax.texts)  # type: ignore[attr-defined]
+
+
+def test_nothing_to_draw_is_said() -> None:
+    plot = Result(Script().recording()).plot
+    assert words(plot.backlog_and_throughput()) == "no job was added"
+    assert words(plot.latency_distribution()) == "no job finished"
+    assert words(plot.attempts()) == "no job was started"
+    assert words(plot.limiter_windows()) == "no limiter"
+    assert words(Result(unfinished().recording()).plot.latency_distribution()) == "no job finished"
+
+
+def test_backlog_and_throughput_are_those_of_the_timeline() -> None:
+    result = Result(busy().recording())
+    ax = result.plot.backlog_and_throughput(every="1m")
+    rates, levels = ax.child_axes
+    bins = result.timeline("1m")
+    added, completed = (patch.get_data().values for patch in rates.patches[:2])
+    assert list(added) == pytest.approx(list(bins["added"]))  # a minute a bin, and jobs per minute
+    assert list(completed) == pytest.approx(list(bins["completed"]))
+    assert list(levels.patches[0].get_data().values) == pytest.approx(list(bins["backlog"]))
+    limit = next(line for line in rates.lines if "limiter" in str(line.get_label()))
+    assert list(limit.get_ydata()) == [10, 10]
+    assert rates.get_ylabel() == "jobs per min"
+
+
+def test_the_distribution_marks_its_percentiles() -> None:
+    result = Result(busy().recording())
+    ax = result.plot.latency_distribution()
+    marks = next(line for line in ax.lines if str(line.get_label()).startswith("latency"))
+    latency = result.jobs["latency"][~result.jobs["warmup"]]
+    assert list(marks.get_xdata()) == pytest.approx(list(np.percentile(latency, [50, 95, 99])))
+    heights = dict(zip([tick.get_text() for tick in ax.get_yticklabels()], ax.get_yticks(), strict=True))
+    assert marks.get_ydata()[2] == pytest.approx(heights["99 %"])
+    assert ax.get_xscale() == "log"
+
+
+def test_attempts_are_counted_by_number_and_outcome() -> None:
+    ax = Result(busy().recording()).plot.attempts()
+    bars = {container.get_label(): [bar.get_height() for bar in container] for container in ax.containers}
+    assert bars == {
+        "all attempts": [99, 10],
+        "ok": [88, 10],
+        "retried: Database": [10, 0],
+        "failed: Validation": [1, 0],
+    }
+
+
+def test_late_attempts_share_a_group() -> None:
+    ax = Result(many_attempts().recording()).plot.attempts()
+    assert ax.get_xticklabels()[-1].get_text() == "8 and later\n(8)"
+
+
+def test_windows_are_as_high_as_their_starts() -> None:
+    result = Result(busy().recording())
+    ax = result.plot.limiter_windows()
+    used_up = next(area for area in ax.collections if area.get_label() == "used up")
+    assert used_up.get_datalim(ax.transData).y1 == result.limiter["starts"].max()
+    allowed = next(line for line in ax.lines if line.get_label() == "allowed")
+    assert np.nanmax(allowed.get_ydata()) == 10
+    assert f"of {len(result.limiter)} limiter windows" in ax.get_title(loc="left")
+
+
+@pytest.mark.parametrize("plot", [*PLOTS, "overview"])
+def test_without_matplotlib(plot: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "queuesim\[plot\]"'):
+        getattr(Result(busy().recording()).plot, plot)()

@@ -1,0 +1,63 @@
+"""Results: what they hold, when they are ok, how they look in a line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from metrics_script import Script
+
+from queuesim.metrics.recording import CheckRow
+from queuesim.metrics.result import Result
+
+
+def test_ok_needs_every_check() -> None:
+    script = Script()
+    assert Result(script.recording()).ok
+    script.checks.append(CheckRow("lost == 0", True, 0.0, "== 0"))
+    assert Result(script.recording()).ok
+    script.checks.append(CheckRow("failed == 0", False, 2.0, "== 0"))
+    assert not Result(script.recording()).ok
+
+
+@pytest.mark.parametrize(("stopped", "ok"), [("", True), ("interrupted", True), ("deadlock: all tasks wait", False)])
+def test_ok_needs_a_run_without_deadlock(stopped: str, ok: bool) -> None:
+    assert Result(Script(stopped=stopped).recording()).ok is ok
+
+
+def test_one_line() -> None:
+    script = Script(5400.0, scenario="night", seed=7)
+    script.attempt(script.job(0), 0, 1)
+    assert repr(Result(script.recording())) == (
+        "<Result night on sim, seed 7: 1 job in 1 h 30 min, 1 completed, 0 failed, ok>"
+    )
+
+
+def test_frames_are_built_once_and_the_recording_let_go() -> None:
+    script = Script()
+    script.attempt(script.job(0), 0, 1)
+    script.event(0.0, "added", 1)
+    result = Result(script.recording())
+    assert result.jobs is result.jobs
+    assert result.events is result.events
+    assert result._recording is not None
+    assert len(result._recording.jobs) == len(result._recording.attempts) == len(result._recording.events) == 0
+    assert len(result.limiter) == 0
+
+
+def test_the_recording_itself_is_left_alone() -> None:
+    script = Script()
+    script.attempt(script.job(0), 0, 1)
+    recording = script.recording()
+    Result(recording).jobs
+    assert len(recording.jobs) == 1
+
+
+def test_a_result_waits_with_pandas_until_it_is_asked() -> None:
+    code = (
+        "import sys\n"
+        "from queuesim.metrics import meter, metric, result, summary, terminal\n"
+        "assert not {'pandas', 'matplotlib', 'pyarrow'} & set(sys.modules), 'loaded too early'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

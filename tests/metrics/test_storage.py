@@ -1,0 +1,123 @@
+"""Results in Parquet: what comes back is what was written, and what is no result is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from metrics_script import NAN, Script
+
+from queuesim.metrics.extras import MissingExtraError
+from queuesim.metrics.frames import FRAMES
+from queuesim.metrics.recording import CheckRow
+from queuesim.metrics.result import Result, load
+from queuesim.metrics.storage import StoredResultError
+
+pytest.importorskip("pyarrow")
+
+
+def full() -> Script:
+    script = Script(50.0, warmup=1.0, limiter=(3, 10.0), epoch=1.75e9)
+    job = script.job(1.0, name="sms", delay=2.0, id="näme ✓")
+    script.attempt(job, 5.0, 6.0, "retried", error=("DatabaseError", "Database", True), message="gone", backoff=3.0)
+    script.attempt(job, 9.5, 10.0)
+    script.job(2.0, left="waiting")
+    script.event(1.0, "added", 1)
+    script.event(5.0, "active", 1, previous="waiting")
+    script.window(5.0, 15.0, 3)
+    script.checks.append(CheckRow("latency.p95 < 30s", False, NAN, "< 30s", at=12.0, detail="a detail"))
+    script.checks.append(CheckRow("lost == 0", True, 0.0, "== 0"))
+    return script
+
+
+@pytest.mark.parametrize("script", [full(), Script(), Script(0.0, limiter=(1, 0.5))], ids=["full", "empty", "no time"])
+def test_round_trip(script: Script, tmp_path: Path) -> None:
+    result = Result(script.recording())
+    result.to_parquet(tmp_path / "runs" / "one")
+    again = load(tmp_path / "runs" / "one")
+    assert again.facts == result.facts
+    for name in FRAMES:
+        pd.testing.assert_frame_equal(getattr(result, name), getattr(again, name), check_categorical=True)
+    pd.testing.assert_frame_equal(result.timeline(5), again.timeline(5))
+    assert repr(again.summary()) == repr(result.summary())  # a NaN equals no NaN, but reads the same
+    assert again.ok is result.ok
+
+
+def test_a_loaded_result_can_be_written_again(tmp_path: Path) -> None:
+    Result(full().recording()).to_parquet(tmp_path)
+    first = load(tmp_path)
+    first.to_parquet(tmp_path)
+    pd.testing.assert_frame_equal(first.jobs, load(tmp_path).jobs)
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    path = folder / "facts.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(StoredResultError, match="no such directory"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_foreign_directory(tmp_path: Path) -> None:
+    with pytest.raises(StoredResultError, match=r"no facts\.json"):
+        load(tmp_path)
+    (tmp_path / "facts.json").write_text('{"format": "something else"}')
+    with pytest.raises(StoredResultError, match="no queuesim result"):
+        load(tmp_path)
+    (tmp_path / "facts.json").write_text("facts, facts")
+    with pytest.raises(StoredResultError, match="not JSON"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("version", [0, 2, None])
+def test_another_version(tmp_path: Path, version: int | None) -> None:
+    Result(full().recording()).to_parquet(tmp_path)
+    rewrite(tmp_path, version=version)
+    with pytest.raises(StoredResultError, match="reads version 1"):
+        load(tmp_path)
+
+
+def test_damage(tmp_path: Path) -> None:
+    Result(full().recording()).to_parquet(tmp_path)
+    (tmp_path / "jobs.parquet").write_bytes(b"no parquet")
+    with pytest.raises(StoredResultError, match=r"jobs\.parquet can't be read"):
+        load(tmp_path)
+    (tmp_path / "jobs.parquet").unlink()
+    with pytest.raises(StoredResultError, match=r"jobs\.parquet can't be read"):
+        load(tmp_path)
+    rewrite(tmp_path, facts={"scenario": "x"})
+    with pytest.raises(StoredResultError, match="damaged"):
+        load(tmp_path)
+
+
+def test_a_frame_that_lacks_a_column(tmp_path: Path) -> None:
+    result = Result(full().recording())
+    result.to_parquet(tmp_path)
+    result.jobs.drop(columns="latency").to_parquet(tmp_path / "jobs.parquet", index=False)
+    with pytest.raises(StoredResultError, match="latency"):
+        load(tmp_path)
+
+
+def test_an_interrupted_write_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = Result(full().recording())
+    result.to_parquet(tmp_path)
+
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        result.to_parquet(tmp_path)
+    with pytest.raises(StoredResultError, match=r"no facts\.json"):
+        load(tmp_path)
+
+
+def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "queuesim\[parquet\]"'):
+        Result(full().recording()).to_parquet(tmp_path)
