@@ -118,7 +118,8 @@ def _check_depth(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEEPEST:
-                raise DocumentError(event.start_mark.line + 1, (), f"it is nested more than {DEEPEST} deep")
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise DocumentError(line, (), f"it is nested more than {DEEPEST} deep")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

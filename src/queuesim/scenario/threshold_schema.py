@@ -1,119 +1,24 @@
-"""Thresholds as a scenario writes them: "latency.p95 < 30s", or a mapping that narrows one down."""
+"""Thresholds as a scenario writes them: as text, or as a mapping that narrows one down."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
-from queuesim.scenario.metric import METRICS, Metric, Unit, known_statistic
+from queuesim.scenario.metric import METRICS
+from queuesim.scenario.threshold import OPERATORS, Threshold, Where, dotted, parse_threshold
 from queuesim.scenario.unit_schema import in_file, is_number, refuse
-from queuesim.scenario.units import DURATION_PATTERN, format_duration, parse_duration, parse_percent, parse_rate
+from queuesim.scenario.units import DURATION_PATTERN, format_duration, parse_duration
 from queuesim.scenario.wording import listing, show, unknown
-
-OPERATORS = ("<=", ">=", "==", "!=", "<", ">")
 
 _NARROWING = ("where", "over", "abort")
 """Keys that a threshold's mapping can have beside the metric."""
 
-_TEXT = re.compile(r"^\s*([A-Za-z_]+)(?:\.([A-Za-z0-9_.]+?))?\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*$")
-_REST = re.compile(r"^\s*(?:([A-Za-z0-9_.]+?)\s*)?(<=|>=|==|!=|<|>)\s*(\S.*?)\s*$")
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Which jobs a threshold looks at; None means all."""
-
-    job: str | None = None
-    load: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """What a metric of a run must be."""
-
-    metric: str
-    statistic: str | None
-    """Of a distribution or a level: "mean", "max", "p95", ...; None for a count or a rate."""
-    operator: str
-    """One of <, <=, >, >=, ==, !=."""
-    limit: float
-    """In seconds, per second, as a fraction, or plain, as the metric is."""
-    where: Where = field(default_factory=Where)
-    over: float | None = None
-    """Seconds of a sliding window, in each of which it must hold; None: over the whole run."""
-    abort: bool = False
-    """End the run as soon as it fails."""
-    text: str = ""
-    """As it was written: ``latency.p95 < 30s``."""
-
-    def holds(self, value: float) -> bool:
-        """Whether a measured value meets it; NaN, nothing measured, does not."""
-        limit = self.limit
-        return {
-            "<": value < limit,
-            "<=": value <= limit,
-            ">": value > limit,
-            ">=": value >= limit,
-            "==": value == limit,
-            "!=": value != limit and not math.isnan(value),
-        }[self.operator]
-
-
-def parse_threshold(text: str) -> Threshold:
-    """A threshold of the form ``metric < limit`` or ``metric.statistic < limit``.
-
-    Raises:
-        ValueError: it has another form, or an unknown metric or statistic, or a limit in the wrong unit.
-    """
-    parts = _TEXT.match(text)
-    if parts is None:
-        raise ValueError(f'"{text}" is not a threshold: write it as lost == 0 or latency.p95 < 30s')
-    name, statistic, operator, limit = parts.groups()
-    metric = METRICS.get(name)
-    if metric is None:
-        raise ValueError(unknown("metric", name, METRICS))
-    _check_statistic(metric, statistic)
-    return Threshold(
-        name, statistic, operator, _limit(metric, limit), text=f"{_dotted(name, statistic)} {operator} {limit}"
-    )
-
-
-def _dotted(name: str, statistic: str | None) -> str:
-    return name if statistic is None else f"{name}.{statistic}"
-
-
-def _check_statistic(metric: Metric, statistic: str | None) -> None:
-    if statistic is None and metric.statistics:
-        raise ValueError(f"{metric.name} needs a statistic: {listing(f'{metric.name}.{s}' for s in metric.statistics)}")
-    if statistic is not None and not metric.statistics:
-        raise ValueError(f'{metric.name} is a single number: write it without ".{statistic}"')
-    if statistic is not None and not known_statistic(metric, statistic):
-        raise ValueError(f"{metric.name}: {unknown('statistic', statistic, metric.statistics)}")
-
-
-def _limit(metric: Metric, text: str) -> float:
-    """The number that a limit stands for, in the metric's unit."""
-    if metric.unit is Unit.SECONDS:
-        return parse_duration(text)
-    if metric.unit is Unit.PER_SECOND:
-        return parse_rate(text)
-    if metric.unit is Unit.FRACTION and text.endswith("%"):
-        limit = parse_percent(text)
-    else:
-        try:
-            limit = float(text)
-        except ValueError:
-            raise ValueError(f'"{text}" is not a number: {metric.name} has no unit') from None
-        if not (math.isfinite(limit) and limit >= 0):
-            raise ValueError(f"{text} must be 0 or more, and finite")
-    if metric.unit is Unit.FRACTION and limit > 1:
-        hint = f"write {text}%" if limit <= 100 and not text.endswith("%") else "it is 100% at most"
-        raise ValueError(f"{text} is too large for {metric.name}: {hint}")
-    return limit
+_CONDITION = re.compile(rf"^\s*(?:([A-Za-z0-9_.]+?)\s*)?({'|'.join(OPERATORS)})\s*(\S.*?)\s*$")
 
 
 def _parse_mapping(given: dict[str, Any], info: ValidationInfo) -> Threshold:
@@ -126,27 +31,17 @@ def _parse_mapping(given: dict[str, Any], info: ValidationInfo) -> Threshold:
     name = metrics[0]
     base, _, statistic = name.partition(".")
     condition = given[name]
-    rest = _REST.match(condition) if isinstance(condition, str) else None
+    rest = _CONDITION.match(condition) if isinstance(condition, str) else None
     if rest is None or (statistic and rest[1]):
         raise refuse(f'{name}: {show(condition)} is not a condition: write it as "< 30s" or "p95 < 30s"')
-    threshold = parse_threshold(f"{_dotted(base, statistic or rest[1])} {rest[2]} {rest[3]}")
-    where = _where(given.get("where"), METRICS[base])
+    threshold = parse_threshold(f"{dotted(base, statistic or rest[1])} {rest[2]} {rest[3]}")
     abort = given.get("abort", False)
     if not isinstance(abort, bool):
         raise refuse(f"abort: {show(abort)} is neither true nor false")
-    return Threshold(
-        threshold.metric,
-        threshold.statistic,
-        threshold.operator,
-        threshold.limit,
-        where,
-        _over(given.get("over"), info),
-        abort,
-        threshold.text,
-    )
+    return replace(threshold, where=_where(given.get("where")), over=_over(given.get("over"), info), abort=abort)
 
 
-def _where(given: Any, metric: Metric) -> Where:
+def _where(given: Any) -> Where:
     if given is None:
         return Where()
     if isinstance(given, Where):
@@ -158,8 +53,6 @@ def _where(given: Any, metric: Metric) -> Where:
             raise refuse(f"where: {unknown('key', key, ['job', 'load'], 'allowed here')}")
         if not isinstance(value, str):
             raise refuse(f"where.{key}: {show(value)} is not a name")
-    if given and not metric.by_job:
-        raise refuse(f"where: {metric.name} belongs to no single job type or load")
     return Where(given.get("job"), given.get("load"))
 
 
@@ -193,7 +86,7 @@ def _validate(value: Any, info: ValidationInfo) -> Threshold:
 def _serialize(threshold: Threshold) -> Any:
     """The short form if it says everything."""
     name, _, condition = threshold.text.partition(" ")
-    where = {key: value for key in ("job", "load") if (value := getattr(threshold.where, key)) is not None}
+    where = threshold.where.chosen()
     if not where and threshold.over is None and not threshold.abort:
         return threshold.text
     written: dict[str, Any] = {name: condition}
@@ -209,10 +102,10 @@ def _serialize(threshold: Threshold) -> Any:
 def _file_schema() -> dict[str, Any]:
     """What editors may offer and must refuse."""
     single = [metric.name for metric in METRICS.values() if not metric.statistics]
-    dotted = [metric for metric in METRICS.values() if metric.statistics]
-    operator = "(<=|>=|==|!=|<|>)"
-    statistic = r"(mean|median|min|max|std|last|p[1-9]?[0-9](\.[0-9]+)?)"
-    names = rf"({'|'.join(single)}|({'|'.join(metric.name for metric in dotted)})\.{statistic})"
+    several = [metric.name for metric in METRICS.values() if metric.statistics]
+    operator = f"({'|'.join(OPERATORS)})"
+    statistic = r"(mean|median|min|max|std|last|p[0-9]{1,3}(\.[0-9]+)?)"
+    names = rf"({'|'.join(single)}|({'|'.join(several)})\.{statistic})"
     text = {
         "type": "string",
         "pattern": rf"^\s*{names}\s*{operator}\s*\S+\s*$",
