@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metrics_script import NAN, Script
 
+from queuesim.events import EventKind
+from queuesim.job import JobState
+from queuesim.metrics.frames.events import BEFORE, KINDS
 from queuesim.metrics.result import Result
 
 DATABASE = ("DatabaseError", "Database", True)
@@ -125,6 +128,22 @@ def test_numbers_with_gaps_and_attempts_of_jobs_from_before() -> None:
     assert column(result.jobs, "attempts") == [0, 1]
     assert column(result.attempts, "name") == [None, "sms", None]
     assert result.summary().jobs.attempts == 1
+
+
+def test_jobs_recorded_out_of_order_are_sorted_by_number() -> None:
+    script = Script()
+    script.job(3.0, number=30)
+    script.job(1.0, number=10)
+    script.attempt(30, 4.0, 5.0)
+    jobs = Result(script.recording()).jobs
+    assert column(jobs, "job") == [10, 30]
+    assert column(jobs, "started") == [None, 4.0]
+
+
+def test_codes_are_those_that_the_recorder_writes() -> None:
+    assert [kind.value for kind in sorted(EventKind, key=lambda kind: kind.code)] == list(KINDS)
+    assert [state.value for state in sorted(JobState, key=lambda state: state.code)] == list(BEFORE[1:])
+    assert {state.code for state in JobState} == set(range(1, len(BEFORE)))
 
 
 def test_warm_up_is_by_schedule() -> None:

@@ -65,6 +65,13 @@ def unfinished() -> Script:
     return script
 
 
+def nothing_waited() -> Script:
+    script = Script(4 * 86400.0)
+    for number in range(3):
+        script.attempt(script.job(number * 86400.0), number * 86400.0, number * 86400.0)
+    return script
+
+
 def many_attempts() -> Script:
     script = Script()
     job = script.job(0.0)
@@ -84,6 +91,7 @@ RUNS = {
     "one": one,
     "all failed": all_failed,
     "unfinished": unfinished,
+    "nothing waited": nothing_waited,
     "many attempts": many_attempts,
     "only warm-up": only_warm_up,
     "empty": Script,
@@ -94,9 +102,18 @@ RUNS = {
 
 @pytest.mark.parametrize("run", RUNS)
 def test_any_run_can_be_drawn(run: str) -> None:
-    figure = Result(RUNS[run]().recording()).plot.overview()
-    figure.canvas.draw()
-    assert len(figure.axes) == 4
+    panels = Result(RUNS[run]().recording()).plot.overview()
+    panels[0, 0].figure.canvas.draw()
+    assert panels.shape == (2, 2)
+    assert all(panel.get_title(loc="left") or words(panel) for panel in panels.flat)
+
+
+def test_an_overview_in_a_given_figure() -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    assert list(Result(busy().recording()).plot.overview(figure).flat) == figure.axes
+    assert "100 jobs in 10 min on sim, seed 1" in str(figure.get_suptitle())
 
 
 @pytest.mark.parametrize("plot", PLOTS)

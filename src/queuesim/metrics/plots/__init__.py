@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from queuesim.metrics.level import Array
     from queuesim.metrics.result import Result
 
 
@@ -49,8 +50,8 @@ class Plots:
 
         return limiter_windows(self._result, ax)
 
-    def overview(self, figure: Figure | None = None) -> Figure:
-        """All four in one figure."""
+    def overview(self, figure: Figure | None = None) -> Array:
+        """All four in one figure, the given one or a new one; returns their axes, two by two."""
         from queuesim.metrics.plots.overview import overview
 
         return overview(self._result, figure)

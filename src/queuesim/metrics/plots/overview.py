@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from queuesim.metrics.extras import need
+from queuesim.metrics.level import Array
 from queuesim.metrics.plots.attempts import attempts
 from queuesim.metrics.plots.distribution import latency_distribution
 from queuesim.metrics.plots.flow import backlog_and_throughput
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from queuesim.metrics.result import Result
 
 
-def overview(result: Result, figure: Figure | None) -> Figure:
+def overview(result: Result, figure: Figure | None) -> Array:
     """See `Plots.overview`."""
     need("matplotlib", "plot", "plots")
     if figure is None:
         from matplotlib import pyplot
 
         figure = pyplot.figure(figsize=(16, 10), layout="constrained")
-    panels = figure.subplots(2, 2)
+    panels: Array = figure.subplots(2, 2)
     backlog_and_throughput(result, panels[0, 0], None)
     latency_distribution(result, panels[0, 1])
     attempts(result, panels[1, 0])
@@ -32,4 +33,4 @@ def overview(result: Result, figure: Figure | None) -> Figure:
     facts = result.facts
     run = f"{readable(facts.duration)} on {facts.backend}, seed {facts.seed}"
     figure.suptitle(f"{facts.scenario}: {counted(len(result.jobs), 'job')} in {run}")
-    return figure
+    return panels
