@@ -115,7 +115,7 @@ class Reply:
         self.limited_until: float | None = None
         """The queue is rate-limited until then."""
         self.next_due: float | None = None
-        """When the first delayed job is due; only told if there was nothing to take."""
+        """When the first delayed job is due; only told if there was less to take than was asked for."""
 
     def refuse(self, outcome: Outcome, code: int) -> None:
         """Note that an outcome was dropped."""

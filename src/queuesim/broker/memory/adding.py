@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from queuesim.broker.memory.deduplication import Holder
+from queuesim.broker.memory.deduplication import Holder, expiry
 from queuesim.broker.memory.names import (
     ACTIVE,
     ADDED_EVENT,
@@ -29,11 +29,13 @@ class Adding(QueueState):
         self._log.trim()
         return ids
 
-    def _add(self, job: NewJob, now: float) -> str:
+    def _add(self, job: NewJob, now: float, job_id: str | None = None) -> str:
+        """Add one job, under `job_id` if it was given one before."""
         options = job.options
         # the counter moves on for duplicates too (BullMQ 6.7)
         self._number += 1
-        job_id = options.job_id
+        if job_id is None:
+            job_id = options.job_id
         if job_id is None:
             job_id = str(self._number)
         elif (existing := self._records.get(job_id)) is not None:
@@ -46,7 +48,7 @@ class Adding(QueueState):
         timestamp = now if options.timestamp is None else options.timestamp
         record = Record(job_id, self._number, job.name, job.data, options, timestamp, WAITING, timestamp)
         self._records[job_id] = record
-        self._emit((now, ADDED_EVENT, record.number, record.id, None, None))
+        self._emit((now, ADDED_EVENT, record.number, record.id, None, {"name": job.name}))
         if options.delay > 0:
             self._postpone(record, timestamp + options.delay, now)
         else:
@@ -60,51 +62,54 @@ class Adding(QueueState):
         """The id of the job that stands for this one, or None if this one is to be added."""
         holder = self._deduplications.holder(deduplication.id, now)
         owner = None if holder is None else self._records.get(holder.job_id)
-        if holder is None or (owner is None and holder.expires is None):
-            # nobody has the id, or one that is gone without having freed it
-            self._deduplications.hold(deduplication, job_id, now)
-            return None
-        if deduplication.replace and owner is not None and owner.state is DELAYED:
+        if holder is not None and owner is not None and owner.state is DELAYED and deduplication.replace:
             self._replace(owner, holder, deduplication, job_id, now)
             return None
-        if owner is not None:
-            self._keep_for_owner(job, owner, holder, deduplication, now)
-        elif deduplication.extend and deduplication.ttl:
-            holder.expires = now + deduplication.ttl
+        if holder is None or (owner is None and holder.expires is None):
+            # nobody has the id, or one that is gone without having freed it
+            self._deduplications.hold(deduplication, job_id, self._number, now)
+            return None
+        self._drop(job, job_id, holder, owner, deduplication, now)
         return holder.job_id
 
-    def _keep_for_owner(
-        self, job: NewJob, owner: Record, holder: Holder, deduplication: Deduplication, now: float
+    def _drop(
+        self,
+        job: NewJob,
+        job_id: str,
+        holder: Holder,
+        owner: Record | None,
+        deduplication: Deduplication,
+        now: float,
     ) -> None:
-        """What a duplicate still does: move its owner, extend the hold, or stay to run after it."""
-        if deduplication.extend and deduplication.ttl:
-            holder.expires = now + deduplication.ttl
-        if deduplication.reschedule and owner.state is DELAYED:
+        """What a duplicate still does: stay to run after its owner, extend the hold, or move its owner."""
+        if deduplication.keep_last_if_active and owner is not None and owner.state is ACTIVE:
+            holder.next_job = (job_id, job)
+            holder.expires = None
+        elif deduplication.replace:
+            # too late to replace it, and nobody is told (BullMQ 6.7)
+            return
+        elif deduplication.extend and deduplication.ttl:
+            holder.expires = expiry(deduplication, now)
+        fields = {"deduplicationId": deduplication.id, "deduplicatedJobId": job_id}
+        self._emit((now, DEDUPLICATED_EVENT, holder.number, holder.job_id, None, fields))
+        if deduplication.reschedule and owner is not None and owner.state is DELAYED:
             self._take_out(owner)
             owner.delay = job.options.delay
-            self._postpone(owner, now + job.options.delay, now)
-        if deduplication.keep_last_if_active and owner.state is ACTIVE:
-            holder.next_job = job
-            holder.expires = None
-        dropped = job.options.job_id or str(self._number)
-        fields = {"deduplicationId": deduplication.id, "deduplicatedJobId": dropped}
-        self._emit((now, DEDUPLICATED_EVENT, owner.number, owner.id, None, fields))
+            timestamp = now if job.options.timestamp is None else job.options.timestamp
+            self._postpone(owner, timestamp + job.options.delay, now)
 
     def _replace(self, owner: Record, holder: Holder, deduplication: Deduplication, job_id: str, now: float) -> None:
         """The newcomer takes the place of an owner that has not run yet, and the rest of its time unless extended."""
-        expires = holder.expires
         self._delete(owner, now)
-        self._deduplications.hold(deduplication, job_id, now)
-        if not deduplication.extend and expires is not None:
-            held = self._deduplications.holder(deduplication.id, now)
-            assert held is not None
-            held.expires = expires
-        newcomer = Record(job_id, self._number, owner.name, owner.data, owner.options, now, DELAYED, now)
         fields = {"deduplicationId": deduplication.id, "deduplicatedJobId": owner.id}
-        self._emit((now, DEDUPLICATED_EVENT, newcomer.number, newcomer.id, None, fields))
+        self._emit((now, DEDUPLICATED_EVENT, self._number, job_id, None, fields))
+        heir = self._deduplications.hold(deduplication, job_id, self._number, now)
+        if deduplication.ttl and not (deduplication.extend or deduplication.keep_last_if_active):
+            heir.expires = holder.expires
 
     def _run_after(self, owner: Record, now: float) -> None:
-        """Free the owner's deduplication id and add the duplicate that was kept to run after it."""
+        """Free the owner's deduplication id and add the duplicate that was kept to run after it, under its own id."""
         kept = self._deduplications.finished(owner, now)
         if kept is not None:
-            self._add(NewJob(kept.name, kept.data, replace(kept.options, timestamp=None)), now)
+            job_id, job = kept
+            self._add(replace(job, options=replace(job.options, timestamp=None)), now, job_id)

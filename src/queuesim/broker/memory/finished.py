@@ -40,11 +40,14 @@ class Finished:
         """Take out the job that finished first. Raises IndexError if there is none."""
         return self._records.popleft()
 
-    def pop_until(self, time: float, limit: int) -> Iterator[Record]:
-        """Take out up to `limit` jobs that finished at `time` or before."""
-        while limit > 0 and self._records and (self._records[0].finished_on or 0.0) <= time:
-            yield self._records.popleft()
-            limit -= 1
+    def pop_until(self, time: float, limit: int) -> list[Record]:
+        """Take out up to `limit` jobs that finished at `time` or before: the last of them to finish (BullMQ 6.7)."""
+        old = []
+        while self._records and (self._records[0].finished_on or 0.0) <= time:
+            old.append(self._records.popleft())
+        surplus = max(len(old) - limit, 0)
+        self._records.extendleft(reversed(old[:surplus]))
+        return old[surplus:]
 
 
 def _after(record: Record, other: Record) -> bool:

@@ -18,6 +18,7 @@ from queuesim.broker.memory.names import (
 )
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.settling import LOCK_MISMATCH, NOT_ACTIVE, Settling
+from queuesim.broker.memory.state import FIRST_OF_ITS_PRIORITY
 from queuesim.errors import JobError, QueueActiveError, QueueNotPausedError
 from queuesim.job import Job, JobState
 from queuesim.limits import RateLimit
@@ -90,13 +91,14 @@ class Managing(Settling):
             self._take_out(record)
             del self._records[record.id]
             self._deduplications.removed(record)
+        self._wake()
         self._emit((now, CLEANED_EVENT, 0, None, None, {"count": len(old)}))
         return [record.id for record in old]
 
     def _is_old(self, record: Record, before: float, now: float) -> bool:
         if record.state is ACTIVE and self._locked(record, now):
             return False
-        return (record.timestamp if record.finished_on is None else record.finished_on) <= before
+        return _last_seen(record) <= before
 
     async def obliterate(self, force: bool, now: float) -> None:
         """Remove everything; see Broker.obliterate."""
@@ -106,8 +108,8 @@ class Managing(Settling):
             raise QueueActiveError(
                 f"queue {self.queue} has {len(self._active)} active jobs: wait for them, or use force"
             )
-        self.flush()
         self._clear()
+        self._log.clear()
 
     async def counts(self) -> dict[JobState, int]:
         """How many jobs are in each state."""
@@ -192,7 +194,9 @@ class Managing(Settling):
 
     @staticmethod
     def _restart(record: Record, now: float) -> None:
-        record.finished_on = record.processed_on = record.failed_reason = record.return_value = None
+        if record.state is FAILED:
+            record.failed_reason = None
+        record.finished_on = record.processed_on = record.return_value = None
         record.ready_at = now
 
     def _to_wait(self, record: Record, previous: JobState, now: float) -> None:
@@ -229,6 +233,7 @@ class Managing(Settling):
         if record.state is ACTIVE and self._locked(record, now):
             raise JobError(job_id, LOCK_MISMATCH, "remove")
         self._delete(record, now)
+        self._wake()
 
     async def change_delay(self, job_id: str, delay: float, now: float) -> None:
         """Give a delayed job a new delay, from now."""
@@ -247,9 +252,21 @@ class Managing(Settling):
             self._take_out(record)
         record.priority = priority
         if waits:
-            self._enqueue(record, lifo=lifo)
+            if priority and lifo:
+                self._prioritize(record, FIRST_OF_ITS_PRIORITY)
+            else:
+                self._enqueue(record, lifo=lifo)
             self._wake()
 
     async def release_deduplication(self, dedup_id: str, now: float) -> bool:
         """Free a deduplication id by hand."""
         return self._deduplications.release(dedup_id)
+
+
+def _last_seen(record: Record) -> float:
+    """When a job was last heard of, as BullMQ 6.7 reckons the age of the jobs that it cleans."""
+    if record.finished_on is not None:
+        return record.finished_on
+    if record.processed_on is not None and record.state is not PRIORITIZED:
+        return record.processed_on
+    return record.timestamp

@@ -92,6 +92,9 @@ class Settling(Adding):
             record.delay = outcome.delay
             self._postpone(record, now + outcome.delay, now)
         else:
+            if self._delayed:
+                # they were due before (BullMQ 6.7)
+                self._promote_due(now)
             record.ready_at = now
             self._enqueue(record, lifo=record.options.lifo)
             self._emit((now, WAITING_EVENT, record.number, record.id, ACTIVE, None))
@@ -105,7 +108,9 @@ class Settling(Adding):
 
     def _bury(self, record: Record, letter: DeadLetter, now: float) -> None:
         # in the same step as the failure, so that no crash comes between them
-        self._open_sibling(letter.queue)._add(NewJob(record.name, letter.data), now)
+        sibling = self._open_sibling(letter.queue)
+        sibling._add(NewJob(record.name, letter.data), now)
+        sibling._log.trim()
 
     def _finish(self, record: Record, state: JobState, keep: Keep, now: float) -> None:
         """Put a job among the finished and evict what retention no longer keeps.

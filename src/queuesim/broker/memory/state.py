@@ -48,6 +48,8 @@ class QueueState:
         self._observer: Observer | None = None
         self._siblings: dict[str, Any] = {} if siblings is None else siblings
         self._siblings[queue] = self
+        self._log = EventLog()
+        self._emit = self._log.append
         self._clear()
         self._waiters: deque[asyncio.Future[None]] = deque()
 
@@ -71,10 +73,6 @@ class QueueState:
         self._rate_limit: RateLimit | None = None
         self._window = Window()
         self._deduplications = Deduplications()
-        self._log = EventLog()
-        if self._observer is not None:
-            self._log.leaving = self._observer.events
-        self._emit = self._log.append
 
     def sibling(self, queue: str) -> Broker:
         """A broker for another queue in the same memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from queuesim.broker.base import Completed, Failed, Outcome, Reply, Terms
+from queuesim.broker.base import Completed, Failed, Outcome, Reply, Returned, Terms
 from queuesim.broker.memory.names import ACTIVE, ACTIVE_EVENT, DRAINED_EVENT, STALLED_EVENT, WAITING, WAITING_EVENT
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.settling import Settling
@@ -25,12 +25,16 @@ class Taking(Settling):
             code = self._settle(outcome, now)
             if code:
                 reply.refuse(outcome, code)
-            elif isinstance(outcome, (Completed, Failed)):
-                finished = True
-        if take:
+            else:
+                # only the last outcome can leave the queue empty
+                finished = isinstance(outcome, (Completed, Failed))
+                if isinstance(outcome, Returned):
+                    # whoever is rate-limited by its handler holds, even without a limiter of its own
+                    reply.limited_until = self._window.closes_at(1, now)
+        if take and reply.limited_until is None:
             self._take(take, terms, token, now, reply)
         if finished and not (reply.jobs or self._wait or self._active or self._prioritized_count):
-            self._emit((now, DRAINED_EVENT, 0, None, None, None))
+            self._drained(take, reply, now)
         if self._waiters:
             self._wake()
         self._log.trim()
@@ -47,17 +51,23 @@ class Taking(Settling):
                 if reply.limited_until is not None:
                     return
             if self._paused or (self._concurrency is not None and self._maxed()):
+                reply.next_due = self._next_due()
                 return
             record = self._pop_next()
             if record is None:
-                if not reply.jobs:
-                    reply.next_due = self._next_due()
+                reply.next_due = self._next_due()
                 return
             # a job that is to fail at once does not count as a start
             if max_jobs is not None and record.deferred_failure is None:
                 self._count_start(max_jobs, duration, now)
             self._start(record, terms, token, now)
             reply.jobs.append(record.snapshot(self))  # type: ignore[arg-type]
+
+    def _drained(self, take: int, reply: Reply, now: float) -> None:
+        """Nothing waits and nothing runs. Whoever asked for more and is told to come back later is not told so
+        (BullMQ 6.7)."""
+        if not take or (reply.limited_until is None and reply.next_due is None and not self._paused):
+            self._emit((now, DRAINED_EVENT, 0, None, None, None))
 
     def _count_start(self, max_jobs: int, duration: float, now: float) -> None:
         if self._window.start(duration, now) and self._observer is not None:
@@ -93,14 +103,16 @@ class Taking(Settling):
             timer = loop.call_later(until - now, _release, waiter)
         try:
             await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                # it had been woken already: the job is for someone else now
+                self._wake()
+            raise
         finally:
             if timer is not None:
                 timer.cancel()
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-            elif waiter.cancelled():
-                # this wake-up was meant for someone who takes the job
-                self._wake()
 
     async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
         """Extend locks; see Broker.renew."""

@@ -1,0 +1,184 @@
+"""Dead letters: buried in the same step as the failure, listed, redriven and discarded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+from brokerdriver import Driver, new_job
+
+from queuesim.backoff import Backoff
+from queuesim.broker.base import Completed, DeadLetter, Failed, Terms
+from queuesim.clock import set_clock
+from queuesim.deadletters import DeadLetters, describe
+from queuesim.errors import JobError
+from queuesim.events import EventKind
+from queuesim.job import Deduplication, Job, JobState
+from queuesim.limits import Keep
+
+T = TypeVar("T")
+
+
+class Graveyard:
+    """Dead letters of a driven queue, called at the driver's time."""
+
+    def __init__(self, queue: Driver) -> None:
+        self.queue = queue
+        self.letters = DeadLetters(queue.broker, "dead")
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        async def at_its_time() -> T:
+            set_clock(lambda: self.queue.now)
+            return await coroutine
+
+        return self.queue.run(at_its_time())
+
+    def bury(self, reason: str = "boom", **options: Any) -> Job:
+        self.queue.add("mail", '{"to":"a"}', **options)
+        job = self.queue.take_one()
+        history = [{"attempt": 1, "message": reason}]
+        letter = DeadLetter("dead", describe(self.queue.broker.queue, job, reason, history))
+        assert self.queue.fail(job, reason, letter=letter) == 0
+        return job
+
+
+@pytest.fixture
+def dead(queue: Driver) -> Graveyard:
+    return Graveyard(queue)
+
+
+def test_a_letter_is_a_job_of_the_dead_letter_queue(dead: Graveyard) -> None:
+    job = dead.bury()
+    sibling = dead.queue.broker.sibling("dead")
+    (letter,) = dead.queue.run(sibling.jobs(JobState.WAITING, 0, -1, True))
+    assert letter.name == "mail"
+    assert (letter.data["id"], letter.data["reason"]) == (job.id, "boom")
+    kinds = [event.kind for event in dead.queue.run(sibling.events(0))]
+    assert kinds == [EventKind.ADDED, EventKind.WAITING]
+    assert dead.queue.state(job.id) is JobState.FAILED
+
+
+def test_what_a_letter_tells(dead: Graveyard) -> None:
+    backoff = Backoff("exponential", 1.0, jitter=0.5, cap=60.0)
+    keep = Keep(count=5, age=60.0)
+    dead.queue.at(1000)
+    job = dead.bury(attempts=3, backoff=backoff, priority=4, keep_failed=keep, job_id="k")
+    (letter,) = dead.run(dead.letters.list())
+    assert (letter.queue, letter.job_id, letter.name, letter.data) == ("tests", "k", "mail", {"to": "a"})
+    assert (letter.reason, letter.added, letter.buried) == ("boom", 1.0, 1.0)
+    assert letter.options == job.options
+    assert list(letter.history) == [{"attempt": 1, "message": "boom"}]
+
+
+def test_a_refused_failure_buries_nothing(dead: Graveyard) -> None:
+    queue = dead.queue
+    queue.add()
+    job = queue.take_one()
+    assert queue.settle(Failed(job.id, "somebody:1", "boom", dead_letter=DeadLetter("dead", "{}"))) == -6
+    assert dead.run(dead.letters.count()) == 0
+
+
+def test_a_job_that_is_not_kept_is_buried_all_the_same(dead: Graveyard) -> None:
+    job = dead.bury(keep_failed=Keep(count=0))
+    assert not dead.queue.exists(job.id)
+    assert [letter.job_id for letter in dead.run(dead.letters.list())] == [job.id]
+
+
+def test_letters_are_listed_oldest_first_and_by_pages(dead: Graveyard) -> None:
+    for reason in "abc":
+        dead.bury(reason)
+    assert [letter.reason for letter in dead.run(dead.letters.list())] == ["a", "b", "c"]
+    assert [letter.reason for letter in dead.run(dead.letters.list(1, 1))] == ["b"]
+    assert dead.run(dead.letters.count()) == 3
+
+
+def test_redrive_adds_the_job_again_with_all_its_attempts(dead: Graveyard) -> None:
+    dead.bury(attempts=3, priority=2, delay=0, deduplication=Deduplication("d"), timestamp=500)
+    dead.queue.at(5000)
+    redriven = dead.run(dead.letters.redrive())
+    assert redriven == {"1": "redriven-1"}
+    assert dead.run(dead.letters.count()) == 0
+    job = dead.queue.take_one()
+    assert (job.id, job.name, job.data, job.timestamp) == ("redriven-1", "mail", {"to": "a"}, 5.0)
+    assert (job.attempts_made, job.options.attempts, job.priority) == (0, 3, 2)
+
+
+def test_redrive_of_some(dead: Graveyard) -> None:
+    for reason in "abc":
+        dead.bury(reason)
+    ids = [letter.id for letter in dead.run(dead.letters.list())]
+    assert list(dead.run(dead.letters.redrive([ids[1]]))) == [ids[1]]
+    assert [letter.reason for letter in dead.run(dead.letters.list())] == ["a", "c"]
+
+
+def test_a_job_that_dies_again_gets_a_letter_and_an_id_of_its_own(dead: Graveyard) -> None:
+    dead.bury()
+    dead.run(dead.letters.redrive())
+    job = dead.queue.take_one()
+    letter = DeadLetter("dead", describe(dead.queue.broker.queue, job, "again", []))
+    dead.queue.fail(job, letter=letter)
+    assert list(dead.run(dead.letters.redrive()).values()) == ["redriven-2"]
+    assert dead.queue.take_ids(9) == ["redriven-2"]
+
+
+def test_a_redrive_that_was_cut_short_runs_nothing_twice(dead: Graveyard) -> None:
+    """The job was added, then the program died before it removed the letter."""
+    dead.bury()
+    (letter,) = dead.run(dead.letters.list())
+    dead.queue.run(dead.queue.broker.add([new_job("mail", job_id=f"redriven-{letter.id}")], dead.queue.now))
+    dead.run(dead.letters.redrive())
+    assert dead.queue.take_ids(9) == ["redriven-1"]
+    assert dead.run(dead.letters.count()) == 0
+
+
+def test_a_letter_goes_back_to_the_queue_that_it_came_from(dead: Graveyard) -> None:
+    other = dead.queue.broker.sibling("other")
+    dead.queue.run(other.add([new_job("theirs")], 0.0))
+    (job,) = dead.queue.run(other.exchange([], 1, Terms(), "t", 0.0)).jobs
+    letter = DeadLetter("dead", describe("other", job, "boom", []))
+    dead.queue.run(other.exchange([Failed(job.id, "t", "boom", dead_letter=letter)], 0, Terms(), "u", 0.0))
+    dead.run(dead.letters.redrive())
+    assert dead.queue.counts() == {}
+    assert [job.name for job in dead.queue.run(other.exchange([], 9, Terms(), "v", 0.0)).jobs] == ["theirs"]
+
+
+def test_discard(dead: Graveyard) -> None:
+    for reason in "abc":
+        dead.bury(reason)
+    ids = [letter.id for letter in dead.run(dead.letters.list())]
+    assert dead.run(dead.letters.discard(ids[:1])) == 1
+    assert dead.run(dead.letters.discard()) == 2
+    assert dead.run(dead.letters.count()) == 0
+    assert dead.queue.counts() == {"failed": 3}
+
+
+def test_a_letter_that_does_not_exist(dead: Graveyard) -> None:
+    for refused in (dead.letters.redrive(["nobody"]), dead.letters.discard(["nobody"])):
+        with pytest.raises(JobError) as caught:
+            dead.run(refused)
+        assert caught.value.code == -1
+
+
+def test_a_letter_wakes_who_waits_for_it(dead: Graveyard) -> None:
+    async def wait_and_bury() -> bool:
+        sibling = dead.queue.broker.sibling("dead")
+        waiting = asyncio.ensure_future(sibling.wait(None, 0.0))
+        await asyncio.sleep(0)
+        await dead.queue.broker.add([new_job()], 0.0)
+        (job,) = (await dead.queue.broker.exchange([], 1, Terms(), "t", 0.0)).jobs
+        letter = DeadLetter("dead", json.dumps({}))
+        await dead.queue.broker.exchange([Failed(job.id, "t", "boom", dead_letter=letter)], 0, Terms(), "u", 0.0)
+        await asyncio.wait_for(waiting, 5.0)
+        return True
+
+    assert dead.queue.run(wait_and_bury())
+
+
+def test_a_completed_job_has_no_letter(dead: Graveyard) -> None:
+    dead.queue.add()
+    job = dead.queue.take_one()
+    dead.queue.settle(Completed(job.id, job.token))
+    assert dead.run(dead.letters.list()) == []
