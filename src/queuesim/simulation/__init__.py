@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from queuesim.simulation.base_loop import Interrupted as Interrupted
     from queuesim.simulation.calendar import Calendar as Calendar
     from queuesim.simulation.deadlock import Deadlock as Deadlock
     from queuesim.simulation.deadlock import Livelock as Livelock
     from queuesim.simulation.environment import Environment as Environment
     from queuesim.simulation.forbidden import RealIOError as RealIOError
-    from queuesim.simulation.loop import Interrupted as Interrupted
     from queuesim.simulation.loop import VirtualLoop as VirtualLoop
     from queuesim.simulation.process import Process as Process
     from queuesim.simulation.runner import run as run
@@ -25,7 +25,7 @@ HOMES = {
     "Calendar": "calendar",
     "Deadlock": "deadlock",
     "Environment": "environment",
-    "Interrupted": "loop",
+    "Interrupted": "base_loop",
     "Livelock": "deadlock",
     "Process": "process",
     "RealIOError": "forbidden",

@@ -1,10 +1,11 @@
-"""The two ways in which virtual time stands still for ever, and a description of who waits for what."""
+"""The two ways in which virtual time stands still for ever."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from queuesim.errors import QueuesimError
+from queuesim.simulation.waiters import describe_waiters
 
 if TYPE_CHECKING:
     from queuesim.simulation.loop import VirtualLoop
@@ -14,11 +15,26 @@ class Deadlock(QueuesimError):  # noqa: N818  (a state of the program, by its us
     """Nothing is ready, no timer is left, and the program has not ended. Says what every task waits for."""
 
     def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__("deadlock")
+        self.time = loop.time()
+        """Seconds of virtual time at which nothing could happen any more."""
+        super().__init__(
+            f"deadlock at {self.time:g} s of virtual time: nothing is ready, no timer is left, "
+            f"and the program has not ended.\n{describe_waiters(loop.tasks())}"
+        )
 
 
 class Livelock(QueuesimError):  # noqa: N818
-    """Callbacks beget callbacks for ever at one instant, so that time can't move. Says what every task does."""
+    """Callbacks beget callbacks for ever at one instant, so that time can't move. Says what every task does.
+
+    The usual cause is a task that polls: ``while not done: await asyncio.sleep(0)``. Real time passes meanwhile, virtual
+    time does not: let it sleep for a while, or wait for an event.
+    """
 
     def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__("livelock")
+        self.time = loop.time()
+        """Seconds of virtual time that can't get on."""
+        super().__init__(
+            f"livelock at {self.time:g} s of virtual time: callbacks were followed by callbacks "
+            f"{loop.most_generations} times at this one instant. A task that polls with sleep(0) must sleep for a "
+            f"while instead, or wait for an event.\n{describe_waiters(loop.tasks())}"
+        )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from heapq import heapify, heappop
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import simpy
 from simpy.core import EmptySchedule, SimTime, StopSimulation
 from simpy.events import Event, EventPriority
 
+from queuesim.simulation.nap import Nap
 from queuesim.simulation.sleep import Sleep
 from queuesim.simulation.timer import Timer
 
@@ -23,6 +24,10 @@ class Environment(simpy.Environment):
     are in its heap, a cancelled timer never moves the clock, and the exception of an event that failed unnoticed is
     raised itself, not a copy of it.
     """
+
+    if TYPE_CHECKING:
+        _now: float
+        _queue: list[tuple[SimTime, EventPriority, int, Any]]
 
     def __init__(self, initial_time: float = 0.0) -> None:
         super().__init__(float(initial_time))
@@ -52,15 +57,16 @@ class Environment(simpy.Environment):
         return queue[0][0] if queue else float("inf")
 
     def step(self) -> None:
-        """Let the next event happen. Raises EmptySchedule if there is none, and what an event failed with unnoticed."""
+        """Let the next event happen. Raises EmptySchedule if there is none, and what an event failed with unnoticed.
+
+        Raises RuntimeError when a timer of a loop is next: only the loop itself may run that.
+        """
         if self.peek() == float("inf"):
             raise EmptySchedule
-        when, _, _, event = heappop(self._queue)
-        self._now = when
-        if isinstance(event, (Sleep, Timer)):
-            event.fire()  # type: ignore[unreachable]
-        else:
-            self.happen(event)
+        if isinstance(self._queue[0][3], (Nap, Sleep, Timer)):
+            raise RuntimeError("a timer of the event loop is next: run the loop, not the environment")
+        self._now, _, _, event = heappop(self._queue)
+        self.happen(event)
 
     def happen(self, event: Event) -> None:
         """Call back all who wait for `event`, which was just taken from the heap."""
@@ -88,4 +94,4 @@ class Environment(simpy.Environment):
 
 def is_husk(event: object) -> bool:
     """Whether this entry of the heap is a timer that was cancelled."""
-    return isinstance(event, (Sleep, Timer)) and not event.pending
+    return isinstance(event, (Nap, Sleep, Timer)) and not event.pending

@@ -11,7 +11,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from queuesim.simulation.afterlife import bury
+from queuesim.simulation.handle import Handle
 from queuesim.simulation.task import SimulatedTask
+from queuesim.simulation.timer import Timer
 
 if TYPE_CHECKING:
     from queuesim.simulation.loop import VirtualLoop
@@ -38,7 +40,7 @@ class Process:
         self.name = name
         self.state = State.RUNNING
         self._freezes = 0
-        self._held: deque[asyncio.Handle] = deque()
+        self._held: deque[Handle | Timer] = deque()
 
     def __repr__(self) -> str:
         return f"<Process {self.name}, {self.state.value}>"
@@ -140,7 +142,7 @@ class Process:
                 bury(task)
         self._held.clear()
 
-    def withhold(self, handle: asyncio.Handle) -> None:
+    def withhold(self, handle: Handle | Timer) -> None:
         """Called by the loop for what would run now: keep it until `thaw`, or for ever."""
         if self.state is State.FROZEN:
             self._held.append(handle)
@@ -164,7 +166,7 @@ def running_loop() -> VirtualLoop:
     return loop
 
 
-def task_of(handle: asyncio.Handle) -> asyncio.Task[Any] | None:
+def task_of(handle: Handle | Timer) -> asyncio.Task[Any] | None:
     """The task that the handle's callback steps, if it is a step of a task."""
     owner = getattr(handle._callback, "__self__", None)
     return owner if isinstance(owner, asyncio.Task) else None

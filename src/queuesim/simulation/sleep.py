@@ -18,12 +18,12 @@ INFINITY = float("inf")
 
 
 class Sleep(Waking):
-    """What `VirtualLoop.sleep` returns. It waits in the environment's heap beside SimPy's events."""
+    """A sleep as a future: for tasks that can't nap, and for sleeping for ever. It waits in the environment's heap."""
 
     __slots__ = ("when",)
 
     callbacks: ClassVar[tuple[()]] = ()
-    """No SimPy process can wait for it: the environment calls `fire` instead."""
+    """No SimPy process can wait for it."""
     _ok: ClassVar[bool] = True
     _value: ClassVar[None] = None
     _defused: ClassVar[bool] = True
@@ -41,7 +41,7 @@ class Sleep(Waking):
         self.context = context
         if self.when < INFINITY:
             env = self.loop.env
-            heappush(env._queue, (self.when, NORMAL, next(env._eid), self))  # type: ignore[misc]
+            heappush(env._queue, (self.when, NORMAL, next(env._eid), self))
 
     def withdraw(self) -> None:
         """What stays in the heap never moves the clock."""
@@ -52,10 +52,6 @@ class Sleep(Waking):
     def pending(self) -> bool:
         """Whether it still waits for its time."""
         return self.wakeup is not None
-
-    def fire(self) -> None:
-        """Wake the task: the time has come."""
-        self.loop.wake(self)
 
     def describe(self) -> str:
         """What the task waits for, in words."""

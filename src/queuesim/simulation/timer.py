@@ -20,7 +20,7 @@ class Timer(asyncio.TimerHandle):
     __slots__ = ()
 
     callbacks: ClassVar[tuple[()]] = ()
-    """No SimPy process can wait for it: the environment calls `fire` instead."""
+    """No SimPy process can wait for it."""
     _ok: ClassVar[bool] = True
     _value: ClassVar[None] = None
     _defused: ClassVar[bool] = True
@@ -47,11 +47,6 @@ class Timer(asyncio.TimerHandle):
     def pending(self) -> bool:
         """Whether it still waits for its time."""
         return self._scheduled and self._callback is not None
-
-    def fire(self) -> None:
-        """Run the callback: the time has come."""
-        self._scheduled = False
-        self._loop.call(self)
 
     def cancel(self) -> None:
         """The callback won't run and the clock won't stop here. Harmless when it already has run."""

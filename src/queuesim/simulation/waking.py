@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,8 +33,8 @@ class Waking:
         self.wakeup = None
         self._asyncio_future_blocking = True
 
-    def __await__(self) -> Iterator[Any]:
-        return iter((self,))
+    def __await__(self) -> Generator[Any, None, None]:
+        yield self
 
     def add_done_callback(self, wakeup: Callable[[Any], object], *, context: Context) -> None:
         """Called by the task that awaits this: the wait begins."""

@@ -1,0 +1,98 @@
+"""Who waits for what: a description of suspended tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+from queuesim.simulation.afterlife import is_buried
+from queuesim.simulation.process import CURRENT
+from queuesim.simulation.task import SimulatedTask
+from queuesim.simulation.waking import Waking
+
+MOST_LISTED = 50
+"""So many tasks are described; of the rest only the number is told."""
+
+
+def package_directory(name: str) -> str | None:
+    """Where a package lives, without importing it."""
+    spec = find_spec(name)
+    return None if spec is None or spec.origin is None else str(Path(spec.origin).parent)
+
+
+LIBRARIES = tuple(path for name in ("asyncio", "anyio", "simpy") if (path := package_directory(name))) + (
+    str(Path(__file__).parent),
+)
+"""Code that waits on behalf of a user's."""
+
+
+class Place(NamedTuple):
+    """A line in a suspended function."""
+
+    function: str
+    file: str
+    line: int
+
+    @property
+    def in_library(self) -> bool:
+        """Whether this is code that waits on behalf of a user's."""
+        return self.file.startswith(LIBRARIES)
+
+    def __str__(self) -> str:
+        return f"{self.function} ({self.file}:{self.line})"
+
+
+def describe_waiters(tasks: Sequence[asyncio.Task[Any]]) -> str:
+    """A line for each task: its name, what it waits for, and the innermost line of the user's code."""
+    lines = [f"  {describe(task)}" for task in tasks[:MOST_LISTED]]
+    if len(tasks) > MOST_LISTED:
+        lines.append(f"  and {len(tasks) - MOST_LISTED} more")
+    return "\n".join([f"{len(tasks)} task(s) left:" if lines else "No task is left.", *lines])
+
+
+def describe(task: asyncio.Task[Any]) -> str:
+    """`Task-1 waits for Queue.get in main (file.py:7)`."""
+    places = [*places_of(task)]
+    own = [index for index, place in enumerate(places) if not place.in_library]
+    innermost = own[-1] if own else len(places) - 1
+    where = f" in {places[innermost]}" if places else ""
+    primitive = places[innermost + 1].function if innermost + 1 < len(places) else None
+    return f"{task.get_name()} {what(task, primitive)}{where}{process_of(task)}"
+
+
+def what(task: asyncio.Task[Any], primitive: str | None) -> str:
+    """What the task waits for. `primitive` is the library function that the user's code awaits, if it does."""
+    waiter: object = getattr(task, "_fut_waiter", None)
+    if waiter is None:
+        return "is ready to run"
+    if isinstance(waiter, Waking):
+        return f"waits for {waiter.describe()}"
+    if primitive is not None:
+        return f"waits for {primitive}"
+    if isinstance(waiter, asyncio.Task):
+        return f"waits for {waiter.get_name()}" + (", which was killed," if is_buried(waiter) else "")
+    return "waits for gather" if type(waiter).__name__ == "_GatheringFuture" else "waits for a Future"
+
+
+def process_of(task: asyncio.Task[Any]) -> str:
+    """A word on the task's process, if that does not run."""
+    process = task.context.get(CURRENT) if isinstance(task, SimulatedTask) else None
+    return "" if process is None or process.runs else f"; its process {process.name!r} is {process.state.value}"
+
+
+def places_of(task: asyncio.Task[Any]) -> Iterator[Place]:
+    """The lines at which the task is suspended, outermost first."""
+    coroutine: Any = task.get_coro()
+    while coroutine is not None:
+        frame: FrameType | None = next(
+            (found for name in ("cr_frame", "gi_frame", "ag_frame") if (found := getattr(coroutine, name, None))), None
+        )
+        if frame is not None:
+            function = frame.f_code.co_qualname.rpartition("<locals>.")[2]
+            yield Place(function, frame.f_code.co_filename, frame.f_lineno)
+        awaited = (getattr(coroutine, name, None) for name in ("cr_await", "gi_yieldfrom", "ag_await"))
+        coroutine = next((found for found in awaited if found is not None), None)
