@@ -7,7 +7,7 @@ a clock of its own (seconds since the Unix epoch, so that several machines agree
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 
 Clock = Callable[[], float]
@@ -25,3 +25,19 @@ def now() -> float:
 def set_clock(clock: Clock | None) -> None:
     """Use `clock` in this task and the tasks that it starts; None returns to the running loop's time."""
     _clock.set(clock)
+
+
+def sleep_until(when: float) -> Awaitable[object]:
+    """Wait until `when`, in seconds on the queue's clock. Returns after all that is ready if that is past."""
+    loop = asyncio.get_running_loop()
+    exact = getattr(loop, "sleep_until", None)
+    if exact is not None and _clock.get() is None:
+        awaitable: Awaitable[object] = exact(when)
+        return awaitable
+    return asyncio.sleep(max(0.0, when - now()))
+
+
+def sleep(seconds: float) -> Awaitable[object]:
+    """Wait so many seconds: `asyncio.sleep`, or what the loop has that is faster."""
+    faster = getattr(asyncio.get_running_loop(), "sleep", None)
+    return asyncio.sleep(seconds) if faster is None else faster(seconds)

@@ -119,8 +119,10 @@ class NewJob:
     name: str
     data: str = "{}"
     options: JobOptions = DEFAULT_OPTIONS
-    ready_at: float | None = None
-    """Unused by the queue: the moment the producer meant the job to arrive, where that differs from now."""
+    source: str = ""
+    """Which load made it, for whoever observes the queue; it is not stored."""
+    scheduled: float | None = None
+    """When it was meant to arrive, where that is not when it is added; for observers, too."""
 
 
 def to_json(value: Any) -> str:

@@ -127,6 +127,10 @@ class Reply:
 class Observer(Protocol):
     """Told of what happens inside a broker, as it happens. Only brokers that live in this process can tell."""
 
+    def added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
+        """A job was added, and is no duplicate. `number` is its place in the order of adding."""
+        ...
+
     def events(self, entries: Sequence[tuple[float, EventKind, int, str | None, JobState | None, Any]]) -> None:
         """What happened since the last call: (time, kind, the job's number or 0 for the queue itself, its id, the
         state it came from, other fields)."""

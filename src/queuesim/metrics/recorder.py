@@ -7,7 +7,7 @@ at, so that a million jobs are recorded at the speed of a thousand.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import numpy as np
 from queuesim.broker.base import Completed, Failed, Outcome, Postponed, Retried
 from queuesim.errors import ErrorInfo
 from queuesim.events import EventKind
-from queuesim.job import Job, JobState
+from queuesim.job import Job, JobState, NewJob
 from queuesim.metrics.recording import (
     ATTEMPT_ROW,
     EVENT_ROW,
@@ -57,23 +57,42 @@ class Recorder:
         self.messages = Names({"": 0})
         self.errors: dict[ErrorInfo | None, int] = {None: 0}
         self.ids: dict[int, str] = {}
+        self._closed = False
+        self.added_count = 0
+        self.attempt_count = 0
+        self.ended_count = 0
+        """Jobs that completed or failed for good."""
+        self.when_ended: Callable[[Job], None] | None = None
+        """Called with every job that completes or fails for good."""
         self._jobs = bytearray()
         self._attempts = bytearray()
         self._events = bytearray()
         self._windows = bytearray()
 
-    # -- producers
-
-    def job(
-        self, number: int, name: int, load: int, scheduled: float, added: float, delay: float, priority: int
-    ) -> None:
-        """A job was added. `name` and `load` are positions in `names` and `loads`."""
-        self._jobs += _JOB.pack(number, name, load, scheduled, added, delay, priority)
-
     # -- the broker
+
+    def added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
+        """See broker.base.Observer."""
+        if self._closed:
+            return
+        options = job.options
+        self._jobs += _JOB.pack(
+            number,
+            self.names[job.name],
+            self.loads[job.source],
+            timestamp if job.scheduled is None else job.scheduled,
+            timestamp,
+            options.delay,
+            options.priority,
+        )
+        self.added_count += 1
+        if options.job_id is not None:
+            self.ids[number] = job_id
 
     def events(self, entries: Sequence[tuple[float, EventKind, int, str | None, JobState | None, Any]]) -> None:
         """See broker.base.Observer."""
+        if self._closed:
+            return
         pack = _EVENT.pack
         self._events += b"".join(
             [
@@ -90,8 +109,11 @@ class Recorder:
 
     def attempt(self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
         """See worker.WorkerObserver."""
+        if self._closed:
+            return
         if isinstance(outcome, Completed) and not lost:
             self._attempt(worker, slot, job, ended, Ending.OK, 0, 0, _NAN)
+            self._ended(job)
             return
         error = message = 0
         ending, backoff = Ending.RATE_LIMITED, _NAN
@@ -105,6 +127,8 @@ class Recorder:
         if lost:
             ending = Ending.LOST
         self._attempt(worker, slot, job, ended, ending, error, message, backoff)
+        if ending is Ending.FAILED:
+            self._ended(job)
 
     def unfinished(self, worker: str, slot: int, job: Job) -> None:
         """An attempt was still under way when the run ended."""
@@ -113,6 +137,7 @@ class Recorder:
     def _attempt(
         self, worker: str, slot: int, job: Job, ended: float, ending: Ending, error: int, message: int, backoff: float
     ) -> None:
+        self.attempt_count += 1
         ready = _NAN if job.ready_at is None else job.ready_at
         started = _NAN if job.processed_on is None else job.processed_on
         self._attempts += _ATTEMPT.pack(
@@ -129,6 +154,11 @@ class Recorder:
             backoff,
         )
 
+    def _ended(self, job: Job) -> None:
+        self.ended_count += 1
+        if self.when_ended is not None:
+            self.when_ended(job)
+
     def _error(self, info: ErrorInfo | None) -> int:
         return self.errors.setdefault(info, len(self.errors))
 
@@ -139,14 +169,40 @@ class Recorder:
 
     # -- the end
 
+    def numbers_of(self, kind: EventKind) -> list[int]:
+        """The jobs that had an event of this kind."""
+        events = np.frombuffer(bytes(self._events), EVENT_ROW)
+        return [int(number) for number in events["number"][events["kind"] == kind.code]]
+
+    def close(self) -> None:
+        """Take nothing more: what happens from now on is the cleaning up."""
+        self._closed = True
+
     def recording(self, facts: Facts, left: Mapping[int, str], checks: Sequence[CheckRow] = ()) -> Recording:
         """What was recorded until now, without a copy: record no more after this."""
+        return self._recording(facts, left, checks, self._jobs, self._attempts, self._events, self._windows)
+
+    def so_far(self, facts: Facts, left: Mapping[int, str]) -> Recording:
+        """A copy of what was recorded until now, to look at while the run goes on."""
+        buffers = (bytes(rows) for rows in (self._jobs, self._attempts, self._events, self._windows))
+        return self._recording(facts, left, (), *buffers)
+
+    def _recording(
+        self,
+        facts: Facts,
+        left: Mapping[int, str],
+        checks: Sequence[CheckRow],
+        jobs: bytes | bytearray,
+        attempts: bytes | bytearray,
+        events: bytes | bytearray,
+        windows: bytes | bytearray,
+    ) -> Recording:
         return Recording(
             facts=facts,
-            jobs=np.frombuffer(self._jobs, JOB_ROW),
-            attempts=np.frombuffer(self._attempts, ATTEMPT_ROW),
-            events=np.frombuffer(self._events, EVENT_ROW),
-            windows=np.frombuffer(self._windows, WINDOW_ROW),
+            jobs=np.frombuffer(jobs, JOB_ROW),
+            attempts=np.frombuffer(attempts, ATTEMPT_ROW),
+            events=np.frombuffer(events, EVENT_ROW),
+            windows=np.frombuffer(windows, WINDOW_ROW),
             names=list(self.names),
             loads=list(self.loads),
             workers=list(self.workers),

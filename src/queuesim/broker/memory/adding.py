@@ -48,6 +48,8 @@ class Adding(QueueState):
         timestamp = now if options.timestamp is None else options.timestamp
         record = Record(job_id, self._number, job.name, job.data, options, timestamp, WAITING, timestamp)
         self._records[job_id] = record
+        if self._observer is not None:
+            self._observer.added(record.number, job_id, job, timestamp)
         self._emit((now, ADDED_EVENT, record.number, record.id, None, {"name": job.name}))
         if options.delay > 0:
             self._postpone(record, timestamp + options.delay, now)

@@ -1,0 +1,181 @@
+"""Running a scenario: from a file or a notebook to a Result."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from queuesim.errors import QueuesimError
+from queuesim.metrics.recording import CheckRow, Recording
+from queuesim.scenario.schema import Scenario
+from queuesim.scenario.simulation import Progress, Simulation
+from queuesim.simulation.base_loop import Interrupted
+from queuesim.simulation.deadlock import Deadlock
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.runner import run as run_in_virtual_time
+from queuesim.simulation.streams import Streams
+from queuesim.simulation.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from queuesim.metrics.result import Result
+    from queuesim.processor import Processor
+
+BACKENDS = ("sim",)
+"""Where a scenario can run: `sim` is virtual time, with the queue in memory."""
+
+Source = Scenario | Mapping[str, Any] | str | Path
+
+
+class BackendError(QueuesimError):
+    """There is no such backend."""
+
+
+def run(
+    scenario: Source,
+    backend: str = "sim",
+    *,
+    seed: int | None = None,
+    processor: Processor | None = None,
+    progress: Progress | None = None,
+    shuffle: bool = False,
+    handler_limit: float = 10.0,
+) -> Result:
+    """Play a scenario and return what happened.
+
+    It may be called from a notebook's cell: a loop that runs there stands still meanwhile. Ctrl-C ends the run early,
+    and what was simulated until then is the result.
+
+    Args:
+        scenario: a Scenario, a mapping with its keys, or the path of a file.
+        backend: one of BACKENDS.
+        seed: in place of the scenario's.
+        processor: in place of the one that the scenario names.
+        progress: called now and then with the seconds simulated and the jobs finished.
+        shuffle: run tasks that are ready at the same instant in an order drawn from the seed, to look for races.
+        handler_limit: real seconds for which one handler may hold the event loop before it is interrupted.
+
+    Raises:
+        ScenarioError: the file is wrong.
+        pydantic.ValidationError: the mapping is wrong.
+        ProcessorImportError: the scenario's processor can't be imported.
+        BackendError: there is no such backend.
+    """
+    from queuesim.metrics.result import Result
+
+    if backend not in BACKENDS:
+        raise BackendError(f"there is no backend {backend!r}; choose from: {', '.join(BACKENDS)}")
+    chosen = as_scenario(scenario)
+    recording = record(
+        chosen,
+        chosen.seed if seed is None else seed,
+        _own_processor(chosen, processor),
+        progress,
+        shuffle=shuffle,
+        handler_limit=handler_limit,
+    )
+    result = Result(recording)
+    if chosen.thresholds:
+        from queuesim.scenario.verdict import judge
+
+        recording.checks.extend(judge(Result(recording), chosen.thresholds))
+        result = Result(recording)
+    return result
+
+
+def as_scenario(source: Source) -> Scenario:
+    """A Scenario from whatever stands for one."""
+    if isinstance(source, Scenario):
+        return source
+    if isinstance(source, Mapping):
+        return Scenario.model_validate(dict(source))
+    from queuesim.scenario.file import load_scenario
+
+    return load_scenario(source)
+
+
+def record(
+    scenario: Scenario,
+    seed: int,
+    own: Processor | None = None,
+    progress: Progress | None = None,
+    *,
+    shuffle: bool = False,
+    handler_limit: float = 10.0,
+) -> Recording:
+    """Play a scenario in virtual time and return the bare recording, thresholds not judged yet."""
+    from queuesim import __version__
+
+    order = Streams(seed).python("order of tasks") if shuffle else None
+    loop = VirtualLoop(shuffle=order)
+    simulation = Simulation(scenario, loop, seed=seed, own=own, progress=progress, aborting=_aborting(scenario))
+    stopped = ""
+    began = time.perf_counter()
+    with Watchdog(loop, handler_limit), _interruptible(loop), _seldom_collected():
+        try:
+            run_in_virtual_time(simulation.play(), loop=loop)
+        except Interrupted:
+            stopped = f"interrupted at {simulation.ended:g} s" if simulation.ended is not None else "interrupted"
+        except Deadlock as error:
+            stopped = f"deadlock: {error}"
+    return simulation.recording(stopped=stopped, wall=time.perf_counter() - began, version=__version__)
+
+
+def _own_processor(scenario: Scenario, processor: Processor | None) -> Processor | None:
+    if processor is not None or scenario.processor is None:
+        return processor
+    from queuesim.scenario.reference import load_processor
+
+    return load_processor(scenario.processor, scenario.directory)
+
+
+def _aborting(scenario: Scenario) -> Any:
+    """A function that says which of the thresholds that can end the run have failed so far; None if there are none."""
+    thresholds = [threshold for threshold in scenario.thresholds if threshold.abort]
+    if not thresholds:
+        return None
+
+    def failed(recording: Recording) -> list[CheckRow]:
+        from queuesim.metrics.result import Result
+        from queuesim.scenario.verdict import judge
+
+        rows = judge(Result(recording), thresholds)
+        # nothing was measured yet: not a failure
+        return [row for row in rows if not row.ok and row.value == row.value]
+
+    return failed
+
+
+@contextmanager
+def _interruptible(loop: VirtualLoop) -> Iterator[None]:
+    """Ctrl-C ends the run between two steps; a second one raises KeyboardInterrupt at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        loop.interrupt()
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """A run makes few cycles and many short-lived objects: look for garbage less often."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
