@@ -8,7 +8,7 @@ import traceback
 from typing import Any
 
 from queuesim.broker.base import Completed, DeadLetter, Failed, Outcome, Postponed, Retried, Returned
-from queuesim.errors import DelayedError, ErrorInfo, RateLimitError, ResultError, UnrecoverableError
+from queuesim.errors import UNKNOWN, AbandonedError, DelayedError, ErrorInfo, RateLimitError, ResultError
 from queuesim.job import Job, to_json
 from queuesim.processor import Processor
 
@@ -23,8 +23,9 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
         rng: where jitter of the backoff is drawn from.
     """
     try:
-        if job.deferred_failure is not None:
-            raise UnrecoverableError(job.deferred_failure)
+        abandoned = job.deferred_failure or processor.retries.started_too_often(job)
+        if abandoned:
+            raise AbandonedError(abandoned)
         value = await processor.handle(job)
         return Completed(job.id, job.token, "null" if value is None else _result(value), processor.keep_completed)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -32,9 +33,21 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
     except asyncio.CancelledError as error:
         if _cancelled_from_outside():
             raise
-        return failure(processor, job, error, rng)
+        return _judge(processor, job, error, rng)
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything
+        return _judge(processor, job, error, rng)
+
+
+def _judge(processor: Processor, job: Job, error: BaseException, rng: random.Random) -> Outcome:
+    """What becomes of the job, even if a user's own rule, backoff strategy or error message is what breaks."""
+    try:
         return failure(processor, job, error, rng)
+    except Exception as fault:  # noqa: BLE001
+        reason = f"{type(error).__name__}, and then {type(fault).__name__} while it was judged: {fault}"
+        info = ErrorInfo(type(error).__name__, UNKNOWN, retryable=False)
+        stacktrace = ("".join(traceback.format_exception(fault)),) if processor.stack_traces else ()
+        letter = _bury(processor, job, reason, info)
+        return Failed(job.id, job.token, reason, stacktrace, processor.keep_failed, letter, info)
 
 
 def failure(processor: Processor, job: Job, error: BaseException, rng: random.Random) -> Outcome:
@@ -47,12 +60,10 @@ def failure(processor: Processor, job: Job, error: BaseException, rng: random.Ra
     reason = str(error) or info.type
     stacktrace = ("".join(traceback.format_exception(error)),) if processor.stack_traces else ()
     delay = processor.retries.delay(job, error, info, rng)
-    entry = _history(job, info, reason) if processor.dead_letters else None
     if delay is not None:
+        entry = _history(job, info, reason) if processor.dead_letters else None
         return Retried(job.id, job.token, delay, reason, stacktrace, entry, info)
-    letter = None
-    if processor.dead_letters and entry is not None:
-        letter = DeadLetter(processor.dead_letters, _letter(processor, job, reason, entry))
+    letter = _bury(processor, job, reason, info)
     return Failed(job.id, job.token, reason, stacktrace, processor.keep_failed, letter, info)
 
 
@@ -81,8 +92,11 @@ def _history(job: Job, info: ErrorInfo, reason: str) -> dict[str, Any]:
     }
 
 
-def _letter(processor: Processor, job: Job, reason: str, entry: dict[str, Any]) -> str:
-    """The dead letter, as JSON: the job as it was added, and all that happened to it."""
+def _bury(processor: Processor, job: Job, reason: str, info: ErrorInfo) -> DeadLetter | None:
+    """The dead letter, where there are any: the job as it was added, and all that happened to it."""
+    if not processor.dead_letters:
+        return None
     from queuesim.deadletters import describe
 
-    return describe(processor.queue, job, reason, [*job.history, entry])
+    history = [*job.history, _history(job, info, reason)]
+    return DeadLetter(processor.dead_letters, describe(processor.queue, job, reason, history))

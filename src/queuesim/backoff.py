@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 BackoffStrategy = Callable[[int, BaseException], float | None]
-"""Custom backoff: (attempts made, this one included; the error) -> seconds; 0 retries at once, None fails the job."""
+"""Custom backoff: (attempts made, this one included; the error) -> seconds. 0 retries at once; None, or what is no time
+(BullMQ has -1), fails the job."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ class UnrecoverableError(QueuesimError):
     """Raised by a handler: the job fails at once, whatever attempts it has left."""
 
 
+class AbandonedError(UnrecoverableError):
+    """The queue itself gave a job up: it stalled, or was started, more often than it may. No handler saw it."""
+
+
 class RateLimitError(QueuesimError):
     """Raised by a handler: the job goes back to the front of the queue and no attempt is counted.
 
@@ -60,6 +65,8 @@ class RateLimitError(QueuesimError):
     """
 
     def __init__(self, duration: float | None = None) -> None:
+        if duration is not None and not 0 <= duration < math.inf:
+            raise ValueError(f"duration must be 0 s or more, not {duration}")
         self.duration = duration
         super().__init__("bullmq:rateLimitExceeded")
 
@@ -68,7 +75,7 @@ class DelayedError(QueuesimError):
     """Raised by a handler: the job runs again in `delay` seconds and no attempt is counted."""
 
     def __init__(self, delay: float) -> None:
-        if not delay >= 0:
+        if not 0 <= delay < math.inf:
             raise ValueError(f"delay must be 0 s or more, not {delay}")
         self.delay = delay
         super().__init__(f"delayed by {delay:g} s")
@@ -145,7 +152,7 @@ def _from_module(*prefixes: str) -> Callable[[BaseException], bool]:
 
 
 DEFAULT_RULES: tuple[ErrorRule, ...] = (
-    ErrorRule(HandlerBlockedError, UNKNOWN, retryable=False),
+    ErrorRule((HandlerBlockedError, AbandonedError), UNKNOWN, retryable=False),
     ErrorRule((ValidationError, ResultError), VALIDATION, retryable=False),
     ErrorRule((DatabaseError, sqlite3.OperationalError), DATABASE),
     ErrorRule((sqlite3.IntegrityError, sqlite3.DataError), VALIDATION, retryable=False),

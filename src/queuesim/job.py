@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,7 +57,20 @@ class Deduplication:
     reschedule: bool = False
     """A duplicate gives an owner that is still delayed its own delay."""
     keep_last_if_active: bool = False
-    """While the owner is active, the last duplicate is kept and runs after it."""
+    """While the owner is active, the last duplicate is kept and runs after it. The id is then held until the owner
+    finishes, time-to-live or not."""
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("a deduplication needs an id")
+        if self.ttl is not None and not 0 <= self.ttl < math.inf:
+            raise ValueError(f"ttl must be 0 s or more, not {self.ttl}")
+
+
+def check_priority(priority: int) -> None:
+    """Raise ValueError for a priority that BullMQ 6.7 would refuse."""
+    if not isinstance(priority, int) or not 0 <= priority <= MAX_PRIORITY:
+        raise ValueError(f"priority must be a whole number from 0 to {MAX_PRIORITY}, not {priority}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +106,15 @@ class JobOptions:
     def __post_init__(self) -> None:
         if self.attempts < 0:
             raise ValueError(f"attempts must be 0 or more, not {self.attempts}")
-        if not self.delay >= 0:
+        if not 0 <= self.delay < math.inf:
             raise ValueError(f"delay must be 0 s or more, not {self.delay}")
-        if not 0 <= self.priority <= MAX_PRIORITY:
-            raise ValueError(f"priority must be from 0 to {MAX_PRIORITY}, not {self.priority}")
+        if self.timestamp is not None and not math.isfinite(self.timestamp):
+            raise ValueError(f"timestamp must be a time in seconds, not {self.timestamp}")
+        check_priority(self.priority)
+        for name in ("keep_logs", "stack_trace_limit", "size_limit"):
+            limit = getattr(self, name)
+            if limit is not None and limit < 0:
+                raise ValueError(f"{name} must be 0 or more, not {limit}")
         if self.job_id is not None:
             check_job_id(self.job_id)
 
@@ -106,7 +126,7 @@ def check_job_id(job_id: str) -> None:
     """Raise ValueError where BullMQ 6.7 would refuse a custom id, for another program may share the queue."""
     if not job_id:
         raise ValueError("a custom job id can't be empty")
-    if job_id.lstrip("-").isdigit():
+    if re.fullmatch("0|-?[1-9][0-9]*", job_id):
         raise ValueError(f"a custom job id can't be an integer: {job_id!r} would collide with automatic ids")
     if ":" in job_id and (job_id.count(":") != 2 or job_id.startswith("0:")):
         raise ValueError(f"a custom job id can't contain ':' ({job_id!r}): it separates the parts of a Redis key")

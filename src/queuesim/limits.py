@@ -46,6 +46,8 @@ class Keep:
             raise ValueError(f"keep needs a count of 0 or more, not {self.count}")
         if self.age is not None and not self.age >= 0:
             raise ValueError(f"keep needs an age of 0 s or more, not {self.age}")
+        if self.limit < 1:
+            raise ValueError(f"keep needs a limit of 1 or more, not {self.limit}")
 
 
 KEEP_ALL = Keep()

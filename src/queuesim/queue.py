@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from queuesim.broker.base import Broker
 from queuesim.clock import now as current_time
 from queuesim.errors import ValidationError
 from queuesim.events import Event
-from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, to_json
+from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, check_priority, to_json
 from queuesim.limits import RateLimit
 
 
@@ -66,7 +67,7 @@ class Queue:
             options = replace(options, **changes)
         try:
             text = "{}" if data is None else to_json(data)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValidationError(f"the data of job {name!r} is no JSON: {error}") from None
         if options.size_limit is not None and len(text.encode()) > options.size_limit:
             size = len(text.encode())
@@ -171,10 +172,13 @@ class Queue:
 
     async def change_delay(self, job_id: str, delay: float) -> None:
         """Give a delayed job a new delay in seconds, from now."""
+        if not 0 <= delay < math.inf:
+            raise ValueError(f"delay must be 0 s or more, not {delay}")
         await self.broker.change_delay(job_id, delay, current_time())
 
     async def change_priority(self, job_id: str, priority: int, *, lifo: bool = False) -> None:
         """Give a waiting job a new priority; `lifo` puts an unprioritized one in front."""
+        check_priority(priority)
         await self.broker.change_priority(job_id, priority, lifo, current_time())
 
     async def release_deduplication(self, deduplication_id: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,12 @@ class Retries:
     """Custom backoff, before any other."""
     max_started: int | None = None
 
+    def started_too_often(self, job: Job) -> str:
+        """Why this attempt is not to run at all, in BullMQ's words; "" if it may."""
+        if self.max_started is None or job.attempts_started <= self.max_started:
+            return ""
+        return "job started more than allowable limit"
+
     def delay(self, job: Job, error: BaseException, info: ErrorInfo, rng: random.Random) -> float | None:
         """Seconds until the job's next attempt; None if there is none."""
         policy = self.policies.get(info.category, _NO_POLICY)
@@ -48,7 +55,8 @@ class Retries:
         if self.max_started is not None and job.attempts_started >= self.max_started:
             return None
         if self.strategy is not None:
-            return self.strategy(made, error)
+            seconds = self.strategy(made, error)
+            return seconds if seconds is not None and 0 <= seconds < math.inf else None
         backoff = policy.backoff or job.options.backoff
         return 0.0 if backoff is None else backoff.seconds(made, rng)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,14 @@ class WorkerOptions:
     max_stalled: int = 1
     """A job that stalled more often than this fails."""
 
+    def __post_init__(self) -> None:
+        for name in ("lock_duration", "lock_renew_time", "stalled_interval"):
+            seconds = getattr(self, name)
+            if seconds is not None and not 0 < seconds < math.inf:
+                raise ValueError(f"{name} must be above 0 s, not {seconds}")
+        if self.max_stalled < 0:
+            raise ValueError(f"max_stalled must be 0 or more, not {self.max_stalled}")
+
 
 class Worker:
     """Runs a processor's jobs, up to its concurrency at a time.
@@ -71,6 +80,8 @@ class Worker:
         rng: random.Random | None = None,
         observer: WorkerObserver | None = None,
     ) -> None:
+        if concurrency is not None and concurrency < 1:
+            raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
         self.processor = processor
         self.broker = broker
         self.name = name
@@ -88,6 +99,8 @@ class Worker:
         self._vacancy = asyncio.Event()
         self._vacancy.set()
         self._closing = False
+        self._taking = False
+        self._upkeep: list[asyncio.Task[None]] = []
         self._slot_names = [f"{name}: slot {slot}" for slot in range(self.concurrency)]
         self._tasks: dict[int, asyncio.Task[None]] = {}
         """What runs in each busy slot."""
@@ -102,14 +115,19 @@ class Worker:
         """Work until `close`. Cancelling it cancels the running handlers too: their jobs stall and are recovered."""
         self._now = self._clock or asyncio.get_running_loop().time
         self._exchanges = Exchanges(self.broker, self.terms, self.name, self._now)
+        if self._closing:
+            return
         try:
             async with asyncio.TaskGroup() as upkeep:
+                self._filling = upkeep.create_task(self._fill_slots(), name=f"{self.name}: fill slots")
                 self._upkeep = [
-                    upkeep.create_task(self._fill_slots(), name=f"{self.name}: fill slots"),
+                    self._filling,
                     upkeep.create_task(self._renew_locks(), name=f"{self.name}: renew locks"),
                     upkeep.create_task(self._check_stalled(), name=f"{self.name}: check stalled"),
                 ]
         finally:
+            # a handler that outlives its cancellation is not given another job
+            self._closing = True
             running = list(self._tasks.values())
             for task in running:
                 task.cancel()
@@ -123,13 +141,22 @@ class Worker:
             True if all running jobs ended by themselves.
         """
         self._closing = True
-        drained = True
-        if self._tasks:
-            _, left = await asyncio.wait(self._tasks.values(), timeout=timeout)
-            drained = not left
-        for task in self._upkeep:
-            task.cancel()
-        return drained
+        if not self._upkeep:
+            return True
+        if not self._taking:
+            self._filling.cancel()
+        try:
+            async with asyncio.timeout(timeout):
+                # an exchange that is under way may still bring jobs
+                await asyncio.wait([self._filling])
+                if self._tasks:
+                    await asyncio.wait(self._tasks.values())
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            for task in self._upkeep:
+                task.cancel()
 
     # -- slots
 
@@ -144,11 +171,17 @@ class Worker:
                 await self._sleep(min(held - now, LONGEST_HOLD))
             elif exchanges.empty:
                 await self.broker.wait(exchanges.next_due, now)
-            if self._closing:
+            if self._closing or not await self._take():
                 return
-            if self._vacant:
-                for job in await exchanges.exchange([], len(self._vacant)):
-                    self._start(job)
+
+    async def _take(self) -> bool:
+        """Fill the vacant slots, as far as there are jobs. False if that was the last time."""
+        if self._vacant:
+            self._taking = True
+            for job in await self._exchanges.exchange([], len(self._vacant)):
+                self._start(job)
+            self._taking = False
+        return not self._closing
 
     def _start(self, job: Job) -> None:
         slot = heappop(self._vacant)
@@ -194,11 +227,11 @@ class Worker:
 
     async def _check_stalled(self) -> None:
         while True:
-            await self._sleep(self.options.stalled_interval)
             found = await self.broker.recover_stalled(
                 self.options.stalled_interval, self.options.max_stalled, self._now()
             )
             self.stalled += len(found)
+            await self._sleep(self.options.stalled_interval)
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
