@@ -72,18 +72,20 @@ class Document:
     def locate(self, location: Location) -> tuple[int, Location]:
         """The line of the place nearest to `location` that the document has, and where that is.
 
-        A step that the document does not have is passed over (a list of one may be written without the list), or ends
-        the way.
+        A step that the document does not have ends the way; but the position in a list of one is passed over where the
+        element stands alone.
         """
         node, line, way = self._root, self._root.start_mark.line + 1, []
         for step in location:
             if isinstance(node, MappingNode):
                 entries = {key.value: (key, value) for key, value in _entries(node)}
                 if step not in entries:
-                    continue
+                    if isinstance(step, int):
+                        continue
+                    break
                 key, node = entries[step]
                 line = key.start_mark.line + 1
-            elif isinstance(node, SequenceNode) and isinstance(step, int):
+            elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
                 node = node.value[step]
                 line = node.start_mark.line + 1
             else:

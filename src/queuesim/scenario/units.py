@@ -51,14 +51,14 @@ def parse_duration(text: str) -> float:
     Raises:
         ValueError: it is none; the message says what to write.
     """
-    if not _DURATION.match(text):
+    if not _DURATION.fullmatch(text):
         raise ValueError(f'"{text}" is not a duration: {_duration_hint(text)}')
     return _float(sum(Fraction(number) * SECONDS_IN[unit] for number, _, unit in _PART.findall(text)), text)
 
 
 def parse_rate(text: str) -> float:
     """Events per second of a rate: ``60/min``, ``25/s``, ``100/h``, ``3/day``, or ``0``. Raises ValueError."""
-    if not _RATE.match(text):
+    if not _RATE.fullmatch(text):
         raise ValueError(f'"{text}" is not a rate: {_rate_hint(text)}')
     number, _, unit = text.partition("/")
     return _float(Fraction(number) / RATE_UNITS[unit or "s"], text)
@@ -66,7 +66,7 @@ def parse_rate(text: str) -> float:
 
 def parse_percent(text: str) -> float:
     """The fraction of a percent: ``95%`` is 0.95. Raises ValueError if it is none; it may be above 1."""
-    if not _PERCENT.match(text):
+    if not _PERCENT.fullmatch(text):
         raise ValueError(f'"{text}" is neither a percent nor a number: write 95% or 0.95')
     return _float(Fraction(text[:-1]) / 100, text)
 
@@ -128,7 +128,7 @@ def _duration_hint(text: str) -> str:
     if text.lstrip().startswith("-"):
         return "it can't be negative"
     units = _UNIT_WORD.sub(lambda word: _HABITS.get(word[0].lower(), word[0]), re.sub(r"[\s,]|and", "", text))
-    if units != text and _DURATION.match(units):
+    if units != text and _DURATION.fullmatch(units):
         return f"write {units}"
     if re.fullmatch(_NUMBER, text):
         return f"it has no unit: write {text}s or {text}ms"

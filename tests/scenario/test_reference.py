@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from queuesim.processor import Processor
+from queuesim.scenario.reference import ProcessorImportError, load_processor
+
+HANDLERS = """\
+from queuesim.processor import Processor
+processor = Processor("mail")
+other = 5
+class Namespace:
+    inner = Processor("inner")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _forget_modules() -> Iterator[None]:
+    before, path = set(sys.modules), list(sys.path)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+    assert sys.path == path
+
+
+def refusal(reference: str, directory: Path) -> str:
+    with pytest.raises(ProcessorImportError) as caught:
+        load_processor(reference, directory)
+    return str(caught.value)
+
+
+def test_a_processor_beside_the_scenario(tmp_path: Path) -> None:
+    (tmp_path / "mail_handlers.py").write_text(HANDLERS)
+    processor = load_processor("mail_handlers:processor", tmp_path)
+    assert isinstance(processor, Processor)
+    assert processor.queue == "mail"
+    assert load_processor("mail_handlers:processor", tmp_path) is processor
+    assert load_processor("mail_handlers:Namespace.inner", tmp_path).queue == "inner"
+
+
+def test_a_processor_in_a_package(tmp_path: Path) -> None:
+    (tmp_path / "mail_package").mkdir()
+    (tmp_path / "mail_package" / "__init__.py").write_text("")
+    (tmp_path / "mail_package" / "handlers.py").write_text(HANDLERS)
+    assert load_processor("mail_package.handlers:processor", tmp_path).queue == "mail"
+
+
+def test_a_module_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "mail_handlers.py").write_text(HANDLERS)
+    assert refusal("mail_handler:processor", tmp_path) == (
+        f'there is no module "mail_handler"; did you mean "mail_handlers"? in {tmp_path}: mail_handlers'
+    )
+
+
+def test_an_attribute_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "mail_handlers.py").write_text(HANDLERS)
+    assert refusal("mail_handlers:procesor", tmp_path) == (
+        'module mail_handlers has no "procesor"; did you mean "processor"? processors in it: processor'
+    )
+
+
+def test_something_that_is_no_processor(tmp_path: Path) -> None:
+    (tmp_path / "mail_handlers.py").write_text(HANDLERS)
+    assert refusal("mail_handlers:other", tmp_path) == (
+        "mail_handlers:other is a int, not a Processor; processors in mail_handlers: processor"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("import nowhere_to_be_found\n", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+        ("x = 1\n1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)\n", "SystemExit: 3"),
+    ],
+)
+def test_a_module_that_fails_is_told_with_the_line(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "mail_broken.py"
+    path.write_text(text)
+    line = len(text.splitlines())
+    assert refusal("mail_broken:processor", tmp_path) == f"module mail_broken can't be imported: {why} ({path}:{line})"
+
+
+def test_a_module_that_is_no_python(tmp_path: Path) -> None:
+    path = tmp_path / "mail_broken.py"
+    path.write_text("x = 1\ndef\n")
+    expected = f"module mail_broken can't be imported: {path}:2: invalid syntax"
+    assert refusal("mail_broken:processor", tmp_path) == expected
+
+
+def test_a_module_of_the_same_name_from_elsewhere_is_no_substitute(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mail_handlers.py").write_text(HANDLERS)
+    load_processor("mail_handlers:processor", tmp_path / "a")
+    assert "another module mail_handlers is loaded already" in refusal("mail_handlers:processor", tmp_path / "b")
+    (tmp_path / "b" / "json.py").write_text(HANDLERS)
+    assert "another module json is loaded already" in refusal("json:processor", tmp_path / "b")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from queuesim.scenario.table import TableError
+from queuesim.scenario.trace import TraceJob, read_trace
+
+RECORDED = """\
+k,name,added_ms,priority,delay_ms,service_ms,fail_1,fail_2,fail_3,state,attempts_made
+0,task-created,48,0,0,1,database,,,completed,2
+1,task-status-update,14,3,1500,291,,,network,completed,1
+2,task-status-update,99,,,,ok,validation,,failed,2
+"""
+
+
+def write(directory: Path, text: str) -> Path:
+    path = directory / "jobs.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_recording_is_read_in_order_of_arrival(tmp_path: Path) -> None:
+    assert read_trace(write(tmp_path, RECORDED)) == [
+        TraceJob("task-status-update", 0.014, 3, 1.5, 0.291, ("", "", "network")),
+        TraceJob("task-created", 0.048, 0, 0.0, 0.001, ("database",)),
+        TraceJob("task-status-update", 0.099, 0, 0.0, None, ("", "validation")),
+    ]
+
+
+def test_two_columns_are_enough(tmp_path: Path) -> None:
+    path = write(tmp_path, "at_ms,name\n10,b\n10,a\n")
+    assert read_trace(path) == [TraceJob("b", 0.01), TraceJob("a", 0.01)]
+
+
+def test_columns_can_have_other_names(tmp_path: Path) -> None:
+    path = write(tmp_path, "job_type,created,outcome\nx,5,database\n")
+    columns = {"name": "job_type", "added_ms": "created", "fail_1": "outcome"}
+    assert read_trace(path, columns) == [TraceJob("x", 0.005, failures=("database",))]
+
+
+def test_failures_are_read_by_their_number(tmp_path: Path) -> None:
+    columns = ",".join(f"fail_{attempt}" for attempt in (2, 10, 1))
+    path = write(tmp_path, f"name,at_ms,{columns}\nx,1,network,unknown,database\n")
+    assert read_trace(path)[0].failures == ("database", "network", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "{}: the file is empty"),
+        ("\nname,at_ms\n", "{}:1: the header must be in the first line"),
+        ("nam,at_ms\n", '{}:1: column "name" is missing; did you mean "nam"? there are: nam, at_ms'),
+        ("name,when\n", '{}:1: column "added_ms" is missing; there are: name, when'),
+        ("name,at_ms,name\n", '{}:1: two columns are called "name"'),
+        ("name,at_ms\nx,1\nx\n", "{}:3: 1 cells, but the header has 2"),
+        ("name,at_ms\nx,1,2\n", "{}:2: 3 cells, but the header has 2"),
+        ("name,at_ms\n,1\n", "{}:2: name: it is empty"),
+        ("name,at_ms\nx,soon\n", '{}:2: at_ms: "soon" is not a number'),
+        ("name,at_ms\nx,\n", '{}:2: at_ms: "" is not a number'),
+        ("name,at_ms\nx,1\nx,nan\n", "{}:3: at_ms: nan must be 0 or more, and finite"),
+        ("name,at_ms\nx,inf\n", "{}:2: at_ms: inf must be 0 or more, and finite"),
+        ("name,at_ms\nx,-1\n", "{}:2: at_ms: -1 must be 0 or more, and finite"),
+        ("name,at_ms,service_ms\nx,1,-2\n", "{}:2: service_ms: -2 must be 0 or more, and finite"),
+        ("name,at_ms,delay_ms\nx,1,x\n", '{}:2: delay_ms: "x" is not a number'),
+        ("name,at_ms,priority\nx,1,1.5\n", "{}:2: priority: 1.5 is not a whole number"),
+        ("name,at_ms,priority\nx,1,2097152\n", "{}:2: priority: 2097152 is above 2097151"),
+        (
+            "name,at_ms,fail_1\nx,1,databse\n",
+            '{}:2: fail_1: unknown outcome "databse"; did you mean "database"? '
+            "known: ok, database, network, validation, unknown",
+        ),
+        ('name,at_ms\n"x,1\n', "{}:2: unexpected end of data"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(TableError) as caught:
+        read_trace(path)
+    assert str(caught.value) == message.format(path)
+
+
+def test_a_renamed_column_must_be_there(tmp_path: Path) -> None:
+    path = write(tmp_path, "name,at_ms\nx,1\n")
+    with pytest.raises(TableError, match='column "prio" is missing'):
+        read_trace(path, {"priority": "prio"})
+
+
+def test_a_file_that_can_not_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"none\.csv: no such file"):
+        read_trace(tmp_path / "none.csv")
+    with pytest.raises(TableError, match="Is a directory"):
+        read_trace(tmp_path)
+    (tmp_path / "binary.csv").write_bytes(b"name,at_ms\n\xff\xfe,1\n")
+    with pytest.raises(TableError, match="it is not UTF-8 text"):
+        read_trace(tmp_path / "binary.csv")
