@@ -50,6 +50,15 @@ def load_scenario(path: str | Path, *, check_processor: bool = False) -> Scenari
     Raises:
         ScenarioError: the file can't be read, or has problems: all that were found.
     """
+    return build_scenario(read_document(path), file=path, check_processor=check_processor)
+
+
+def read_document(path: str | Path) -> Document:
+    """The YAML document in a file, not looked at yet.
+
+    Raises:
+        ScenarioError: the file can't be read, or is no YAML document.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -59,7 +68,7 @@ def load_scenario(path: str | Path, *, check_processor: bool = False) -> Scenari
         raise ScenarioError([Problem(str(path), None, "", error.strerror or str(error))]) from None
     except UnicodeDecodeError:
         raise ScenarioError([Problem(str(path), None, "", "it is not UTF-8 text")]) from None
-    return parse_scenario(text, file=path, check_processor=check_processor)
+    return _document(text, str(path))
 
 
 def parse_scenario(text: str, *, file: str | Path = "scenario", check_processor: bool = False) -> Scenario:
@@ -68,11 +77,23 @@ def parse_scenario(text: str, *, file: str | Path = "scenario", check_processor:
     Raises:
         ScenarioError: the text has problems: all that were found.
     """
-    name, directory = str(file), Path(file).parent
+    return build_scenario(_document(text, str(file)), file=file, check_processor=check_processor)
+
+
+def _document(text: str, name: str) -> Document:
     try:
-        document = Document(text)
+        return Document(text)
     except DocumentError as error:
         raise ScenarioError([Problem(name, error.line, dotted(error.location), error.message)]) from None
+
+
+def build_scenario(document: Document, *, file: str | Path, check_processor: bool = False) -> Scenario:
+    """The scenario that a document describes; `file` is what errors call it, and what other files are relative to.
+
+    Raises:
+        ScenarioError: the document has problems: all that were found.
+    """
+    name, directory = str(file), Path(file).parent
     if not isinstance(document.value, dict):
         raise ScenarioError([Problem(name, 1, "", 'a scenario is a mapping, that begins with "name: ..."')])
     found: list[tuple[Location, str]] = []
