@@ -54,6 +54,7 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
         self.env = Environment() if env is None else env
         """The environment that this loop drives."""
         self._tasks_made = 0
+        self._nap_until: float | None = None
 
     def time(self) -> float:
         """Seconds of virtual time, from 0."""
@@ -99,6 +100,7 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
         task.number = number
         task.context = context
         task.nap = None
+        self._nap_until = None  # its first step is not the one that a sleep puts off
         name = f"Task-{number}" if name is None else str(name)
         task.__init__(coro, loop=self, name=name, context=context, **options)  # type: ignore[misc]
         return task
@@ -110,13 +112,14 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
     def run_in_executor(self, executor: object, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Call `func` here and now, whatever the executor: its result arrives at this same instant of virtual time.
 
-        No loop is running while it is called, as in a thread.
+        As in a thread, no loop is running while it is called, and its context is empty; `asyncio.to_thread` brings the
+        caller's along.
         """
         self._check_closed()
         future: asyncio.Future[T] = self.create_future()
         try:
             with no_running_loop():
-                result = func(*args)
+                result = Context().run(func, *args)
         except PROPAGATED:
             raise
         except BaseException as error:  # noqa: BLE001  (it reaches whoever awaits the future)

@@ -26,8 +26,8 @@ class Deadlock(QueuesimError):  # noqa: N818  (a state of the program, by its us
 class Livelock(QueuesimError):  # noqa: N818
     """Callbacks beget callbacks for ever at one instant, so that time can't move. Says what every task does.
 
-    The usual cause is a task that polls: ``while not done: await asyncio.sleep(0)``. Real time passes meanwhile, virtual
-    time does not: let it sleep for a while, or wait for an event.
+    The usual cause is a task that polls: ``while not done: await asyncio.sleep(0)``. Real time would pass meanwhile,
+    virtual time does not: let it sleep for a while, or wait for an event.
     """
 
     def __init__(self, loop: VirtualLoop) -> None:

@@ -15,7 +15,7 @@ from simpy.events import NORMAL, Event
 
 from queuesim.simulation.base_loop import PROPAGATED, BaseLoop, Interrupted
 from queuesim.simulation.deadlock import Deadlock, Livelock
-from queuesim.simulation.environment import Environment, is_husk
+from queuesim.simulation.environment import Environment
 from queuesim.simulation.handle import Handle
 from queuesim.simulation.nap import Nap
 from queuesim.simulation.process import CURRENT, Process, State, task_of
@@ -39,12 +39,11 @@ class VirtualLoop(BaseLoop):
         super().__init__(env)
         self.ready: deque[Handle | Timer] = self._ready
         """What runs before time moves."""
-        self.current: Handle | Timer | Waking | None = None
-        """What runs now, or ran last: the watchdog looks at it."""
+        self.current: Handle | Timer | None = None
+        """What runs now, or ran last, for the watchdog."""
         self.most_generations = 10_000_000
         """So often may callbacks beget callbacks at one instant before `Livelock` is raised."""
         self._append: Callable[[Handle | Timer], None] = self.ready.append
-        self._nap_until: float | None = None
         self._nap_asked_by: object = None
         self._stopping = False
         self._attention = False
@@ -58,7 +57,7 @@ class VirtualLoop(BaseLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """Run `callback` at this instant, after all that is ready now."""
-        if self._nap_until is not None and self._nap(callback, context, self._nap_until):
+        if self._nap_until is not None and self._nap(callback, args, context):
             return NOTHING
         handle = Handle(callback, args, copy_context() if context is None else context)
         self._append(handle)
@@ -140,16 +139,17 @@ class VirtualLoop(BaseLoop):
             raise ValueError("can't sleep until NaN")
         yield from Sleep(self, max(when, self.env._now)).__await__()
 
-    def _nap(self, step: Callable[..., object], context: Context | None, when: float) -> bool:
-        """Put `step` off for the sleep that was asked for last, if it is the step of the task that asked."""
-        self._nap_until = None
+    def _nap(self, step: Callable[..., object], args: tuple[Any, ...], context: Context | None) -> bool:
+        """Put `step` off for the sleep that was asked for last, if it is the next step of the task that asked."""
+        when, self._nap_until = self._nap_until, None
         task = getattr(step, "__self__", None)
-        if type(task) is not SimulatedTask or self._nap_asked_by is not self.current or context is None:
-            return False
-        if task._must_cancel:  # it cancelled itself: CancelledError waits for the next step
-            return False
+        if type(task) is not SimulatedTask or self._nap_asked_by is not self.current or args or context is None:
+            return False  # somebody drives the sleeping coroutine by hand, and did not pass on what it yielded
+        if task._must_cancel:
+            return False  # it cancelled itself: CancelledError waits for the next step
         env = self.env
         task.nap = nap = Nap(step, context)
+        assert when is not None, "asked for a nap without an end"
         heappush(env._queue, (when, NORMAL, next(env._eid), nap))
         return True
 
@@ -218,7 +218,9 @@ class VirtualLoop(BaseLoop):
                 generations = 0
                 when, _, _, event = heappop(queue)
                 kind = type(event)
-                if kind is Nap:
+                if queue and queue[0][0] == when:
+                    self._let_happen(event, when)
+                elif kind is Nap:
                     step = event._callback
                     if step is not None:
                         env._now = when
@@ -249,17 +251,26 @@ class VirtualLoop(BaseLoop):
                 except BaseException as error:  # noqa: BLE001  (as in asyncio, the loop's exception handler is told)
                     self._report(error, handle)
 
-    def _let_happen(self, event: Event | Sleep | Timer, when: float) -> None:
-        """What was taken from the heap is a SimPy event, a sleep with a future, or a timer that was cancelled."""
-        env = self.env
-        if is_husk(event):
-            env.cancelled -= 1
-            return
-        env._now = when
-        if isinstance(event, Sleep):
-            self.wake(event)
-        elif isinstance(event, Event):
-            env.happen(event)
+    def _let_happen(self, event: Event | Nap | Sleep | Timer, when: float) -> None:
+        """`event` was taken from the heap, and `when` it is due.
+
+        As in asyncio, all timers that are due together are made ready before the first of them runs. A SimPy event
+        between them happens in its turn: those after it wait.
+        """
+        env, queue = self.env, self.env._queue
+        while True:
+            if isinstance(event, Event):
+                env._now = when
+                env.happen(event)
+                return
+            if event.pending:
+                env._now = when
+                self._append(event.take())
+            else:
+                env.cancelled -= 1
+            if not queue or queue[0][0] != when or isinstance(queue[0][3], Event):
+                return
+            event = heappop(queue)[3]
 
     def _call(self, handle: Handle | Timer) -> None:
         """Run a callback; what it raises goes to the loop's exception handler, as asyncio has it."""
@@ -277,14 +288,11 @@ class VirtualLoop(BaseLoop):
         )
 
     def wake(self, waking: Waking) -> None:
-        """Step the task that waits, now; with attention needed, among those that are ready."""
-        wakeup, waking.wakeup = waking.wakeup, None
-        assert wakeup is not None, "it was woken before"
+        """A SimPy event woke a task: step it now; with attention needed, among those that are ready."""
         if self._attention:
-            self._append(Handle(wakeup, (waking,), waking.context))
+            self._append(waking.take())
         else:
-            self.current = waking
-            waking.context.run(wakeup, waking)
+            self._call(waking.take())
 
     def _run_attentively(self) -> None:
         """One generation of what is ready, or one event: while processes are halted, or with a shuffle."""
@@ -292,9 +300,12 @@ class VirtualLoop(BaseLoop):
             self._generations += 1
             if self._generations > self.most_generations:
                 raise Livelock(self)
-        else:
+        elif self.env.peek() < INFINITY:
             self._generations = 0
-            self._take_due()
+            when, _, _, event = heappop(self.env._queue)
+            self._let_happen(event, when)
+        else:
+            raise Deadlock(self)
         self._run_generation()
 
     def _run_generation(self) -> None:
@@ -310,28 +321,6 @@ class VirtualLoop(BaseLoop):
                 self._call(handle)
             else:
                 process.withhold(handle)
-
-    def _take_due(self) -> None:
-        """Let time move to the next event. With a shuffle, all timers of that instant become ready together."""
-        env = self.env
-        when = env.peek()
-        if when == INFINITY:
-            raise Deadlock(self)
-        while env.peek() == when:
-            env._now = when
-            event = heappop(env._queue)[3]
-            if isinstance(event, Nap):
-                self._append(event.take())
-            elif isinstance(event, Sleep):
-                self.wake(event)
-            elif isinstance(event, Timer):
-                event._scheduled = False
-                self._append(event)
-            else:
-                env.happen(event)
-                return
-            if self._shuffle is None:
-                return
 
     # -- halted processes
 

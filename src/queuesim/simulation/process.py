@@ -39,6 +39,7 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.state = State.RUNNING
+        self._loop: VirtualLoop | None = None
         self._freezes = 0
         self._held: deque[Handle | Timer] = deque()
 
@@ -107,7 +108,8 @@ class Process:
         self._freezes += 1
         if self.state is State.RUNNING:
             self.state = State.FROZEN
-            running_loop().hold(self)
+            self._loop = running_loop()
+            self._loop.hold(self)
 
     def thaw(self) -> None:
         """Let it run again, if it was frozen but once: first, in order, what came due meanwhile.
@@ -116,13 +118,13 @@ class Process:
         """
         if self.state is State.DEAD:
             return
-        if self.state is State.RUNNING:
+        if self._loop is None or self.state is State.RUNNING:
             raise RuntimeError(f"{self} can't be thawed: it isn't frozen")
         self._freezes -= 1
         if self._freezes == 0:
             self.state = State.RUNNING
             held, self._held = self._held, deque()
-            running_loop().release(self, held)
+            self._loop.release(self, held)
 
     def kill(self) -> None:
         """End it as SIGKILL does: nothing in it ever runs again, not even a ``finally``. Harmless when it is dead.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine
+from contextlib import closing
 from typing import Any, TypeVar
 
 from queuesim.simulation.loop import VirtualLoop
@@ -30,14 +31,24 @@ def run(
         coroutine.close()
         raise ValueError("the shuffle belongs to the loop that was passed: VirtualLoop(shuffle=...)")
     loop = VirtualLoop(shuffle=shuffle) if loop is None else loop
-    with no_running_loop():
+    with no_running_loop(), closing(loop):
         try:
-            return loop.run_until_complete(loop.create_task(coroutine))
-        finally:
-            try:
-                finish(loop)
-            finally:
-                loop.close()
+            result = loop.run_until_complete(loop.create_task(coroutine))
+        except BaseException as error:
+            finish_after(loop, error)
+            raise
+        finish(loop)
+        return result
+
+
+def finish_after(loop: VirtualLoop, error: BaseException) -> None:
+    """Finish a run that ended with `error`: what goes wrong now must not hide that, so it becomes a note on it."""
+    try:
+        finish(loop)
+    except Exception as another:  # noqa: BLE001
+        error.add_note(f"and while the simulation was ended: {type(another).__name__}: {another}")
+        for task in loop.tasks():
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # the note tells of them
 
 
 def finish(loop: VirtualLoop) -> None:

@@ -48,6 +48,11 @@ class Timer(asyncio.TimerHandle):
         """Whether it still waits for its time."""
         return self._scheduled and self._callback is not None
 
+    def take(self) -> Timer:
+        """What to run now that its time has come."""
+        self._scheduled = False
+        return self
+
     def cancel(self) -> None:
         """The callback won't run and the clock won't stop here. Harmless when it already has run."""
         if self._callback is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -18,16 +19,12 @@ MOST_LISTED = 50
 """So many tasks are described; of the rest only the number is told."""
 
 
-def package_directory(name: str) -> str | None:
-    """Where a package lives, without importing it."""
-    spec = find_spec(name)
-    return None if spec is None or spec.origin is None else str(Path(spec.origin).parent)
-
-
-LIBRARIES = tuple(path for name in ("asyncio", "anyio", "simpy") if (path := package_directory(name))) + (
-    str(Path(__file__).parent),
-)
-"""Code that waits on behalf of a user's."""
+@cache
+def library_directories() -> tuple[str, ...]:
+    """Where the code lives that waits on behalf of a user's."""
+    specs = [spec for name in ("asyncio", "anyio", "simpy") if (spec := find_spec(name)) is not None]
+    files = [__file__, *(spec.origin for spec in specs if spec.origin is not None)]
+    return tuple(str(Path(file).parent) for file in files)
 
 
 class Place(NamedTuple):
@@ -40,7 +37,7 @@ class Place(NamedTuple):
     @property
     def in_library(self) -> bool:
         """Whether this is code that waits on behalf of a user's."""
-        return self.file.startswith(LIBRARIES)
+        return self.file.startswith(library_directories())
 
     def __str__(self) -> str:
         return f"{self.function} ({self.file}:{self.line})"
@@ -58,9 +55,9 @@ def describe(task: asyncio.Task[Any]) -> str:
     """`Task-1 waits for Queue.get in main (file.py:7)`."""
     places = [*places_of(task)]
     own = [index for index, place in enumerate(places) if not place.in_library]
-    innermost = own[-1] if own else len(places) - 1
-    where = f" in {places[innermost]}" if places else ""
+    innermost = own[-1] if own else -1
     primitive = places[innermost + 1].function if innermost + 1 < len(places) else None
+    where = f" in {places[max(innermost, 0)]}" if places else ""
     return f"{task.get_name()} {what(task, primitive)}{where}{process_of(task)}"
 
 
@@ -68,7 +65,8 @@ def what(task: asyncio.Task[Any], primitive: str | None) -> str:
     """What the task waits for. `primitive` is the library function that the user's code awaits, if it does."""
     waiter: object = getattr(task, "_fut_waiter", None)
     if waiter is None:
-        return "is ready to run"
+        naps = isinstance(task, SimulatedTask) and task.nap is not None and task.nap.pending
+        return "waits for sleep" if naps else "is ready to run"
     if isinstance(waiter, Waking):
         return f"waits for {waiter.describe()}"
     if primitive is not None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from queuesim.simulation.handle import Handle
+
 if TYPE_CHECKING:
     from queuesim.simulation.loop import VirtualLoop
 
@@ -39,6 +41,12 @@ class Waking:
     def add_done_callback(self, wakeup: Callable[[Any], object], *, context: Context) -> None:
         """Called by the task that awaits this: the wait begins."""
         raise NotImplementedError
+
+    def take(self) -> Handle:
+        """The step of the task that waits, to be run now: the wait is over."""
+        wakeup, self.wakeup = self.wakeup, None
+        assert wakeup is not None, "it was woken before"
+        return Handle(wakeup, (self,), self.context)
 
     def cancel(self, msg: Any = None) -> bool:
         """Wake the task with CancelledError. False if it has been woken already."""

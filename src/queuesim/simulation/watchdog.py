@@ -16,7 +16,6 @@ from queuesim.errors import HandlerBlockedError
 from queuesim.simulation.loop import VirtualLoop
 from queuesim.simulation.nap import Nap
 from queuesim.simulation.process import task_of
-from queuesim.simulation.waking import Waking
 
 LOOK_AGAIN = 0.01
 """Seconds until the next look at a callback that was due to be interrupted in a place where it can't be."""
@@ -77,7 +76,7 @@ class Watchdog:
     def may_interrupt(self, frame: FrameType | None) -> bool:
         """Whether an exception raised in `frame` would come out of the task that the loop runs now."""
         current = self.loop.current
-        if not isinstance(current, (Nap, Waking)) and (current is None or task_of(current) is None):
+        if not isinstance(current, Nap) and (current is None or task_of(current) is None):
             return False
         if frame is None or frame.f_code.co_filename.startswith(OWN_FILES):
             return False  # the callback has just ended, or is inside one of the loop's own methods
@@ -94,7 +93,7 @@ class Watchdog:
         return f"it held the event loop for more than {self.limit:g} s of real time"
 
 
-LOOP_CODE = (VirtualLoop._run.__code__, VirtualLoop._call.__code__, VirtualLoop.wake.__code__)
+LOOP_CODE = (VirtualLoop._run.__code__, VirtualLoop._call.__code__)
 """What is below every callback on the stack."""
 
 
