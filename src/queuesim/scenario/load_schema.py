@@ -58,18 +58,19 @@ class Arrivals(Section):
         segments: list[Segment] = []
         start, rate = 0.0, self.from_rate
         for stage in self.stages or ():
-            length = min(stage.duration, duration - start)
-            if length <= 0:
-                break
             first, last = (rate, stage.target) if stage.target is not None else (stage.rate or 0.0,) * 2
-            end = last if length == stage.duration else first + (last - first) * length / stage.duration
-            segments.append(Segment(start, length, first, end))
-            start, rate = start + length, last
-        return tuple(segments)
+            left = duration - start
+            if left <= stage.duration:
+                end = first + (last - first) * left / stage.duration
+                segments.append(Segment(start, left, first, last if left == stage.duration else end))
+                break
+            segments.append(Segment(start, stage.duration, first, last))
+            start, rate = start + stage.duration, last
+        return tuple(segment for segment in segments if segment.duration > 0)
 
     @model_validator(mode="after")
     def _from_a_ramp(self) -> Any:
-        if "from_rate" in self.model_fields_set and (self.stages is None or self.stages[0].target is None):
+        if self.from_rate and (self.stages is None or self.stages[0].target is None):
             raise refuse('"from" needs stages of which the first has a target')
         return self
 
@@ -100,9 +101,8 @@ class Bulk(Section):
 
     @model_validator(mode="after")
     def _repeated(self) -> Any:
-        given = self.model_fields_set & {"offset", "until"}
-        if self.at is not None and given:
-            raise refuse(f'"{min(given)}" goes with "every", not with "at"')
+        if self.at is not None and (self.offset or self.until is not None):
+            raise refuse(f'"{"offset" if self.offset else "until"}" goes with "every", not with "at"')
         if self.until is not None and self.until < self.offset:
             raise refuse('"until" is before "offset": no jobs would be added')
         return self
@@ -181,9 +181,9 @@ class LoadEntry(Section):
 
     @model_validator(mode="after")
     def _sensible(self) -> Any:
-        given = sorted(self.model_fields_set & {"start", "duration"})
-        if self.backlog is not None and given:
-            raise refuse(f'a backlog is there when the run begins: it can have no "{given[0]}"')
+        if self.backlog is not None and (self.start or self.duration is not None):
+            given = "start" if self.start else "duration"
+            raise refuse(f'a backlog is there when the run begins: it can have no "{given}"')
         if self.trace is not None and self.jobs is not None:
             raise refuse('a trace has its own job types: it can have no "jobs"')
         if self.jobs is not None and not sum(self.jobs.values()) > 0:

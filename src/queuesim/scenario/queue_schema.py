@@ -67,12 +67,6 @@ class KeepSettings(Section):
             return {}
         return value
 
-    @model_validator(mode="after")
-    def _not_empty(self) -> Any:
-        if self.model_fields_set and self.count is None and self.age is None:
-            raise refuse('count or age is needed; "all" keeps all jobs')
-        return self
-
     def model(self) -> Keep:
         return Keep(self.count, self.age)
 

@@ -139,7 +139,7 @@ def _file_schema() -> dict[str, Any]:
 ThresholdField = Annotated[
     Threshold,
     PlainValidator(_validate),
-    PlainSerializer(_serialize, when_used="json"),
+    PlainSerializer(_serialize),
     WithJsonSchema(_file_schema()),
 ]
 """A threshold in a scenario: text or a mapping in a file, also a `Threshold` in Python."""

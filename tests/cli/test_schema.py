@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import json
+
+import typer
+from typer.testing import CliRunner
+
+from queuesim.cli.schema import schema
+from queuesim.scenario.json_schema import json_schema
+
+
+def test_it_prints_the_json_schema_and_nothing_else() -> None:
+    app = typer.Typer()
+    app.command()(schema)
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == json_schema()

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from queuesim.cli.validate import validate
+
+ROOT = Path(__file__).parents[2]
+
+GOOD = """\
+name: x
+duration: 1h
+jobs: {a: {service: 80ms}}
+load: [{name: l, poisson: 60/min}]
+"""
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(validate)
+    return app
+
+
+def test_a_good_file_is_one_line(app: typer.Typer, tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    result = CliRunner().invoke(app, [str(path)])
+    assert result.exit_code == 0
+    assert result.stdout == f"{path}: ok: x, 1h, 1 job type, 1 load\n"
+    assert result.stderr == ""
+
+
+def test_the_example_is_good(app: typer.Typer) -> None:
+    result = CliRunner().invoke(app, [str(ROOT / "scenarios" / "task-processing.yaml")])
+    assert result.exit_code == 0
+    assert result.stdout.endswith("ok: task-processing, 4h, 3 job types, 2 loads, 3 thresholds\n")
+
+
+def test_bad_files_are_told_on_stderr_and_end_with_2(app: typer.Typer, tmp_path: Path) -> None:
+    good, bad, none = (tmp_path / name for name in ("good.yaml", "bad.yaml", "none.yaml"))
+    good.write_text(GOOD)
+    bad.write_text(GOOD.replace("60/min", "60") + "worker: {}\n")
+    result = CliRunner().invoke(app, [str(bad), str(good), str(none)])
+    assert result.exit_code == 2
+    assert result.stdout == f"{good}: ok: x, 1h, 1 job type, 1 load\n"
+    lines = result.stderr.splitlines()
+    assert lines[0] == f"{bad}:4: load[0].poisson: 60 has no unit: write 60/min or 60/s"
+    assert lines[1].startswith(f'{bad}:5: worker: unknown key; did you mean "workers"? allowed here: name, ')
+    assert lines[2:] == [f"{none}: no such file"]
+
+
+def test_a_processor_is_imported_unless_told_otherwise(app: typer.Typer, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(GOOD + "processor: nowhere_to_be_found:processor\n")
+    result = CliRunner().invoke(app, [str(path)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f'{path}:5: processor: there is no module "nowhere_to_be_found"')
+    result = CliRunner().invoke(app, ["--no-import", str(path)])
+    assert result.exit_code == 0
+    assert result.stdout.endswith("1 load, processor nowhere_to_be_found:processor\n")
+
+
+def test_the_command_itself_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, queuesim.cli.validate, queuesim.cli.schema;"
+        "print({'pydantic', 'numpy', 'yaml', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
