@@ -59,9 +59,11 @@ def build_processor(scenario: Scenario, own: Processor | None, streams: Streams)
 
 def job_options(scenario: Scenario, own: Processor | None) -> dict[str, JobOptions]:
     """What jobs of each type are added with. A user's own processor says what the scenario leaves out."""
-    options = {name: settings.options(scenario.queue) for name, settings in scenario.jobs.items()}
+    traced = {job.name for entry in scenario.load if entry.trace is not None for job in entry.trace.jobs}
+    settings_by_name = {name: JobSettings() for name in sorted(traced)} | dict(scenario.jobs)
+    options = {name: settings.options(scenario.queue) for name, settings in settings_by_name.items()}
     if own is not None:
-        for name, settings in scenario.jobs.items():
+        for name, settings in settings_by_name.items():
             given = settings.model_fields_set | scenario.queue.model_fields_set
             kept = {key: getattr(own.defaults, key) for key in ("attempts", "backoff") if key not in given}
             options[name] = replace(options[name], **kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,9 @@ from queuesim.scenario.unit_schema import (
 from queuesim.scenario.units import DURATION_PATTERN, format_duration
 from queuesim.scenario.wording import show
 
+REFERENCE_PATTERN = r"^[^\s:]+:[^\s:]+$"
+"""A processor: module:attribute."""
+
 
 class Overhead(Section):
     """What the backend itself costs, as fitted from a recording of a real one."""
@@ -47,6 +51,11 @@ class Overhead(Section):
     """Added to every attempt, while it holds its slot."""
     pickup: Seconds = 0.0
     """From when a job could start until an idle slot starts it."""
+    tick: Seconds = 0.0
+    """How often the server looks at the time-outs of workers that wait for a delayed job, beside every command that
+    reaches it: 100ms for a Redis with its default hz of 10."""
+    phase: Seconds | None = None
+    """When the first such look is; drawn from the seed if left out."""
     add: Seconds = 0.0
     """For the producer, to add a job or a bulk of jobs."""
 
@@ -107,7 +116,7 @@ class Scenario(Section):
     queue: QueueSettings = QueueSettings()
     workers: Annotated[tuple[WorkerSettings, ...], NOT_EMPTY, Field(json_schema_extra=or_single)] = (WorkerSettings(),)
     """The workers, or a list of several kinds of workers."""
-    processor: Annotated[str, Field(strict=True, pattern=r"^[^\s:]+:[^\s:]+$")] | None = None
+    processor: Annotated[str, Field(strict=True, json_schema_extra={"pattern": REFERENCE_PATTERN})] | None = None
     """Your own Processor, as module:attribute; its handlers run as they are."""
     jobs: dict[str, JobSettings] = Field(default_factory=dict)
     """The types of jobs, by name."""
@@ -158,7 +167,7 @@ class Scenario(Section):
     @field_validator("processor", mode="before")
     @classmethod
     def _reference(cls, value: Any) -> Any:
-        if isinstance(value, str) and value.count(":") != 1:
+        if isinstance(value, str) and not re.fullmatch(REFERENCE_PATTERN, value):
             raise refuse(f"{show(value)} is not a processor: write it as module:attribute")
         return value
 

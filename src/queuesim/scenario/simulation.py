@@ -58,11 +58,12 @@ class Simulation:
         self.recorder = Recorder()
         self.broker = MemoryBroker(scenario.queue.name)
         self.broker.observe(self.recorder)
+        self._streams = Streams(seed)
+        self._server = self._with_overhead()
         self.workers: list[Worker] = []
         self.stopped = ""
         self.ended: float | None = None
         """When the books were closed, in virtual seconds."""
-        self._streams = Streams(seed)
         self._seed = seed
         self._processor = build_processor(scenario, own, self._streams)
         self._options = job_options(scenario, own)
@@ -71,6 +72,16 @@ class Simulation:
         self._endings = Endings()
         self._drained = asyncio.Event()
         self._left: dict[int, str] = {}
+
+    def _with_overhead(self) -> Broker:
+        """The queue as producers and workers see it: behind what a real server takes, if the scenario says so."""
+        overhead = self.scenario.overhead
+        if not (overhead.pickup or overhead.tick):
+            return self.broker
+        phase = overhead.phase
+        if phase is None:
+            phase = self._streams.python("overhead/tick").random() * overhead.tick
+        return cast(Broker, SlowPickup(self.broker, overhead.pickup, overhead.tick, phase))
 
     # -- playing
 
@@ -109,7 +120,7 @@ class Simulation:
 
     def _make_producers(self) -> list[Producer]:
         return [
-            Producer(entry, self.scenario, self.broker, self._options, self._streams, self._endings)
+            Producer(entry, self.scenario, self._server, self._options, self._streams, self._endings)
             for entry in self.scenario.load
         ]
 
@@ -124,10 +135,9 @@ class Simulation:
         return made
 
     def _make_worker(self, settings: WorkerSettings, name: str) -> Worker:
-        pickup = self.scenario.overhead.pickup
         return Worker(
             self._processor,
-            cast(Broker, SlowPickup(self.broker, pickup)) if pickup else self.broker,
+            self._server,
             name=name,
             concurrency=settings.concurrency,
             limiter=None if settings.limiter is None else settings.limiter.model(),
