@@ -6,22 +6,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, ValidationInfo, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
 from queuesim.scenario.base_schema import Section
 from queuesim.scenario.table import read_column
 from queuesim.scenario.unit_schema import PositiveSeconds, Seconds, Word, refuse
 from queuesim.scenario.units import format_duration
+from queuesim.scenario.wording import show
 from queuesim.simulation.service import Constant, Empirical, Exponential, Gamma, Lognormal, Service, Uniform
 
 
-def _beside_the_scenario(path: Path, info: ValidationInfo) -> Path:
+def _beside_the_scenario(value: Any, info: ValidationInfo) -> Path:
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise refuse(f"{show(value)} is not the name of a file")
     directory = (info.context or {}).get("directory")
-    return path if directory is None else Path(directory) / path
+    return Path(value) if directory is None else Path(directory) / value
 
 
 DataFile = Annotated[
-    Path, AfterValidator(_beside_the_scenario), PlainSerializer(Path.as_posix, return_type=str, when_used="json")
+    Path,
+    PlainValidator(_beside_the_scenario),
+    PlainSerializer(Path.as_posix, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "minLength": 1}),
 ]
 """A file that a scenario names, relative to the scenario's own file."""
 

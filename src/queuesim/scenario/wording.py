@@ -26,7 +26,7 @@ def show(value: Any) -> str:
     if isinstance(value, (str, bool)):
         text = json.dumps(value, ensure_ascii=False)
         return text if len(text) <= 60 else f"{text[:57]}..."
-    return f"{value}"
+    return f"{int(value)}" if isinstance(value, float) and value.is_integer() else f"{value}"
 
 
 def nearest(word: str, known: Iterable[str], *, quote: bool = True) -> str:
@@ -74,8 +74,8 @@ def retell(error: ErrorDetails, root: type[BaseModel]) -> tuple[Location, str]:
     if kind in _WANTED:
         return location, f"{show(value)} is not {_WANTED[kind]}"
     if kind in _BOUNDS:
-        name = next(iter(set(context) & {"ge", "gt", "le", "lt"}))
-        return location, f"{show(value)} is {_BOUNDS[kind]} {context[name]}"
+        bound = next(context[name] for name in ("ge", "gt", "le", "lt") if name in context)
+        return location, f"{show(value)} is {_BOUNDS[kind]} {show(bound)}"
     if kind == "literal_error":
         expected = str(context["expected"]).replace("'", '"')
         options = [part.strip('" ') for part in expected.replace(" or ", ",").split(",")]
