@@ -88,10 +88,11 @@ def test_timers_of_one_instant_fire_in_the_order_in_which_they_were_set():
         loop.call_at(1.0, log.append, "a")
         loop.call_later(1.0, log.append, "b")
         loop.env.timeout(1.0).callbacks.append(lambda event: log.append("c"))
-        asyncio.create_task(note_after(loop.sleep(1.0), log, "d"))
+        task = asyncio.create_task(note_after(loop.sleep(1.0), log, "d"))
         await asyncio.sleep(0)
         loop.call_at(1.0, log.append, "e")
         await asyncio.sleep(2)
+        assert task.done()
 
     assert started(main) == ["a", "b", "c", "d", "e"]
 
@@ -411,11 +412,14 @@ def test_a_task_group_cancels_its_sleepers():
             finally:
                 log.append(loop.time())
 
-        with pytest.raises(ExceptionGroup):
+        async def together():
             async with asyncio.TaskGroup() as group:
                 group.create_task(sleeper())
                 group.create_task(failing())
                 group.create_task(sleeper())
+
+        with pytest.raises(ExceptionGroup):
+            await together()
         log.append(loop.time())
 
     assert started(main) == [1.0, 1.0, 1.0]
@@ -563,8 +567,8 @@ def test_interrupting_works_while_tasks_are_shuffled():
 @pytest.mark.parametrize("shuffle", [None, random.Random(1)])
 def test_polling_for_ever_at_one_instant_is_told(shuffle):
     async def main():
-        asyncio.create_task(asyncio.sleep(1), name="alarm")
-        while True:
+        alarm = asyncio.create_task(asyncio.sleep(1), name="alarm")
+        while not alarm.done():  # noqa: ASYNC110  (polling is what this is about)
             await asyncio.sleep(0)
 
     loop = VirtualLoop(shuffle=shuffle)
@@ -650,8 +654,8 @@ def test_a_shuffle_finds_a_lost_update():
 
         async def main():
             loop = asyncio.get_running_loop()
-            first, second = await asyncio.gather(deposit(loop), check(loop))
-            return second
+            results = await asyncio.gather(deposit(loop), check(loop))
+            return results[1]
 
         return run(main(), shuffle=None if seed is None else random.Random(seed))
 

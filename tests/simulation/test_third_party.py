@@ -20,7 +20,6 @@ def clock():
 def test_anyio_task_groups_and_memory_streams():
     async def main():
         send, receive = anyio.create_memory_object_stream(1)
-        log = []
 
         async def producer():
             async with send:
@@ -31,8 +30,7 @@ def test_anyio_task_groups_and_memory_streams():
         async with anyio.create_task_group() as group:
             group.start_soon(producer)
             async with receive:
-                async for number in receive:
-                    log.append((number, clock()))
+                log = [(number, clock()) async for number in receive]
         return log
 
     assert run(main()) == [(0, 10.0), (1, 20.0), (2, 30.0)]
@@ -105,10 +103,13 @@ def test_a_failing_anyio_task_cancels_its_siblings():
             await anyio.sleep(1)
             raise LookupError("missing")
 
-        with pytest.raises(ExceptionGroup) as caught:
+        async def together():
             async with anyio.create_task_group() as group:
                 group.start_soon(anyio.sleep, 100)
                 group.start_soon(fail)
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await together()
         return str(caught.value.exceptions[0]), clock()
 
     assert run(main()) == ("missing", 1.0)

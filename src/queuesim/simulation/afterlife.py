@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from queuesim.simulation.task import SimulatedTask
+
 
 def bury(task: asyncio.Task[Any]) -> None:
     """Keep `task` until the interpreter is gone, without a word.
@@ -17,8 +19,10 @@ def bury(task: asyncio.Task[Any]) -> None:
     if not is_buried(task):
         task._log_destroy_pending = False  # type: ignore[attr-defined]
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))
+        if isinstance(task, SimulatedTask):
+            task.buried = True
 
 
 def is_buried(task: asyncio.Task[Any]) -> bool:
     """Whether the task was killed."""
-    return not task._log_destroy_pending  # type: ignore[attr-defined]
+    return isinstance(task, SimulatedTask) and hasattr(task, "buried")

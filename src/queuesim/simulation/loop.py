@@ -206,7 +206,9 @@ class VirtualLoop(BaseLoop):
         """
         env, ready, queue = self.env, self.ready, self.env._queue
         generations = 0
-        while True:  # a condition here would keep CPython 3.11 from specialising this function: it never returns
+        # CPython 3.11 specialises a function that never returns only at unconditional jumps back: so no condition here,
+        # and a `continue` below that seems to do nothing.
+        while True:
             if self._attention:
                 return
             remaining = len(ready)
@@ -229,6 +231,7 @@ class VirtualLoop(BaseLoop):
                         event._context.run(step)
                     else:
                         env.cancelled -= 1
+                    continue
                 elif kind is Timer and event._callback is not None:
                     env._now = when
                     event._scheduled = False

@@ -17,11 +17,13 @@ class SimulatedTask(asyncio.Task[Any]):
     the hash, which for an ordinary task is its address in memory: another one in every run.
     """
 
-    __slots__ = ("context", "nap", "number")
+    __slots__ = ("buried", "context", "nap", "number")
 
     if TYPE_CHECKING:
         _must_cancel: bool
 
+    buried: bool
+    """Only a task of a killed process has this."""
     number: int
     """Counts the tasks of a loop from 1."""
     context: Context

@@ -39,6 +39,11 @@ class Place(NamedTuple):
         """Whether this is code that waits on behalf of a user's."""
         return self.file.startswith(library_directories())
 
+    @property
+    def is_private(self) -> bool:
+        """Whether the library keeps this function to itself."""
+        return any(part.startswith("_") and not part.startswith("__") for part in self.function.split("."))
+
     def __str__(self) -> str:
         return f"{self.function} ({self.file}:{self.line})"
 
@@ -56,7 +61,7 @@ def describe(task: asyncio.Task[Any]) -> str:
     places = [*places_of(task)]
     own = [index for index, place in enumerate(places) if not place.in_library]
     innermost = own[-1] if own else -1
-    primitive = places[innermost + 1].function if innermost + 1 < len(places) else None
+    primitive = next((place.function for place in places[innermost + 1 :] if not place.is_private), None)
     where = f" in {places[max(innermost, 0)]}" if places else ""
     return f"{task.get_name()} {what(task, primitive)}{where}{process_of(task)}"
 
