@@ -1,6 +1,7 @@
 """Deadlock and livelock: recognised at once, and told with what every task waits for."""
 
 import asyncio
+import contextlib
 
 import anyio
 import pytest
@@ -189,10 +190,8 @@ def test_a_loop_without_tasks_that_nobody_stops():
 def test_a_task_that_will_not_end_is_a_note_on_the_deadlock():
     async def main():
         while True:
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                pass
 
     with pytest.raises(Deadlock) as caught:
         run(main())
