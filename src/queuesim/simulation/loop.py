@@ -235,7 +235,7 @@ class VirtualLoop(BaseLoop):
                 elif kind is Timer and event._callback is not None:
                     env._now = when
                     event._scheduled = False
-                    self._call(event)
+                    self.call(event)
                 else:
                     self._let_happen(event, when)
             else:
@@ -275,7 +275,7 @@ class VirtualLoop(BaseLoop):
                 return
             event = heappop(queue)[3]
 
-    def _call(self, handle: Handle | Timer) -> None:
+    def call(self, handle: Handle | Timer) -> None:
         """Run a callback; what it raises goes to the loop's exception handler, as asyncio has it."""
         self.current = handle
         try:
@@ -295,7 +295,7 @@ class VirtualLoop(BaseLoop):
         if self._attention:
             self._append(waking.take())
         else:
-            self._call(waking.take())
+            self.call(waking.take())
 
     def _run_attentively(self) -> None:
         """One generation of what is ready, or one event: while processes are halted, or with a shuffle."""
@@ -321,7 +321,7 @@ class VirtualLoop(BaseLoop):
                 continue
             process = handle._context.get(CURRENT)
             if process is None or process.runs:
-                self._call(handle)
+                self.call(handle)
             else:
                 process.withhold(handle)
 

@@ -98,7 +98,11 @@ class Process:
         if not blocked.done():
             blocked.set_result(None)
         woken = [loop.ready.pop() for _ in range(len(loop.ready) - ready_before)]
-        self._held.extendleft(woken)
+        if self._freezes > 1:
+            self._held.extendleft(woken)
+        else:
+            for handle in reversed(woken):
+                loop.call(handle)  # here and now: among the ready ones a shuffle might let others go first
         self.thaw()
 
     def freeze(self) -> None:

@@ -93,7 +93,7 @@ class Watchdog:
         return f"it held the event loop for more than {self.limit:g} s of real time"
 
 
-LOOP_CODE = (VirtualLoop._run.__code__, VirtualLoop._call.__code__)
+LOOP_CODE = (VirtualLoop._run.__code__, VirtualLoop.call.__code__)
 """What is below every callback on the stack."""
 
 
