@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Scenario files, in YAML.")],
+    files: Annotated[list[Path], typer.Argument(metavar="SCENARIO", help="Scenario files, in YAML.")],
     imports: Annotated[
         bool, typer.Option("--import/--no-import", help="Also import the processor that a scenario names.")
     ] = True,

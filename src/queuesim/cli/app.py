@@ -1,0 +1,76 @@
+"""The application: the commands, each with examples in its help.
+
+Nothing here loads what a command needs to work: help and usage errors come at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from queuesim import __version__
+from queuesim.cli.compare import compare
+from queuesim.cli.fit import fit
+from queuesim.cli.init import init
+from queuesim.cli.plot import plot
+from queuesim.cli.run import run
+from queuesim.cli.schema import schema
+from queuesim.cli.show import show
+from queuesim.cli.validate import validate
+
+COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
+    init: ("queuesim init", "queuesim init load/mail.yaml"),
+    validate: ("queuesim validate scenario.yaml", "queuesim validate scenarios/*.yaml"),
+    run: (
+        "queuesim run scenario.yaml",
+        "queuesim run scenario.yaml --seed 7 -o runs/7",
+        "queuesim run scenario.yaml --set workers.concurrency=10 --set load.office-hours.start=5m",
+        "queuesim run scenario.yaml --processor my_service.jobs:processor",
+        "queuesim run scenario.yaml --json > summary.json",
+    ),
+    show: ("queuesim show runs/7", "queuesim show runs/7 --json"),
+    plot: ("queuesim plot runs/7", "queuesim plot runs/7 -o overview.svg"),
+    compare: (
+        "queuesim compare scenarios/bullmq-steady.yaml scenarios/traces/steady",
+        "queuesim compare runs/before runs/after --within 3%",
+    ),
+    fit: ("queuesim fit scenarios/traces/steady scenarios/traces/limited",),
+    schema: ("queuesim schema > scenario.schema.json",),
+}
+"""Every command, in the order of a first visit, with examples of its use."""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    # rich takes as long to load as all the rest, and says no more
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def examples(*lines: str) -> str:
+    """The end of a help text: examples, a line each."""
+    # \b keeps the lines as they are
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"queuesim {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(epilog=examples("queuesim init", "queuesim run scenario.yaml", "queuesim COMMAND --help"))
+def queuesim(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """A wind tunnel for background job queues: real handlers under BullMQ's rules, in virtual time."""
+
+
+for _command, _lines in COMMANDS.items():
+    app.command(epilog=examples(*_lines))(_command)

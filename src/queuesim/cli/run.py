@@ -1,0 +1,128 @@
+"""``queuesim run``: play a scenario, and show what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from queuesim.cli.exitcode import ExitCode, exit_code
+from queuesim.cli.refusal import interruptible, refusing
+
+if TYPE_CHECKING:
+    from queuesim.metrics.result import Result
+    from queuesim.scenario.schema import Scenario
+
+
+def run(
+    scenario: Annotated[Path, typer.Argument(help="A scenario file, in YAML.", metavar="SCENARIO", show_default=False)],
+    backend: Annotated[str, typer.Option(help="Where it runs; sim is virtual time.")] = "sim",
+    seed: Annotated[int | None, typer.Option(min=0, help="In place of the scenario's.", show_default=False)] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value of the file. Repeatable."),
+    ] = None,
+    processor: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:ATTRIBUTE", help="In place of the scenario's.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIRECTORY", help="Write the result here, as Parquet."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a result that is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary and the checks as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failed checks.")] = False,
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="A progress bar, on a terminal.")] = True,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Run tasks that are ready at once in an order drawn from the seed.")
+    ] = False,
+    handler_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Real time for which a handler may hold the event loop.")
+    ] = 10.0,
+) -> None:
+    """Play a scenario and show what happened.
+
+    Exit code 0: all checks hold. 1: one failed, or the run got stuck. 2: the scenario or the command is wrong.
+    130: Ctrl-C, after what was simulated until then has been shown and written; a second Ctrl-C ends it at once.
+    """
+    if not 0 < handler_limit < math.inf:
+        raise typer.BadParameter(f"{handler_limit:g} is no number of seconds above 0", param_hint="'--handler-limit'")
+    with interruptible():
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            with refusing():
+                _check_backend(backend)
+                chosen = _load(scenario, changes or [], processor)
+                if output is not None:
+                    from queuesim.cli.output import prepare_output
+
+                    prepare_output(output, force=force)
+            result = _play(chosen, backend, seed, shuffle, handler_limit, bar=progress and not (quiet or as_json))
+        _report(result, as_json=as_json, quiet=quiet)
+        if output is not None:
+            with refusing():
+                result.to_parquet(output)
+            if not quiet:
+                typer.echo(f"written to {output}", err=True)
+        raise typer.Exit(exit_code(result))
+
+
+def _check_backend(backend: str) -> None:
+    from queuesim.scenario.runner import BACKENDS, BackendError
+
+    if backend not in BACKENDS:
+        raise BackendError(f'there is no backend "{backend}"; choose from: {", ".join(BACKENDS)}')
+
+
+def _load(file: Path, changes: list[str], processor: str | None) -> Scenario:
+    from queuesim.cli.override import Override, load_with, parse_set
+
+    overrides = [parse_set(change) for change in changes]
+    if processor is not None:
+        overrides.append(Override(f"--processor {processor}", "processor", processor))
+    with _here_on_path():
+        return load_with(file, overrides)
+
+
+@contextlib.contextmanager
+def _here_on_path() -> Iterator[None]:
+    """The current directory, where a command line's module is looked for after the scenario's directory."""
+    here = os.getcwd()
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _play(
+    scenario: Scenario, backend: str, seed: int | None, shuffle: bool, handler_limit: float, *, bar: bool
+) -> Result:
+    from queuesim.cli.progress import ProgressBar, wants_progress
+    from queuesim.scenario.runner import run as play
+    from queuesim.simulation.deadlock import Livelock
+
+    shown = ProgressBar(scenario.name, scenario.duration) if bar and wants_progress() else None
+    try:
+        with shown or contextlib.nullcontext():
+            return play(scenario, backend, seed=seed, progress=shown, shuffle=shuffle, handler_limit=handler_limit)
+    except Livelock as error:
+        typer.echo(f"{scenario.name}: {error}", err=True)
+        raise typer.Exit(ExitCode.FAILED) from None
+
+
+def _report(result: Result, *, as_json: bool, quiet: bool) -> None:
+    from queuesim.cli.report import print_failures, print_json, print_summary
+
+    if as_json:
+        print_json(result)
+    elif quiet:
+        print_failures(result)
+    else:
+        print_summary(result)

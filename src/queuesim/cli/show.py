@@ -1,0 +1,33 @@
+"""``queuesim show``: a stored result, once more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from queuesim.cli.refusal import interruptible, refusing
+
+
+def show(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="What `queuesim run -o` wrote.", show_default=False)
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary and the checks as JSON.")] = False,
+) -> None:
+    """Print the summary of a stored result.
+
+    Exit code 0, whatever the checks came to; 2 if there is no such result.
+    """
+    from queuesim.cli.report import print_json, print_summary
+
+    with interruptible():
+        with refusing():
+            from queuesim.metrics.result import load
+
+            result = load(directory)
+        if as_json:
+            print_json(result)
+        else:
+            print_summary(result)

@@ -1,0 +1,1 @@
+"""What ``queuesim init`` writes: a scenario, and the processor that it runs."""
