@@ -26,7 +26,8 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
         abandoned = job.deferred_failure or processor.retries.started_too_often(job)
         if abandoned:
             raise AbandonedError(abandoned)
-        value = await processor.handle(job)
+        plain = processor.plain_handlers.get(job.name)
+        value = await (processor.handle(job) if plain is None else plain(job))
         return Completed(job.id, job.token, "null" if value is None else _result(value), processor.keep_completed)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise

@@ -29,12 +29,15 @@ def set_clock(clock: Clock | None) -> None:
 
 def sleep_until(when: float) -> Awaitable[object]:
     """Wait until `when`, in seconds on the queue's clock. Returns after all that is ready if that is past."""
-    loop = asyncio.get_running_loop()
-    exact = getattr(loop, "sleep_until", None)
+    return sleeper_until()(when)
+
+
+def sleeper_until() -> Callable[[float], Awaitable[object]]:
+    """`sleep_until` for the present loop and clock, for whoever calls it often."""
+    exact: Callable[[float], Awaitable[object]] | None = getattr(asyncio.get_running_loop(), "sleep_until", None)
     if exact is not None and _clock.get() is None:
-        awaitable: Awaitable[object] = exact(when)
-        return awaitable
-    return asyncio.sleep(max(0.0, when - now()))
+        return exact
+    return lambda when: asyncio.sleep(max(0.0, when - now()))
 
 
 def sleep(seconds: float) -> Awaitable[object]:

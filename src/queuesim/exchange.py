@@ -39,24 +39,6 @@ class Exchanges:
         """Hand in outcomes and take up to `take` jobs, at once or with the exchange that follows the present one."""
         if self._under_way:
             return await self._follow(outcomes, take)
-        return await self._exchange(outcomes, take)
-
-    def was_refused(self, outcome: Outcome) -> bool:
-        """Whether the broker dropped this outcome, for the job's lock was lost. Tells it once."""
-        if not self._refused:
-            return False
-        for i, refused in enumerate(self._refused):
-            if refused is outcome:
-                del self._refused[i]
-                return True
-        return False
-
-    async def _follow(self, outcomes: list[Outcome], take: int) -> list[Job]:
-        follower: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
-        self._followers.append((outcomes, take, follower))
-        return await follower
-
-    async def _exchange(self, outcomes: list[Outcome], take: int) -> list[Job]:
         self._under_way = True
         self._count += 1
         try:
@@ -73,16 +55,33 @@ class Exchanges:
             self._refused.extend(outcome for outcome, _ in reply.refused)
         return reply.jobs
 
+    def was_refused(self, outcome: Outcome) -> bool:
+        """Whether the broker dropped this outcome, for the job's lock was lost. Tells it once."""
+        if not self._refused:
+            return False
+        for i, refused in enumerate(self._refused):
+            if refused is outcome:
+                del self._refused[i]
+                return True
+        return False
+
+    async def _follow(self, outcomes: list[Outcome], take: int) -> list[Job]:
+        follower: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
+        self._followers.append((outcomes, take, follower))
+        return await follower
+
     def _lead_followers(self) -> None:
         """Make the next exchange, for all who came during this one, in a task of its own."""
+        # nobody gets in between: until that task runs, whoever comes is a follower too
         self._under_way = True
         self._leader = asyncio.get_running_loop().create_task(self._exchange_for_followers())
 
     async def _exchange_for_followers(self) -> None:
         followers, self._followers = self._followers, []
+        self._under_way = False
         outcomes = [outcome for collected, _, _ in followers for outcome in collected]
         try:
-            jobs = await self._exchange(outcomes, sum(take for _, take, _ in followers))
+            jobs = await self.exchange(outcomes, sum(take for _, take, _ in followers))
         except BaseException as error:
             for _, _, future in followers:
                 if not future.done():

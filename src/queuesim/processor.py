@@ -32,6 +32,11 @@ class JobType:
     timeout: float | None = None
     """Seconds of the queue's clock after which an attempt is cancelled and fails with TimeoutError."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is to be done but to await the handler."""
+        return self.is_async and self.parse is None and self.timeout is None
+
 
 class Processor:
     """Handlers for the jobs of one queue, with the rules that go with them.
@@ -85,6 +90,8 @@ class Processor:
         self.errors = ErrorRules(rules)
         self.retries = Retries(retries or {}, backoff_strategy, max_started_attempts)
         self.types: dict[str, JobType] = {}
+        self.plain_handlers: dict[str, Callable[[Job], Awaitable[Any]]] = {}
+        """By job type, the handlers that need nothing but to be awaited: `handle` does no more for them."""
         self.stack_traces = True
         """Whether failed attempts leave their stack traces in the job; to format one takes longer than a short job."""
 
@@ -104,10 +111,17 @@ class Processor:
             if name in self.types:
                 raise ValueError(f"{self!r} has a handler for {name!r} already: {self.types[name].handler!r}")
             parse = None if data is None else _parser(data)
-            self.types[name] = JobType(name, handler, parse, inspect.iscoroutinefunction(handler), timeout)
+            self.add(JobType(name, handler, parse, inspect.iscoroutinefunction(handler), timeout))
             return handler
 
         return register
+
+    def add(self, job_type: JobType) -> None:
+        """Know a type of jobs, in place of another one of its name."""
+        self.types[job_type.name] = job_type
+        self.plain_handlers.pop(job_type.name, None)
+        if job_type.plain:
+            self.plain_handlers[job_type.name] = job_type.handler
 
     async def handle(self, job: Job) -> Any:
         """Validate a job's data and run its handler. Raises ValidationError, and whatever the handler raises."""
@@ -118,10 +132,10 @@ class Processor:
             job.data = job_type.parse(job.data)
         if job_type.timeout is not None:
             async with asyncio.timeout(job_type.timeout):
-                return await _call(job_type.handler, job)
+                return await call(job_type.handler, job)
         if job_type.is_async:
             return await job_type.handler(job)
-        return await _call(job_type.handler, job)
+        return await call(job_type.handler, job)
 
     def _no_handler(self, name: str) -> str:
         near = difflib.get_close_matches(name, self.types, n=1)
@@ -129,7 +143,8 @@ class Processor:
         return f"no handler for job type {name!r} (known: {', '.join(sorted(self.types)) or 'none'}){hint}"
 
 
-async def _call(handler: Handler, job: Job) -> Any:
+async def call(handler: Handler, job: Job) -> Any:
+    """Run a handler of either kind."""
     result = handler(job)
     return await result if inspect.isawaitable(result) else result
 

@@ -32,11 +32,12 @@ MOST_MESSAGES = 1000
 """Different error messages kept; any further one becomes OTHER_MESSAGE."""
 OTHER_MESSAGE = "(other)"
 
-_JOB: Final = Struct("<IHHdddI")
-_ATTEMPT: Final = Struct("<IHHHdddBHHd")
+_JOB: Final = Struct("<IIHdddI")
+_ATTEMPT: Final = Struct("<IHIIdddBHHd")
 _EVENT: Final = Struct("<dIBB")
-_WINDOW: Final = Struct("<ddI")
+_WINDOW: Final = Struct("<ddQ")
 _NAN: Final = math.nan
+_OK: Final = Ending.OK  # looking a member up takes as long as packing a row
 
 
 class Names(dict[str, int]):
@@ -103,6 +104,8 @@ class Recorder:
 
     def window(self, opened: float, closes: float, max_jobs: int) -> None:
         """See broker.base.Observer."""
+        if self._closed:
+            return
         self._windows += _WINDOW.pack(opened, closes, max_jobs)
 
     # -- workers
@@ -112,8 +115,10 @@ class Recorder:
         if self._closed:
             return
         if isinstance(outcome, Completed) and not lost:
-            self._attempt(worker, slot, job, ended, Ending.OK, 0, 0, _NAN)
-            self._ended(job)
+            self._attempt(worker, slot, job, ended, _OK, 0, 0, _NAN)
+            self.ended_count += 1
+            if self.when_ended is not None:
+                self.when_ended(job)
             return
         error = message = 0
         ending, backoff = Ending.RATE_LIMITED, _NAN
@@ -128,7 +133,9 @@ class Recorder:
             ending = Ending.LOST
         self._attempt(worker, slot, job, ended, ending, error, message, backoff)
         if ending is Ending.FAILED:
-            self._ended(job)
+            self.ended_count += 1
+            if self.when_ended is not None:
+                self.when_ended(job)
 
     def unfinished(self, worker: str, slot: int, job: Job) -> None:
         """An attempt was still under way when the run ended."""
@@ -154,11 +161,6 @@ class Recorder:
             backoff,
         )
 
-    def _ended(self, job: Job) -> None:
-        self.ended_count += 1
-        if self.when_ended is not None:
-            self.when_ended(job)
-
     def _error(self, info: ErrorInfo | None) -> int:
         return self.errors.setdefault(info, len(self.errors))
 
@@ -168,6 +170,13 @@ class Recorder:
         return self.messages[message]
 
     # -- the end
+
+    @property
+    def last_moved(self) -> float:
+        """When a job was last added or an attempt last ended; 0 if neither ever happened."""
+        added = _JOB.unpack_from(self._jobs, len(self._jobs) - _JOB.size)[4] if self._jobs else 0.0
+        ended = _ATTEMPT.unpack_from(self._attempts, len(self._attempts) - _ATTEMPT.size)[6] if self._attempts else 0.0
+        return max(float(added), float(ended))
 
     def numbers_of(self, kind: EventKind) -> list[int]:
         """The jobs that had an event of this kind."""

@@ -23,17 +23,16 @@ def arrival_times(segments: Iterable[Segment], gap: Callable[[], float]) -> Iter
     for segment in segments:
         expected = (segment.rate + segment.target) / 2 * segment.duration if segment.rate or segment.target else 0.0
         passed = 0.0
+        start, rate, steady = segment.start, segment.rate, segment.rate == segment.target
         while passed + needed <= expected:
             passed += needed
-            yield segment.start + _time_of(passed, segment)
+            yield start + (passed / rate if steady else _time_of(passed, segment))
             needed = gap()
         needed -= expected - passed
 
 
 def _time_of(passed: float, segment: Segment) -> float:
     """Seconds into the segment at which so many arrivals are expected: solves r t + (r' - r) t**2 / (2 d) for t."""
-    if segment.rate == segment.target:
-        return passed / segment.rate
     slope = (segment.target - segment.rate) / segment.duration
     root = math.sqrt(max(segment.rate**2 + 2 * slope * passed, 0.0))
     return min(2 * passed / (segment.rate + root), segment.duration)

@@ -9,11 +9,11 @@ from itertools import accumulate
 from typing import Any
 
 from queuesim.clock import sleep
-from queuesim.errors import DatabaseError, NetworkError, UnknownError, ValidationError
+from queuesim.errors import DatabaseError, HandlerExitError, NetworkError, UnknownError, ValidationError
 from queuesim.job import Job, JobOptions
-from queuesim.processor import JobType, Processor
+from queuesim.processor import Handler, JobType, Processor, call
 from queuesim.scenario.job_schema import JobSettings
-from queuesim.scenario.producers import TRACE_ROW
+from queuesim.scenario.producers import TRACE_ROW, is_told
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.trace import TraceJob
 from queuesim.simulation.process import CURRENT
@@ -27,50 +27,91 @@ SIMULATED = {
 }
 """What a handler raises, by category as scenario files write it."""
 
+OPTIONS = ("attempts", "backoff", "delay", "priority", "lifo")
+"""What a scenario can say of a job's options."""
+
 Draw = Callable[[], float]
+Sleeper = Callable[[float], Awaitable[object]]
 AsyncHandler = Callable[[Job], Awaitable[Any]]
 
 
-def build_processor(scenario: Scenario, own: Processor | None, streams: Streams) -> Processor:
-    """The processor that a scenario runs: the user's `own`, or one made of its job types; without its overhead."""
-    queue = scenario.queue
-    if own is not None:
-        processor = copy.copy(own)
-        processor.types = dict(own.types)
-    else:
-        processor = Processor(
-            queue.name,
-            keep_completed=None if queue.keep.completed is None else queue.keep.completed.model(),
-            keep_failed=None if queue.keep.failed is None else queue.keep.failed.model(),
-            dead_letters=scenario.dead_letters,
-            retries=queue.retry.policies(),
-        )
-        # a simulated failure has no story to tell
-        processor.stack_traces = False
+def build_processor(scenario: Scenario, own: Processor | None, streams: Streams, sleep: Sleeper = sleep) -> Processor:
+    """The processor that a scenario runs: the user's `own`, or one made of its job types.
+
+    Args:
+        sleep: waits so many seconds; a loop's own way is faster than one that has to find the loop first.
+    """
+    processor = _described(scenario) if own is None else _adapted(own, scenario)
     for name, settings in scenario.jobs.items():
         if settings.synthetic:
-            processor.types[name] = JobType(name, _synthetic(name, settings, streams), timeout=settings.timeout)
+            processor.add(JobType(name, _synthetic(name, settings, streams, sleep), timeout=settings.timeout))
+        elif name in processor.types:
+            processor.add(_disturbed(processor.types[name], settings, streams))
     _add_replays(processor, scenario)
     if scenario.overhead.attempt:
-        for name, job_type in processor.types.items():
-            processor.types[name] = replace(job_type, handler=_slower(job_type.handler, scenario.overhead.attempt))
+        for job_type in list(processor.types.values()):
+            slower = _slower(job_type.handler, scenario.overhead.attempt)
+            processor.add(replace(job_type, handler=slower, is_async=True))
+    return processor
+
+
+def _described(scenario: Scenario) -> Processor:
+    """A processor by the scenario's own rules, without handlers."""
+    queue = scenario.queue
+    processor = Processor(
+        queue.name,
+        keep_completed=None if queue.keep.completed is None else queue.keep.completed.model(),
+        keep_failed=None if queue.keep.failed is None else queue.keep.failed.model(),
+        dead_letters=scenario.dead_letters,
+        retries=queue.retry.policies(),
+    )
+    # a simulated failure has no story to tell
+    processor.stack_traces = False
+    return processor
+
+
+def _adapted(own: Processor, scenario: Scenario) -> Processor:
+    """The user's processor, with what the scenario says of its queue in place of what it says itself."""
+    queue = scenario.queue
+    processor = copy.copy(own)
+    processor.types, processor.plain_handlers = {}, {}
+    for job_type in own.types.values():
+        processor.add(replace(job_type, handler=_surviving(job_type.handler), is_async=True))
+    given = queue.model_fields_set
+    if "name" in given:
+        processor.queue = queue.name
+    if queue.keep.completed is not None:
+        processor.keep_completed = queue.keep.completed.model()
+    if queue.keep.failed is not None:
+        processor.keep_failed = queue.keep.failed.model()
+    if "dead_letter" in given:
+        processor.dead_letters = scenario.dead_letters
+    policies = {**own.retries.policies, **queue.retry.policies()}
+    processor.retries = replace(own.retries, policies=policies)
     return processor
 
 
 def job_options(scenario: Scenario, own: Processor | None) -> dict[str, JobOptions]:
     """What jobs of each type are added with. A user's own processor says what the scenario leaves out."""
-    traced = {job.name for entry in scenario.load if entry.trace is not None for job in entry.trace.jobs}
-    settings_by_name = {name: JobSettings() for name in sorted(traced)} | dict(scenario.jobs)
-    options = {name: settings.options(scenario.queue) for name, settings in settings_by_name.items()}
-    if own is not None:
-        for name, settings in settings_by_name.items():
-            given = settings.model_fields_set | scenario.queue.model_fields_set
-            kept = {key: getattr(own.defaults, key) for key in ("attempts", "backoff") if key not in given}
-            options[name] = replace(options[name], **kept)
-    return options
+    names = dict.fromkeys(scenario.jobs)
+    for entry in scenario.load:
+        if entry.trace is not None:
+            names |= dict.fromkeys(job.name for job in entry.trace.jobs)
+        elif entry.jobs is not None:
+            names |= dict.fromkeys(entry.jobs)
+    return {name: _options(scenario.job(name), scenario, own) for name in names}
 
 
-def _synthetic(name: str, settings: JobSettings, streams: Streams) -> AsyncHandler:
+def _options(settings: JobSettings, scenario: Scenario, own: Processor | None) -> JobOptions:
+    options = settings.options(scenario.queue)
+    if own is None:
+        return options
+    given = settings.model_fields_set | (scenario.queue.model_fields_set & {"attempts", "backoff"})
+    chosen = {name: getattr(options, name) for name in OPTIONS if name in given}
+    return replace(own.defaults, **chosen)
+
+
+def _synthetic(name: str, settings: JobSettings, streams: Streams, sleep: Sleeper) -> AsyncHandler:
     assert settings.service is not None
     service = settings.service.model().sampler(streams.named(f"service/{name}"))
     failure = _failures(name, settings, streams)
@@ -86,6 +127,38 @@ def _synthetic(name: str, settings: JobSettings, streams: Streams) -> AsyncHandl
                 raise SIMULATED[category](f"simulated {category} failure")
 
     return handle
+
+
+def _surviving(handler: Handler) -> AsyncHandler:
+    """A user's handler, except that sys.exit ends the attempt, not the simulation."""
+
+    async def handle(job: Job) -> Any:
+        try:
+            return await call(handler, job)
+        except SystemExit as error:
+            raise HandlerExitError(f"the handler called sys.exit({error.code!r})") from error
+
+    return handle
+
+
+def _disturbed(job_type: JobType, settings: JobSettings, streams: Streams) -> JobType:
+    """A user's job type with what the scenario adds: a part that blocks before the handler, errors after it."""
+    name, handler = job_type.name, job_type.handler
+    failure = _failures(name, settings, streams)
+    block = _blocking(name, settings, streams)
+    timeout = job_type.timeout if settings.timeout is None else settings.timeout
+    if block is None and failure is None:
+        return replace(job_type, timeout=timeout)
+
+    async def handle(job: Job) -> Any:
+        if block is not None:
+            await block()
+        value = await call(handler, job)
+        if failure is not None and (category := failure(job)):
+            raise SIMULATED[category](f"simulated {category} failure")
+        return value
+
+    return replace(job_type, handler=handle, is_async=True, timeout=timeout)
 
 
 def _failures(name: str, settings: JobSettings, streams: Streams) -> Callable[[Job], str] | None:
@@ -149,34 +222,42 @@ def _blocking(name: str, settings: JobSettings, streams: Streams) -> Callable[[]
 def _add_replays(processor: Processor, scenario: Scenario) -> None:
     """Handlers for the jobs of traces: each takes the time, and fails the way, that its row says."""
     traces = {entry.name: entry.trace.jobs for entry in scenario.load if entry.trace is not None}
-    for jobs in traces.values():
-        for name in {job.name for job in jobs}:
-            otherwise = processor.types.get(name)
-            if any(job.name == name and job.service is not None for job in jobs):
-                handler = _replaying(traces, None if otherwise is None else otherwise.handler)
-                processor.types[name] = JobType(name, handler)
+    for name in dict.fromkeys(job.name for jobs in traces.values() for job in jobs if is_told(job)):
+        otherwise = processor.types.get(name)
+        timeout = None if otherwise is None else otherwise.timeout
+        processor.add(JobType(name, _replaying(traces, otherwise), timeout=timeout))
 
 
-def _replaying(traces: dict[str, list[TraceJob]], otherwise: Any) -> AsyncHandler:
+def _replaying(traces: dict[str, list[TraceJob]], otherwise: JobType | None) -> AsyncHandler:
     async def handle(job: Job) -> Any:
         row = job.data.get(TRACE_ROW) if isinstance(job.data, dict) else None
         recorded = None if row is None else traces[job.data["load"]][row]
-        if recorded is None or recorded.service is None:
-            return await otherwise(job)
-        await sleep(recorded.service)
-        if job.attempts_made < len(recorded.failures) and (category := recorded.failures[job.attempts_made]):
-            raise SIMULATED[category](f"simulated {category} failure")
+        if recorded is not None:
+            job.data = job.data["data"]
+        value = None
+        if recorded is not None and recorded.service is not None:
+            await sleep(recorded.service)
+        elif otherwise is None:
+            raise ValidationError(f"the trace has no service time for this job, and the scenario no job {job.name!r}")
+        else:
+            if otherwise.parse is not None:
+                job.data = otherwise.parse(job.data)
+            value = await call(otherwise.handler, job)
+        if recorded is not None and job.attempts_made < len(recorded.failures):
+            category = recorded.failures[job.attempts_made]
+            if category:
+                raise SIMULATED[category](f"simulated {category} failure")
+        return value
 
     return handle
 
 
-def _slower(handler: Any, seconds: float) -> AsyncHandler:
+def _slower(handler: Handler, seconds: float) -> AsyncHandler:
     """A handler that holds its slot for longer: what the backend takes to hand jobs out and in."""
 
     async def handle(job: Job) -> Any:
         try:
-            result = handler(job)
-            return await result if hasattr(result, "__await__") else result
+            return await call(handler, job)
         finally:
             await sleep(seconds)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from queuesim.broker.base import Broker
-from queuesim.clock import now, sleep, sleep_until
+from queuesim.clock import now, sleep, sleep_until, sleeper_until
 from queuesim.job import Job, JobOptions, NewJob, to_json
 from queuesim.scenario.arrivals import arrival_times
 from queuesim.scenario.load_schema import LoadEntry
@@ -20,7 +20,12 @@ from queuesim.simulation.service import Exponential
 from queuesim.simulation.streams import Streams
 
 TRACE_ROW = "trace_row"
-"""Key in the data of a replayed job: its row in the trace, from 0."""
+"""Key in the data of a replayed job: its row in the trace, from 0. Beside it are its `load` and its own `data`."""
+
+
+def is_told(job: TraceJob) -> bool:
+    """Whether the trace says how the job runs, so that its handler must know its row."""
+    return job.service is not None or bool(job.failures)
 
 
 class Endings:
@@ -112,21 +117,22 @@ class Producer:
 
     async def _arrive(self, times: Iterator[float]) -> None:
         start, pick, add, cost = self.entry.start, self._pick, self.broker.add, self._cost
+        wait_until = sleeper_until()
         for time in times:
             when = start + time
-            await sleep_until(when)
+            await wait_until(when)
             if cost:
                 await self._add([pick()], when)
             else:
                 await add((pick(),), when)
 
-    async def _add(self, jobs: list[NewJob], scheduled: float) -> None:
-        """Add jobs that were meant to arrive at `scheduled`, at the backend's cost."""
+    async def _add(self, jobs: list[NewJob], scheduled: float) -> list[str]:
+        """Add jobs that were meant to arrive at `scheduled`, at the backend's cost, and return their ids."""
         if self._cost:
             await sleep(self._cost)
         if now() != scheduled:
             jobs = [replace(job, scheduled=scheduled) for job in jobs]
-        await self.broker.add(jobs, now())
+        return await self.broker.add(jobs, now())
 
     async def _add_bulks(self, times: list[float], size: int) -> None:
         for time in times:
@@ -147,12 +153,15 @@ class Producer:
 
     def _replayed(self, row: int, job: TraceJob) -> NewJob:
         options = replace(self._options.get(job.name, JobOptions()), delay=job.delay, priority=job.priority)
-        return NewJob(job.name, to_json({TRACE_ROW: row, "load": self.entry.name}), options, self.entry.name)
+        data = self._jobs.get(job.name)
+        if is_told(job):
+            data = {TRACE_ROW: row, "load": self.entry.name, "data": {} if data is None else data}
+        return NewJob(job.name, "{}" if data is None else to_json(data), options, self.entry.name)
 
     async def _loop(self, pause: Callable[[], float]) -> None:
         """A producer of the closed model."""
         end = self.entry.start + self._length
         while now() < end:
-            ids = await self.broker.add([self._pick()], now())
+            ids = await self._add([self._pick()], now())
             await self.endings.of(ids[0])
             await sleep(pause())

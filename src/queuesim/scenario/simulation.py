@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextvars import Context
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from queuesim.broker.base import Broker
 from queuesim.broker.memory import MemoryBroker
 from queuesim.events import EventKind
 from queuesim.job import Job, JobState
+from queuesim.limits import RateLimit
 from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import CheckRow, Facts, Recording
 from queuesim.processor import Processor
@@ -19,19 +21,23 @@ from queuesim.scenario.pickup import SlowPickup
 from queuesim.scenario.producers import Endings, Producer
 from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.schema import Scenario
+from queuesim.simulation.handle import Handle
 from queuesim.simulation.loop import VirtualLoop
 from queuesim.simulation.process import Process
 from queuesim.simulation.streams import Streams
 from queuesim.worker import Worker
 
 PATIENCE = 24 * 3600.0
-"""A run that is to go on until it is drained ends when for so many seconds no job was added, started or ended."""
+"""A run that is to go on until it is drained ends when for so many seconds no job was added, due, started or ended."""
+GRACE = 60.0
+"""When the run is over, cancelled handlers have so many seconds to clean up; what is left then is killed."""
 LOOKS = 100
 """How often progress is told, and thresholds that can end the run are looked at."""
 
 Progress = Callable[[float, int], None]
 """Told now and then: seconds simulated, jobs finished."""
 Judge = Callable[[Recording], list[CheckRow]]
+Task = asyncio.Task[None]
 
 
 class Simulation:
@@ -56,21 +62,25 @@ class Simulation:
         self.scenario = scenario
         self.loop = loop
         self.recorder = Recorder()
-        self.broker = MemoryBroker(scenario.queue.name)
-        self.broker.observe(self.recorder)
+        self._seed = seed
         self._streams = Streams(seed)
+        self._processor = build_processor(scenario, own, self._streams, loop.sleep)
+        self._options = job_options(scenario, own)
+        self.broker = MemoryBroker(self._processor.queue)
+        self.broker.observe(self.recorder)
         self._server = self._with_overhead()
         self.workers: list[Worker] = []
         self.stopped = ""
         self.ended: float | None = None
         """When the books were closed, in virtual seconds."""
-        self._seed = seed
-        self._processor = build_processor(scenario, own, self._streams)
-        self._options = job_options(scenario, own)
         self._progress = progress
         self._aborting = aborting
         self._endings = Endings()
-        self._drained = asyncio.Event()
+        self._over: asyncio.Future[str] = loop.create_future()
+        """Why the run ends early."""
+        self._idle = asyncio.Event()
+        """A job ended, and no other was left."""
+        self._processes: list[Process] = []
         self._left: dict[int, str] = {}
 
     def _with_overhead(self) -> Broker:
@@ -89,27 +99,46 @@ class Simulation:
         """Run from second 0 to the end. However it ends, what was recorded until then is there."""
         try:
             await self._prepare()
-            async with asyncio.TaskGroup() as group:
-                started = [group.create_task(self._watch(), name="progress")]
-                started += [self._start_worker(group, worker, delay) for worker, delay in self._make_workers()]
-                producers = [
-                    group.create_task(producer.run(), name=f"load {producer.entry.name}")
-                    for producer in self._make_producers()
-                    if producer.entry.backlog is None
-                ]
-                abort = group.create_task(self._abort_when_due(), name="thresholds")
-                await self._until_end(producers, abort)
-                await self._close_books()
-                for task in (*started, *producers, abort):
-                    task.cancel()
+            self._start(self._watch(), "progress")
+            for worker, delay in self._make_workers():
+                self._start_worker(worker, delay)
+            producers = [
+                self._start(producer.run(), f"load {producer.entry.name}")
+                for producer in self._make_producers()
+                if producer.entry.backlog is None
+            ]
+            self._start(self._abort_when_due(), "thresholds")
+            await self._until_end(producers)
         finally:
-            if self.ended is None:
-                await self._close_books()
+            await self._close_books()
+        await self._wind_down()
+        if self._over.done():
+            self._over.result()
+
+    def interrupt(self) -> None:
+        """End the run now. A signal handler may call this."""
+        self.loop.ready.appendleft(Handle(self._end, ("interrupted",), Context()))
+
+    def _end(self, reason: str) -> None:
+        if not self._over.done():
+            self._over.set_result(f"{reason} at {self.loop.time():g} s")
+
+    def _start(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context | None = None) -> Task:
+        """Start a part of the run. If it fails, so does the run."""
+        task = self.loop.create_task(coroutine, name=name, context=context)
+        task.add_done_callback(self._note_failure)
+        return task
+
+    def _note_failure(self, task: Task) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._over.done():
+            self._over.set_exception(error)
 
     async def _prepare(self) -> None:
         """What is there before the first worker starts: limits and the backlog."""
         queue = self.scenario.queue
-        self.recorder.when_ended = self._note_ended
+        if any(entry.closed is not None for entry in self.scenario.load):
+            self.recorder.when_ended = self._endings
         if queue.concurrency is not None:
             await self.broker.set_concurrency(queue.concurrency, 0.0)
         if queue.rate_limit is not None:
@@ -146,52 +175,66 @@ class Simulation:
             observer=self.recorder,
         )
 
-    @staticmethod
-    def _start_worker(group: asyncio.TaskGroup, worker: Worker, delay: float) -> asyncio.Task[None]:
+    def _start_worker(self, worker: Worker, delay: float) -> None:
         async def work() -> None:
             if delay:
                 await asyncio.sleep(delay)
             await worker.run()
 
         # a process of its own: what blocks one worker's event loop does not block another's
-        return group.create_task(work(), name=worker.name, context=Process(worker.name).context)
+        process = Process(worker.name)
+        self._processes.append(process)
+        self._start(work(), worker.name, process.context)
 
     # -- the end
 
-    async def _until_end(self, producers: list[asyncio.Task[None]], abort: asyncio.Task[None]) -> None:
-        duration = self.scenario.duration
-        await asyncio.wait([abort], timeout=duration)
-        if not abort.done() and self.scenario.drain_time:
-            await self._drain(producers, abort)
+    async def _until_end(self, producers: list[Task]) -> None:
+        await asyncio.wait([self._over], timeout=self.scenario.duration)
+        if not self._over.done() and self.scenario.drain_time:
+            for task in producers:
+                task.cancel()
+            await self._drain()
+        if self._over.done() and self._over.exception() is None:
+            self.stopped = self._over.result()
 
-    async def _drain(self, producers: list[asyncio.Task[None]], abort: asyncio.Task[None]) -> None:
+    async def _drain(self) -> None:
         """Go on until every job has ended, the time for it is up, or nothing moves any more."""
-        for task in producers:
-            task.cancel()
+        self.recorder.when_ended = self._note_ended
         deadline = self.loop.time() + self.scenario.drain_time
-        drained = self.loop.create_task(self._drained.wait())
-        while not (self._is_drained() or abort.done()):
-            seen, now = self._activity(), self.loop.time()
-            if now >= deadline:
+        idle = self.loop.create_task(self._idle.wait())
+        while not (self.broker.idle or self._over.done()):
+            now, moved = self.loop.time(), await self._last_moved()
+            if now >= moved + PATIENCE:
+                self._over.set_result(f"no progress since {moved:g} s")
+            elif now >= deadline:
                 break
-            await asyncio.wait([drained, abort], timeout=min(deadline - now, PATIENCE), return_when="FIRST_COMPLETED")
-            if not self._drained.is_set() and self._activity() == seen and self.loop.time() - now >= PATIENCE:
-                self.stopped = f"no progress since {now:g} s"
-                break
-        drained.cancel()
+            else:
+                self._idle.clear()
+                until = min(deadline, moved + PATIENCE)
+                await asyncio.wait([idle, self._over], timeout=until - now, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
 
-    def _activity(self) -> tuple[int, int]:
-        return self.recorder.added_count, self.recorder.attempt_count
-
-    def _is_drained(self) -> bool:
-        return self.recorder.ended_count >= self.recorder.added_count
+    async def _last_moved(self) -> float:
+        """When a job was last added, started or ended; in the future, if that is when the next delayed job is due."""
+        moments = [self.recorder.last_moved]
+        moments += [job.processed_on or 0.0 for worker in self.workers for job in worker.running.values()]
+        moments += [job.ready_at or 0.0 for job in await self.broker.jobs(JobState.DELAYED, 0, 0, True)]
+        return max(moments)
 
     def _note_ended(self, job: Job) -> None:
         self._endings(job)
-        if self.recorder.ended_count >= self.recorder.added_count:
-            self._drained.set()
-        else:
-            self._drained.clear()
+        if self.broker.idle:
+            self._idle.set()
+
+    async def _wind_down(self) -> None:
+        """Cancel what still runs and let it clean up. What goes on regardless is killed: the run is over."""
+        present = asyncio.current_task()
+        running = [task for task in self.loop.tasks() if task is not present]
+        for task in running:
+            task.cancel()
+        if running and (await asyncio.wait(running, timeout=GRACE))[1]:
+            for process in self._processes:
+                process.kill()
 
     async def _watch(self) -> None:
         """Tell how far the run is."""
@@ -201,16 +244,13 @@ class Simulation:
             await asyncio.sleep(step)
 
     async def _abort_when_due(self) -> None:
-        """Return when a threshold that can end the run has failed."""
-        if self._aborting is None:
-            await asyncio.Event().wait()
-        while self._aborting is not None:
+        """End the run when a threshold that can do so has failed."""
+        while self._aborting is not None and not self._over.done():
             await asyncio.sleep(self.scenario.duration / LOOKS)
             self.broker.flush()
             failed = self._aborting(self.recorder.so_far(self.facts(), await self._where_left()))
             if failed:
-                self.stopped = f"threshold {failed[0].name} failed"
-                return
+                self._end(f"threshold {failed[0].name} failed")
 
     # -- the record
 
@@ -235,9 +275,7 @@ class Simulation:
     def facts(self) -> Facts:
         """What was run, as far as it is known now."""
         scenario = self.scenario
-        limits = [worker.terms.limiter for worker in self.workers if worker.terms.limiter is not None]
-        shared = scenario.queue.rate_limit
-        limiter = shared.model() if shared is not None else (limits[0] if limits else None)
+        limiter = self._limiter()
         return Facts(
             scenario=scenario.name,
             backend="sim",
@@ -251,6 +289,14 @@ class Simulation:
             limiter=None if limiter is None else (limiter.max, limiter.duration),
             stopped=self.stopped,
         )
+
+    def _limiter(self) -> RateLimit | None:
+        """The limiter of the workers, as far as they have one. Of a shared one the max goes first (BullMQ 6.7)."""
+        own = next((worker.terms.limiter for worker in self.workers if worker.terms.limiter is not None), None)
+        shared = self.scenario.queue.rate_limit
+        if shared is None:
+            return own
+        return RateLimit(shared.max, shared.duration if own is None else own.duration)
 
     def recording(self, *, stopped: str = "", wall: float = 0.0, version: str = "") -> Recording:
         """Everything that was recorded, once the run is over."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from queuesim.broker.memory.deduplication import Holder, expiry
+from queuesim.broker.memory.log import TRIM_AT
 from queuesim.broker.memory.names import (
     ACTIVE,
     ADDED_EVENT,
@@ -26,7 +27,8 @@ class Adding(QueueState):
     async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
         """Add jobs in one step; see Broker.add."""
         ids = [self._add(job, now) for job in jobs]
-        self._log.trim()
+        if len(self._log.entries) >= TRIM_AT:
+            self._log.trim()
         return ids
 
     def _add(self, job: NewJob, now: float, job_id: str | None = None) -> str:

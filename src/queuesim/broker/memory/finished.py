@@ -12,17 +12,18 @@ class Finished:
     """Jobs by (finished on, id). Clocks go forward, so a new one belongs at the end, or next to it."""
 
     def __init__(self) -> None:
-        self._records: deque[Record] = deque()
+        self.records: deque[Record] = deque()
+        """The first to finish is the first here."""
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
     def __iter__(self) -> Iterator[Record]:
-        return iter(self._records)
+        return iter(self.records)
 
     def add(self, record: Record) -> None:
         """Put in a job whose `finished_on` is set."""
-        records = self._records
+        records = self.records
         if not records or not _after(records[-1], record):
             records.append(record)
             return
@@ -34,19 +35,19 @@ class Finished:
 
     def remove(self, record: Record) -> None:
         """Take one job out. Raises ValueError if it is not here."""
-        self._records.remove(record)
+        self.records.remove(record)
 
     def pop_first(self) -> Record:
         """Take out the job that finished first. Raises IndexError if there is none."""
-        return self._records.popleft()
+        return self.records.popleft()
 
     def pop_until(self, time: float, limit: int) -> list[Record]:
         """Take out up to `limit` jobs that finished at `time` or before: the last of them to finish (BullMQ 6.7)."""
         old = []
-        while self._records and (self._records[0].finished_on or 0.0) <= time:
-            old.append(self._records.popleft())
+        while self.records and (self.records[0].finished_on or 0.0) <= time:
+            old.append(self.records.popleft())
         surplus = max(len(old) - limit, 0)
-        self._records.extendleft(reversed(old[:surplus]))
+        self.records.extendleft(reversed(old[:surplus]))
         return old[surplus:]
 
 

@@ -11,6 +11,9 @@ from queuesim.job import JobState
 MAX_EVENTS = 10_000
 """Events that a stream keeps at least (BullMQ's default; it trims roughly, too)."""
 
+TRIM_AT = 2 * MAX_EVENTS
+"""So many entries are too many: the oldest go."""
+
 Entry = tuple[float, EventKind, int, str | None, JobState | None, dict[str, Any] | None]
 """(time, kind, the job's number or 0, its id, the state it came from, other fields)."""
 
@@ -28,8 +31,8 @@ class EventLog:
         self._handed_over = 0
 
     def trim(self) -> None:
-        """Let go of the oldest entries if there are twice as many as are to be kept."""
-        if len(self.entries) >= 2 * MAX_EVENTS:
+        """Let go of the oldest entries if there are too many."""
+        if len(self.entries) >= TRIM_AT:
             self.flush()
             surplus = len(self.entries) - MAX_EVENTS
             del self.entries[:surplus]

@@ -129,7 +129,7 @@ class Settling(Adding):
                 for evicted in finished.pop_until(now - keep.age, keep.limit):
                     del self._records[evicted.id]
             if keep.count is not None:
-                while len(finished) > keep.count:
+                while len(finished.records) > keep.count:
                     del self._records[finished.pop_first().id]
         if record.options.deduplication is not None:
             self._run_after(record, now)

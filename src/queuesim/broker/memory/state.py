@@ -92,6 +92,11 @@ class QueueState:
         self._observer = observer
         self._log.leaving = observer.events
 
+    @property
+    def idle(self) -> bool:
+        """No job waits, is delayed or runs."""
+        return not (self._wait or self._active or self._prioritized_count or self._delayed_count)
+
     def flush(self) -> None:
         """Tell the observer what it was not told yet: events are handed over by the thousand."""
         self._log.flush()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from queuesim.broker.base import Completed, Failed, Outcome, Reply, Returned, Terms
+from queuesim.broker.memory.log import TRIM_AT
 from queuesim.broker.memory.names import ACTIVE, ACTIVE_EVENT, DRAINED_EVENT, STALLED_EVENT, WAITING, WAITING_EVENT
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.settling import Settling
@@ -27,24 +28,28 @@ class Taking(Settling):
                 reply.refuse(outcome, code)
             else:
                 # only the last outcome can leave the queue empty
-                finished = isinstance(outcome, (Completed, Failed))
-                if isinstance(outcome, Returned):
+                kind = type(outcome)
+                finished = kind is Completed or kind is Failed
+                if kind is Returned:
                     # whoever is rate-limited by its handler holds, even without a limiter of its own
                     reply.limited_until = self._window.closes_at(1, now)
         if take and reply.limited_until is None:
             self._take(take, terms, token, now, reply)
         if finished and not (reply.jobs or self._wait or self._active or self._prioritized_count):
             self._drained(take, reply, now)
-        if self._waiters:
+        if self._waiters and (self._wait or self._prioritized_count):
             self._wake()
-        self._log.trim()
+        if len(self._log.entries) >= TRIM_AT:
+            self._log.trim()
         return reply
 
     def _take(self, take: int, terms: Terms, token: str, now: float, reply: Reply) -> None:
         # the order of these checks is BullMQ's: promote, limiter, pause
         if self._delayed:
             self._promote_due(now)
-        max_jobs, duration = self._limits(terms)
+        max_jobs, duration = None, 0.0
+        if terms.limiter is not None or self._rate_limit is not None:
+            max_jobs, duration = self._limits(terms)
         while len(reply.jobs) < take:
             if max_jobs is not None:
                 reply.limited_until = self._window.closes_at(max_jobs, now)
