@@ -1,0 +1,134 @@
+"""The pages say what the program does: tables of keys, metrics and columns, links, commands, and the picture."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from codeblocks import PAGES, ROOT, blocks
+from tools import scenario_keys
+
+import queuesim
+from queuesim.metrics.recording import ENDINGS
+from queuesim.metrics.result import Result
+
+RESULTS = ROOT / "docs" / "results.md"
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    return queuesim.run(ROOT / "scenarios" / "task-processing.yaml")
+
+
+# -- docs/scenarios.md
+
+
+def test_tables_of_keys_are_as_the_schema_has_them() -> None:
+    page = scenario_keys.PAGE.read_text()
+    assert page == scenario_keys.filled(page), "make them again: python tools/scenario_keys.py"
+
+
+def test_every_section_of_a_scenario_has_a_table() -> None:
+    shown = re.findall(r"<!-- keys of (\w+) -->", scenario_keys.PAGE.read_text())
+    assert sorted(shown) == sorted([*scenario_keys.sections(), "metrics"])
+
+
+def test_a_key_without_a_table_row_is_noticed() -> None:
+    page = scenario_keys.PAGE.read_text()
+    without = "".join(line for line in page.splitlines(keepends=True) if not line.startswith("| `max_stalled`"))
+    assert without != page
+    assert scenario_keys.filled(without) == page
+
+
+# -- docs/results.md
+
+
+def tables_of(title: str) -> dict[str, str]:
+    """The first two columns of the table below a heading."""
+    section = RESULTS.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    table = section.partition("|---")[2].partition("\n\n")[0]
+    rows = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in table.splitlines()[1:]]
+    return {row[0]: row[1] for row in rows}
+
+
+def holds(dtype: object) -> str:
+    """What a column of this dtype holds, in the page's words."""
+    words = {"category": "label", "bool": "true, false", "boolean": "true, false, missing", "str": "text"}
+    return words.get(str(dtype)) or {"u": "integer", "i": "integer", "f": "float"}[np.dtype(str(dtype)).kind]
+
+
+@pytest.mark.parametrize("frame", ["jobs", "attempts", "events", "limiter", "checks"])
+def test_every_column_of_a_frame_is_told_in_order(result: Result, frame: str) -> None:
+    columns = {name: holds(dtype) for name, dtype in getattr(result, frame).dtypes.items()}
+    assert list(tables_of(f"result.{frame}").items()) == list(columns.items())
+
+
+def test_every_column_of_the_timeline_is_told_in_order(result: Result) -> None:
+    columns = {name: holds(dtype) for name, dtype in result.timeline("1h").dtypes.items()}
+    assert list(tables_of("Over time").items()) == list(columns.items())
+
+
+def test_every_outcome_is_told() -> None:
+    told = re.search(r"\| outcome \| \|\n\|---\|---\|\n(.*?)\n\n", RESULTS.read_text(), re.DOTALL)
+    assert told is not None
+    assert tuple(re.findall(r"^\| `([\w-]+)`", told[1], re.MULTILINE)) == ENDINGS
+
+
+# -- README.md
+
+
+def test_the_quick_start_is_two_commands() -> None:
+    section = (ROOT / "README.md").read_text().partition("\n## Quick start\n")[2].partition("\n## ")[0]
+    commands = re.findall(r"^```\w*\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    assert len(commands) == 2
+    for command in commands:
+        assert command.count("\n") == 1
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
+
+
+def test_the_picture_is_of_this_version(result: Result, tmp_path: Path) -> None:
+    """Compared in grey squares of 40 pixels: other fonts and edges are no difference, another curve is."""
+    from queuesim.cli.plot import draw
+
+    draw(result, tmp_path / "run.png")
+    shown, drawn = (
+        squares(matplotlib.image.imread(path)) for path in (ROOT / "docs/images/run.png", tmp_path / "run.png")
+    )
+    assert shown.shape == drawn.shape
+    assert float(np.abs(shown - drawn).max()) < 0.1, "make it again: the command is in the README"
+
+
+def squares(image: np.ndarray, size: int = 40) -> np.ndarray:
+    """The mean brightness of each square."""
+    grey = image[..., :3].mean(axis=2)
+    rows, columns = (length // size for length in grey.shape)
+    return grey[: rows * size, : columns * size].reshape(rows, size, columns, size).mean(axis=(1, 3))
+
+
+# -- all pages
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link can lead to: the headings of a page, as GitHub names them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    for link in links:
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_fence_is_a_block(page: Path) -> None:
+    assert page.read_text().count("\n```") == 2 * len(blocks(page))
