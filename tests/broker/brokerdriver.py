@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from queuesim.broker.base import (
@@ -18,6 +18,7 @@ from queuesim.broker.base import (
     Returned,
     Terms,
 )
+from queuesim.broker.memory import MemoryBroker
 from queuesim.events import Event, EventKind
 from queuesim.job import Job, JobOptions, JobState, NewJob
 from queuesim.limits import Keep, RateLimit
@@ -157,3 +158,11 @@ def new_job(name: str = "job", data: str = "{}", *, delay: int = 0, **options: A
     if "timestamp" in options:
         options["timestamp"] /= 1000
     return NewJob(name, data, JobOptions(delay=delay / 1000, **options))
+
+
+async def memory() -> Broker:
+    return MemoryBroker("tests")
+
+
+FACTORIES: dict[str, Callable[[], Awaitable[Broker]]] = {"memory": memory}
+"""Each makes a new, empty queue, on the loop that will drive it."""

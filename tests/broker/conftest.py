@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from brokerdriver import Driver
+from brokerdriver import FACTORIES, Driver
 
 from queuesim.broker.base import Broker
-from queuesim.broker.memory import MemoryBroker
-
-
-async def memory() -> Broker:
-    return MemoryBroker("tests")
-
-
-FACTORIES: dict[str, Callable[[], Awaitable[Broker]]] = {"memory": memory}
-"""Each makes a new, empty queue, on the loop that will drive it."""
 
 
 @pytest.fixture

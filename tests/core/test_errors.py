@@ -30,7 +30,6 @@ from queuesim.errors import DATABASE, NETWORK, UNKNOWN, VALIDATION, ErrorInfo, E
         (sqlite3.InterfaceError(), DATABASE, True),
         (ConnectionResetError(), NETWORK, True),
         (TimeoutError(), NETWORK, True),
-        (TimeoutError(), NETWORK, True),
         (OSError("no route to host"), NETWORK, True),
         (ValueError(), VALIDATION, False),
         (KeyError("k"), VALIDATION, False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,8 +106,6 @@ def test_an_unknown_type_is_named_with_the_likeliest_one() -> None:
 
 
 def test_a_timeout_cancels_the_handler() -> None:
-    import asyncio
-
     processor = Processor()
     cancelled = []
 
@@ -125,7 +124,7 @@ def test_a_timeout_cancels_the_handler() -> None:
 
 @pytest.mark.parametrize("options", [{"concurrency": 0}, {"concurrency": -1}, {"queue": "a:b"}])
 def test_what_a_processor_can_not_be(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="concurrency|':'"):
+    with pytest.raises(ValueError, match=r"concurrency|':'"):
         Processor(**options)
 
 

@@ -7,12 +7,13 @@ import math
 from typing import Any
 
 import pytest
+from workbench import Bench
 
 from queuesim.broker.memory import MemoryBroker
 from queuesim.clock import set_clock
 from queuesim.errors import QueueActiveError, QueueNotPausedError, ValidationError
 from queuesim.events import EventKind
-from queuesim.job import JobOptions, JobState, NewJob
+from queuesim.job import Deduplication, JobOptions, JobState, NewJob
 from queuesim.limits import RateLimit
 from queuesim.queue import Queue
 from queuesim.simulation import run
@@ -135,8 +136,6 @@ def test_every_operation_reaches_the_broker() -> None:
 
 def test_finished_jobs_run_again() -> None:
     async def program() -> None:
-        from workbench import Bench
-
         bench = Bench()
         bench.serve(seconds=1.0)
         async with bench.working():
@@ -167,8 +166,6 @@ def test_rate_limits_by_hand() -> None:
 
 def test_obliterate_and_released_ids() -> None:
     async def program() -> None:
-        from queuesim.job import Deduplication
-
         mail = queue()
         await mail.add("a", deduplication=Deduplication("d"))
         assert await mail.release_deduplication("d") is True
@@ -183,8 +180,6 @@ def test_obliterate_and_released_ids() -> None:
 
 def test_obliterate_spares_active_jobs_unless_forced() -> None:
     async def program() -> None:
-        from workbench import Bench
-
         bench = Bench()
         bench.serve(seconds=10.0)
         await bench.queue.add("job")
