@@ -96,6 +96,10 @@ class HandlerBlockedError(BaseException):
     """
 
 
+class HandlerExitError(QueuesimError):
+    """A handler called sys.exit, which would end a real worker; a simulation counts the attempt as failed."""
+
+
 # -- categories
 
 

@@ -38,7 +38,7 @@ ENDINGS = ("unfinished", "ok", "retried", "failed", "rate-limited", "delayed", "
 JOB_ROW = np.dtype(
     [
         ("number", "<u4"),  # the job's number in its queue, ascending
-        ("name", "<u2"),  # into names
+        ("name", "<u4"),  # into names
         ("load", "<u2"),  # into loads
         ("scheduled", "<f8"),  # when it was meant to arrive
         ("added", "<f8"),
@@ -52,8 +52,8 @@ ATTEMPT_ROW = np.dtype(
     [
         ("number", "<u4"),
         ("attempt", "<u2"),  # 1 for the first start
-        ("worker", "<u2"),  # into workers
-        ("slot", "<u2"),  # 0 to concurrency - 1
+        ("worker", "<u4"),  # into workers
+        ("slot", "<u4"),  # 0 to concurrency - 1
         ("ready", "<f8"),  # when it could have started at the earliest; NaN if unknown
         ("started", "<f8"),
         ("ended", "<f8"),  # NaN: unfinished
@@ -68,7 +68,7 @@ ATTEMPT_ROW = np.dtype(
 EVENT_ROW = np.dtype([("time", "<f8"), ("number", "<u4"), ("kind", "u1"), ("previous", "u1")])
 """A row an event. `number` 0: one of the queue. `kind` into EventKind's order, `previous` into JobState's, from 1."""
 
-WINDOW_ROW = np.dtype([("opened", "<f8"), ("closes", "<f8"), ("max", "<u4")])
+WINDOW_ROW = np.dtype([("opened", "<f8"), ("closes", "<f8"), ("max", "<u8")])
 """A row a limiter window."""
 
 
@@ -107,7 +107,8 @@ class Facts:
     limiter: tuple[int, float] | None = None
     """(max, duration in seconds)."""
     stopped: str = ""
-    """Why the run ended early: "" if it did not, else "interrupted", "threshold ..." or "deadlock ..."."""
+    """Why the run ended early: "" if it did not; else it begins with interrupted, threshold, no progress, deadlock or
+    livelock."""
     wall: float = 0.0
     """Real seconds that the run took. Not part of what a seed reproduces."""
     version: str = ""

@@ -20,6 +20,10 @@ ROWS = ("jobs", "attempts", "events")
 """The parts of a recording that grow with the number of jobs."""
 
 
+STUCK = ("deadlock", "livelock", "no progress")
+"""How `facts.stopped` of a run begins that could not go on."""
+
+
 class Result:
     """What a run came to. Times are seconds since the run began; `facts.epoch` places them in the calendar."""
 
@@ -95,8 +99,8 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """All checks hold, and the run did not end in a deadlock."""
-        return bool(self.checks["ok"].all()) and not self.facts.stopped.startswith("deadlock")
+        """All checks hold, and the run did not get stuck."""
+        return bool(self.checks["ok"].all()) and not self.facts.stopped.startswith(STUCK)
 
     def timeline(self, every: str | float = "10s") -> pd.DataFrame:
         """What happened in each bin of time. `every` is a number of seconds, or text such as "10s", "1m", "1h".

@@ -5,27 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from itertools import accumulate
 from typing import Any
 
 from queuesim.clock import sleep
-from queuesim.errors import DatabaseError, HandlerExitError, NetworkError, UnknownError, ValidationError
+from queuesim.errors import HandlerExitError
 from queuesim.job import Job, JobOptions
 from queuesim.processor import Handler, JobType, Processor, call
+from queuesim.scenario.failures import blocking, failures, simulated
 from queuesim.scenario.job_schema import JobSettings
-from queuesim.scenario.producers import TRACE_ROW, is_told
+from queuesim.scenario.replays import add_replays
 from queuesim.scenario.schema import Scenario
-from queuesim.scenario.trace import TraceJob
-from queuesim.simulation.process import CURRENT
 from queuesim.simulation.streams import Streams
-
-SIMULATED = {
-    "database": DatabaseError,
-    "network": NetworkError,
-    "validation": ValidationError,
-    "unknown": UnknownError,
-}
-"""What a handler raises, by category as scenario files write it."""
 
 OPTIONS = ("attempts", "backoff", "delay", "priority", "lifo")
 """What a scenario can say of a job's options."""
@@ -47,7 +37,7 @@ def build_processor(scenario: Scenario, own: Processor | None, streams: Streams,
             processor.add(JobType(name, _synthetic(name, settings, streams, sleep), timeout=settings.timeout))
         elif name in processor.types:
             processor.add(_disturbed(processor.types[name], settings, streams))
-    _add_replays(processor, scenario)
+    add_replays(processor, scenario)
     if scenario.overhead.attempt:
         for job_type in list(processor.types.values()):
             slower = _slower(job_type.handler, scenario.overhead.attempt)
@@ -114,8 +104,8 @@ def _options(settings: JobSettings, scenario: Scenario, own: Processor | None) -
 def _synthetic(name: str, settings: JobSettings, streams: Streams, sleep: Sleeper) -> AsyncHandler:
     assert settings.service is not None
     service = settings.service.model().sampler(streams.named(f"service/{name}"))
-    failure = _failures(name, settings, streams)
-    block = _blocking(name, settings, streams)
+    failure = failures(name, settings, streams)
+    block = blocking(name, settings, streams)
 
     async def handle(job: Job) -> None:
         if block is not None:
@@ -124,7 +114,7 @@ def _synthetic(name: str, settings: JobSettings, streams: Streams, sleep: Sleepe
         if failure is not None:
             category = failure(job)
             if category:
-                raise SIMULATED[category](f"simulated {category} failure")
+                raise simulated(category)
 
     return handle
 
@@ -144,8 +134,8 @@ def _surviving(handler: Handler) -> AsyncHandler:
 def _disturbed(job_type: JobType, settings: JobSettings, streams: Streams) -> JobType:
     """A user's job type with what the scenario adds: a part that blocks before the handler, errors after it."""
     name, handler = job_type.name, job_type.handler
-    failure = _failures(name, settings, streams)
-    block = _blocking(name, settings, streams)
+    failure = failures(name, settings, streams)
+    block = blocking(name, settings, streams)
     timeout = job_type.timeout if settings.timeout is None else settings.timeout
     if block is None and failure is None:
         return replace(job_type, timeout=timeout)
@@ -155,101 +145,10 @@ def _disturbed(job_type: JobType, settings: JobSettings, streams: Streams) -> Jo
             await block()
         value = await call(handler, job)
         if failure is not None and (category := failure(job)):
-            raise SIMULATED[category](f"simulated {category} failure")
+            raise simulated(category)
         return value
 
     return replace(job_type, handler=handle, is_async=True, timeout=timeout)
-
-
-def _failures(name: str, settings: JobSettings, streams: Streams) -> Callable[[Job], str] | None:
-    """A function that draws what an attempt fails with, "" for success; None if none ever fails."""
-    by_attempt = [
-        list(zip(accumulate(rates.values()), rates, strict=True))
-        for rates in (settings.errors.at(attempt) for attempt in range(1, settings.errors.attempts + 1))
-    ]
-    poison = _poison(name, settings, streams)
-    if not any(by_attempt):
-        return poison
-    draw = streams.python(f"errors/{name}").random
-
-    def failure(job: Job) -> str:
-        if poison is not None and (category := poison(job)):
-            return category
-        drawn = draw()
-        bounds = by_attempt[min(job.attempts_made, len(by_attempt) - 1)]
-        return next((category for bound, category in bounds if drawn < bound), "")
-
-    return failure
-
-
-def _poison(name: str, settings: JobSettings, streams: Streams) -> Callable[[Job], str] | None:
-    """Whether a job is one of those that can never succeed: decided by its number, so that each attempt agrees."""
-    poison = settings.poison
-    if poison is None or not poison.probability:
-        return None
-    salt = streams.python(f"poison/{name}").getrandbits(64)
-    bound = poison.probability * 2**64
-
-    def poisoned(job: Job) -> str:
-        return poison.category if _mixed(salt + job.number) < bound else ""
-
-    return poisoned
-
-
-def _mixed(number: int) -> int:
-    """A 64-bit number that looks random: the output function of SplitMix64 (Steele, Lea, Flood 2014)."""
-    number = number * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-    number = (number ^ number >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-    return number ^ number >> 31
-
-
-def _blocking(name: str, settings: JobSettings, streams: Streams) -> Callable[[], Awaitable[None]] | None:
-    if settings.blocking is None:
-        return None
-    seconds = settings.blocking.model().sampler(streams.named(f"blocking/{name}"))
-
-    async def block() -> None:
-        process = CURRENT.get(None)
-        if process is None:
-            await sleep(seconds())
-        else:
-            await process.block(seconds())
-
-    return block
-
-
-def _add_replays(processor: Processor, scenario: Scenario) -> None:
-    """Handlers for the jobs of traces: each takes the time, and fails the way, that its row says."""
-    traces = {entry.name: entry.trace.jobs for entry in scenario.load if entry.trace is not None}
-    for name in dict.fromkeys(job.name for jobs in traces.values() for job in jobs if is_told(job)):
-        otherwise = processor.types.get(name)
-        timeout = None if otherwise is None else otherwise.timeout
-        processor.add(JobType(name, _replaying(traces, otherwise), timeout=timeout))
-
-
-def _replaying(traces: dict[str, list[TraceJob]], otherwise: JobType | None) -> AsyncHandler:
-    async def handle(job: Job) -> Any:
-        row = job.data.get(TRACE_ROW) if isinstance(job.data, dict) else None
-        recorded = None if row is None else traces[job.data["load"]][row]
-        if recorded is not None:
-            job.data = job.data["data"]
-        value = None
-        if recorded is not None and recorded.service is not None:
-            await sleep(recorded.service)
-        elif otherwise is None:
-            raise ValidationError(f"the trace has no service time for this job, and the scenario no job {job.name!r}")
-        else:
-            if otherwise.parse is not None:
-                job.data = otherwise.parse(job.data)
-            value = await call(otherwise.handler, job)
-        if recorded is not None and job.attempts_made < len(recorded.failures):
-            category = recorded.failures[job.attempts_made]
-            if category:
-                raise SIMULATED[category](f"simulated {category} failure")
-        return value
-
-    return handle
 
 
 def _slower(handler: Handler, seconds: float) -> AsyncHandler:

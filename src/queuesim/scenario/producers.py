@@ -14,18 +14,11 @@ from queuesim.clock import now, sleep, sleep_until, sleeper_until
 from queuesim.job import Job, JobOptions, NewJob, to_json
 from queuesim.scenario.arrivals import arrival_times
 from queuesim.scenario.load_schema import LoadEntry
+from queuesim.scenario.replays import TRACE_ROW, is_told
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.trace import TraceJob
 from queuesim.simulation.service import Exponential
 from queuesim.simulation.streams import Streams
-
-TRACE_ROW = "trace_row"
-"""Key in the data of a replayed job: its row in the trace, from 0. Beside it are its `load` and its own `data`."""
-
-
-def is_told(job: TraceJob) -> bool:
-    """Whether the trace says how the job runs, so that its handler must know its row."""
-    return job.service is not None or bool(job.failures)
 
 
 class Endings:

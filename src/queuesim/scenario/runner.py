@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,7 @@ from queuesim.errors import QueuesimError
 from queuesim.metrics.recording import CheckRow, Recording
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.simulation import Progress, Simulation
-from queuesim.simulation.base_loop import Interrupted
-from queuesim.simulation.deadlock import Deadlock
+from queuesim.simulation.deadlock import Deadlock, Livelock
 from queuesim.simulation.loop import VirtualLoop
 from queuesim.simulation.runner import run as run_in_virtual_time
 from queuesim.simulation.streams import Streams
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
 
 BACKENDS = ("sim",)
 """Where a scenario can run: `sim` is virtual time, with the queue in memory."""
+
+MOST_GENERATIONS = 1_000_000
+"""So often may callbacks beget callbacks at one instant before the run is stuck: about a second of real time."""
 
 Source = Scenario | Mapping[str, Any] | str | Path
 
@@ -83,8 +85,8 @@ def run(
     if chosen.thresholds:
         from queuesim.scenario.verdict import judge
 
-        recording.checks.extend(judge(Result(recording), chosen.thresholds))
-        result = Result(recording)
+        # the frame of checks, alone of all, is not built yet
+        recording.checks.extend(judge(result, chosen.thresholds))
     return result
 
 
@@ -112,18 +114,18 @@ def record(
     from queuesim import __version__
 
     order = Streams(seed).python("order of tasks") if shuffle else None
-    loop = VirtualLoop(shuffle=order)
-    simulation = Simulation(scenario, loop, seed=seed, own=own, progress=progress, aborting=_aborting(scenario))
     stopped = ""
-    began = time.perf_counter()
-    with Watchdog(loop, handler_limit), _interruptible(loop), _seldom_collected():
-        try:
-            run_in_virtual_time(simulation.play(), loop=loop)
-        except Interrupted:
-            stopped = f"interrupted at {simulation.ended:g} s" if simulation.ended is not None else "interrupted"
-        except Deadlock as error:
-            stopped = f"deadlock: {error}"
-    return simulation.recording(stopped=stopped, wall=time.perf_counter() - began, version=__version__)
+    with closing(VirtualLoop(shuffle=order)) as loop:
+        loop.most_generations = MOST_GENERATIONS
+        simulation = Simulation(scenario, loop, seed=seed, own=own, progress=progress, aborting=_aborting(scenario))
+        began = time.perf_counter()
+        with Watchdog(loop, handler_limit), _interruptible(simulation), _seldom_collected():
+            try:
+                run_in_virtual_time(simulation.play(), loop=loop)
+            except (Deadlock, Livelock) as error:
+                stopped = str(error)
+        wall = time.perf_counter() - began
+    return simulation.recording(stopped=stopped, wall=wall, version=__version__)
 
 
 def _own_processor(scenario: Scenario, processor: Processor | None) -> Processor | None:
@@ -152,16 +154,17 @@ def _aborting(scenario: Scenario) -> Any:
 
 
 @contextmanager
-def _interruptible(loop: VirtualLoop) -> Iterator[None]:
+def _interruptible(simulation: Simulation) -> Iterator[None]:
     """Ctrl-C ends the run between two steps; a second one raises KeyboardInterrupt at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
+    # None: a handler that was not set from Python, and can't be set again
+    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
 
     def interrupt(number: int, frame: object) -> None:
         signal.signal(signal.SIGINT, before)
-        loop.interrupt()
+        simulation.interrupt()
 
     signal.signal(signal.SIGINT, interrupt)
     try:

@@ -202,6 +202,7 @@ class Simulation:
         self.recorder.when_ended = self._note_ended
         deadline = self.loop.time() + self.scenario.drain_time
         idle = self.loop.create_task(self._idle.wait())
+        either: list[asyncio.Future[Any]] = [idle, self._over]
         while not (self.broker.idle or self._over.done()):
             now, moved = self.loop.time(), await self._last_moved()
             if now >= moved + PATIENCE:
@@ -211,7 +212,7 @@ class Simulation:
             else:
                 self._idle.clear()
                 until = min(deadline, moved + PATIENCE)
-                await asyncio.wait([idle, self._over], timeout=until - now, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(either, timeout=until - now, return_when=asyncio.FIRST_COMPLETED)
         idle.cancel()
 
     async def _last_moved(self) -> float:
