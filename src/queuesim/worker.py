@@ -103,7 +103,9 @@ class Worker:
         self._upkeep: list[asyncio.Task[None]] = []
         self._slot_names = [f"{name}: slot {slot}" for slot in range(self.concurrency)]
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        """What runs in each busy slot."""
+        """The task of each slot that ever had a job."""
+        self._parked: dict[int, asyncio.Future[Job | None]] = {}
+        """Where the task of each vacant slot waits for its next job; None lets it end."""
         self._renewed: dict[int, float] = {}
 
     def __repr__(self) -> str:
@@ -149,6 +151,7 @@ class Worker:
             async with asyncio.timeout(timeout):
                 # an exchange that is under way may still bring jobs
                 await asyncio.wait([self._filling])
+                self._end_vacant_slots()
                 if self._tasks:
                     await asyncio.wait(self._tasks.values())
             return True
@@ -187,10 +190,29 @@ class Worker:
         slot = heappop(self._vacant)
         if not self._vacant:
             self._vacancy.clear()
+        parked = self._parked.pop(slot, None)
+        if parked is not None:
+            parked.set_result(job)
+            return
         self._tasks[slot] = asyncio.get_running_loop().create_task(self._work(slot, job), name=self._slot_names[slot])
 
+    def _park(self, slot: int) -> asyncio.Future[Job | None]:
+        """The slot is vacant: wait here for its next job. To wake a task takes half as long as to start one."""
+        del self.running[slot]
+        self._renewed.pop(slot, None)
+        heappush(self._vacant, slot)
+        self._vacancy.set()
+        self._parked[slot] = parked = asyncio.get_running_loop().create_future()
+        return parked
+
+    def _end_vacant_slots(self) -> None:
+        for parked in self._parked.values():
+            if not parked.done():
+                parked.set_result(None)
+        self._parked.clear()
+
     async def _work(self, slot: int, job: Job | None) -> None:
-        """One slot, as long as it has jobs."""
+        """One slot: job after job, until the worker closes."""
         observer, exchanges = self._observer, self._exchanges
         try:
             while job is not None:
@@ -200,12 +222,15 @@ class Worker:
                 jobs = await exchanges.exchange([outcome], 0 if self._closing else 1)
                 if observer is not None:
                     observer.attempt(self.name, slot, job, ended, outcome, exchanges.was_refused(outcome))
-                job = jobs[0] if jobs else None
+                if jobs:
+                    job = jobs[0]
+                elif self._closing:
+                    break
+                else:
+                    job = await self._park(slot)
         finally:
-            del self.running[slot], self._tasks[slot]
-            self._renewed.pop(slot, None)
-            heappush(self._vacant, slot)
-            self._vacancy.set()
+            self.running.pop(slot, None)
+            del self._tasks[slot]
 
     # -- upkeep
 
