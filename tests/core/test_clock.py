@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from queuesim.clock import now, set_clock
+from queuesim.clock import now, set_clock, sleep, sleep_until
 from queuesim.simulation import run
 
 
@@ -36,3 +36,31 @@ def test_a_clock_is_inherited_by_tasks_and_ends_with_its_own() -> None:
 def test_there_is_no_time_outside_a_loop() -> None:
     with pytest.raises(RuntimeError):
         now()
+
+
+@pytest.mark.parametrize("offset", [None, 1_000.0])
+def test_sleeping_by_the_queues_clock(offset: float | None) -> None:
+    async def program() -> list[float]:
+        loop = asyncio.get_running_loop()
+        start = 0.0 if offset is None else offset
+        if offset is not None:
+            set_clock(lambda: offset + loop.time())
+        seen = []
+        await sleep_until(start + 2.5)
+        seen.append(loop.time())
+        await sleep_until(start + 1.0)
+        seen.append(loop.time())
+        await sleep(0.5)
+        return [*seen, loop.time()]
+
+    assert run(program()) == [2.5, 2.5, 3.0]
+
+
+def test_sleeping_on_an_ordinary_loop() -> None:
+    async def program() -> float:
+        before = now()
+        await sleep(0.01)
+        await sleep_until(now() + 0.01)
+        return now() - before
+
+    assert asyncio.run(program()) >= 0.015
