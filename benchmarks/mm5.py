@@ -2,8 +2,8 @@
 
     python -m benchmarks.mm5 -o reports/benchmarks.md
 
-Every contender runs the same work, arrivals at 4/s and a mean service time of 1 s on 5 servers, in a process of its own,
-and they take turns; the best of the rounds counts, for a shared machine can only make a run slower.
+Every contender runs the same work, arrivals at 4/s and a mean service time of 1 s on 5 servers, in a process of its
+own, and they take turns; the best of the rounds counts, for a shared machine can only make a run slower.
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ def main() -> None:
     text = (
         "# Benchmarks\n\n"
         f"Made by `python -m benchmarks.mm5 -o reports/benchmarks.md` with Python {platform.python_version()}, "
-        f"{os.cpu_count()} cores; the best of {arguments.rounds} rounds. Figures are this machine's; ratios carry over.\n\n"
-        + report(best, small, large)
+        f"{os.cpu_count()} cores; the best of {arguments.rounds} rounds. "
+        "Figures are one machine's; ratios carry over.\n\n" + report(best, small, large)
     )
     if arguments.output:
         arguments.output.write_text(text)

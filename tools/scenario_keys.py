@@ -12,7 +12,7 @@ from typing import Any
 
 from queuesim.scenario.json_schema import json_schema
 from queuesim.scenario.metric import METRICS, Unit
-from queuesim.scenario.units import DURATION_PATTERN, PERCENT_PATTERN, RATE_PATTERN
+from queuesim.units import DURATION_PATTERN, PERCENT_PATTERN, RATE_PATTERN
 
 PAGE = Path(__file__).parents[1] / "docs" / "scenarios.md"
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

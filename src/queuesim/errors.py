@@ -141,6 +141,7 @@ class ErrorRule:
     retryable: bool = True
 
     def applies(self, error: BaseException) -> bool:
+        """Whether this rule is about such an error. Raises what a user's own function raises."""
         if isinstance(self.matches, (type, tuple)):
             return isinstance(error, self.matches)
         return self.matches(error)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from queuesim import extras
 from queuesim.analysis.interval import Interval, batch_means, replications, student_t
-from queuesim.metrics import extras
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from metrics_script import NAN, Script
 
-from queuesim.metrics.extras import MissingExtraError
+from queuesim.extras import MissingExtraError
 from queuesim.metrics.result import Result
 
 matplotlib = pytest.importorskip("matplotlib")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from metrics_script import NAN, Script
 
-from queuesim.metrics.extras import MissingExtraError
+from queuesim.extras import MissingExtraError
 from queuesim.metrics.frames import FRAMES
 from queuesim.metrics.recording import CheckRow
 from queuesim.metrics.result import Result, load

@@ -8,7 +8,7 @@ import zoneinfo
 
 import pytest
 
-from queuesim.metrics.extras import MissingExtraError
+from queuesim.extras import MissingExtraError
 from queuesim.simulation import Calendar, VirtualLoop, run
 
 EPOCH = dt.datetime(2024, 2, 28, 23, 59, 30, tzinfo=dt.UTC)

@@ -221,6 +221,8 @@ def test_handles_are_asyncios_to_whoever_asks():
     assert isinstance(later, asyncio.TimerHandle)
     assert "print" in repr(soon)
     assert "at 1 s" in repr(later)
+    assert later in {loop.call_later(1, print), later}
+    assert later != loop.call_later(1, print)
     soon.cancel()
     later.cancel()
     assert "cancelled" in repr(soon)
@@ -310,7 +312,7 @@ def test_a_loops_own_sleep_takes_as_long_as_asyncios():
 
 def test_a_sleep_of_zero_gives_way_to_all_that_is_ready():
     async def main(loop, log):
-        loop.call_soon(loop.call_soon, loop.call_soon, log.append, "ready")
+        loop.call_soon(log.append, "ready")
         await loop.sleep(0)
         log.append("slept")
 

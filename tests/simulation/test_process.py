@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import pytest
 import simpy
@@ -419,6 +420,71 @@ def test_a_killed_process_gives_nothing_back():
         return pool.count, task.done()
 
     assert run(main()) == (1, False)
+
+
+class Bulk:
+    """Something that takes much memory."""
+
+
+def test_the_dead_let_go_of_what_they_hold_when_the_loop_is_closed():
+    references = []
+
+    class Worker:
+        """A worker with a method that waits for ever."""
+
+        def __init__(self):
+            self.bulk = Bulk()
+            references.append(weakref.ref(self.bulk))
+
+        async def work(self, argument):
+            local = Bulk()
+            half_way = generator()
+            next(half_way)
+            references.extend([weakref.ref(argument), weakref.ref(local)])
+            await self.inner()
+            return local
+
+        async def inner(self):
+            async with asyncio.Lock():
+                await asyncio.sleep(1000)
+
+    def generator():
+        try:
+            yield 1
+        finally:
+            references.append("a generator of the dead was closed")
+
+    async def main():
+        process = Process("worker")
+        task = asyncio.create_task(Worker().work(Bulk()), context=process.context)
+        await asyncio.sleep(1)
+        process.kill()
+        gc.collect()
+        return task.done(), [reference() is None for reference in references]
+
+    assert run(main()) == (False, [False] * 3)
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 3
+
+
+def test_the_dead_do_not_take_variables_from_the_living():
+    async def main():
+        process = Process("worker")
+        shared = ["shared with a living function"]
+
+        async def die():
+            mine = ["a closure's"]
+            keep.append(lambda: (mine, shared))
+            await asyncio.sleep(1000)
+
+        keep = []
+        task = asyncio.create_task(die(), context=process.context)
+        await asyncio.sleep(1)
+        process.kill()
+        return keep, task.done()
+
+    (closure,), _ = run(main())
+    assert closure() == (["a closure's"], ["shared with a living function"])
 
 
 def test_the_dead_stay_silent_to_the_interpreters_end():

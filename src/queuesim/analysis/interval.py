@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from queuesim.metrics.extras import need
+from queuesim.extras import need
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,12 @@ class Interval:
 
     @property
     def low(self) -> float:
+        """The lower end."""
         return self.mean - self.half_width
 
     @property
     def high(self) -> float:
+        """The upper end."""
         return self.mean + self.half_width
 
     def __contains__(self, value: float) -> bool:

@@ -36,7 +36,7 @@ def compare(
 
     from queuesim.analysis.compare import compare as put_side_by_side
     from queuesim.errors import QueuesimError
-    from queuesim.scenario.units import parse_percent
+    from queuesim.units import parse_percent
 
     try:
         tolerance = None if within is None else parse_percent(within)

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from queuesim.errors import QueuesimError
-from queuesim.metrics.extras import need
+from queuesim.extras import need
 
 
 class OutputError(QueuesimError):

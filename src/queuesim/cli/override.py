@@ -63,7 +63,7 @@ def parse_set(text: str) -> Override:
     """
     source = f"--set {text}"
     path, equals, value = text.partition("=")
-    if not equals or not path.strip():
+    if not equals or not all(path.strip().split(".")):
         raise ScenarioError([Problem(source, None, "", "write it as KEY.PATH=VALUE, as in workers.concurrency=10")])
     if not value.strip():
         raise ScenarioError([Problem(source, None, "", 'the value is missing; "null" takes a key out')])

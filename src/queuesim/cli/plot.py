@@ -53,7 +53,7 @@ def draw(result: Result, file: Path) -> None:
         OSError: the file can't be written.
     """
     from queuesim.errors import QueuesimError
-    from queuesim.metrics.extras import need
+    from queuesim.extras import need
     from queuesim.scenario.wording import unknown
 
     need("matplotlib", "plot", "plots")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.cli.exitcode import ExitCode, exit_code
+from queuesim.cli.exitcode import exit_code
 from queuesim.cli.refusal import interruptible, refusing
 
 if TYPE_CHECKING:
@@ -106,15 +106,10 @@ def _play(
 ) -> Result:
     from queuesim.cli.progress import ProgressBar, wants_progress
     from queuesim.scenario.runner import run as play
-    from queuesim.simulation.deadlock import Livelock
 
     shown = ProgressBar(scenario.name, scenario.duration) if bar and wants_progress() else None
-    try:
-        with shown or contextlib.nullcontext():
-            return play(scenario, backend, seed=seed, progress=shown, shuffle=shuffle, handler_limit=handler_limit)
-    except Livelock as error:
-        typer.echo(f"{scenario.name}: {error}", err=True)
-        raise typer.Exit(ExitCode.FAILED) from None
+    with shown or contextlib.nullcontext():
+        return play(scenario, backend, seed=seed, progress=shown, shuffle=shuffle, handler_limit=handler_limit)
 
 
 def _report(result: Result, *, as_json: bool, quiet: bool) -> None:

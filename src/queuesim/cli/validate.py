@@ -36,7 +36,7 @@ def validate(
 
 def outline(scenario: Scenario) -> str:
     """A scenario in a line: its name, how long it runs, and how much of what it has."""
-    from queuesim.scenario.units import format_duration
+    from queuesim.units import format_duration
 
     parts = [f"{scenario.name}, {format_duration(scenario.duration)}"]
     for noun, things in (("job type", scenario.jobs), ("load", scenario.load), ("threshold", scenario.thresholds)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from queuesim.errors import QueuesimError
-from queuesim.metrics.extras import need
+from queuesim.extras import need
 from queuesim.metrics.recording import Facts
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from queuesim.metrics.level import Array, Level
 from queuesim.metrics.occupancy import active, backlog, delayed
-from queuesim.scenario.units import parse_duration
+from queuesim.units import parse_duration
 
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from queuesim.scenario.table import TableError
-from queuesim.scenario.units import format_duration
 from queuesim.scenario.wording import Location, unknown
+from queuesim.units import format_duration
 
 if TYPE_CHECKING:
     from queuesim.scenario.schema import Scenario

@@ -37,8 +37,8 @@ from queuesim.scenario.unit_schema import (
     refuse,
     seconds,
 )
-from queuesim.scenario.units import DURATION_PATTERN, format_duration
 from queuesim.scenario.wording import show
+from queuesim.units import DURATION_PATTERN, format_duration
 
 REFERENCE_PATTERN = r"^[^\s:]+:[^\s:]+$"
 """A processor: module:attribute."""
@@ -181,5 +181,6 @@ class Scenario(Section):
         return self
 
     def model_post_init(self, context: Any, /) -> None:
+        """Remember where the file is, if there is one."""
         if context and context.get("directory") is not None:
             self._directory = Path(context["directory"])

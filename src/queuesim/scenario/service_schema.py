@@ -11,9 +11,9 @@ from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, Wit
 from queuesim.scenario.base_schema import Section
 from queuesim.scenario.table import read_column
 from queuesim.scenario.unit_schema import PositiveSeconds, Seconds, Word, refuse
-from queuesim.scenario.units import format_duration
 from queuesim.scenario.wording import show
 from queuesim.simulation.service import Constant, Empirical, Exponential, Gamma, Lognormal, Service, Uniform
+from queuesim.units import format_duration
 
 
 def _beside_the_scenario(value: Any, info: ValidationInfo) -> Path:

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 
 from queuesim.scenario.metric import METRICS, Metric, Unit
-from queuesim.scenario.units import parse_duration, parse_percent, parse_rate
 from queuesim.scenario.wording import listing, unknown
+from queuesim.units import parse_duration, parse_percent, parse_rate
 
 OPERATORS = ("<=", ">=", "==", "!=", "<", ">")
 

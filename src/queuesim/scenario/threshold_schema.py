@@ -12,8 +12,8 @@ from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSc
 from queuesim.scenario.metric import METRICS
 from queuesim.scenario.threshold import OPERATORS, Threshold, Where, dotted, parse_threshold
 from queuesim.scenario.unit_schema import in_file, is_number, refuse
-from queuesim.scenario.units import DURATION_PATTERN, format_duration, parse_duration
 from queuesim.scenario.wording import listing, show, unknown
+from queuesim.units import DURATION_PATTERN, format_duration, parse_duration
 
 _NARROWING = ("where", "over", "abort")
 """Keys that a threshold's mapping can have beside the metric."""

@@ -14,7 +14,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from queuesim.scenario.units import (
+from queuesim.scenario.wording import show
+from queuesim.units import (
     DURATION_PATTERN,
     PERCENT_PATTERN,
     RATE_PATTERN,
@@ -24,7 +25,6 @@ from queuesim.scenario.units import (
     parse_percent,
     parse_rate,
 )
-from queuesim.scenario.wording import show
 
 UnitValidator = Callable[[Any, ValidationInfo], float]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from queuesim.metrics.recording import CheckRow
 from queuesim.scenario.threshold import Threshold
-from queuesim.scenario.units import format_duration
+from queuesim.units import format_duration
 
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result

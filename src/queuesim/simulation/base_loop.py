@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from queuesim.simulation.afterlife import is_buried
+from queuesim.simulation.afterlife import empty, is_buried
 from queuesim.simulation.environment import Environment
 from queuesim.simulation.forbidden import RealIORefused
 from queuesim.simulation.handle import Handle
@@ -79,6 +79,15 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
             events._set_running_loop(None)
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
+
+    def close(self) -> None:
+        """Close the loop; it can't be used again."""
+        if not self.is_closed():
+            super().close()
+            self.env._queue.clear()
+            for task in asyncio.all_tasks(self):
+                if is_buried(task):
+                    empty(task)
 
     def create_task(
         self,

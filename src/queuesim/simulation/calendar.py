@@ -43,7 +43,7 @@ class Calendar:
         process, threads included, so whoever runs a simulation asks for it by name. Raises MissingExtraError when the
         library time-machine is not installed.
         """
-        from queuesim.metrics.extras import need
+        from queuesim.extras import need
 
         time_machine = need("time_machine", "calendar", "runs that set time.time() and datetime.now()")
         start = math.floor(self.epoch.timestamp()) * 10**9 + self.epoch.microsecond * 1000

@@ -120,18 +120,32 @@ class VirtualLoop(BaseLoop):
         """
         env = self.env
         when = env._now + delay
-        if delay >= 0 and when < INFINITY:
+        if delay > 0 and when < INFINITY:
             self._nap_until = when
             self._nap_asked_by = self.current
             yield
             if env._now >= when:
                 return
+        elif delay <= 0:  # not by way of the heap: a task that does nothing else has to count as a livelock
+            yield
+            return
         yield from self._sleep_with_future(when)
 
     @coroutine
     def sleep_until(self, when: float) -> Generator[Any, None, None]:
         """Wait until `time()` is `when`; until all that is ready has run if that is past already."""
-        yield from self.sleep(when - self.env._now)
+        # not sleep(when - now): now + (when - now) may be another float than when
+        env = self.env
+        if env._now < when < INFINITY:
+            self._nap_until = when
+            self._nap_asked_by = self.current
+            yield
+            if env._now >= when:
+                return
+        elif when <= env._now:
+            yield
+            return
+        yield from self._sleep_with_future(when)
 
     def _sleep_with_future(self, when: float) -> Generator[Any, None, None]:
         self._nap_until = None
@@ -194,7 +208,6 @@ class VirtualLoop(BaseLoop):
         """Close the loop; it can't be used again."""
         super().close()
         self._append = self._refuse
-        self.env._queue.clear()
 
     def _refuse(self, handle: Handle | Timer) -> None:
         self._check_closed()

@@ -67,6 +67,11 @@ class Timer(asyncio.TimerHandle):
         """Whether `cancel` was called."""
         return self._callback is None
 
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = asyncio.TimerHandle.__hash__
+
     def get_context(self) -> Context:
         """The context variables that the callback sees."""
         return self._context

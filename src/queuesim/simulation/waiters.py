@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 from queuesim.simulation.afterlife import is_buried
+from queuesim.simulation.frames import suspended_frames
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.task import SimulatedTask
 from queuesim.simulation.waking import Waking
@@ -58,7 +58,7 @@ def describe_waiters(tasks: Sequence[asyncio.Task[Any]]) -> str:
 
 def describe(task: asyncio.Task[Any]) -> str:
     """`Task-1 waits for Queue.get in main (file.py:7)`."""
-    places = [*places_of(task)]
+    places = places_of(task)
     own = [index for index, place in enumerate(places) if not place.in_library]
     innermost = own[-1] if own else -1
     primitive = next((place.function for place in places[innermost + 1 :] if not place.is_private), None)
@@ -87,15 +87,9 @@ def process_of(task: asyncio.Task[Any]) -> str:
     return "" if process is None or process.runs else f"; its process {process.name!r} is {process.state.value}"
 
 
-def places_of(task: asyncio.Task[Any]) -> Iterator[Place]:
+def places_of(task: asyncio.Task[Any]) -> list[Place]:
     """The lines at which the task is suspended, outermost first."""
-    coroutine: Any = task.get_coro()
-    while coroutine is not None:
-        frame: FrameType | None = next(
-            (found for name in ("cr_frame", "gi_frame", "ag_frame") if (found := getattr(coroutine, name, None))), None
-        )
-        if frame is not None:
-            function = frame.f_code.co_qualname.rpartition("<locals>.")[2]
-            yield Place(function, frame.f_code.co_filename, frame.f_lineno)
-        awaited = (getattr(coroutine, name, None) for name in ("cr_await", "gi_yieldfrom", "ag_await"))
-        coroutine = next((found for found in awaited if found is not None), None)
+    return [
+        Place(frame.f_code.co_qualname.rpartition("<locals>.")[2], frame.f_code.co_filename, frame.f_lineno)
+        for frame in suspended_frames(task)
+    ]

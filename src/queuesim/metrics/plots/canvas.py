@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from queuesim.metrics.extras import need
+from queuesim.extras import need
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from queuesim.metrics.extras import need
+from queuesim.extras import need
 from queuesim.metrics.level import Array
 from queuesim.metrics.plots.attempts import attempts
 from queuesim.metrics.plots.distribution import latency_distribution

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from queuesim.errors import QueuesimError
-from queuesim.metrics.extras import MissingExtraError, need
+from queuesim.extras import MissingExtraError, need
 
 
 def test_what_is_there() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesim.scenario.units import (
+from queuesim.units import (
     format_duration,
     format_percent,
     format_rate,

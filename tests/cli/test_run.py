@@ -1,0 +1,212 @@
+"""``queuesim run``: its options, what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import queuesim as package
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+HANDLERS = """\
+import asyncio
+import sys
+
+from queuesim import Processor
+
+processor = Processor("mail", concurrency=8)
+
+
+@processor.job("say")
+async def say(job):
+    await asyncio.sleep(1.0)
+    print("job", job.number)
+
+
+@processor.job("hang")
+def hang(job):
+    while True:
+        pass
+
+
+@processor.job("wait-for-ever")
+async def wait_for_ever(job):
+    await asyncio.Event().wait()
+"""
+
+
+def own(tmp_path: Path, job: str, **settings: str) -> Path:
+    """A scenario whose handlers are those above: eight jobs at once."""
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    path = tmp_path / "own.yaml"
+    given = {
+        "name": "own",
+        "duration": "1m",
+        "processor": "handlers:processor",
+        "load": f"[{{name: l, jobs: {job}, bulk: {{at: 1s, size: 8}}}}]",
+        **settings,
+    }
+    path.write_text("".join(f"{key}: {value}\n" for key, value in given.items()))
+    return path
+
+
+def test_it_shows_what_happened(queuesim: Command, small: Path) -> None:
+    done = queuesim("run", small)
+    assert (done.returncode, done.stderr) == (0, "")
+    jobs = len(package.run(small).jobs)
+    assert done.stdout.startswith(f"{jobs} jobs in 1 min: ")
+    assert "small on sim, seed 3, 1 worker, 1 slot" in done.stdout
+    assert done.stdout.endswith("✓ lost == 0: measured 0\n")
+    # neither colours nor a progress bar where nobody looks
+    assert "\x1b" not in done.stdout
+
+
+def test_a_failed_check_is_1(invoke: Command, small: Path) -> None:
+    done = invoke("run", small, "--set", "thresholds=[lost == 0, latency.p95 < 1ms]")
+    assert done.returncode == 1
+    assert "✗ latency.p95 < 1ms" in done.stdout
+
+
+def test_no_checks_are_0(invoke: Command, small: Path) -> None:
+    assert invoke("run", small, "--set", "thresholds=[]").returncode == 0
+
+
+def test_quiet_says_only_what_failed(invoke: Command, small: Path) -> None:
+    done = invoke("run", small, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = invoke("run", small, "-q", "--set", "thresholds=[lost == 0, latency.p95 < 1ms]")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("small: check failed: latency.p95 < 1ms: measured 0.")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_threshold_that_ends_the_run_is_told(invoke: Command, small: Path) -> None:
+    done = invoke("run", small, "-q", "--set", "thresholds=[{added: < 10, abort: true}]")
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    assert first.startswith("small: stopped early: threshold added < 10 failed")
+    assert second.startswith("small: check failed: added < 10: measured ")
+
+
+def test_json(invoke: Command, small: Path) -> None:
+    done = invoke("run", small, "--json", "--seed", 5)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    expected = package.run(small, seed=5)
+    assert list(told) == ["ok", "facts", "summary", "checks"]
+    assert told["ok"] is True
+    assert told["facts"]["seed"] == 5
+    assert told["summary"]["jobs"]["completed"] == expected.summary().jobs.completed
+    assert told["summary"]["jobs"]["latency"]["p95"] == expected.summary().jobs.latency.p95
+    assert [check["check"] for check in told["checks"]] == ["lost == 0"]
+
+
+def test_seed(invoke: Command, small: Path) -> None:
+    def played(*arguments: object) -> dict[str, object]:
+        told = json.loads(invoke("run", small, "--json", *arguments).stdout)
+        del told["facts"]["wall"]
+        return dict(told)
+
+    assert played() == played("--seed", 3)
+    assert played()["summary"] != played("--seed", 4)["summary"]
+
+
+def test_set_changes_a_value(invoke: Command, small: Path) -> None:
+    before = small.read_text()
+    arguments = ["--set", "load.users.poisson=10/min", "--set", "workers.concurrency=7", "--set", "name=other"]
+    told = json.loads(invoke("run", small, "--json", *arguments).stdout)
+    assert told["facts"]["scenario"] == "other"
+    assert told["facts"]["concurrency"] == 7
+    assert told["summary"]["jobs"]["added"] < 30
+    assert small.read_text() == before
+
+
+def test_what_handlers_print_does_not_mix_with_json(queuesim: Command, tmp_path: Path) -> None:
+    done = queuesim("run", own(tmp_path, "say"), "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["summary"]["jobs"]["completed"] == 8
+    assert done.stderr.splitlines() == [f"job {number}" for number in range(1, 9)]
+
+
+def test_processor(queuesim: Command, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for beside the scenario, and then in the current directory."""
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    (here / "other.py").write_text(HANDLERS.replace("job.number", '"of the other"'))
+    monkeypatch.chdir(here)
+    path = own(tmp_path, "say")
+    assert queuesim("run", path, "--processor", "handlers:processor").stdout.startswith("job 1\n")
+    assert queuesim("run", path, "--processor", "other:processor").stdout.startswith("job of the other\n")
+
+
+def test_shuffle(queuesim: Command, tmp_path: Path) -> None:
+    path = own(tmp_path, "say")
+
+    def order(*arguments: str) -> list[str]:
+        done = queuesim("run", path, *arguments)
+        assert done.returncode == 0
+        return [line for line in done.stdout.splitlines() if line.startswith("job ") and line[4:].isdigit()]
+
+    plain, shuffled = order(), order("--shuffle")
+    assert sorted(plain) == sorted(shuffled)
+    assert plain != shuffled
+    assert shuffled == order("--shuffle")
+
+
+def test_handler_limit(queuesim: Command, tmp_path: Path) -> None:
+    path = own(tmp_path, "hang", thresholds="[failed == 0]", load="[{name: l, jobs: hang, backlog: 1}]")
+    done = queuesim("run", path, "--handler-limit", "0.1", "--json")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert told["summary"]["jobs"]["failed"] == 1
+    assert told["facts"]["duration"] == 60
+
+
+def test_a_run_that_gets_stuck_is_1(queuesim: Command, tmp_path: Path) -> None:
+    done = queuesim("run", own(tmp_path, "wait-for-ever", drain="true"), "--quiet")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("own: stopped early: no progress since 1 s")
+
+
+def test_output(invoke: Command, small: Path, tmp_path: Path) -> None:
+    target = tmp_path / "runs" / "1"
+    done = invoke("run", small, "-o", target)
+    assert done.returncode == 0
+    assert done.stderr == f"written to {target}\n"
+    stored = package.load(target)
+    assert stored.facts.seed == 3
+    assert stored.jobs.equals(package.run(small).jobs)
+    assert stored.ok
+
+
+def test_output_is_not_overwritten_unless_asked(invoke: Command, small: Path) -> None:
+    assert invoke("run", small, "-q", "-o", "out").returncode == 0
+    refused = invoke("run", small, "-o", "out", "--seed", 8)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "out holds a result already: choose another directory, or --force to overwrite\n"
+    assert package.load("out").facts.seed == 3
+    assert invoke("run", small, "-q", "-o", "out", "--seed", 8, "--force").returncode == 0
+    assert package.load("out").facts.seed == 8
+
+
+def test_a_failed_run_is_written_too(invoke: Command, small: Path) -> None:
+    assert invoke("run", small, "-q", "-o", "out", "--set", "thresholds=[added < 0]").returncode == 1
+    assert not package.load("out").ok
+
+
+def test_output_that_is_lost_meanwhile_is_one_message(
+    invoke: Command, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "out/jobs.parquet")
+
+    monkeypatch.setattr("queuesim.metrics.result.Result.to_parquet", full)
+    done = invoke("run", small, "-o", "out")
+    assert done.returncode == 2
+    assert done.stderr == "out/jobs.parquet: No space left on device\n"
+    assert "jobs in 1 min" in done.stdout

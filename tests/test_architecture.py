@@ -1,0 +1,136 @@
+"""The shape of the package: which part may import which, how long a module may be, and that all of it is documented."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "queuesim"
+MODULES = sorted(SOURCE.rglob("*.py"))
+LONGEST = 400
+
+CORE = (
+    "attempt", "backoff", "clock", "deadletters", "errors", "events", "exchange", "job", "limits", "processor", "queue",
+    "retry", "worker",
+)  # fmt: skip
+"""The queueing core: it knows no backend, only the protocol that all brokers follow."""
+
+FORBIDDEN = {
+    **dict.fromkeys(CORE, ("broker", "simulation", "scenario", "metrics", "analysis", "cli")),
+    **dict.fromkeys(("extras", "units"), (*CORE, "broker", "simulation", "scenario", "metrics", "analysis", "cli")),
+    "broker": ("simulation", "scenario", "metrics", "analysis", "cli"),
+    "simulation": ("broker", "scenario", "metrics", "analysis", "cli"),
+    "metrics": ("scenario", "analysis", "cli"),
+    "scenario": ("analysis", "cli"),
+    "analysis": ("cli",),
+}
+"""What a part of the package may not import: the arrows between the parts point one way."""
+
+ALLOWED = {"broker.base"}
+"""The protocol itself is no backend."""
+
+
+def name_of(path: Path) -> str:
+    """The module's name below the package, as ``broker.base``; the package itself is "" """
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """The modules of the package that a module imports, at any place in it, for type checkers or not."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: relative imports hide which part is imported"
+            # what is imported from a package may be a module of it
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (name.removeprefix("queuesim.") for name in names if name.startswith("queuesim."))
+
+
+def violations(name: str, text: str) -> list[str]:
+    """The imports of a module that go against the arrows."""
+    part = name.partition(".")[0]
+    forbidden = FORBIDDEN.get(part, ())
+    return [
+        f"{name} imports {target}"
+        for target in dict.fromkeys(imports(ast.parse(text)))
+        if target.partition(".")[0] in forbidden
+        and not any(target == allowed or target.startswith(f"{allowed}.") for allowed in ALLOWED)
+    ]
+
+
+def test_arrows_point_one_way() -> None:
+    found = [line for path in MODULES for line in violations(name_of(path), path.read_text())]
+    assert not found, "\n".join(found)
+
+
+def test_every_part_has_a_place_in_the_picture() -> None:
+    parts = {name_of(path).partition(".")[0] for path in MODULES} - {"", "cli", "__main__"}
+    assert parts == set(FORBIDDEN) & parts
+    assert set(CORE) <= parts
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("job", "from queuesim.broker.memory import MemoryBroker"),
+        ("job", "from queuesim import simulation"),
+        ("worker", "def f():\n    import queuesim.metrics.result"),
+        ("broker.memory.state", "if TYPE_CHECKING:\n    from queuesim.scenario.schema import Scenario"),
+        ("simulation.loop", "from queuesim.broker.memory import MemoryBroker"),
+        ("metrics.result", "from queuesim.scenario import runner"),
+        ("scenario.runner", "from queuesim.cli.run import run"),
+    ],
+)
+def test_an_arrow_that_points_the_other_way_is_found(name: str, text: str) -> None:
+    assert violations(name, text)
+
+
+def test_the_protocol_of_brokers_may_be_imported_by_the_core() -> None:
+    assert not violations("worker", "from queuesim.broker.base import Broker")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_module_is_too_long_to_read(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST
+
+
+def undocumented(tree: ast.Module) -> list[str]:
+    """Public methods and properties without a docstring.
+
+    One that a class of the package documents by the same name needs none: it is that method, for another class.
+    """
+    return [
+        f"{owner.name}.{method.name}"
+        for owner in ast.walk(tree)
+        if isinstance(owner, ast.ClassDef) and not owner.name.startswith("_")
+        for method in owner.body
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not method.name.startswith("_")
+        and ast.get_docstring(method) is None
+    ]
+
+
+def test_every_method_is_documented_somewhere() -> None:
+    trees = {name_of(path): ast.parse(path.read_text()) for path in MODULES}
+    documented = {
+        node.name
+        for tree in trees.values()
+        for owner in ast.walk(tree)
+        if isinstance(owner, ast.ClassDef)
+        for node in owner.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node)
+    }
+    missing = [
+        f"{module}: {name}"
+        for module, tree in trees.items()
+        for name in undocumented(tree)
+        if name.partition(".")[2] not in documented
+    ]
+    assert not missing, "\n".join(missing)
