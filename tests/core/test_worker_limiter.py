@@ -1,0 +1,132 @@
+"""Workers under a rate limiter, and handlers that ask to be limited or delayed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from workbench import Bench
+
+from queuesim.errors import DelayedError, RateLimitError
+from queuesim.job import Job
+from queuesim.limits import RateLimit
+from queuesim.simulation import run
+
+
+def test_five_starts_a_second() -> None:
+    async def program() -> None:
+        bench = Bench(limiter=RateLimit(5, 1.0))
+        bench.serve(seconds=0.125)
+        await bench.queue.add_bulk([("job", None)] * 12)
+        async with bench.working(concurrency=5):
+            await asyncio.sleep(10)
+        assert [starts[0] for starts in bench.starts.values()] == [0.0] * 5 + [1.0] * 5 + [2.0] * 2
+
+    run(program())
+
+
+def test_a_limit_is_shared_by_workers() -> None:
+    async def program() -> None:
+        bench = Bench(limiter=RateLimit(5, 1.0))
+        bench.serve(seconds=0.125)
+        await bench.queue.add_bulk([("job", None)] * 12)
+        async with bench.working(*(bench.worker(name, concurrency=3) for name in "abc")):
+            await asyncio.sleep(10)
+        assert sorted(start for (start,) in bench.starts.values()) == [0.0] * 5 + [1.0] * 5 + [2.0] * 2
+
+    run(program())
+
+
+def test_twice_max_minus_one_starts_around_a_boundary() -> None:
+    async def program() -> None:
+        bench = Bench(limiter=RateLimit(5, 1.0))
+        bench.serve(seconds=0.0625)
+        async with bench.working(concurrency=5):
+            await bench.queue.add("job")
+            await asyncio.sleep(0.9375)
+            await bench.queue.add_bulk([("job", None)] * 12)
+            await asyncio.sleep(10)
+        starts = [start for (start,) in bench.starts.values()]
+        assert starts == [0.0] + [0.9375] * 4 + [1.0] * 5 + [2.0] * 3
+
+    run(program())
+
+
+def test_a_long_hold_is_looked_at_again_so_that_delayed_jobs_are_promoted() -> None:
+    async def program() -> None:
+        bench = Bench(limiter=RateLimit(1, 100.0))
+        bench.serve(seconds=1.0)
+        await bench.queue.add("job")
+        async with bench.working():
+            await asyncio.sleep(2.0)
+            await bench.queue.add("job", delay=10.0)
+            await asyncio.sleep(30.0)
+            assert await bench.counts() == {"completed": 1, "waiting": 1}
+            await asyncio.sleep(100.0)
+        assert list(bench.starts.values()) == [[0.0], [100.0]]
+
+    run(program())
+
+
+@pytest.mark.parametrize("limiter", [None, RateLimit(100, 1.0)])
+def test_a_rate_limit_error_with_a_duration_holds_the_worker(limiter: RateLimit | None) -> None:
+    """BullMQ's worker holds after such an error even without a limiter: run against 6.7.0."""
+
+    async def program() -> None:
+        bench = Bench(limiter=limiter)
+
+        async def handler(job: Job) -> None:
+            await asyncio.sleep(0.5)
+            if job.attempts_started == 1:
+                raise RateLimitError(5.0)
+
+        bench.handle(handler)
+        job_id = await bench.queue.add("job")
+        async with bench.working():
+            await asyncio.sleep(20.0)
+        assert bench.starts[job_id] == [0.0, 5.5]
+        job = await bench.queue.get_job(job_id)
+        assert job is not None
+        assert (job.attempts_made, job.attempts_started) == (1, 2)
+
+    run(program())
+
+
+def test_a_rate_limit_error_holds_all_workers_that_have_a_limiter() -> None:
+    async def program() -> None:
+        bench = Bench(limiter=RateLimit(100, 1.0))
+
+        async def handler(job: Job) -> None:
+            if job.id == "1" and job.attempts_started == 1:
+                raise RateLimitError(5.0)
+            await asyncio.sleep(1.0)
+
+        bench.handle(handler)
+        async with bench.working(bench.worker("a"), bench.worker("b")):
+            await bench.queue.add("job")
+            await asyncio.sleep(1.0)
+            await bench.queue.add_bulk([("job", None)] * 2)
+            await asyncio.sleep(20.0)
+        assert bench.starts == {"1": [0.0, 5.0], "2": [5.0], "3": [6.0]}
+
+    run(program())
+
+
+def test_a_delayed_error_postpones_and_counts_no_attempt() -> None:
+    async def program() -> None:
+        bench = Bench()
+
+        async def handler(job: Job) -> None:
+            if job.attempts_started < 3:
+                raise DelayedError(2.5)
+
+        bench.handle(handler)
+        job_id = await bench.queue.add("job")
+        async with bench.working():
+            await asyncio.sleep(20.0)
+        assert bench.starts[job_id] == [0.0, 2.5, 5.0]
+        job = await bench.queue.get_job(job_id)
+        assert job is not None
+        assert (job.attempts_made, job.attempts_started, job.return_value) == (1, 3, None)
+
+    run(program())
