@@ -20,7 +20,7 @@ CORE = (
 
 FORBIDDEN = {
     **dict.fromkeys(CORE, ("broker", "simulation", "scenario", "metrics", "analysis", "cli")),
-    **dict.fromkeys(("extras", "units"), (*CORE, "broker", "simulation", "scenario", "metrics", "analysis", "cli")),
+    **dict.fromkeys(("extras", "units"), ("broker", "simulation", "scenario", "metrics", "analysis", "cli")),
     "broker": ("simulation", "scenario", "metrics", "analysis", "cli"),
     "simulation": ("broker", "scenario", "metrics", "analysis", "cli"),
     "metrics": ("scenario", "analysis", "cli"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 
@@ -24,14 +25,11 @@ class Finished:
     def add(self, record: Record) -> None:
         """Put in a job whose `finished_on` is set."""
         records = self.records
-        if not records or not _after(records[-1], record):
+        if not records or _order(records[-1]) <= _order(record):
             records.append(record)
             return
-        later = []
-        while records and _after(records[-1], record):
-            later.append(records.pop())
-        records.append(record)
-        records.extend(reversed(later))
+        # thousands may finish at one instant: a search, not a walk
+        insort(records, record, key=_order)
 
     def remove(self, record: Record) -> None:
         """Take one job out. Raises ValueError if it is not here."""
@@ -51,7 +49,6 @@ class Finished:
         return old[surplus:]
 
 
-def _after(record: Record, other: Record) -> bool:
-    """True if `record` sorts behind `other`. Equal times go by id, as text."""
-    a, b = record.finished_on or 0.0, other.finished_on or 0.0
-    return a > b or (a == b and record.id > other.id)
+def _order(record: Record) -> tuple[float, str]:
+    """Equal times go by id, as text."""
+    return record.finished_on or 0.0, record.id
