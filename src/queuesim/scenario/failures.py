@@ -70,6 +70,7 @@ def _mixed(number: int) -> int:
 
 
 def blocking(name: str, settings: JobSettings, streams: Streams) -> Callable[[], Awaitable[None]] | None:
+    """A function that holds the worker's event loop for as long as a handler computes; None if none does."""
     if settings.blocking is None:
         return None
     seconds = settings.blocking.model().sampler(streams.named(f"blocking/{name}"))
