@@ -581,6 +581,19 @@ def test_polling_for_ever_at_one_instant_is_told(shuffle):
     assert "alarm waits for sleep" in str(caught.value)
 
 
+@pytest.mark.parametrize("sleep", ["asyncio's", "the loop's"])
+@pytest.mark.parametrize("shuffle", [None, random.Random(1)])
+def test_sleeping_for_less_than_time_can_tell_is_a_livelock_too(sleep, shuffle):
+    async def main(loop):
+        while True:
+            await (asyncio.sleep(1e-9) if sleep == "asyncio's" else loop.sleep(1e-9))
+
+    loop = VirtualLoop(Environment(1.7e9), shuffle=shuffle)
+    loop.most_generations = 1000
+    with pytest.raises(Livelock, match=r"livelock at 1\.7e\+09 s"):
+        run(main(loop), loop=loop)
+
+
 def test_many_generations_at_different_instants_are_no_livelock():
     async def main():
         for _ in range(30):

@@ -110,7 +110,7 @@ class VirtualLoop(BaseLoop):
 
     @coroutine
     def sleep(self, delay: float) -> Generator[Any, None, None]:
-        """Wait `delay` seconds: ``await loop.sleep(1.5)``, an `asyncio.sleep` for this loop alone, three times as fast.
+        """Wait `delay` seconds: ``await loop.sleep(1.5)``, an `asyncio.sleep` for this loop alone, twice as fast.
 
         It always gives way to all that is ready, even with a delay of 0 or less. Raises ValueError if `delay` is NaN.
 
@@ -230,8 +230,13 @@ class VirtualLoop(BaseLoop):
                 if generations > self.most_generations:
                     raise Livelock(self)
             elif queue:
-                generations = 0
                 when, _, _, event = heappop(queue)
+                if when > env._now:
+                    generations = 0
+                else:
+                    generations += 1
+                    if generations > self.most_generations:
+                        raise Livelock(self)
                 kind = type(event)
                 if queue and queue[0][0] == when:
                     self._let_happen(event, when)
@@ -312,16 +317,17 @@ class VirtualLoop(BaseLoop):
 
     def _run_attentively(self) -> None:
         """One generation of what is ready, or one event: while processes are halted, or with a shuffle."""
-        if self.ready:
-            self._generations += 1
-            if self._generations > self.most_generations:
-                raise Livelock(self)
-        elif self.env.peek() < INFINITY:
-            self._generations = 0
-            when, _, _, event = heappop(self.env._queue)
+        self._generations += 1
+        if self._generations > self.most_generations:
+            raise Livelock(self)
+        if not self.ready:
+            env = self.env
+            if env.peek() == INFINITY:
+                raise Deadlock(self)
+            when, _, _, event = heappop(env._queue)
+            if when > env._now:
+                self._generations = 0
             self._let_happen(event, when)
-        else:
-            raise Deadlock(self)
         self._run_generation()
 
     def _run_generation(self) -> None:
