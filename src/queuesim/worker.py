@@ -199,11 +199,14 @@ class Worker:
     def _park(self, slot: int) -> asyncio.Future[Job | None]:
         """The slot is vacant: wait here for its next job. To wake a task takes half as long as to start one."""
         del self.running[slot]
+        self._vacate(slot)
+        self._parked[slot] = parked = asyncio.get_running_loop().create_future()
+        return parked
+
+    def _vacate(self, slot: int) -> None:
         self._renewed.pop(slot, None)
         heappush(self._vacant, slot)
         self._vacancy.set()
-        self._parked[slot] = parked = asyncio.get_running_loop().create_future()
-        return parked
 
     def _end_vacant_slots(self) -> None:
         for parked in self._parked.values():
@@ -229,8 +232,10 @@ class Worker:
                 else:
                     job = await self._park(slot)
         finally:
-            self.running.pop(slot, None)
             del self._tasks[slot]
+            if self._parked.pop(slot, None) is None and self.running.pop(slot, None) is not None:
+                # the handler cancelled its own task: that is the end of this attempt, not of the slot
+                self._vacate(slot)
 
     # -- upkeep
 
