@@ -156,8 +156,8 @@ def test_a_directory_is_no_scenario(queuesim: Command, tmp_path: Path) -> None:
         (["-o", "small.yaml/result"], "small.yaml/result can't be written: Not a directory"),
     ],
 )
-def test_option(queuesim: Command, arguments: list[str], message: str) -> None:
-    assert refused(queuesim("run", "small.yaml", *arguments)).startswith(message)
+def test_option(invoke: Command, arguments: list[str], message: str) -> None:
+    assert refused(invoke("run", "small.yaml", *arguments)).startswith(message)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ def hang(job):
 async def wait_for_ever(job):
     await asyncio.Event().wait()
 """
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """The modules that a test has imported: the next one has others of the same name."""
+    yield
+    for name in ("handlers", "other"):
+        sys.modules.pop(name, None)
 
 
 def own(tmp_path: Path, job: str, **settings: str) -> Path:
@@ -133,22 +142,22 @@ def test_what_handlers_print_does_not_mix_with_json(queuesim: Command, tmp_path:
     assert done.stderr.splitlines() == [f"job {number}" for number in range(1, 9)]
 
 
-def test_processor(queuesim: Command, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processor(invoke: Command, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked for beside the scenario, and then in the current directory."""
     here = tmp_path / "elsewhere"
     here.mkdir()
     (here / "other.py").write_text(HANDLERS.replace("job.number", '"of the other"'))
     monkeypatch.chdir(here)
     path = own(tmp_path, "say")
-    assert queuesim("run", path, "--processor", "handlers:processor").stdout.startswith("job 1\n")
-    assert queuesim("run", path, "--processor", "other:processor").stdout.startswith("job of the other\n")
+    assert invoke("run", path, "--processor", "handlers:processor").stdout.startswith("job 1\n")
+    assert invoke("run", path, "--processor", "other:processor").stdout.startswith("job of the other\n")
 
 
-def test_shuffle(queuesim: Command, tmp_path: Path) -> None:
+def test_shuffle(invoke: Command, tmp_path: Path) -> None:
     path = own(tmp_path, "say")
 
     def order(*arguments: str) -> list[str]:
-        done = queuesim("run", path, *arguments)
+        done = invoke("run", path, *arguments)
         assert done.returncode == 0
         return [line for line in done.stdout.splitlines() if line.startswith("job ") and line[4:].isdigit()]
 
@@ -158,17 +167,17 @@ def test_shuffle(queuesim: Command, tmp_path: Path) -> None:
     assert shuffled == order("--shuffle")
 
 
-def test_handler_limit(queuesim: Command, tmp_path: Path) -> None:
+def test_handler_limit(invoke: Command, tmp_path: Path) -> None:
     path = own(tmp_path, "hang", thresholds="[failed == 0]", load="[{name: l, jobs: hang, backlog: 1}]")
-    done = queuesim("run", path, "--handler-limit", "0.1", "--json")
+    done = invoke("run", path, "--handler-limit", "0.1", "--json")
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert told["summary"]["jobs"]["failed"] == 1
     assert told["facts"]["duration"] == 60
 
 
-def test_a_run_that_gets_stuck_is_1(queuesim: Command, tmp_path: Path) -> None:
-    done = queuesim("run", own(tmp_path, "wait-for-ever", drain="true"), "--quiet")
+def test_a_run_that_gets_stuck_is_1(invoke: Command, tmp_path: Path) -> None:
+    done = invoke("run", own(tmp_path, "wait-for-ever", drain="true"), "--quiet")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("own: stopped early: no progress since 1 s")
 

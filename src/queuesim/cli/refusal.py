@@ -35,5 +35,9 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        import logging
+
+        # tasks that were torn out of their work say so when they are forgotten: here that is no news
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         typer.echo("aborted", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
