@@ -21,7 +21,9 @@ def arrival_times(segments: Iterable[Segment], gap: Callable[[], float]) -> Iter
     """
     needed = gap()
     for segment in segments:
-        expected = (segment.rate + segment.target) / 2 * segment.duration if segment.rate or segment.target else 0.0
+        if not (segment.rate or segment.target):
+            continue
+        expected = (segment.rate + segment.target) / 2 * segment.duration
         passed = 0.0
         start, rate, steady = segment.start, segment.rate, segment.rate == segment.target
         while passed + needed <= expected:
