@@ -36,5 +36,6 @@ class Livelock(QueuesimError):  # noqa: N818
         super().__init__(
             f"livelock at {self.time:g} s of virtual time: callbacks were followed by callbacks "
             f"{loop.most_generations} times at this one instant. A task that polls with sleep(0), or sleeps for "
-            f"less than the clock can tell, must sleep for a while or wait for an event.\n{describe_waiters(loop.tasks())}"
+            f"less than the clock can tell, must sleep for a while or wait for an event.\n"
+            f"{describe_waiters(loop.tasks())}"
         )
