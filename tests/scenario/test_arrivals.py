@@ -53,6 +53,8 @@ def test_nothing_arrives_at_a_rate_of_zero() -> None:
 def test_who_is_due_at_once_waits_for_a_rate_above_zero() -> None:
     gaps = iter([0.0, 0.5, 2.0])
     assert list(arrival_times(segments([(3, 0, 0), (1, 1, 1)]), lambda: next(gaps))) == [3, 3.5]
+    gaps = iter([0.0, 2.0])
+    assert list(arrival_times(segments([(1, 0, 2)]), lambda: next(gaps))) == [0]
 
 
 def test_a_pause_between_two_stages_only_delays() -> None:

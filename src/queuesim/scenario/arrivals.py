@@ -35,6 +35,8 @@ def arrival_times(segments: Iterable[Segment], gap: Callable[[], float]) -> Iter
 
 def _time_of(passed: float, segment: Segment) -> float:
     """Seconds into the segment at which so many arrivals are expected: solves r t + (r' - r) t**2 / (2 d) for t."""
+    if not passed:
+        return 0.0
     slope = (segment.target - segment.rate) / segment.duration
     root = math.sqrt(max(segment.rate**2 + 2 * slope * passed, 0.0))
     return min(2 * passed / (segment.rate + root), segment.duration)
