@@ -201,8 +201,6 @@ class Simulation:
         """Go on until every job has ended, the time for it is up, or nothing moves any more."""
         self.recorder.when_ended = self._note_ended
         deadline = self.loop.time() + self.scenario.drain_time
-        idle = self.loop.create_task(self._idle.wait())
-        either: list[asyncio.Future[Any]] = [idle, self._over]
         while not (self.broker.idle or self._over.done()):
             now, moved = self.loop.time(), await self._last_moved()
             if now >= moved + PATIENCE:
@@ -212,8 +210,11 @@ class Simulation:
             else:
                 self._idle.clear()
                 until = min(deadline, moved + PATIENCE)
+                # a new task each time: one that is done would have this loop go round without letting time move
+                idle = self.loop.create_task(self._idle.wait())
+                either: list[asyncio.Future[Any]] = [idle, self._over]
                 await asyncio.wait(either, timeout=until - now, return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
+                idle.cancel()
 
     async def _last_moved(self) -> float:
         """When a job was last added, started or ended; in the future, if that is when the next delayed job is due."""
