@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from brokerdriver import Driver, new_job
@@ -20,6 +21,7 @@ class Notes:
         self.jobs: list[tuple[int, str, str, float]] = []
         self.entries: list[tuple[Any, ...]] = []
         self.windows: list[tuple[float, float, int]] = []
+        self.gone: list[int] = []
 
     def added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
         self.jobs.append((number, job_id, job.name, timestamp))
@@ -29,6 +31,9 @@ class Notes:
 
     def window(self, opened: float, closes: float, max_jobs: int) -> None:
         self.windows.append((opened, closes, max_jobs))
+
+    def removed(self, numbers: Sequence[int]) -> None:
+        self.gone.extend(numbers)
 
 
 def drive() -> tuple[Driver, Notes, asyncio.Runner]:
@@ -81,6 +86,18 @@ def test_an_observer_sees_what_happened_before_and_after_obliterate() -> None:
         queue.broker.flush()  # type: ignore[attr-defined]
     added, waiting = EventKind.ADDED, EventKind.WAITING
     assert [entry[1] for entry in notes.entries] == [added, waiting, EventKind.PAUSED, added, waiting]
+    assert notes.gone == [1]
+
+
+def test_an_observer_is_told_what_is_cleared_away_before_it_ended() -> None:
+    queue, notes, runner = drive()
+    with runner:
+        queue.add_each(4)
+        queue.complete(*queue.take(1))
+        queue.run(queue.broker.clean(0.0, 1, JobState.WAITING, queue.now))
+        queue.run(queue.broker.clean(0.0, 0, JobState.COMPLETED, queue.now))
+        queue.run(queue.broker.drain(False, queue.now))
+    assert notes.gone == [2, 3, 4]
 
 
 def test_expired_deduplication_ids_are_forgotten_and_live_ones_are_not(queue: Driver) -> None:

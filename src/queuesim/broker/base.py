@@ -140,6 +140,10 @@ class Observer(Protocol):
         """A limiter window opened."""
         ...
 
+    def removed(self, numbers: Sequence[int]) -> None:
+        """Jobs that had not ended were removed by an operation of which no event tells: drain, clean, obliterate."""
+        ...
+
 
 class Broker(Protocol):
     """One queue, wherever it lives."""

@@ -69,6 +69,8 @@ class Recorder:
         self._attempts = bytearray()
         self._events = bytearray()
         self._windows = bytearray()
+        self._removed: set[int] = set()
+        """Jobs that were removed without an event."""
 
     # -- the broker
 
@@ -107,6 +109,11 @@ class Recorder:
         if self._closed:
             return
         self._windows += _WINDOW.pack(opened, closes, max_jobs)
+
+    def removed(self, numbers: Sequence[int]) -> None:
+        """See broker.base.Observer."""
+        if not self._closed:
+            self._removed.update(numbers)
 
     # -- workers
 
@@ -178,10 +185,13 @@ class Recorder:
         ended = _ATTEMPT.unpack_from(self._attempts, len(self._attempts) - _ATTEMPT.size)[6] if self._attempts else 0.0
         return max(float(added), float(ended))
 
-    def numbers_of(self, kind: EventKind) -> list[int]:
-        """The jobs that had an event of this kind."""
+    @property
+    def removed_numbers(self) -> list[int]:
+        """The jobs that were removed before they ended, in whatever way."""
         events = np.frombuffer(bytes(self._events), EVENT_ROW)
-        return [int(number) for number in events["number"][events["kind"] == kind.code]]
+        ended = np.isin(events["previous"], (JobState.COMPLETED.code, JobState.FAILED.code))
+        told = events["number"][(events["kind"] == EventKind.REMOVED.code) & ~ended]
+        return sorted(self._removed.union(int(number) for number in told))
 
     def close(self) -> None:
         """Take nothing more: what happens from now on is the cleaning up."""

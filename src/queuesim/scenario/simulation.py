@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import replace
 from typing import Any, cast
 
 from queuesim.broker.base import Broker
 from queuesim.broker.memory import MemoryBroker
-from queuesim.events import EventKind
 from queuesim.job import Job, JobState
 from queuesim.limits import RateLimit
 from queuesim.metrics.recorder import Recorder
@@ -28,7 +28,8 @@ from queuesim.simulation.streams import Streams
 from queuesim.worker import Worker
 
 PATIENCE = 24 * 3600.0
-"""A run that is to go on until it is drained ends when for so many seconds no job was added, due, started or ended."""
+"""A run that is to go on until it is drained, however long that takes, ends when for so many seconds no job was added,
+due, started or ended."""
 GRACE = 60.0
 """When the run is over, cancelled handlers have so many seconds to clean up; what is left then is killed."""
 LOOKS = 100
@@ -80,6 +81,7 @@ class Simulation:
         """Why the run ends early."""
         self._idle = asyncio.Event()
         """A job ended, and no other was left."""
+        self._parts: list[Task] = []
         self._processes: list[Process] = []
         self._left: dict[int, str] = {}
 
@@ -127,6 +129,7 @@ class Simulation:
         """Start a part of the run. If it fails, so does the run."""
         task = self.loop.create_task(coroutine, name=name, context=context)
         task.add_done_callback(self._note_failure)
+        self._parts.append(task)
         return task
 
     def _note_failure(self, task: Task) -> None:
@@ -201,15 +204,16 @@ class Simulation:
         """Go on until every job has ended, the time for it is up, or nothing moves any more."""
         self.recorder.when_ended = self._note_ended
         deadline = self.loop.time() + self.scenario.drain_time
+        patience = PATIENCE if math.isinf(deadline) else math.inf
         while not (self.broker.idle or self._over.done()):
             now, moved = self.loop.time(), await self._last_moved()
-            if now >= moved + PATIENCE:
+            if now >= moved + patience:
                 self._over.set_result(f"no progress since {moved:g} s")
             elif now >= deadline:
                 break
             else:
                 self._idle.clear()
-                until = min(deadline, moved + PATIENCE)
+                until = min(deadline, moved + patience)
                 # a new task each time: one that is done would have this loop go round without letting time move
                 idle = self.loop.create_task(self._idle.wait())
                 either: list[asyncio.Future[Any]] = [idle, self._over]
@@ -230,11 +234,10 @@ class Simulation:
 
     async def _wind_down(self) -> None:
         """Cancel what still runs and let it clean up. What goes on regardless is killed: the run is over."""
+        await _cancel(self._parts)
+        # a worker has cancelled its handlers, but not the tasks that they left behind
         present = asyncio.current_task()
-        running = [task for task in self.loop.tasks() if task is not present]
-        for task in running:
-            task.cancel()
-        if running and (await asyncio.wait(running, timeout=GRACE))[1]:
+        if not await _cancel([task for task in self.loop.tasks() if task is not present]):
             for process in self._processes:
                 process.kill()
 
@@ -268,7 +271,7 @@ class Simulation:
 
     async def _where_left(self) -> dict[int, str]:
         """Where every job is that has not ended, by its number."""
-        left = dict.fromkeys(self.recorder.numbers_of(EventKind.REMOVED), "removed")
+        left = dict.fromkeys(self.recorder.removed_numbers, "removed")
         for state in (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE):
             for job in await self.broker.jobs(state, 0, -1, True):
                 left[job.number] = state.value
@@ -304,6 +307,13 @@ class Simulation:
         """Everything that was recorded, once the run is over."""
         facts = replace(self.facts(), stopped=stopped or self.stopped, wall=wall, version=version)
         return self.recorder.recording(facts, self._left)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> bool:
+    """Cancel tasks. False if some of them still run GRACE seconds later."""
+    for task in tasks:
+        task.cancel()
+    return not tasks or not (await asyncio.wait(tasks, timeout=GRACE))[1]
 
 
 def _unused(name: str, taken: list[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from queuesim.broker.memory.names import (
     ACTIVE,
     CLEANED_EVENT,
@@ -75,10 +77,7 @@ class Managing(Settling):
     async def drain(self, delayed: bool, now: float) -> None:
         """Remove what waits, and what is delayed if asked. No event tells of it (BullMQ 6.7)."""
         states = [WAITING, PRIORITIZED] + ([DELAYED] if delayed else [])
-        for record in [record for state in states for record in self._iterate(state)]:
-            self._take_out(record)
-            del self._records[record.id]
-            self._deduplications.removed(record)
+        self._take_away([record for state in states for record in self._iterate(state)])
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
         """Remove old jobs of one state; locked ones stay. See Broker.clean."""
@@ -87,13 +86,24 @@ class Managing(Settling):
         old = [record for record in self._iterate(state) if self._is_old(record, now - grace, now)]
         if limit > 0:
             old = old[:limit]
-        for record in old:
-            self._take_out(record)
-            del self._records[record.id]
-            self._deduplications.removed(record)
+        self._take_away(old)
         self._wake()
         self._emit((now, CLEANED_EVENT, 0, None, None, {"count": len(old)}))
         return [record.id for record in old]
+
+    def _take_away(self, records: Sequence[Record]) -> None:
+        """Remove jobs, each with its deduplication id, and emit no event."""
+        for record in records:
+            self._take_out(record)
+            del self._records[record.id]
+            self._deduplications.removed(record)
+        self._tell_removed(records)
+
+    def _tell_removed(self, records: Iterable[Record]) -> None:
+        if self._observer is not None:
+            # what has ended stays what it was, wherever it is kept
+            unfinished = [record.number for record in records if record.state not in (COMPLETED, FAILED)]
+            self._observer.removed(unfinished)
 
     def _is_old(self, record: Record, before: float, now: float) -> bool:
         if record.state is ACTIVE and self._locked(record, now):
@@ -108,6 +118,7 @@ class Managing(Settling):
             raise QueueActiveError(
                 f"queue {self.queue} has {len(self._active)} active jobs: wait for them, or use force"
             )
+        self._tell_removed(self._records.values())
         self._clear()
         self._log.clear()
 
