@@ -12,6 +12,7 @@ from codeblocks import PAGES, ROOT, blocks
 from tools import scenario_keys
 
 import queuesim
+from queuesim.metrics.frames import FRAMES
 from queuesim.metrics.recording import ENDINGS
 from queuesim.metrics.result import Result
 
@@ -60,7 +61,7 @@ def holds(dtype: object) -> str:
     return words.get(str(dtype)) or {"u": "integer", "i": "integer", "f": "float"}[np.dtype(str(dtype)).kind]
 
 
-@pytest.mark.parametrize("frame", ["jobs", "attempts", "events", "limiter", "checks"])
+@pytest.mark.parametrize("frame", FRAMES)
 def test_every_column_of_a_frame_is_told_in_order(result: Result, frame: str) -> None:
     columns = {name: holds(dtype) for name, dtype in getattr(result, frame).dtypes.items()}
     assert list(tables_of(f"result.{frame}").items()) == list(columns.items())

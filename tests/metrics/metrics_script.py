@@ -18,7 +18,9 @@ from queuesim.metrics.recording import (
     WINDOW_ROW,
     CheckRow,
     Facts,
+    FaultRow,
     Recording,
+    ScanRow,
 )
 
 NAN = math.nan
@@ -43,6 +45,8 @@ class Script:
         self.ids: dict[int, str] = {}
         self.left: dict[int, str] = {}
         self.checks: list[CheckRow] = []
+        self.faults: list[FaultRow] = []
+        self.scans: list[ScanRow] = []
 
     def job(
         self,
@@ -112,6 +116,8 @@ class Script:
             ids=self.ids,
             left=self.left,
             checks=self.checks,
+            faults=self.faults,
+            scans=self.scans,
         )
 
 

@@ -11,7 +11,9 @@ from metrics_script import NAN, Script
 
 from queuesim.events import EventKind
 from queuesim.job import JobState
+from queuesim.metrics.frames import FRAMES
 from queuesim.metrics.frames.events import BEFORE, KINDS
+from queuesim.metrics.recording import CheckRow, FaultRow, ScanRow
 from queuesim.metrics.result import Result
 
 DATABASE = ("DatabaseError", "Database", True)
@@ -182,11 +184,38 @@ def test_limiter_windows_hold_their_first_moment_but_not_their_last() -> None:
 
 def test_frames_of_nothing_have_the_same_columns_and_types() -> None:
     empty, full = Result(Script().recording()), two_attempts()
-    for name in ("jobs", "attempts", "events", "limiter", "checks"):
+    for name in FRAMES:
         nothing, something = getattr(empty, name), getattr(full, name)
         assert len(nothing) == 0
         assert list(nothing.columns) == list(something.columns)
         assert [str(kind) for kind in nothing.dtypes] == [str(kind) for kind in something.dtypes]
+
+
+def test_faults_and_scans_are_rows_in_order() -> None:
+    script = Script()
+    script.faults.append(FaultRow("worker.crash", "worker-1", 5.0, NAN, "no notice"))
+    script.scans.append(ScanRow(1, "cron", 10.0, 12.5, 3, 250, 240, 10, 30.0))
+    script.scans.append(ScanRow(2, "manual", 60.0, NAN, 1, 100, 100, 0, NAN))
+    result = Result(script.recording())
+    assert result.faults.iloc[0].fillna(-1).to_dict() == {
+        "fault": "worker.crash",
+        "target": "worker-1",
+        "began": 5.0,
+        "ended": -1,
+        "detail": "no notice",
+    }
+    assert column(result.overdue, "trigger") == ["cron", "manual"]
+    assert column(result.overdue, "duration") == [2.5, None]
+    assert column(result.overdue, "drained") == [30.0, None]
+
+
+def test_an_oracle_is_a_check_of_its_own_kind() -> None:
+    script = Script()
+    script.checks.append(CheckRow("lost == 0", True, 0.0, "== 0"))
+    script.checks.append(CheckRow("no job runs twice at once", False, 2.0, "0", detail="job 3", kind="oracle"))
+    result = Result(script.recording())
+    assert column(result.checks, "kind") == ["threshold", "oracle"]
+    assert not result.ok
 
 
 def test_many_names_need_wider_codes() -> None:

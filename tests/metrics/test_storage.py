@@ -12,7 +12,7 @@ from metrics_script import NAN, Script
 
 from queuesim.extras import MissingExtraError
 from queuesim.metrics.frames import FRAMES
-from queuesim.metrics.recording import CheckRow
+from queuesim.metrics.recording import CheckRow, FaultRow, ScanRow
 from queuesim.metrics.result import Result, load
 from queuesim.metrics.storage import StoredResultError
 
@@ -30,6 +30,11 @@ def full() -> Script:
     script.window(5.0, 15.0, 3)
     script.checks.append(CheckRow("latency.p95 < 30s", False, NAN, "< 30s", at=12.0, detail="a detail"))
     script.checks.append(CheckRow("lost == 0", True, 0.0, "== 0"))
+    script.checks.append(CheckRow("no job lost", False, 1.0, "0", detail="job 2", kind="oracle"))
+    script.faults.append(FaultRow("redis.outage", "", 3.0, 4.5, "for 1.5 s"))
+    script.faults.append(FaultRow("worker.crash", "worker-1", 40.0, NAN))
+    script.scans.append(ScanRow(1, "cron", 10.0, 12.0, 3, 250, 240, 10, 30.0))
+    script.scans.append(ScanRow(2, "manual", 49.0, NAN, 1, 100, 100, 0, NAN))
     return script
 
 
@@ -74,12 +79,25 @@ def test_a_foreign_directory(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.parametrize("version", [0, 2, None])
-def test_another_version(tmp_path: Path, version: int | None) -> None:
+@pytest.mark.parametrize(("version", "advice"), [(0, "run the scenario again"), (None, "run"), (3, "a newer queuesim")])
+def test_another_version(tmp_path: Path, version: int | None, advice: str) -> None:
     Result(full().recording()).to_parquet(tmp_path)
     rewrite(tmp_path, version=version)
-    with pytest.raises(StoredResultError, match="reads version 1"):
+    with pytest.raises(StoredResultError, match=rf"version {version} of.* reads versions 1 to 2: {advice}"):
         load(tmp_path)
+
+
+def test_version_1_had_neither_scans_nor_faults_nor_kinds_of_checks() -> None:
+    """The directory was written by the queuesim of that version: the same run as `full`."""
+    old, new = load(Path(__file__).parent / "data" / "version-1"), Result(full().recording())
+    assert len(old.overdue) == len(old.faults) == 0
+    assert list(old.checks["kind"]) == ["threshold", "threshold"]
+    for name in FRAMES:
+        assert list(getattr(old, name).columns) == list(getattr(new, name).columns)
+        assert [str(kind) for kind in getattr(old, name).dtypes] == [str(kind) for kind in getattr(new, name).dtypes]
+    for name in ("jobs", "attempts", "events", "limiter"):
+        pd.testing.assert_frame_equal(getattr(old, name), getattr(new, name))
+    pd.testing.assert_frame_equal(old.checks, new.checks[:2])
 
 
 def test_damage(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from struct import Struct
 from typing import Any, Final
 
@@ -25,7 +26,9 @@ from queuesim.metrics.recording import (
     CheckRow,
     Ending,
     Facts,
+    FaultRow,
     Recording,
+    ScanRow,
 )
 
 MOST_MESSAGES = 1000
@@ -65,6 +68,10 @@ class Recorder:
         """Jobs that completed or failed for good."""
         self.when_ended: Callable[[Job], None] | None = None
         """Called with every job that completes or fails for good."""
+        self.faults: list[FaultRow] = []
+        """Faults, in the order in which they began: whoever injects one appends it, and fills in its end."""
+        self.scans: list[ScanRow] = []
+        """Scans for overdue tasks: whoever scans appends them, and fills in their ends."""
         self._jobs = bytearray()
         self._attempts = bytearray()
         self._events = bytearray()
@@ -230,4 +237,6 @@ class Recorder:
             ids=self.ids,
             left=dict(left),
             checks=list(checks),
+            faults=[replace(fault) for fault in self.faults],
+            scans=[replace(scan) for scan in self.scans],
         )

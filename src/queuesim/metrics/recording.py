@@ -85,6 +85,45 @@ class CheckRow:
     at: float | None = None
     """For a sliding window: the end of the first window that failed (or the worst one)."""
     detail: str = ""
+    kind: str = "threshold"
+    """What sort of check: "threshold", or "oracle", whose value is the number of violations and whose detail names the
+    first witnesses."""
+
+
+@dataclass(slots=True)
+class FaultRow:
+    """A fault that was injected, and how long it lasted."""
+
+    kind: str
+    """What went wrong, as the scenario names it: "redis.outage"."""
+    target: str
+    """What it happened to: the name of a worker, of a queue, or ""."""
+    began: float
+    ended: float
+    """NaN: it was still on at the end of the run."""
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class ScanRow:
+    """A scan for overdue tasks, and what became of it."""
+
+    scan: int
+    """Its number, from 1."""
+    trigger: str
+    """What began it: "cron", "manual", ..."""
+    began: float
+    ended: float
+    """When its last page was done; NaN: it never was."""
+    pages: int
+    found: int
+    """Overdue tasks on its pages."""
+    enqueued: int
+    """Notifications that it added to the queue."""
+    duplicates: int
+    """Notifications that were not added, for they were there already."""
+    drained: float
+    """When the last of its notifications ended; NaN: not all of them ever did."""
 
 
 @dataclass(slots=True)
@@ -135,3 +174,6 @@ class Recording:
     left: dict[int, str] = field(default_factory=dict)
     """State at the end of every job that is not completed or failed: its number -> a JobState or "removed"."""
     checks: list[CheckRow] = field(default_factory=list)
+    faults: list[FaultRow] = field(default_factory=list)
+    """In the order in which they began."""
+    scans: list[ScanRow] = field(default_factory=list)

@@ -93,8 +93,19 @@ class Result:
         return self._frame("limiter")
 
     @property
+    def overdue(self) -> pd.DataFrame:
+        """A row a scan for overdue tasks: scan, trigger, began, ended, pages, found, enqueued, duplicates, drained,
+        duration."""
+        return self._frame("overdue")
+
+    @property
+    def faults(self) -> pd.DataFrame:
+        """A row a fault that was injected: fault, target, began, ended, detail."""
+        return self._frame("faults")
+
+    @property
     def checks(self) -> pd.DataFrame:
-        """A row a threshold or invariant: check, ok, value, limit, at, detail."""
+        """A row a threshold or oracle: check, kind, ok, value, limit, at, detail."""
         return self._frame("checks")
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "queuesim-result"
-VERSION = 1
-"""Raised whenever an older reader would misread a directory."""
+VERSION = 2
+"""Raised whenever an older reader would misread a directory. 2 has overdue scans, faults and the kinds of checks."""
+OLDEST = 1
+"""The oldest version that can still be read: what it lacks is empty."""
 
 
 class StoredResultError(QueuesimError):
@@ -48,14 +50,21 @@ def read(directory: str | Path, names: tuple[str, ...]) -> tuple[Facts, dict[str
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        StoredResultError: there is no result, an unfinished one, or one of another version.
+        StoredResultError: there is no result, an unfinished one, or one of a version that this one can't read.
     """
     folder = Path(directory)
     text = _manifest(folder)
     need("pyarrow", "parquet", "Parquet files")
     try:
-        facts = _facts(text["facts"])
-        return facts, {name: _frame(folder / f"{name}.parquet", text["frames"][name]) for name in names}
+        facts, stored = _facts(text["facts"]), text["frames"]
+        later = _later_frames() if text["version"] < 2 else {}
+        frames = {
+            name: later[name]([]) if name in later else _frame(folder / f"{name}.parquet", stored[name])
+            for name in names
+        }
+        if text["version"] < 2:
+            frames["checks"] = _with_kind(frames["checks"])
+        return facts, frames
     except (KeyError, TypeError, AttributeError) as error:
         raise StoredResultError(f"{folder}: facts.json is damaged ({type(error).__name__}: {error})") from error
 
@@ -71,12 +80,34 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise StoredResultError(f"{path} is not JSON: {error}") from error
     if not isinstance(text, dict) or text.get("format") != FORMAT:
         raise StoredResultError(f"{path} is no queuesim result: it lacks the format {FORMAT!r}")
-    if text.get("version") != VERSION:
+    version = text.get("version")
+    if not (isinstance(version, int) and OLDEST <= version <= VERSION):
+        newer = isinstance(version, int) and version > VERSION
+        advice = "a newer queuesim wrote it: install that one" if newer else "run the scenario again"
         raise StoredResultError(
-            f"{path} has version {text.get('version')} of the format, and this queuesim reads version {VERSION}: "
-            "run the scenario again, or use the queuesim that wrote it"
+            f"{path} has version {version} of the format, and this queuesim reads versions {OLDEST} to {VERSION}: "
+            f"{advice}"
         )
     return text
+
+
+def _later_frames() -> dict[str, Callable[[list[Any]], pd.DataFrame]]:
+    """The frames that version 1 had not, each made of its rows."""
+    from queuesim.metrics.frames.faults import faults_frame
+    from queuesim.metrics.frames.overdue import overdue_frame
+
+    return {"faults": faults_frame, "overdue": overdue_frame}
+
+
+def _with_kind(checks: pd.DataFrame) -> pd.DataFrame:
+    """Version 1 knew no other checks than thresholds."""
+    import pandas as pd
+
+    from queuesim.metrics.frames.checks import KINDS
+    from queuesim.metrics.frames.columns import known_labels
+
+    checks.insert(1, "kind", pd.Series(known_labels([KINDS[0]] * len(checks), KINDS)))
+    return checks
 
 
 def _facts(stored: dict[str, Any]) -> Facts:

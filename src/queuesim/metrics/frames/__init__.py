@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from queuesim.metrics.frames.attempts import attempts_frame
 from queuesim.metrics.frames.checks import checks_frame
 from queuesim.metrics.frames.events import events_frame
+from queuesim.metrics.frames.faults import faults_frame
 from queuesim.metrics.frames.jobs import jobs_frame
 from queuesim.metrics.frames.limiter import limiter_frame
+from queuesim.metrics.frames.overdue import overdue_frame
 from queuesim.metrics.frames.starts import link
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from queuesim.metrics.recording import Recording
 
-FRAMES = ("jobs", "attempts", "events", "limiter", "checks")
+FRAMES = ("jobs", "attempts", "events", "limiter", "overdue", "faults", "checks")
 """The names of a result's frames."""
 
 
@@ -26,6 +28,10 @@ def build_frames(recording: Recording, name: str) -> dict[str, pd.DataFrame]:
         return {"events": events_frame(recording)}
     if name == "checks":
         return {"checks": checks_frame(recording.checks)}
+    if name == "faults":
+        return {"faults": faults_frame(recording.faults)}
+    if name == "overdue":
+        return {"overdue": overdue_frame(recording.scans)}
     starts = link(recording)
     return {
         "jobs": jobs_frame(recording, starts),

@@ -8,16 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from queuesim.metrics.frames.columns import frame
+from queuesim.metrics.frames.columns import frame, known_labels
 from queuesim.metrics.recording import CheckRow
+
+KINDS = ("threshold", "oracle")
+"""What sorts of checks there are."""
 
 
 def checks_frame(checks: Sequence[CheckRow]) -> pd.DataFrame:
-    """Columns: check (its name), ok, value (what was measured; NaN: there was nothing to measure), limit (what was
-    asked for), at (end of the sliding window that failed, in seconds; NaN: none), detail."""
+    """Columns: check (its name), kind (threshold or oracle), ok, value (what was measured; of an oracle: the number of
+    violations; NaN: there was nothing to measure), limit (what was asked for), at (end of the sliding window that
+    failed, in seconds; NaN: none), detail (of an oracle: the first witnesses)."""
     return frame(
         {
             "check": pd.Series([check.name for check in checks], dtype=str),
+            "kind": known_labels([check.kind for check in checks], KINDS),
             "ok": np.array([check.ok for check in checks], dtype=bool),
             "value": np.array([check.value for check in checks], dtype=np.float64),
             "limit": pd.Series([check.limit for check in checks], dtype=str),

@@ -29,6 +29,12 @@ def categories(names: Sequence[str]) -> pd.Index:
     return pd.Index(list(names), dtype=str)
 
 
+def known_labels(values: Sequence[str], known: Sequence[str] = ()) -> pd.Categorical:
+    """A categorical of the labels that are known and those that occur beside them."""
+    table = list(dict.fromkeys((*known, *values)))
+    return labels(np.array([table.index(value) for value in values], dtype=np.intp), table)
+
+
 def seconds(rows: Array, name: str) -> npt.NDArray[np.float64]:
     """A column of packed rows as an array of its own."""
     return np.ascontiguousarray(rows[name], dtype=np.float64)
