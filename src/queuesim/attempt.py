@@ -28,7 +28,8 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
             raise AbandonedError(abandoned)
         plain = processor.plain_handlers.get(job.name)
         value = await (processor.handle(job) if plain is None else plain(job))
-        return Completed(job.id, job.token, "null" if value is None else _result(value), processor.keep_completed)
+        text = "null" if value is None else _result(value)
+        return Completed(job.id, job.token, text, processor.keep_completed, job.attempts_started, job.attempts_made + 1)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except asyncio.CancelledError as error:
@@ -48,24 +49,37 @@ def _judge(processor: Processor, job: Job, error: BaseException, rng: random.Ran
         info = ErrorInfo(type(error).__name__, UNKNOWN, retryable=False)
         stacktrace = ("".join(traceback.format_exception(fault)),) if processor.stack_traces else ()
         letter = _bury(processor, job, reason, info)
-        return Failed(job.id, job.token, reason, stacktrace, processor.keep_failed, letter, info)
+        return _failed(processor, job, reason, stacktrace, letter, info)
 
 
 def failure(processor: Processor, job: Job, error: BaseException, rng: random.Random) -> Outcome:
     """What becomes of a job whose handler raised `error`."""
     if isinstance(error, DelayedError):
-        return Postponed(job.id, job.token, error.delay)
+        return Postponed(job.id, job.token, error.delay, job.attempts_started, job.attempts_made)
     if isinstance(error, RateLimitError) or str(error) == RATE_LIMITED:
-        return Returned(job.id, job.token, getattr(error, "duration", None))
+        hold = getattr(error, "duration", None)
+        return Returned(job.id, job.token, hold, job.attempts_started, job.attempts_made)
     info = processor.errors.describe(error)
     reason = str(error) or info.type
     stacktrace = ("".join(traceback.format_exception(error)),) if processor.stack_traces else ()
     delay = processor.retries.delay(job, error, info, rng)
     if delay is not None:
         entry = _history(job, info, reason) if processor.dead_letters else None
-        return Retried(job.id, job.token, delay, reason, stacktrace, entry, info)
-    letter = _bury(processor, job, reason, info)
-    return Failed(job.id, job.token, reason, stacktrace, processor.keep_failed, letter, info)
+        counts = (job.attempts_started, job.attempts_made + 1)
+        return Retried(job.id, job.token, delay, reason, stacktrace, entry, info, *counts)
+    return _failed(processor, job, reason, stacktrace, _bury(processor, job, reason, info), info)
+
+
+def _failed(
+    processor: Processor,
+    job: Job,
+    reason: str,
+    stacktrace: tuple[str, ...],
+    letter: DeadLetter | None,
+    info: ErrorInfo,
+) -> Failed:
+    counts = (job.attempts_started, job.attempts_made + 1)
+    return Failed(job.id, job.token, reason, stacktrace, processor.keep_failed, letter, info, *counts)
 
 
 def _result(value: Any) -> str:

@@ -46,6 +46,11 @@ class QueueActiveError(QueuesimError):
     """obliterate was asked while jobs are active: wait, or use force."""
 
 
+class BrokerUnavailableError(QueuesimError, ConnectionError):
+    """The place where jobs live can't be reached, or answers that it can't serve now (read-only, loading, out of
+    memory). Whether the operation took effect is unknown. Workers outlive it; producers have to decide."""
+
+
 # -- what a handler raises to steer its job
 
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 
-from queuesim.broker.base import Broker, Outcome, Terms
+from queuesim.broker.base import Broker, Outcome, Reply, Terms
+from queuesim.errors import BrokerUnavailableError
 from queuesim.job import Job
+from queuesim.persistence import persist
 
 
 class Exchanges:
     """Makes one exchange at a time. Slots that come while one is under way collect, and the next carries them all.
+
+    While the broker is unavailable the same exchange is made again and again, until it is answered.
 
     Args:
         broker: the queue.
         terms: what the worker brings to each exchange.
         name: first part of every lock token.
         clock: seconds on the queue's clock.
+        rng: where the jitter of the pauses between tries is drawn from.
     """
 
-    def __init__(self, broker: Broker, terms: Terms, name: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, broker: Broker, terms: Terms, name: str, clock: Callable[[], float], rng: random.Random | None = None
+    ) -> None:
         self.broker = broker
         self.terms = terms
         self.limited_until: float | None = None
@@ -30,8 +38,12 @@ class Exchanges:
         """The last exchange asked for more than it got."""
         self._name = name
         self._clock = clock
+        self._rng = rng or random.Random(name)
         self._count = 0
         self._under_way = False
+        self._repeating = False
+        self._stopped = False
+        self._leader: asyncio.Task[None] | None = None
         self._followers: list[tuple[list[Outcome], int, asyncio.Future[list[Job]]]] = []
         self._refused: list[Outcome] = []
 
@@ -41,8 +53,13 @@ class Exchanges:
             return await self._follow(outcomes, take)
         self._under_way = True
         self._count += 1
+        token = f"{self._name}:{self._count}"
         try:
-            reply = await self.broker.exchange(outcomes, take, self.terms, f"{self._name}:{self._count}", self._clock())
+            reply = await self.broker.exchange(outcomes, take, self.terms, token, self._clock())
+        except BrokerUnavailableError:
+            if self._stopped:
+                raise
+            reply = await self._repeat(outcomes, take, token)
         finally:
             self._under_way = False
             if self._followers:
@@ -64,6 +81,23 @@ class Exchanges:
                 del self._refused[i]
                 return True
         return False
+
+    def stop(self) -> None:
+        """The worker ends: what the broker does not answer now is not tried again."""
+        self._stopped = True
+        if self._repeating and self._leader is not None:
+            self._leader.cancel()
+
+    async def _repeat(self, outcomes: list[Outcome], take: int, token: str) -> Reply:
+        self._repeating = True
+        try:
+            return await persist(
+                lambda: self.broker.exchange(outcomes, take, self.terms, token, self._clock(), True),
+                self._rng,
+                failed=1,
+            )
+        finally:
+            self._repeating = False
 
     async def _follow(self, outcomes: list[Outcome], take: int) -> list[Job]:
         follower: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()

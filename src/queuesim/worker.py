@@ -15,6 +15,7 @@ from queuesim.broker.base import Broker, Outcome, Terms
 from queuesim.exchange import Exchanges
 from queuesim.job import Job
 from queuesim.limits import RateLimit
+from queuesim.persistence import persist
 from queuesim.processor import Processor
 
 LONGEST_HOLD = 30.0
@@ -58,10 +59,14 @@ class Worker:
     in the same exchange. While one exchange is under way outcomes collect, and the next one carries them all. Slots
     that found nothing are filled by the worker itself, which waits for work at the broker.
 
+    It outlives outages of its broker: whatever raises BrokerUnavailableError is tried again, for ever, with pauses that
+    grow to a few seconds.
+
     Args:
         processor: the handlers and their rules.
         broker: the queue.
-        name: written into each job that it takes, and part of its lock tokens: unique among a queue's workers.
+        name: written into each job that it takes: unique among a queue's workers.
+        token: first part of its lock tokens, unlike that of any other worker that the queue ever had; the name if None.
         concurrency, limiter: in place of the processor's.
         clock: seconds on the queue's clock; the running loop's time if None.
         rng: where jitter is drawn from.
@@ -73,6 +78,7 @@ class Worker:
         broker: Broker,
         *,
         name: str = "worker",
+        token: str | None = None,
         concurrency: int | None = None,
         limiter: RateLimit | None = None,
         options: WorkerOptions | None = None,
@@ -92,6 +98,7 @@ class Worker:
         """The job in each busy slot."""
         self.stalled = 0
         """Jobs of any worker that this one found stalled and put back."""
+        self._token = token or name
         self._clock = clock
         self._rng = rng or random.Random(name)
         self._observer = observer
@@ -116,7 +123,7 @@ class Worker:
     async def run(self) -> None:
         """Work until `close`. Cancelling it cancels the running handlers too: their jobs stall and are recovered."""
         self._now = self._clock or asyncio.get_running_loop().time
-        self._exchanges = Exchanges(self.broker, self.terms, self.name, self._now)
+        self._exchanges = Exchanges(self.broker, self.terms, self._token, self._now, self._rng)
         if self._closing:
             return
         try:
@@ -130,6 +137,7 @@ class Worker:
         finally:
             # a handler that outlives its cancellation is not given another job
             self._closing = True
+            self._exchanges.stop()
             running = list(self._tasks.values())
             for task in running:
                 task.cancel()
@@ -173,7 +181,7 @@ class Worker:
             if held is not None and held > now:
                 await self._sleep(min(held - now, LONGEST_HOLD))
             elif exchanges.empty:
-                await self.broker.wait(exchanges.next_due, now)
+                await persist(lambda: self.broker.wait(exchanges.next_due, self._now()), self._rng)
             if self._closing or not await self._take():
                 return
 
@@ -244,24 +252,26 @@ class Worker:
         every = (self.options.lock_renew_time or self.options.lock_duration / 2) / 2
         while True:
             await self._sleep(every)
-            now = self._now()
-            old = {
-                slot: job
-                for slot, job in self.running.items()
-                if max(job.processed_on or 0.0, self._renewed.get(slot, 0.0)) <= now - every
-            }
-            if old:
-                locks = [(job.id, job.token) for job in old.values()]
-                await self.broker.renew(locks, self.options.lock_duration, now)
-                self._renewed.update(dict.fromkeys(old, now))
+            await persist(lambda: self._renew_old(every), self._rng)
+
+    async def _renew_old(self, age: float) -> None:
+        now = self._now()
+        old = {
+            slot: job
+            for slot, job in self.running.items()
+            if max(job.processed_on or 0.0, self._renewed.get(slot, 0.0)) <= now - age
+        }
+        if old:
+            locks = [(job.id, job.token) for job in old.values()]
+            await self.broker.renew(locks, self.options.lock_duration, now)
+            self._renewed.update(dict.fromkeys(old, now))
 
     async def _check_stalled(self) -> None:
+        interval, most = self.options.stalled_interval, self.options.max_stalled
         while True:
-            found = await self.broker.recover_stalled(
-                self.options.stalled_interval, self.options.max_stalled, self._now()
-            )
+            found = await persist(lambda: self.broker.recover_stalled(interval, most, self._now()), self._rng)
             self.stalled += len(found)
-            await self._sleep(self.options.stalled_interval)
+            await self._sleep(interval)
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -68,10 +68,13 @@ class Driver:
         limiter: RateLimit | None = None,
         lock: int = 30_000,
         worker: str = "worker",
+        again: bool = False,
     ) -> Reply:
-        self._exchanges += 1
+        """Make an exchange; `again`: the last one of all, a second time."""
+        self._exchanges += not again
         terms = Terms(lock / 1000, limiter, worker)
-        return self.run(self.broker.exchange(outcomes, take, terms, f"{worker}:{self._exchanges}", self.now))
+        token = f"{worker}:{self._exchanges}"
+        return self.run(self.broker.exchange(outcomes, take, terms, token, self.now, again))
 
     def take(self, count: int = 1, **terms: Any) -> list[Job]:
         return self.exchange((), count, **terms).jobs

@@ -63,7 +63,7 @@ def returning(value: Any) -> Any:
 )
 def test_a_json_value_completes(value: Any, text: str) -> None:
     outcome = judge(returning(value), keep_completed=Keep(count=3))
-    assert outcome == Completed("1", "t:1", text, Keep(count=3))
+    assert outcome == Completed("1", "t:1", text, Keep(count=3), attempt=1, attempts_made=1)
 
 
 def cycle() -> list[Any]:
@@ -161,15 +161,15 @@ def test_cancelling_the_attempt_from_outside_gets_through() -> None:
 
 @pytest.mark.parametrize("duration", [None, 5.0])
 def test_a_rate_limit_error_returns_the_job(duration: float | None) -> None:
-    assert judge(raising(RateLimitError(duration))) == Returned("1", "t:1", duration)
+    assert judge(raising(RateLimitError(duration))) == Returned("1", "t:1", duration, attempt=1)
 
 
 def test_a_rate_limit_error_of_another_make_is_known_by_its_message() -> None:
-    assert judge(raising(RuntimeError("bullmq:rateLimitExceeded"))) == Returned("1", "t:1", None)
+    assert judge(raising(RuntimeError("bullmq:rateLimitExceeded"))) == Returned("1", "t:1", None, attempt=1)
 
 
 def test_a_delayed_error_postpones_the_job() -> None:
-    assert judge(raising(DelayedError(7.5))) == Postponed("1", "t:1", 7.5)
+    assert judge(raising(DelayedError(7.5))) == Postponed("1", "t:1", 7.5, attempt=1)
 
 
 # -- rules that are broken themselves

@@ -1,5 +1,8 @@
 """The broker protocol: everything that the core asks of the place where jobs live.
 
+Every method may raise BrokerUnavailableError: the place where jobs live can't be reached or can't serve now. Whether
+the operation took effect is unknown then.
+
 All methods are coroutines and the current time is always an argument, in seconds on a clock that all users of the queue
 share, so that any clock can drive any broker and any two can be compared. A broker belongs to one queue.
 
@@ -38,6 +41,10 @@ class Completed:
     """What it returned, as JSON text."""
     keep: Keep | None = None
     """The worker's rule; the job's own goes first."""
+    attempt: int = 0
+    """The job's `attempts_started` in this attempt."""
+    attempts_made: int = 0
+    """The job's `attempts_made` once this outcome is applied."""
 
 
 @dataclass(slots=True)
@@ -52,6 +59,10 @@ class Failed:
     dead_letter: DeadLetter | None = None
     error: ErrorInfo | None = None
     """What kind of failure it was; not stored."""
+    attempt: int = 0
+    """The job's `attempts_started` in this attempt."""
+    attempts_made: int = 0
+    """The job's `attempts_made` once this outcome is applied."""
 
 
 @dataclass(slots=True)
@@ -67,6 +78,10 @@ class Retried:
     """What to remember of this attempt, where the queue has dead letters."""
     error: ErrorInfo | None = None
     """What kind of failure it was; not stored."""
+    attempt: int = 0
+    """The job's `attempts_started` in this attempt."""
+    attempts_made: int = 0
+    """The job's `attempts_made` once this outcome is applied."""
 
 
 @dataclass(slots=True)
@@ -76,6 +91,10 @@ class Postponed:
     job_id: str
     token: str
     delay: float
+    attempt: int = 0
+    """The job's `attempts_started` in this attempt."""
+    attempts_made: int = 0
+    """The job's `attempts_made` once this outcome is applied."""
 
 
 @dataclass(slots=True)
@@ -86,9 +105,14 @@ class Returned:
     token: str
     hold: float | None = None
     """Rate-limit the queue for so many seconds first."""
+    attempt: int = 0
+    """The job's `attempts_started` in this attempt."""
+    attempts_made: int = 0
+    """The job's `attempts_made` once this outcome is applied."""
 
 
 Outcome = Completed | Failed | Retried | Postponed | Returned
+"""What became of an attempt. Its two counts let a repeated exchange tell whether the first try applied it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +176,17 @@ class Broker(Protocol):
 
     # -- workers
 
-    async def exchange(self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float) -> Reply:
-        """Hand in outcomes, promote what is due, take up to `take` jobs and lock them with `token`."""
+    async def exchange(
+        self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
+    ) -> Reply:
+        """Hand in outcomes, promote what is due, take up to `take` jobs and lock them with `token`.
+
+        An exchange whose answer was lost is made `again`, with the same outcomes and token. What the first try may
+        have done is not done twice: active jobs that are locked with `token` are those that the lost answer carried;
+        they come first, count among `take`, and their locks are renewed. An outcome of a job that is gone, or that is
+        not active, was not started since (`attempt`) and has the counts that the outcome gives it (`attempts_made`),
+        was applied by the first try and is not refused.
+        """
         ...
 
     async def wait(self, until: float | None, now: float) -> None:

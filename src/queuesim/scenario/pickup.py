@@ -44,9 +44,11 @@ class SlowPickup:
         self._look_at_timeouts(now)
         return ids
 
-    async def exchange(self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float) -> Reply:
+    async def exchange(
+        self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
+    ) -> Reply:
         """See Broker.exchange."""
-        reply = await self._broker.exchange(outcomes, take, terms, token, now)
+        reply = await self._broker.exchange(outcomes, take, terms, token, now, again)
         self._look_at_timeouts(now)
         return reply
 

@@ -18,14 +18,17 @@ STALLED_TOO_OFTEN = "job stalled more than allowable limit"
 class Taking(Settling):
     """Taking jobs, and keeping them."""
 
-    async def exchange(self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float) -> Reply:
+    async def exchange(
+        self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
+    ) -> Reply:
         """Hand in outcomes and take jobs; see Broker.exchange."""
         reply = Reply()
         finished = False
         for outcome in outcomes:
             code = self._settle(outcome, now)
             if code:
-                reply.refuse(outcome, code)
+                if not (again and self._applied_before(outcome)):
+                    reply.refuse(outcome, code)
             else:
                 # only the last outcome can leave the queue empty
                 kind = type(outcome)
@@ -33,6 +36,8 @@ class Taking(Settling):
                 if kind is Returned:
                     # whoever is rate-limited by its handler holds, even without a limiter of its own
                     reply.limited_until = self._window.closes_at(1, now)
+        if again:
+            self._retake(terms, token, now, reply)
         if take and reply.limited_until is None:
             self._take(take, terms, token, now, reply)
         if finished and not (reply.jobs or self._wait or self._active or self._prioritized_count):
@@ -42,6 +47,14 @@ class Taking(Settling):
         if len(self._log.entries) >= TRIM_AT:
             self._log.trim()
         return reply
+
+    def _retake(self, terms: Terms, token: str, now: float, reply: Reply) -> None:
+        """The jobs that the lost answer to the first try carried, in the order in which they started."""
+        for record in self._active.values():
+            if record.token == token and now < record.locked_until:
+                record.locked_until = now + terms.lock_duration
+                self._stalled.discard(record.id)
+                reply.jobs.append(record.snapshot(self))  # type: ignore[arg-type]
 
     def _take(self, take: int, terms: Terms, token: str, now: float, reply: Reply) -> None:
         # the order of these checks is BullMQ's: promote, limiter, pause
