@@ -1,4 +1,4 @@
-"""What all tests share: how hard hypothesis tries, and that in CI nothing is skipped."""
+"""What all tests share: how hard hypothesis tries, servers, and that in CI nothing is skipped."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from servers import default_server, place, real_server, start_server
+
+__all__ = ["default_server", "place", "real_server", "start_server"]
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 IN_CI = os.environ.get("CI") == "true"

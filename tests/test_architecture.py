@@ -19,11 +19,12 @@ CORE = (
 """The queueing core: it knows no backend, only the protocol that all brokers follow."""
 
 FORBIDDEN = {
-    **dict.fromkeys(CORE, ("broker", "simulation", "scenario", "metrics", "analysis", "cli")),
-    **dict.fromkeys(("extras", "units"), ("broker", "simulation", "scenario", "metrics", "analysis", "cli")),
-    "broker": ("simulation", "scenario", "metrics", "analysis", "cli"),
-    "simulation": ("broker", "scenario", "metrics", "analysis", "cli"),
-    "metrics": ("scenario", "analysis", "cli"),
+    **dict.fromkeys(CORE, ("broker", "simulation", "scenario", "metrics", "analysis", "live", "cli")),
+    **dict.fromkeys(("extras", "units"), ("broker", "simulation", "scenario", "metrics", "analysis", "live", "cli")),
+    "broker": ("simulation", "scenario", "metrics", "analysis", "live", "cli"),
+    "simulation": ("broker", "scenario", "metrics", "analysis", "live", "cli"),
+    "metrics": ("scenario", "analysis", "live", "cli"),
+    "live": ("scenario", "simulation", "metrics", "analysis", "cli"),
     "scenario": ("analysis", "cli"),
     "analysis": ("cli",),
 }
@@ -86,6 +87,8 @@ def test_every_part_has_a_place_in_the_picture() -> None:
         ("simulation.loop", "from queuesim.broker.memory import MemoryBroker"),
         ("metrics.result", "from queuesim.scenario import runner"),
         ("scenario.runner", "from queuesim.cli.run import run"),
+        ("live.embedded", "from queuesim.scenario.runner import run"),
+        ("broker.memory.state", "from queuesim.live.embedded import EmbeddedServer"),
     ],
 )
 def test_an_arrow_that_points_the_other_way_is_found(name: str, text: str) -> None:
