@@ -34,6 +34,7 @@ REFUSALS = {
     -7: "its parent can't be replaced",
     -8: "it belongs to a job scheduler",
     -9: "one of its children failed",
+    -10: "there is a job of that id already",
 }
 """What BullMQ's error codes mean."""
 

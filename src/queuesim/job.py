@@ -172,6 +172,8 @@ class Job:
     history: Sequence[dict[str, Any]] = ()
     """A row an attempt that failed, kept where the queue has dead letters."""
     progress: Any = 0
+    scheduler_id: str | None = None
+    """The job scheduler that it comes from."""
 
     def __init__(
         self,

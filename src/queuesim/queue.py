@@ -13,6 +13,8 @@ from queuesim.errors import ValidationError
 from queuesim.events import Event
 from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, check_priority, to_json
 from queuesim.limits import RateLimit
+from queuesim.schedule import Cron, Every, Missed
+from queuesim.scheduler import Scheduler
 
 
 class Queue:
@@ -73,6 +75,52 @@ class Queue:
             size = len(text.encode())
             raise ValidationError(f"the data of job {name!r} has {size} bytes, its size limit is {options.size_limit}")
         return NewJob(name, text, options)
+
+    # -- job schedulers
+
+    async def upsert_scheduler(
+        self,
+        scheduler_id: str,
+        schedule: Cron | Every,
+        name: str,
+        data: Any = None,
+        options: JobOptions | None = None,
+        *,
+        missed: Missed = Missed.SKIP,
+        limit: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> str:
+        """Add a job again and again, by a schedule, in place of what the scheduler of this id did so far.
+
+        Args:
+            missed: what becomes of ticks that came while no worker was there.
+            limit: so many jobs at most.
+            start, end: no job is due before or after, in seconds on the queue's clock.
+
+        Returns:
+            The id of the first job.
+
+        Raises:
+            ScheduleError: it would never fire, or the id has a ':'.
+            ValidationError, ValueError: as `add` does.
+        """
+        new = self.new_job(name, data, options)
+        scheduler = Scheduler(
+            scheduler_id, schedule, new.name, new.data, new.options, Missed(missed), limit, start, end
+        )
+        now = current_time()
+        due = scheduler.first(now)
+        scheduler = scheduler.anchored(due)
+        return await self.broker.upsert_scheduler(scheduler, due, now)
+
+    async def remove_scheduler(self, scheduler_id: str) -> bool:
+        """Remove a scheduler and its pending job. False if there is none."""
+        return await self.broker.remove_scheduler(scheduler_id, current_time())
+
+    async def schedulers(self) -> list[Scheduler]:
+        """All job schedulers, the one that is due first at the front."""
+        return await self.broker.schedulers()
 
     # -- looking
 

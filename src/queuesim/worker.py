@@ -17,6 +17,7 @@ from queuesim.job import Job
 from queuesim.limits import RateLimit
 from queuesim.persistence import persist
 from queuesim.processor import Processor
+from queuesim.scheduler import advance
 
 LONGEST_HOLD = 30.0
 """A rate-limited worker looks again after this many seconds at the latest, for delayed jobs (BullMQ 6.7)."""
@@ -228,6 +229,8 @@ class Worker:
         try:
             while job is not None:
                 self.running[slot] = job
+                if job.scheduler_id is not None:
+                    await advance(self.broker, job, self._now())
                 outcome = await attempt(self.processor, job, self._rng)
                 ended = self._now()
                 jobs = await exchanges.exchange([outcome], 0 if self._closing else 1)

@@ -20,6 +20,7 @@ from queuesim.errors import ErrorInfo
 from queuesim.events import Event, EventKind
 from queuesim.job import Job, JobState, NewJob
 from queuesim.limits import Keep, RateLimit
+from queuesim.scheduler import Scheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,27 @@ class Broker(Protocol):
     async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
         """Add jobs in one step and return their ids. A custom id that exists, in any state, or a duplicate returns the
         existing job's id and adds nothing."""
+        ...
+
+    # -- job schedulers
+
+    async def upsert_scheduler(self, scheduler: Scheduler, due: float, now: float) -> str:
+        """Store a scheduler, in place of another one of its id and of that one's pending job, and add its first job,
+        due at `due`. Returns the job's id. Raises JobError (-10) if there is a job of that id."""
+        ...
+
+    async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:
+        """Add a scheduler's next job, if `job_id` is its present one; with `due` None that was the last. Returns the
+        new job's id."""
+        ...
+
+    async def scheduler(self, scheduler_id: str) -> Scheduler | None: ...
+    async def schedulers(self) -> list[Scheduler]:
+        """All of them, the one that is due first at the front."""
+        ...
+
+    async def remove_scheduler(self, scheduler_id: str, now: float) -> bool:
+        """Remove a scheduler and its pending job. False if there is none."""
         ...
 
     # -- the queue

@@ -25,6 +25,7 @@ from queuesim.errors import JobError, QueueActiveError, QueueNotPausedError
 from queuesim.job import Job, JobState
 from queuesim.limits import RateLimit
 
+OF_SCHEDULER = -8
 CLEANABLE = (COMPLETED, FAILED, WAITING, PRIORITIZED, DELAYED,
              ACTIVE)  # fmt: skip
 
@@ -75,9 +76,11 @@ class Managing(Settling):
         self._wake_all()
 
     async def drain(self, delayed: bool, now: float) -> None:
-        """Remove what waits, and what is delayed if asked. No event tells of it (BullMQ 6.7)."""
+        """Remove what waits, and what is delayed if asked, but not the next jobs of schedulers. No event tells of it
+        (BullMQ 6.7)."""
         states = [WAITING, PRIORITIZED] + ([DELAYED] if delayed else [])
-        self._take_away([record for state in states for record in self._iterate(state)])
+        records = [record for state in states for record in self._iterate(state)]
+        self._take_away([record for record in records if record.scheduler_id is None or not self._is_pending(record)])
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
         """Remove old jobs of one state; locked ones stay. See Broker.clean."""
@@ -243,6 +246,8 @@ class Managing(Settling):
         record = self._find(job_id, "remove")
         if record.state is ACTIVE and self._locked(record, now):
             raise JobError(job_id, LOCK_MISMATCH, "remove")
+        if record.scheduler_id is not None and self._is_pending(record):
+            raise JobError(job_id, OF_SCHEDULER, "remove")
         self._delete(record, now)
         self._wake()
 

@@ -26,6 +26,7 @@ class Record:
     stalled_count: int = 0
     progress: str = "0"
     logs: Sequence[str] = ()
+    scheduler_id: str | None = None
     processed_on: float | None = None
     processed_by: str | None = None
     attempts_made: int = 0
@@ -92,3 +93,4 @@ class Record:
         job.stacktrace = self.stacktrace
         job.history = self.history
         job.progress = json.loads(self.progress)
+        job.scheduler_id = self.scheduler_id

@@ -29,6 +29,7 @@ from queuesim.errors import JobError
 from queuesim.events import Event
 from queuesim.job import JobState
 from queuesim.limits import RateLimit
+from queuesim.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker
@@ -73,6 +74,7 @@ class QueueState:
         self._rate_limit: RateLimit | None = None
         self._window = Window()
         self._deduplications = Deduplications()
+        self._schedulers: dict[str, Scheduler] = {}
 
     def sibling(self, queue: str) -> Broker:
         """A broker for another queue in the same memory."""
@@ -224,6 +226,11 @@ class QueueState:
             self._stalled.discard(record.id)
         else:
             self._finished[record.state].remove(record)
+
+    def _is_pending(self, record: Record) -> bool:
+        """Whether it is the present job of a job scheduler: without it that would stand still."""
+        scheduler = self._schedulers.get(record.scheduler_id or "")
+        return scheduler is not None and scheduler.due is not None and scheduler.job_id(scheduler.due) == record.id
 
     def _delete(self, record: Record, now: float) -> None:
         """Remove a job wherever it is, with its deduplication id."""

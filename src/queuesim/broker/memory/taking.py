@@ -158,7 +158,8 @@ class Taking(Settling):
             del self._active[job_id]
             record.stalled_count += 1
             record.marked = True
-            if record.stalled_count > max_stalled:
+            # a scheduler's job is never given up for stalling, or else the scheduler would be (BullMQ 6.7)
+            if record.stalled_count > max_stalled and record.scheduler_id is None:
                 record.deferred_failure = STALLED_TOO_OFTEN
             # a prioritized job goes to the front of `wait` too (BullMQ 6.7)
             record.ready_at = now

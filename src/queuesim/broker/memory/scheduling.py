@@ -1,0 +1,82 @@
+"""Job schedulers of a queue in memory: each with one pending job at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from queuesim.broker.memory.names import COMPLETED, DUPLICATED_EVENT, FAILED
+from queuesim.broker.memory.record import Record
+from queuesim.broker.memory.settling import Settling
+from queuesim.errors import JobError
+from queuesim.job import NewJob
+from queuesim.scheduler import Scheduler
+
+SLOT_TAKEN = -10
+
+
+class Scheduling(Settling):
+    """Storing schedulers, and adding their jobs one after another."""
+
+    async def upsert_scheduler(self, scheduler: Scheduler, due: float, now: float) -> str:
+        """Store a scheduler and add its first job; see Broker.upsert_scheduler."""
+        self._remove_pending(scheduler.id, now)
+        job_id = scheduler.job_id(due)
+        if job_id in self._records:
+            raise JobError(job_id, SLOT_TAKEN, "schedule")
+        self._schedulers[scheduler.id] = replace(scheduler, iterations=1, due=due)
+        self._add_iteration(scheduler, job_id, due, now)
+        return job_id
+
+    async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:
+        """Add a scheduler's next job; see Broker.advance_scheduler."""
+        scheduler = self._schedulers.get(scheduler_id)
+        if scheduler is None or scheduler.due is None or scheduler.job_id(scheduler.due) != job_id:
+            return None
+        if due is None:
+            self._schedulers[scheduler_id] = replace(scheduler, due=None)
+            return None
+        self._schedulers[scheduler_id] = replace(scheduler, iterations=scheduler.iterations + 1, due=due)
+        next_id = scheduler.job_id(due)
+        existing = self._records.get(next_id)
+        if existing is not None:
+            self._emit((now, DUPLICATED_EVENT, existing.number, existing.id, None, None))
+            return None
+        self._add_iteration(scheduler, next_id, due, now)
+        return next_id
+
+    def _add_iteration(self, scheduler: Scheduler, job_id: str, due: float, now: float) -> None:
+        # its age counts from now, so that a tick that was missed is not older than it is
+        options = replace(scheduler.options, delay=max(due - now, 0.0), timestamp=None)
+        self._add(NewJob(scheduler.name, scheduler.data, options, f"scheduler {scheduler.id}", due), now, job_id)
+        record = self._records.get(job_id)
+        if record is not None:
+            record.scheduler_id = scheduler.id
+            record.marked = True
+
+    async def scheduler(self, scheduler_id: str) -> Scheduler | None:
+        """The scheduler of that id; None if there is none."""
+        return self._schedulers.get(scheduler_id)
+
+    async def schedulers(self) -> list[Scheduler]:
+        """All of them, the one that is due first at the front."""
+        return sorted(self._schedulers.values(), key=lambda s: (math.inf if s.due is None else s.due, s.id))
+
+    async def remove_scheduler(self, scheduler_id: str, now: float) -> bool:
+        """Remove a scheduler and its pending job; see Broker.remove_scheduler."""
+        self._remove_pending(scheduler_id, now)
+        return self._schedulers.pop(scheduler_id, None) is not None
+
+    def _remove_pending(self, scheduler_id: str, now: float) -> None:
+        record = self._pending_of(self._schedulers.get(scheduler_id))
+        if record is not None:
+            self._delete(record, now)
+
+    def _pending_of(self, scheduler: Scheduler | None) -> Record | None:
+        """The job of a scheduler that has not started yet."""
+        if scheduler is None or scheduler.due is None:
+            return None
+        record = self._records.get(scheduler.job_id(scheduler.due))
+        if record is None or record.token or record.state in (COMPLETED, FAILED):
+            return None
+        return record
