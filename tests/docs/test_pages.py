@@ -16,7 +16,7 @@ from queuesim.metrics.frames import FRAMES
 from queuesim.metrics.recording import ENDINGS
 from queuesim.metrics.result import Result
 
-RESULTS = ROOT / "docs" / "results.md"
+METRICS = ROOT / "docs" / "metrics.md"
 
 
 @pytest.fixture(scope="module")
@@ -44,36 +44,42 @@ def test_a_key_without_a_table_row_is_noticed() -> None:
     assert scenario_keys.filled(without) == page
 
 
-# -- docs/results.md
+# -- docs/metrics.md
 
 
-def tables_of(title: str) -> dict[str, str]:
-    """The first two columns of the table below a heading."""
-    section = RESULTS.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+def table_of(title: str) -> list[tuple[str, str, str]]:
+    """Column, dtype and unit of the table below a heading."""
+    section = METRICS.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     table = section.partition("|---")[2].partition("\n\n")[0]
     rows = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in table.splitlines()[1:]]
-    return {row[0]: row[1] for row in rows}
+    return [(column, dtype, unit) for column, dtype, unit, _ in rows]
 
 
-def holds(dtype: object) -> str:
-    """What a column of this dtype holds, in the page's words."""
-    words = {"category": "label", "bool": "true, false", "boolean": "true, false, missing", "str": "text"}
-    return words.get(str(dtype)) or {"u": "integer", "i": "integer", "f": "float"}[np.dtype(str(dtype)).kind]
+@pytest.mark.parametrize("frame", [*FRAMES, "timeline(every)"])
+def test_every_column_of_a_frame_is_told_in_order_with_its_dtype(result: Result, frame: str) -> None:
+    held = result.timeline("1h") if frame not in FRAMES else getattr(result, frame)
+    told = table_of(f"result.{frame}")
+    assert [(column, dtype) for column, dtype, _ in told] == [(name, str(kind)) for name, kind in held.dtypes.items()]
+
+
+def test_every_number_has_a_unit() -> None:
+    told = [row for frame in [*FRAMES, "timeline(every)"] for row in table_of(f"result.{frame}")]
+    assert [column for column, dtype, unit in told if dtype == "float64" and not unit] == []
 
 
 @pytest.mark.parametrize("frame", FRAMES)
-def test_every_column_of_a_frame_is_told_in_order(result: Result, frame: str) -> None:
-    columns = {name: holds(dtype) for name, dtype in getattr(result, frame).dtypes.items()}
-    assert list(tables_of(f"result.{frame}").items()) == list(columns.items())
-
-
-def test_every_column_of_the_timeline_is_told_in_order(result: Result) -> None:
-    columns = {name: holds(dtype) for name, dtype in result.timeline("1h").dtypes.items()}
-    assert list(tables_of("Over time").items()) == list(columns.items())
+def test_points_in_time_are_those_of_the_calendar(result: Result, frame: str) -> None:
+    placed = getattr(result.calendar, frame)
+    for column, dtype, unit in table_of(f"result.{frame}"):
+        if dtype == "float64":
+            expected = ("datetime64[us, UTC]", "Float64") if unit == "s" else ("Float64",)
+            assert str(placed[column].dtype) in expected, column
+        else:
+            assert str(placed[column].dtype) == dtype
 
 
 def test_every_outcome_is_told() -> None:
-    told = re.search(r"\| outcome \| \|\n\|---\|---\|\n(.*?)\n\n", RESULTS.read_text(), re.DOTALL)
+    told = re.search(r"\| outcome \| \|\n\|---\|---\|\n(.*?)\n\n", METRICS.read_text(), re.DOTALL)
     assert told is not None
     assert tuple(re.findall(r"^\| `([\w-]+)`", told[1], re.MULTILINE)) == ENDINGS
 

@@ -36,6 +36,10 @@ class Level:
         """The level at `time`, a number or an array, after everything that happened at that moment."""
         return self.values[np.searchsorted(self.times, time, side="right") - 1]
 
+    def before(self, time: Any) -> Any:
+        """The level just before `time`, a number or an array: before anything that happened at that moment."""
+        return self.values[np.maximum(np.searchsorted(self.times, time, side="left") - 1, 0)]
+
     def area(self, time: Any) -> Any:
         """The level's integral up to `time`, a number or an array."""
         step = np.searchsorted(self.times, time, side="right") - 1

@@ -12,6 +12,7 @@ from queuesim.metrics.recording import Facts, Recording
 if TYPE_CHECKING:
     import pandas as pd
 
+    from queuesim.metrics.calendar import Calendar
     from queuesim.metrics.plots import Plots
     from queuesim.metrics.summary import Summary
 
@@ -52,6 +53,7 @@ class Result:
     def _of(cls, facts: Facts, frames: dict[str, pd.DataFrame]) -> Result:
         result = cls.__new__(cls)
         result.facts, result._recording, result._frames, result._summary = facts, None, frames, None
+        result._complete()
         return result
 
     def _frame(self, name: str) -> pd.DataFrame:
@@ -62,7 +64,15 @@ class Result:
             built = build_frames(self._recording, name)
             self._frames.update(built)
             self._release(built)
+            self._complete()
         return self._frames[name]
+
+    def _complete(self) -> None:
+        """Add to the jobs what it takes the other frames to know; results of older versions were stored without."""
+        from queuesim.metrics.frames.arrivals import AT_ARRIVAL, with_arrivals
+
+        if "jobs" in self._frames and AT_ARRIVAL[0] not in self._frames["jobs"]:
+            self._frames["jobs"] = with_arrivals(self)
 
     def _release(self, built: Iterable[str]) -> None:
         """Let go of rows that are in frames now: with a million jobs they weigh 150 MB."""
@@ -73,7 +83,8 @@ class Result:
     @property
     def jobs(self) -> pd.DataFrame:
         """A row a job: job, name, load, scheduled, added, ready, started, finished, state, attempts, priority, delay,
-        waiting, latency, service, warmup, and id where jobs have ids of their own."""
+        waiting, latency, service, warmup, backlog_at_arrival, utilisation_at_arrival, and id where jobs have ids of
+        their own."""
         return self._frame("jobs")
 
     @property
@@ -112,6 +123,13 @@ class Result:
     def ok(self) -> bool:
         """All checks hold, and the run did not get stuck."""
         return bool(self.checks["ok"].all()) and not self.facts.stopped.startswith(STUCK)
+
+    @property
+    def calendar(self) -> Calendar:
+        """The same frames with the calendar's times in place of seconds since the run began: `result.calendar.jobs`."""
+        from queuesim.metrics.calendar import Calendar
+
+        return Calendar(self)
 
     def timeline(self, every: str | float = "10s") -> pd.DataFrame:
         """What happened in each bin of time. `every` is a number of seconds, or text such as "10s", "1m", "1h".
