@@ -14,17 +14,22 @@ LONGEST = 400
 
 CORE = (
     "attempt", "backoff", "clock", "deadletters", "errors", "events", "exchange", "job", "limits", "persistence",
-    "processor", "queue", "retry", "schedule", "scheduler", "worker",
+    "plain_options", "processor", "queue", "retry", "schedule", "scheduler", "worker",
 )  # fmt: skip
 """The queueing core: it knows no backend, only the protocol that all brokers follow."""
 
+OUTER = (
+    "broker", "simulation", "scenario", "metrics", "analysis", "live", "tasks", "admin", "check", "evaluation", "cli",
+)  # fmt: skip
+"""All that the core knows nothing of."""
+
 FORBIDDEN = {
-    **dict.fromkeys(CORE, ("broker", "simulation", "scenario", "metrics", "analysis", "live", "cli")),
-    **dict.fromkeys(("extras", "units"), ("broker", "simulation", "scenario", "metrics", "analysis", "live", "cli")),
-    "broker": ("simulation", "scenario", "metrics", "analysis", "live", "cli"),
-    "simulation": ("broker", "scenario", "metrics", "analysis", "live", "cli"),
-    "metrics": ("scenario", "analysis", "live", "cli"),
-    "live": ("scenario", "simulation", "metrics", "analysis", "cli"),
+    **dict.fromkeys((*CORE, "extras", "units"), OUTER),
+    "broker": ("simulation", "scenario", "metrics", "analysis", "live", "tasks", "cli"),
+    "simulation": ("broker", "scenario", "metrics", "analysis", "live", "tasks", "cli"),
+    "metrics": ("scenario", "analysis", "live", "tasks", "cli"),
+    "live": ("scenario", "simulation", "metrics", "analysis", "tasks", "cli"),
+    "tasks": ("broker", "scenario", "metrics", "analysis", "live", "admin", "check", "evaluation", "cli"),
     "scenario": ("analysis", "cli"),
     "analysis": ("cli",),
 }

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from queuesim.backoff import Backoff
 from queuesim.broker.base import Broker
 from queuesim.clock import now
 from queuesim.errors import JobError
 from queuesim.job import Job, JobOptions, JobState, NewJob, to_json
-from queuesim.limits import Keep
+from queuesim.plain_options import from_plain, to_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def describe(queue: str, job: Job, reason: str, history: Sequence[dict[str, Any]
             "id": job.id,
             "name": job.name,
             "data": job.data if job.raw_data is None else json.loads(job.raw_data),
-            "options": _sparse(job.options),
+            "options": to_plain(replace(job.options, deduplication=None)),
             "reason": reason,
             "added": job.timestamp,
             "history": list(history),
@@ -115,27 +114,15 @@ class DeadLetters:
         return letters
 
 
-def _sparse(options: JobOptions) -> dict[str, Any]:
-    """Options as JSON, without those that have their default."""
-    default = asdict(JobOptions())
-    return {key: value for key, value in asdict(options).items() if value != default[key] and key != "deduplication"}
-
-
 def _read(job: Job) -> Letter:
     data = job.data
-    options = dict(data["options"])
-    if options.get("backoff"):
-        options["backoff"] = Backoff(**options["backoff"])
-    for keep in ("keep_completed", "keep_failed"):
-        if options.get(keep):
-            options[keep] = Keep(**options[keep])
     return Letter(
         job.id,
         data["queue"],
         data["id"],
         data["name"],
         data["data"],
-        JobOptions(**options),
+        from_plain(data["options"]),
         data["reason"],
         data["added"],
         job.timestamp,

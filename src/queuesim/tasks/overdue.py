@@ -1,0 +1,241 @@
+"""The overdue scan: finds the tasks that are overdue, page by page, and has their assignees told.
+
+A scan *begins* (a row in `scans`), *takes page after page*, and *ends*. How far it is stands in its row, so that after
+a crash whoever scans next *takes it over* from there. Nobody is told twice, whatever scans overlap: the queue drops the
+notification of a task that has one pending, and the handler asks the task itself whether it was told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, func, select, update
+
+from queuesim.clock import now
+from queuesim.job import Deduplication, NewJob
+from queuesim.queue import Queue
+from queuesim.tasks import queries
+from queuesim.tasks.delivery import Delivery
+from queuesim.tasks.payloads import OVERDUE
+from queuesim.tasks.store import TaskStore, Work
+from queuesim.tasks.tables import scans
+
+Per = Literal["task", "page"]
+"""What one notification job is about."""
+
+PAGE_SIZE = 100
+LEASE = 60.0
+"""A scan that got no further for so many seconds has been abandoned."""
+SOURCE = "overdue scan "
+"""Where a notification job comes from, before the scan's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """A scan, as far as it is. Times are seconds on the queue's clock."""
+
+    id: int
+    trigger: str
+    cutoff: float
+    """Tasks whose assignee was to be told by then."""
+    began_at: float
+    ended_at: float | None
+    pages: int
+    found: int
+    enqueued: int
+    """Jobs that came into the queue by it."""
+    duplicates: int
+    """Jobs that it made in vain, for one like it was pending."""
+
+
+class OverdueScan:
+    """Scans for overdue tasks.
+
+    Args:
+        store: the tasks.
+        queue: makes the notification jobs, with its default options.
+        delivery: brings them into the queue.
+        page_size: tasks that are read at a time.
+        per: one job per task, or one per page of tasks, which takes a hundredth of the limiter's starts.
+        owner: who scans, for whoever wants to know who left a scan unfinished.
+
+    Raises:
+        ValueError: a page size below 1.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        queue: Queue,
+        delivery: Delivery,
+        *,
+        page_size: int = PAGE_SIZE,
+        per: Per = "task",
+        lease: float = LEASE,
+        owner: str = "scanner",
+    ) -> None:
+        if page_size < 1:
+            raise ValueError(f"a page has 1 task or more, not {page_size}")
+        if not lease > 0:
+            raise ValueError(f"a lease must be above 0 s, not {lease}")
+        self.store = store
+        self.queue = queue
+        self.delivery = delivery
+        self.page_size = page_size
+        self.per = per
+        self.lease = lease
+        self.owner = owner
+
+    async def run(self, trigger: str = "manual", tick: float | None = None) -> list[ScanReport]:
+        """Take over what was left unfinished, then scan.
+
+        Args:
+            trigger: why, for the record.
+            tick: which tick of a schedule it is for: of all who scan for one tick, the first does.
+
+        Returns:
+            A report of each scan that this call brought to its end.
+        """
+        reports = []
+        while (abandoned := await self.store.run(self._take_over_at(now()))) is not None:
+            reports.append(await self._walk(abandoned))
+        scan_id = await self.store.run(self._begin_at(now(), trigger, tick))
+        if scan_id is not None:
+            reports.append(await self._walk(scan_id))
+        return reports
+
+    async def _walk(self, scan_id: int) -> ScanReport:
+        """Page after page, from where the scan's row says, to its end."""
+        delivered: Delivered | None = None
+        while True:
+            page = await self.store.run(self._turn_at(now(), scan_id, delivered))
+            if page is None:
+                return await self.store.run(lambda connection: report(connection, scan_id))
+            ids = await self.delivery.deliver(page.jobs)
+            delivered = None if ids is None else Delivered(page, ids)
+
+    # -- each of these makes a transaction for the present time
+
+    def _begin_at(self, time: float, trigger: str, tick: float | None) -> Work[int | None]:
+        def work(connection: Connection) -> int | None:
+            row = {
+                "trigger": trigger, "tick": tick, "cutoff": time, "began_at": time, "pages": 0, "found": 0,
+                "enqueued": 0, "duplicates": 0, "owner": self.owner, "leased_until": time + self.lease,
+            }  # fmt: skip
+            scan_id: int | None = queries.insert_unless_there(connection, scans, row, scans.c.id)
+            return scan_id
+
+        return work
+
+    def _take_over_at(self, time: float) -> Work[int | None]:
+        def work(connection: Connection) -> int | None:
+            abandoned = (scans.c.ended_at.is_(None)) & (scans.c.leased_until <= time)
+            oldest = select(func.min(scans.c.id)).where(abandoned).scalar_subquery()
+            taken = update(scans).where(scans.c.id == oldest, abandoned).returning(scans.c.id)
+            scan_id: int | None = connection.execute(
+                taken.values(owner=self.owner, leased_until=time + self.lease)
+            ).scalar_one_or_none()
+            return scan_id
+
+        return work
+
+    def _turn_at(self, time: float, scan_id: int, delivered: Delivered | None) -> Work[Page | None]:
+        def work(connection: Connection) -> Page | None:
+            if delivered is not None:
+                _save(connection, scan_id, delivered.page, time + self.lease)
+                count_delivered(connection, delivered.page.jobs, delivered.ids)
+            row = connection.execute(select(scans).where(scans.c.id == scan_id)).one()
+            if row.owner != self.owner:
+                return None  # it took us longer than the lease, and somebody else goes on
+            after = None if row.cursor_at is None else (row.cursor_at, row.cursor_id)
+            found = connection.execute(queries.overdue_page(row.cutoff, after, self.page_size)).all()
+            if not found:
+                connection.execute(update(scans).where(scans.c.id == scan_id).values(ended_at=time))
+                return None
+            ids = [task.id for task in found]
+            page = Page(ids, (found[-1].notify_at, found[-1].id), self._jobs(scan_id, row.pages + 1, ids))
+            if self.delivery.atomic:
+                self.delivery.stage(connection, page.jobs, time)
+                _save(connection, scan_id, page, time + self.lease)
+            return page
+
+        return work
+
+    def _jobs(self, scan_id: int, page: int, task_ids: list[int]) -> list[NewJob]:
+        """The notification jobs of a page. Their ids say which scan made them, and what they are about is what
+        they are told apart by: while such a job is pending, another one is dropped."""
+        if self.per == "page":
+            same = f"overdue-page-{task_ids[0]}-{task_ids[-1]}-{len(task_ids)}"
+            return [self._job(scan_id, task_ids, f"overdue-{scan_id}-page-{page}", same)]
+        return [self._job(scan_id, [task], f"overdue-{scan_id}-{task}", f"overdue-{task}") for task in task_ids]
+
+    def _job(self, scan_id: int, task_ids: list[int], job_id: str, same: str) -> NewJob:
+        job = self.queue.new_job(
+            OVERDUE, {"task_ids": task_ids, "scan": scan_id}, job_id=job_id, deduplication=Deduplication(same)
+        )
+        return NewJob(job.name, job.data, job.options, f"{SOURCE}{scan_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a scan, read."""
+
+    task_ids: list[int]
+    cursor: tuple[float, int]
+    """(notify_at, id) of its last task."""
+    jobs: list[NewJob]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A page whose jobs are in the queue, and the ids that they got there."""
+
+    page: Page
+    ids: list[str]
+
+
+def _save(connection: Connection, scan_id: int, page: Page, leased_until: float) -> None:
+    """The scan is past this page."""
+    cursor_at, cursor_id = page.cursor
+    connection.execute(
+        update(scans)
+        .where(scans.c.id == scan_id)
+        .values(
+            cursor_at=cursor_at,
+            cursor_id=cursor_id,
+            pages=scans.c.pages + 1,
+            found=scans.c.found + len(page.task_ids),
+            leased_until=leased_until,
+        )
+    )
+
+
+def count_delivered(connection: Connection, jobs: Any, ids: Any) -> None:
+    """Count, for their scans, the jobs that came into the queue and those that were dropped: they got another's id."""
+    counts: dict[int, list[int]] = {}
+    for job, job_id in zip(jobs, ids, strict=True):
+        if job.source.startswith(SOURCE):
+            counts.setdefault(int(job.source.removeprefix(SOURCE)), [0, 0])[job.options.job_id != job_id] += 1
+    for scan_id, (enqueued, duplicates) in counts.items():
+        connection.execute(
+            update(scans)
+            .where(scans.c.id == scan_id)
+            .values(enqueued=scans.c.enqueued + enqueued, duplicates=scans.c.duplicates + duplicates)
+        )
+
+
+def report(connection: Connection, scan_id: int) -> ScanReport:
+    """What a scan's row says."""
+    return _report(connection.execute(select(scans).where(scans.c.id == scan_id)).one())
+
+
+def reports(connection: Connection, limit: int = 100) -> list[ScanReport]:
+    """The newest scans, the newest first."""
+    return [_report(row) for row in connection.execute(select(scans).order_by(scans.c.id.desc()).limit(limit))]
+
+
+def _report(row: Any) -> ScanReport:
+    return ScanReport(
+        row.id, row.trigger, row.cutoff, row.began_at, row.ended_at, row.pages, row.found, row.enqueued, row.duplicates
+    )

@@ -1,0 +1,135 @@
+"""The task service as its callers see it: every change is a transaction, and its jobs leave when that has committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection
+
+from queuesim.clock import now
+from queuesim.errors import ValidationError
+from queuesim.job import NewJob
+from queuesim.queue import Queue
+from queuesim.tasks import queries
+from queuesim.tasks.delivery import Delivery
+from queuesim.tasks.errors import TaskMissingError
+from queuesim.tasks.handlers import WINDOW
+from queuesim.tasks.model import Status, Task, check_title, due_seconds
+from queuesim.tasks.payloads import CREATED, STATUS_UPDATE
+from queuesim.tasks.store import TaskStore
+
+MOST_AT_ONCE = 10_000
+"""Tasks in one bulk update."""
+
+
+class TaskService:
+    """Tasks, and the jobs that belong to their changes.
+
+    Args:
+        store: the tasks.
+        queue: makes the jobs, with its default options.
+        delivery: brings them into the queue.
+        window: seconds within which nobody is told twice that a task is overdue.
+        new_key: a name for a change that no other has; a simulation draws it from its seed.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        queue: Queue,
+        delivery: Delivery,
+        *,
+        window: float = WINDOW,
+        new_key: Callable[[], str] = lambda: uuid4().hex,
+    ) -> None:
+        self.store = store
+        self.queue = queue
+        self.delivery = delivery
+        self.window = window
+        self.new_key = new_key
+
+    async def create(self, title: str, assignee: str, due: datetime | float | None = None) -> Task:
+        """A new task, and the job that tells its assignee.
+
+        Raises:
+            ValidationError: no title, or a due date without a time zone.
+        """
+        checked, due_at, time = check_title(title), due_seconds(due), now()
+
+        def work(connection: Connection) -> tuple[Task, list[NewJob]]:
+            task = queries.add_task(connection, checked, assignee, due_at, time)
+            jobs = [self.queue.new_job(CREATED, {"task_id": task.id})]
+            self.delivery.stage(connection, jobs, time)
+            return task, jobs
+
+        task, jobs = await self.store.run(work)
+        await self.delivery.deliver(jobs)
+        return task
+
+    async def get(self, task_id: int) -> Task:
+        """The task. Raises TaskMissingError."""
+        return await self.store.run(lambda connection: queries.get_task(connection, task_id))
+
+    async def change(
+        self, task: Task, *, title: str | None = None, assignee: str | None = None, due: datetime | float | None = None
+    ) -> Task:
+        """Change a task that was read before; what is None stays. Raises ConflictError if it was changed since."""
+        changes: dict[str, Any] = {}
+        if title is not None:
+            changes["title"] = check_title(title)
+        if assignee is not None:
+            changes["assignee"] = assignee
+        if due is not None:
+            changes["due_at"] = due_seconds(due)
+        time = now()
+
+        def work(connection: Connection) -> Task:
+            if due is not None and task.status.is_open:
+                changes["notify_at"] = queries.next_notice(connection, task.id, changes["due_at"], self.window)
+            return queries.change_task(connection, task, time, **changes)
+
+        return await self.store.run(work)
+
+    async def delete(self, task_id: int) -> None:
+        """Delete a task; jobs that are about it find it gone. Raises TaskMissingError."""
+        await self.store.run(lambda connection: queries.remove_task(connection, task_id))
+
+    async def change_status(self, task_id: int, status: Status, *, version: int | None = None) -> None:
+        """Have a job give a task its status. Raises TaskMissingError."""
+        await self._request([task_id], status, version)
+
+    async def change_status_bulk(self, task_ids: Iterable[int], status: Status) -> int:
+        """Have jobs give many tasks a status: all of the jobs leave together, or none. Returns how many.
+
+        Raises:
+            TaskMissingError: one of the tasks is not there; none gets a job.
+            ValidationError: there are none, or too many.
+        """
+        ids = list(dict.fromkeys(task_ids))
+        if not 0 < len(ids) <= MOST_AT_ONCE:
+            raise ValidationError(f"a bulk update has from 1 to {MOST_AT_ONCE} tasks, not {len(ids)}")
+        return await self._request(ids, status, None)
+
+    async def _request(self, task_ids: list[int], status: Status, version: int | None) -> int:
+        time = now()
+
+        jobs = [
+            self.queue.new_job(
+                STATUS_UPDATE,
+                {"task_id": task_id, "status": status.value, "key": self.new_key(), "version": version},
+            )
+            for task_id in task_ids
+        ]
+
+        def work(connection: Connection) -> None:
+            missing = set(task_ids) - queries.existing(connection, task_ids)
+            if missing:
+                raise TaskMissingError(min(missing))
+            self.delivery.stage(connection, jobs, time)
+
+        await self.store.run(work)
+        await self.delivery.deliver(jobs)
+        return len(jobs)

@@ -1,0 +1,128 @@
+"""The store: transactions on the task database, in real time on threads and in a simulation inline."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, TypeVar
+
+from queuesim.errors import QueuesimError
+from queuesim.extras import need
+from queuesim.tasks.cost import DatabaseModel
+
+need("sqlalchemy", "tasks", "task stores")
+
+from sqlalchemy import Connection, Engine, create_engine, event  # noqa: E402
+from sqlalchemy.engine import URL, make_url  # noqa: E402
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError  # noqa: E402
+from sqlalchemy.pool import StaticPool  # noqa: E402
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+"""What a transaction does. It commits when this returns, and is rolled back when it raises."""
+
+BUSY = 10.0
+"""Seconds for which a transaction waits for SQLite's only writer."""
+
+
+class StoreError(QueuesimError):
+    """The database can't be used: a wrong URL, a driver that is not installed."""
+
+
+class TaskStore:
+    """The database of the task service.
+
+    Args:
+        url: SQLAlchemy's; ``sqlite://`` is a database in memory, ``sqlite:///tasks.db`` a file,
+            ``postgresql://user@host/name`` a server.
+        connections: in the pool.
+        cost: what transactions cost in a simulation; None: no time.
+
+    Raises:
+        StoreError: the URL is wrong, or its driver is not installed.
+    """
+
+    def __init__(self, url: str = "sqlite://", *, connections: int = 5, cost: DatabaseModel | None = None) -> None:
+        self.url = _url(url)
+        self.cost = cost
+        self.in_memory = self.url.get_backend_name() == "sqlite" and self.url.database in (None, "", ":memory:")
+        self.engine = _engine(self.url, self.in_memory, connections)
+        # a database in memory has a single connection
+        self._turn = threading.Lock() if self.in_memory else nullcontext()
+
+    def __repr__(self) -> str:
+        return f"<TaskStore {self.url.render_as_string(hide_password=True)}>"
+
+    async def run(self, work: Work[T]) -> T:
+        """Run `work` in a transaction and return what it returned, once that has committed.
+
+        Raises what `work` raises and what the database raises; nothing has changed then.
+        """
+        if self.cost is None:
+            return await asyncio.to_thread(self.run_now, work)
+        async with self.cost.connection():
+            return await asyncio.to_thread(self.run_now, work)
+
+    def run_now(self, work: Work[T]) -> T:
+        """As `run`, for callers outside an event loop."""
+        with self._turn, self.engine.begin() as connection:
+            return work(connection)
+
+    def prepare(self) -> None:
+        """Bring the database to the present state. In memory the tables are made at once: there was none before."""
+        from queuesim.tasks import migrations, tables
+
+        self.run_now(tables.metadata.create_all if self.in_memory else migrations.upgrade)
+
+    def close(self) -> None:
+        """Close all connections. A database in memory is gone then."""
+        self.engine.dispose()
+
+    @contextmanager
+    def opened(self) -> Iterator[TaskStore]:
+        """Prepare it, and close it at the end of the block."""
+        try:
+            self.prepare()
+            yield self
+        finally:
+            self.close()
+
+
+def _url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        right = "write it as sqlite:///tasks.db or postgresql://host/name"
+        raise StoreError(f'"{text}" is no database URL: {right}') from None
+    if url.drivername in ("postgres", "postgresql"):
+        need("psycopg", "postgres", "PostgreSQL databases")
+        url = url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _engine(url: URL, in_memory: bool, connections: int) -> Engine:
+    options: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_pre_ping": True}
+    if in_memory:
+        options = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+    try:
+        engine = create_engine(url, **options)
+    except NoSuchModuleError:
+        raise StoreError(f'there is no database "{url.drivername}": choose sqlite or postgresql') from None
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _configure)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: Any, record: object) -> None:
+    """SQLite: transactions are begun by us, writers don't block readers, and wait for each other."""
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", f"busy_timeout = {int(BUSY * 1000)}"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: Connection) -> None:
+    # at once for writing: a reader that becomes a writer can't wait for another, and fails
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,117 @@
+"""The tables, for SQLite and PostgreSQL alike. Migrations make them; a test holds the two against each other."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite only counts upwards by itself in a column of the type INTEGER."""
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("title", String(200), nullable=False),
+    Column("assignee", String(100), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("due_at", Double),
+    Column("notify_at", Double),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index(
+    "tasks_to_notify",
+    tasks.c.notify_at,
+    tasks.c.id,
+    sqlite_where=text("notify_at IS NOT NULL"),
+    postgresql_where=text("notify_at IS NOT NULL"),
+)
+# the order of the overdue scan, with the tasks that it is about and no others
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("task_id", BigInteger, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("assignee", String(100), nullable=False),
+    Column("sent_at", Double, nullable=False),
+    Column("job_id", String(200), nullable=False),
+)
+"""What assignees were told. To tell them *is* to write a row here, in the transaction that says so of the task."""
+Index("notifications_of_task", notifications.c.task_id, notifications.c.kind, notifications.c.sent_at)
+
+applied = Table(
+    "applied",
+    metadata,
+    Column("key", String(200), primary_key=True),
+    Column("at", Double, nullable=False),
+)
+"""Keys of changes that were made, so that none is made twice."""
+Index("applied_at", applied.c.at)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("name", String(200), nullable=False),
+    Column("data", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("source", String(200), nullable=False),
+    Column("created_at", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Jobs that are to be added to the queue: written with the change that they belong to, removed by the relay."""
+
+scans = Table(
+    "scans",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("trigger", String(20), nullable=False),
+    Column("tick", Double),
+    Column("cutoff", Double, nullable=False),
+    Column("began_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("cursor_at", Double),
+    Column("cursor_id", BigInteger),
+    Column("pages", Integer, nullable=False),
+    Column("found", BigInteger, nullable=False),
+    Column("enqueued", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("owner", String(100), nullable=False),
+    Column("leased_until", Double, nullable=False),
+    UniqueConstraint("tick", name="scans_tick"),
+)
+"""Overdue scans, with how far each got."""
+Index("scans_began", scans.c.began_at)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("actor", String(200), nullable=False),
+    Column("action", String(100), nullable=False),
+    Column("target", String(200), nullable=False),
+    Column("outcome", String(20), nullable=False),
+    Column("correlation_id", String(64), nullable=False),
+    Column("detail", Text, nullable=False),
+)
+"""What administrators did, and what they were refused."""
+Index("audit_at", audit.c.at)
