@@ -131,7 +131,7 @@ def test_a_scenario_survives_being_written() -> None:
         ("name: x", "name: x\nthresholds: [lots == 0]", '2: thresholds[0]: unknown metric "lots"; '),
         ("name: x", "name: x\nthresholds: {}", "2: thresholds: a mapping is not a list"),
         # what other parts of the project will bring is not passed over until they are there
-        ("name: x", "name: x\nfaults: []", "2: faults: unknown key; "),
+        ("name: x", "name: x\nfalts: []", "2: falts: unknown key; "),
         ("name: x", "name: x\noverdue: {}", "2: overdue: unknown key; "),
     ],
 )

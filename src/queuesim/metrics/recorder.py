@@ -151,6 +151,16 @@ class Recorder:
             if self.when_ended is not None:
                 self.when_ended(job)
 
+    def interrupted(self, worker: str, slot: int, job: Job, ended: float, ending: Ending) -> None:
+        """An attempt was under way when its worker died. `ending` is LOST, unless the queue knows how it ended."""
+        if self._closed:
+            return
+        self._attempt(worker, slot, job, ended, ending, 0, 0, _NAN)
+        if ending in (Ending.OK, Ending.FAILED):
+            self.ended_count += 1
+            if self.when_ended is not None:
+                self.when_ended(job)
+
     def unfinished(self, worker: str, slot: int, job: Job) -> None:
         """An attempt was still under way when the run ended."""
         self._attempt(worker, slot, job, _NAN, Ending.UNFINISHED, 0, 0, _NAN)
@@ -203,6 +213,8 @@ class Recorder:
     def close(self) -> None:
         """Take nothing more: what happens from now on is the cleaning up."""
         self._closed = True
+        # what is still on has no end, whatever becomes of it now
+        self.faults = [replace(fault) for fault in self.faults]
 
     def recording(self, facts: Facts, left: Mapping[int, str], checks: Sequence[CheckRow] = ()) -> Recording:
         """What was recorded until now, without a copy: record no more after this."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from queuesim.scenario.faults.checks import fault_problems
 from queuesim.scenario.table import TableError
 from queuesim.scenario.wording import Location, unknown
 from queuesim.units import format_duration
@@ -23,6 +24,7 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
     yield from _jobs(scenario)
     yield from _load(scenario)
     yield from _thresholds(scenario)
+    yield from fault_problems(scenario)
     yield from _twice("load", (entry.name for entry in scenario.load))
     yield from _twice("workers", (workers.name for workers in scenario.workers))
 

@@ -56,12 +56,12 @@ def _poison(name: str, settings: JobSettings, streams: Streams) -> Callable[[Job
     bound = poison.probability * 2**64
 
     def poisoned(job: Job) -> str:
-        return poison.category if _mixed(salt + job.number) < bound else ""
+        return poison.category if mixed(salt + job.number) < bound else ""
 
     return poisoned
 
 
-def _mixed(number: int) -> int:
+def mixed(number: int) -> int:
     """A 64-bit number that looks random: the output function of SplitMix64 (Steele, Lea, Flood 2014)."""
     number = number * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
     number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF

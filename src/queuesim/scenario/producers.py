@@ -100,6 +100,10 @@ class Producer:
         else:
             await self._arrive(self._times())
 
+    async def burst(self, size: int) -> None:
+        """Add so many jobs of the mix at once, beside the load."""
+        await self.broker.add([self._pick() for _ in range(size)], now())
+
     def _times(self) -> Iterator[float]:
         entry = self.entry
         if entry.constant is not None:

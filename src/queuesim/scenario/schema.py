@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from queuesim.scenario.base_schema import Section, or_single
 from queuesim.scenario.checks import problems
+from queuesim.scenario.faults.schema import FaultEntry
 from queuesim.scenario.job_schema import JobSettings
 from queuesim.scenario.load_schema import LoadEntry
 from queuesim.scenario.queue_schema import QueueSettings, WorkerSettings
@@ -123,6 +124,8 @@ class Scenario(Section):
     load: Annotated[tuple[LoadEntry, ...], NOT_EMPTY, Field(json_schema_extra={"minItems": 1})]
     """Where jobs come from."""
     overhead: Overhead = Overhead()
+    faults: tuple[FaultEntry, ...] = ()
+    """What goes wrong. They end at `duration`: what comes after, the run drains without."""
     thresholds: tuple[ThresholdField, ...] = ()
     """What must hold for the run to pass."""
 

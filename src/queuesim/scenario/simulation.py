@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import replace
+from random import Random
 from typing import Any, cast
 
 from queuesim.broker.base import Broker
@@ -16,20 +17,26 @@ from queuesim.limits import RateLimit
 from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import CheckRow, Facts, Recording
 from queuesim.processor import Processor
+from queuesim.scenario.faults.injector import Injector
+from queuesim.scenario.faults.plant import Plant
+from queuesim.scenario.faults.server import Server
+from queuesim.scenario.fleet import Fleet, Member
 from queuesim.scenario.handlers import build_processor, job_options
+from queuesim.scenario.load_schema import LoadEntry
 from queuesim.scenario.pickup import SlowPickup
 from queuesim.scenario.producers import Endings, Producer
-from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.schema import Scenario
+from queuesim.simulation.afterlife import is_buried
 from queuesim.simulation.handle import Handle
 from queuesim.simulation.loop import VirtualLoop
-from queuesim.simulation.process import Process
 from queuesim.simulation.streams import Streams
 from queuesim.worker import Worker
 
 PATIENCE = 24 * 3600.0
 """A run that is to go on until it is drained, however long that takes, ends when for so many seconds no job was added,
 due, started or ended."""
+FLUSH = 10.0
+"""When the faults are over, producers have so many seconds to add what they could not add before."""
 GRACE = 60.0
 """When the run is over, cancelled handlers have so many seconds to clean up; what is left then is killed."""
 LOOKS = 100
@@ -70,7 +77,9 @@ class Simulation:
         self.broker = MemoryBroker(self._processor.queue)
         self.broker.observe(self.recorder)
         self._server = self._with_overhead()
-        self.workers: list[Worker] = []
+        self.fleet = Fleet(scenario.workers, self._make_worker, self._start, self.broker, self.recorder)
+        self._producers: dict[str, Producer] = {}
+        self._injector = self._with_faults()
         self.stopped = ""
         self.ended: float | None = None
         """When the books were closed, in virtual seconds."""
@@ -82,7 +91,8 @@ class Simulation:
         self._idle = asyncio.Event()
         """A job ended, and no other was left."""
         self._parts: list[Task] = []
-        self._processes: list[Process] = []
+        self._rngs: dict[str, Random] = {}
+        """Each worker's, handed on from life to life."""
         self._left: dict[int, str] = {}
 
     def _with_overhead(self) -> Broker:
@@ -95,6 +105,14 @@ class Simulation:
             phase = self._streams.python("overhead/tick").random() * overhead.tick
         return cast(Broker, SlowPickup(self.broker, overhead.pickup, overhead.tick, phase))
 
+    def _with_faults(self) -> Injector | None:
+        if not self.scenario.faults:
+            return None
+        plant = Plant(self.broker, self.fleet, Server(), self._producers, self.recorder.faults, self._streams)
+        injector = Injector(self.scenario.faults, plant)
+        injector.disturb(self._processor)
+        return injector
+
     # -- playing
 
     async def play(self) -> None:
@@ -102,11 +120,12 @@ class Simulation:
         try:
             await self._prepare()
             self._start(self._watch(), "progress")
-            for worker, delay in self._make_workers():
-                self._start_worker(worker, delay)
+            if self._injector is not None:
+                self._injector.start(self._start)
+            self.fleet.start()
             producers = [
-                self._start(producer.run(), f"load {producer.entry.name}")
-                for producer in self._make_producers()
+                self._start(producer.run(), f"load {name}")
+                for name, producer in self._producers.items()
                 if producer.entry.backlog is None
             ]
             self._start(self._abort_when_due(), "thresholds")
@@ -146,54 +165,51 @@ class Simulation:
             await self.broker.set_concurrency(queue.concurrency, 0.0)
         if queue.rate_limit is not None:
             await self.broker.set_rate_limit(queue.rate_limit.model(), 0.0)
-        for producer in self._make_producers():
-            if producer.entry.backlog is not None:
+        self.fleet.prepare()
+        for entry in self.scenario.load:
+            self._producers[entry.name] = producer = self._make_producer(entry)
+            if entry.backlog is not None:
                 await producer.run()
 
-    def _make_producers(self) -> list[Producer]:
-        return [
-            Producer(entry, self.scenario, self._server, self._options, self._streams, self._endings)
-            for entry in self.scenario.load
-        ]
+    def _make_producer(self, entry: LoadEntry) -> Producer:
+        broker = self._server
+        if self._injector is not None:
+            broker = cast(Broker, self._injector.outbox(broker, entry.name))
+        return Producer(entry, self.scenario, broker, self._options, self._streams, self._endings)
 
-    def _make_workers(self) -> list[tuple[Worker, float]]:
-        made: list[tuple[Worker, float]] = []
-        for settings in self.scenario.workers:
-            for i in range(settings.count):
-                name = settings.name if settings.count == 1 else f"{settings.name}-{i + 1}"
-                taken = [worker.name for worker, _ in made]
-                made.append((self._make_worker(settings, _unused(name, taken)), settings.start))
-        self.workers = [worker for worker, _ in made]
-        return made
-
-    def _make_worker(self, settings: WorkerSettings, name: str) -> Worker:
+    def _make_worker(self, member: Member) -> Worker:
+        settings, name = member.settings, member.name
+        server, clock = self._server, None
+        if self._injector is not None:
+            server = cast(Broker, self._injector.connect(server, name))
+            clock = self._clock_of(member)
         return Worker(
             self._processor,
-            self._server,
+            server,
             name=name,
+            token=member.token,
             concurrency=settings.concurrency,
             limiter=None if settings.limiter is None else settings.limiter.model(),
             options=settings.options(),
-            rng=self._streams.python(f"backoff/{name}"),
+            clock=clock,
+            rng=self._rngs.setdefault(name, self._streams.python(f"backoff/{name}")),
             observer=self.recorder,
         )
 
-    def _start_worker(self, worker: Worker, delay: float) -> None:
-        async def work() -> None:
-            if delay:
-                await asyncio.sleep(delay)
-            await worker.run()
-
-        # a process of its own: what blocks one worker's event loop does not block another's
-        process = Process(worker.name)
-        self._processes.append(process)
-        self._start(work(), worker.name, process.context)
+    def _clock_of(self, member: Member) -> Callable[[], float]:
+        """What time a worker believes it is."""
+        return lambda: self.loop.time() + member.skew
 
     # -- the end
 
     async def _until_end(self, producers: list[Task]) -> None:
         await asyncio.wait([self._over], timeout=self.scenario.duration)
         if not self._over.done() and self.scenario.drain_time:
+            if self._injector is not None:
+                await self._injector.end()
+                # what they could not add yet, they add now
+                if producers:
+                    await asyncio.wait(producers, timeout=FLUSH)
             for task in producers:
                 task.cancel()
             await self._drain()
@@ -223,7 +239,7 @@ class Simulation:
     async def _last_moved(self) -> float:
         """When a job was last added, started or ended; in the future, if that is when the next delayed job is due."""
         moments = [self.recorder.last_moved]
-        moments += [job.processed_on or 0.0 for worker in self.workers for job in worker.running.values()]
+        moments += [job.processed_on or 0.0 for worker in self.fleet.workers for job in worker.running.values()]
         moments += [job.ready_at or 0.0 for job in await self.broker.jobs(JobState.DELAYED, 0, 0, True)]
         return max(moments)
 
@@ -234,12 +250,11 @@ class Simulation:
 
     async def _wind_down(self) -> None:
         """Cancel what still runs and let it clean up. What goes on regardless is killed: the run is over."""
-        await _cancel(self._parts)
+        await _cancel([part for part in self._parts if not is_buried(part)])
         # a worker has cancelled its handlers, but not the tasks that they left behind
         present = asyncio.current_task()
-        if not await _cancel([task for task in self.loop.tasks() if task is not present]):
-            for process in self._processes:
-                process.kill()
+        if not await _cancel([task for task in self.loop.tasks() if task is not present and not is_buried(task)]):
+            self.fleet.kill_all()
 
     async def _watch(self) -> None:
         """Tell how far the run is."""
@@ -263,11 +278,18 @@ class Simulation:
         """Note what is unfinished, before anything that still runs is cancelled."""
         self.ended = self.loop.time()
         self.broker.flush()
-        for worker in self.workers:
+        for worker in self.fleet.workers:
             for slot, job in sorted(worker.running.items()):
-                self.recorder.unfinished(worker.name, slot, job)
+                await self._note_unfinished(worker.name, slot, job)
         self._left = await self._where_left()
         self.recorder.close()
+
+    async def _note_unfinished(self, worker: str, slot: int, job: Job) -> None:
+        fate = None if self._injector is None else await self.fleet.fate(job)
+        if fate is None:
+            self.recorder.unfinished(worker, slot, job)
+        else:
+            self.recorder.interrupted(worker, slot, job, self.loop.time(), fate)
 
     async def _where_left(self) -> dict[int, str]:
         """Where every job is that has not ended, by its number."""
@@ -289,15 +311,17 @@ class Simulation:
             asked=scenario.duration,
             warmup=scenario.warmup,
             epoch=scenario.epoch.timestamp(),
-            workers=len(self.workers),
-            concurrency=sum(worker.concurrency for worker in self.workers),
+            workers=sum(settings.count for settings in scenario.workers),
+            concurrency=sum(
+                settings.count * (settings.concurrency or self._processor.concurrency) for settings in scenario.workers
+            ),
             limiter=None if limiter is None else (limiter.max, limiter.duration),
             stopped=self.stopped,
         )
 
     def _limiter(self) -> RateLimit | None:
         """The limiter of the workers, as far as they have one. Of a shared one the max goes first (BullMQ 6.7)."""
-        own = next((worker.terms.limiter for worker in self.workers if worker.terms.limiter is not None), None)
+        own = next((worker.terms.limiter for worker in self.fleet.workers if worker.terms.limiter is not None), None)
         shared = self.scenario.queue.rate_limit
         if shared is None:
             return own
@@ -314,11 +338,3 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> bool:
     for task in tasks:
         task.cancel()
     return not tasks or not (await asyncio.wait(tasks, timeout=GRACE))[1]
-
-
-def _unused(name: str, taken: list[str]) -> str:
-    """Workers of two kinds may have been given one name."""
-    candidate, i = name, 2
-    while candidate in taken:
-        candidate, i = f"{name}-{i}", i + 1
-    return candidate

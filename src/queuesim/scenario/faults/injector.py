@@ -1,0 +1,107 @@
+"""The injector: makes the faults of a scenario happen in a run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from queuesim.processor import Processor
+from queuesim.scenario.faults import handlers, producers, redis, workers
+from queuesim.scenario.faults.connection import Connection
+from queuesim.scenario.faults.fault import Fault
+from queuesim.scenario.faults.hooks import HandlerHook, disturb
+from queuesim.scenario.faults.plant import Plant
+from queuesim.scenario.faults.producers import Outbox, ProducerFault
+from queuesim.scenario.faults.schema import FaultEntry
+
+FAULTS: dict[str, type[Fault]] = {
+    "redis.outage": redis.Outage,
+    "redis.latency": redis.Latency,
+    "redis.drop": redis.Drop,
+    "redis.read-only": redis.ReadOnly,
+    "redis.failover": redis.Failover,
+    "redis.restart": redis.Restart,
+    "redis.script-flush": redis.ScriptFlush,
+    "worker.crash": workers.Crash,
+    "worker.freeze": workers.Freeze,
+    "worker.block": workers.Freeze,
+    "worker.slow-start": workers.SlowStart,
+    "worker.deploy": workers.Deploy,
+    "worker.scale": workers.Scale,
+    "worker.clock": workers.ClockSkew,
+    "handler.error": handlers.HandlerError,
+    "handler.hang": handlers.Hang,
+    "handler.slow": handlers.Slow,
+    "handler.poison": handlers.PoisonJobs,
+    "handler.payload": handlers.Payload,
+    "database.outage": handlers.DatabaseOutage,
+    "database.slow": handlers.Slow,
+    "database.pool": handlers.ExhaustedPool,
+    "database.deadlock": handlers.Deadlock,
+    "database.lost-commit": handlers.LostCommit,
+    "producer.duplicate": producers.Duplicates,
+    "producer.retry": producers.RetryAfterLostAnswer,
+    "producer.burst": producers.Burst,
+}
+"""What makes each kind happen."""
+
+Launch = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
+
+
+class Injector:
+    """All faults of a run.
+
+    Args:
+        entries: the scenario's faults.
+        plant: what they can get at.
+    """
+
+    def __init__(self, entries: Sequence[FaultEntry], plant: Plant) -> None:
+        self._plant = plant
+        self._tasks: list[asyncio.Task[None]] = []
+        self.faults: list[Fault] = []
+        count: dict[str, int] = {}
+        for entry in entries:
+            count[entry.kind] = number = count.get(entry.kind, 0) + 1
+            # by its kind and number: a fault of another kind shifts nothing
+            fault = FAULTS[entry.kind](entry.kind, entry.settings, plant, f"fault/{entry.kind}/{number}")
+            fault.prepare()
+            self.faults.append(fault)
+        plant.fleet.gone = self._gone
+        self._connections: dict[str, Connection] = {}
+
+    def _gone(self, member: Any) -> None:
+        for guest in self._plant.guests:
+            guest(member)
+        connection = self._connections.pop(member.name, None)
+        if connection is not None:
+            connection.close()
+
+    def connect(self, broker: Any, client: str) -> Connection:
+        """A new connection of a client to the queue."""
+        self._connections[client] = connection = Connection(broker, self._plant.server, client)
+        return connection
+
+    def outbox(self, broker: Any, load: str) -> Outbox:
+        """What the producer of a load entry adds its jobs through."""
+        connection = Connection(broker, self._plant.server, load)
+        rng = self._plant.streams.python(f"reconnect/{load}")
+        hooks: Any = [fault for fault in self.faults if isinstance(fault, ProducerFault)]
+        return Outbox(connection, load, rng, hooks)
+
+    def disturb(self, processor: Processor) -> None:
+        """Let the faults get at its handlers."""
+        hooks: list[Any] = [fault for fault in self.faults if isinstance(fault, HandlerHook)]
+        disturb(processor, hooks)
+
+    def start(self, launch: Launch) -> None:
+        """From now on they strike."""
+        self._tasks = [launch(fault.run(), fault.name) for fault in self.faults]
+
+    async def end(self) -> None:
+        """No more faults: what is on is undone, and what died starts again, unless it never does."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)

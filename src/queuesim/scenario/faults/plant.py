@@ -1,0 +1,55 @@
+"""What faults can get at in a run, and how they leave a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from queuesim.clock import now
+from queuesim.metrics.recording import FaultRow
+from queuesim.scenario.faults.server import Server
+from queuesim.scenario.faults.timing_schema import ALL, ANY
+from queuesim.simulation.streams import Streams
+
+if TYPE_CHECKING:
+    from queuesim.scenario.fleet import Fleet, Member
+    from queuesim.scenario.producers import Producer
+
+
+@dataclass
+class Plant:
+    """A run, as its faults see it."""
+
+    broker: Any
+    """The queue itself."""
+    fleet: Fleet
+    server: Server
+    producers: Mapping[str, Producer]
+    """By load entry."""
+    rows: list[FaultRow]
+    """What becomes of faults."""
+    streams: Streams
+    guests: list[Callable[[Member], None]] = field(default_factory=list)
+    """Told of every worker that ends or dies."""
+
+    def note(self, kind: str, target: str, detail: str = "", *, lasting: bool = False) -> FaultRow:
+        """Record that a fault struck. One that lasts gets its end later."""
+        began = now()
+        row = FaultRow(kind, target, began, math.nan if lasting else began, detail)
+        self.rows.append(row)
+        return row
+
+    def choose(self, who: str, draw: Callable[[list[Member]], Member]) -> list[Member]:
+        """The living workers that are meant: one that is drawn, all, those of a kind, or one by its name."""
+        living = [member for member in self.fleet.members if member.alive]
+        if who == ANY:
+            return [draw(living)] if living else []
+        return [member for member in living if who in (ALL, member.name, member.settings.name)]
+
+
+def end(row: FaultRow) -> None:
+    """A fault is over."""
+    row.ended = asyncio.get_running_loop().time()

@@ -1,0 +1,128 @@
+"""Faults of Redis, or of the way to it, at work."""
+
+from __future__ import annotations
+
+from queuesim.clock import now, sleep, sleep_until
+from queuesim.metrics.recording import FaultRow
+from queuesim.scenario.faults.fault import Fault, State
+from queuesim.scenario.faults.plant import end
+from queuesim.scenario.faults.schedule import Strike
+from queuesim.scenario.faults.server import Break, Delay
+from queuesim.units import format_duration
+
+
+class Outage(State):
+    """The server is away."""
+
+    def on(self) -> None:
+        self.plant.server.go_away()
+
+    def off(self) -> None:
+        self.plant.server.come_back()
+
+
+class ReadOnly(State):
+    """The server refuses what would change something."""
+
+    def on(self) -> None:
+        self.plant.server.read_only += 1
+
+    def off(self) -> None:
+        self.plant.server.read_only -= 1
+
+
+class Latency(State):
+    """Commands take longer."""
+
+    def prepare(self) -> None:
+        settings = self.settings
+        self._delay = Delay(settings.client, settings.chance, self.sampler(settings.delay, "delay"), self.rng)
+
+    @property
+    def struck(self) -> str:
+        client: str = self.settings.client
+        return client
+
+    def on(self) -> None:
+        self._delay.commands = 0
+        self.plant.server.delays.append(self._delay)
+
+    def off(self) -> None:
+        self.plant.server.delays.remove(self._delay)
+
+    def finish(self, row: FaultRow) -> None:
+        row.detail = f"{self._delay.commands} commands"
+        end(row)
+
+
+class Drop(State):
+    """The connections that broke are recorded, one by one, not the time in which they could."""
+
+    def prepare(self) -> None:
+        settings = self.settings
+        self._break = Break(settings.client, settings.chance, settings.effect, self.rng, self._struck)
+
+    def _struck(self, client: str, detail: str) -> None:
+        self.plant.note(self.kind, client, detail)
+
+    async def strike(self, strike: Strike) -> None:
+        self.on()
+        try:
+            await self.schedule.over(strike)
+        finally:
+            self.off()
+
+    def on(self) -> None:
+        self.plant.server.breaks.append(self._break)
+
+    def off(self) -> None:
+        self.plant.server.breaks.remove(self._break)
+
+
+class Failover(Fault):
+    """The queue is as it was some time ago."""
+
+    async def run(self) -> None:
+        lose, down = self.settings.lose, self.settings.down
+        async for when in self.schedule.ahead(lose):
+            kept, image = now(), self.plant.broker.save()
+            await sleep_until(when)
+            detail = f"the last {format_duration(round(when - kept, 6))} are lost"
+            row = self.plant.note(self.kind, "", detail, lasting=True)
+            self.plant.server.go_away()
+            self.plant.broker.restore(image)
+            try:
+                if down:
+                    await sleep(down)
+            finally:
+                self.plant.server.come_back()
+                end(row)
+
+
+class Restart(Fault):
+    """The server is away for a moment, and may have forgotten everything."""
+
+    async def strike(self, strike: Strike) -> None:
+        empty, down = self.settings.empty, self.settings.down
+        row = self.plant.note(self.kind, "", "its memory is lost" if empty else "", lasting=True)
+        self.plant.server.go_away()
+        if empty:
+            self.plant.broker.forget()
+        try:
+            if down:
+                await sleep(down)
+        finally:
+            self.plant.server.come_back()
+            end(row)
+
+
+class ScriptFlush(Fault):
+    """The server forgets its scripts."""
+
+    async def strike(self, strike: Strike) -> None:
+        flush = getattr(self.plant.broker, "flush_scripts", None)
+        if flush is None:
+            self.plant.note(self.kind, "", "a queue in memory has no scripts")
+        else:
+            await flush()
+            self.plant.note(self.kind, "")

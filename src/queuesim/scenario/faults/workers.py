@@ -1,0 +1,201 @@
+"""Faults of workers, at work."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from queuesim.clock import sleep
+from queuesim.job import Job
+from queuesim.scenario.faults.fault import Fault
+from queuesim.scenario.faults.hooks import HandlerHook
+from queuesim.scenario.faults.plant import end
+from queuesim.scenario.faults.schedule import Strike
+from queuesim.scenario.faults.server import outside
+from queuesim.simulation.process import CURRENT, State
+
+if TYPE_CHECKING:
+    from queuesim.scenario.fleet import Member
+
+
+async def crash(fault: Fault, member: Member, restart: float) -> None:
+    """Kill a worker, and start its successor in `restart` seconds; infinity: never."""
+    died = await fault.plant.fleet.kill(member)
+    row = fault.plant.note(fault.kind, member.name, f"{died} attempts died", lasting=True)
+    try:
+        await (asyncio.Event().wait() if math.isinf(restart) else sleep(restart))
+    finally:
+        if math.isfinite(restart):
+            fault.plant.fleet.revive(member)
+            end(row)
+
+
+class Crash(Fault, HandlerHook):
+    """With a probability, workers die of an attempt that they start."""
+
+    def prepare(self) -> None:
+        self.by_attempt = self.active = not self.settings.timed
+        restart = self.settings.restart
+        self._restart = (lambda: math.inf) if restart == "never" else self.sampler(restart, "restart")
+        self._crashes: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        if self.settings.timed:
+            await super().run()
+            return
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for task in self._crashes:
+                task.cancel()
+
+    async def strike(self, strike: Strike) -> None:
+        members = self.plant.choose(self.settings.worker, self.rng.choice)
+        crashes = [outside(crash(self, member, self._restart())) for member in members]
+        # with one that never ends, the next may strike all the same
+        self._crashes.update(crashes)
+        try:
+            finite = self.settings.restart != "never"
+            if crashes and finite:
+                await asyncio.wait(crashes)
+        finally:
+            for task in crashes if finite else ():
+                task.cancel()
+
+    async def before(self, job: Job) -> None:
+        process = CURRENT.get(None)
+        member = next((m for m in self.plant.fleet.members if m.alive and m.process is process), None)
+        meant = self.settings.worker
+        if member is None or meant not in ("any", "all", member.name, member.settings.name):
+            return
+        if self.rng.random() < self.settings.probability:
+            self._crashes.add(outside(crash(self, member, self._restart())))
+            await asyncio.Event().wait()
+
+
+class Freeze(Fault):
+    """SIGSTOP and SIGCONT. A blocked event loop looks the same from outside."""
+
+    async def strike(self, strike: Strike) -> None:
+        frozen = [
+            (member.process, self.plant.note(self.kind, member.name, lasting=True))
+            for member in self.plant.choose(self.settings.worker, self.rng.choice)
+        ]
+        for process, _ in frozen:
+            process.freeze()
+        try:
+            await self.schedule.over(strike)
+        finally:
+            for process, row in frozen:
+                if process.state is State.FROZEN:
+                    process.thaw()
+                end(row)
+
+
+class SlowStart(Fault):
+    """Workers sleep before they begin."""
+
+    def prepare(self) -> None:
+        self._delay = self.sampler(self.settings.delay, "delay")
+        self._on = not self.settings.timed
+        self._before, self.plant.fleet.start_delay = self.plant.fleet.start_delay, self.start_delay
+
+    async def strike(self, strike: Strike) -> None:
+        self._on = True
+        try:
+            await self.schedule.over(strike)
+        finally:
+            self._on = False
+
+    def start_delay(self, member: Member) -> float:
+        """How long the worker takes to start."""
+        others = 0.0 if self._before is None else self._before(member)
+        chance = 1.0 if self.settings.probability is None else self.settings.probability
+        meant = self.settings.worker in ("any", "all", member.name, member.settings.name)
+        if not (self._on and meant and self.rng.random() < chance):
+            return others
+        delay: float = self._delay()
+        row = self.plant.note(self.kind, member.name, lasting=True)
+        row.ended = row.began + delay
+        return others + delay
+
+
+class Deploy(Fault):
+    """One worker after the other is replaced."""
+
+    async def strike(self, strike: Strike) -> None:
+        row = self.plant.note(self.kind, self.settings.worker, lasting=True)
+        killed = 0
+        try:
+            members = self.plant.choose(self.settings.worker, self.rng.choice)
+            for i, member in enumerate(members):
+                if i and self.settings.pause:
+                    await sleep(self.settings.pause)
+                try:
+                    killed += await self.plant.fleet.retire(member, self.settings.grace)
+                    await sleep(self.settings.down)
+                finally:
+                    self.plant.fleet.revive(member)
+        finally:
+            row.detail = f"{killed} attempts were killed"
+            end(row)
+
+
+class Scale(Fault):
+    """Members are added to the fleet, or leave it."""
+
+    async def strike(self, strike: Strike) -> None:
+        members = self._members()
+        before = sum(member.alive for member in members)
+        row = self.plant.note(
+            self.kind, members[0].settings.name, f"from {before} to {self.settings.to} workers", lasting=True
+        )
+        try:
+            await self._scale(self.settings.to)
+            if self.settings.for_ is not None:
+                await self.schedule.over(strike)
+        finally:
+            if self.settings.for_ is not None:
+                self._grow(before)
+            end(row)
+        if self.settings.for_ is not None:
+            await self._scale(before)
+
+    def _members(self) -> list[Member]:
+        kind = self.settings.worker or self.plant.fleet.members[0].settings.name
+        return [member for member in self.plant.fleet.members if member.settings.name == kind]
+
+    def _grow(self, count: int) -> None:
+        members = self._members()
+        for member in members:
+            if sum(m.alive for m in members) < count:
+                self.plant.fleet.revive(member)
+        settings = members[0].settings
+        while sum(m.alive for m in self._members()) < count:
+            new = self.plant.fleet.add(settings, f"{settings.name}-{len(self._members()) + 1}")
+            self.plant.fleet.revive(new)
+
+    async def _scale(self, count: int) -> None:
+        self._grow(count)
+        living = [member for member in self._members() if member.alive]
+        leaving = [outside(self.plant.fleet.retire(member, self.settings.grace)) for member in living[count:]]
+        if leaving:
+            await asyncio.wait(leaving)
+
+
+class ClockSkew(Fault):
+    """A member's clock is ahead, or behind."""
+
+    async def strike(self, strike: Strike) -> None:
+        skew = self.settings.skew
+        members = self.plant.choose(self.settings.worker, self.rng.choice)
+        rows = [self.plant.note(self.kind, member.name, f"{skew:+g} s", lasting=True) for member in members]
+        for member in members:
+            member.skew += skew
+        try:
+            await self.schedule.over(strike)
+        finally:
+            for member, row in zip(members, rows, strict=True):
+                member.skew -= skew
+                end(row)

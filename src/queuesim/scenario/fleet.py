@@ -1,0 +1,183 @@
+"""The fleet: a run's workers, each in a process of its own, that start, end, die and are replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from queuesim.broker.base import Broker
+from queuesim.job import Job, JobState
+from queuesim.metrics.recorder import Recorder
+from queuesim.metrics.recording import Ending
+from queuesim.scenario.queue_schema import WorkerSettings
+from queuesim.simulation.process import Process, State
+from queuesim.worker import Worker
+
+FATES = {JobState.COMPLETED: Ending.OK, JobState.FAILED: Ending.FAILED}
+"""How the last attempt ended of a job in such a state."""
+
+Task = asyncio.Task[None]
+Launch = Callable[[Coroutine[Any, Any, None], str, Context], Task]
+"""Starts a part of the run in a context."""
+
+
+class Make(Protocol):
+    """Makes the worker of a member, for its present life."""
+
+    def __call__(self, member: Member) -> Worker: ...
+
+
+@dataclass(eq=False)
+class Member:
+    """A place in the fleet: one worker after the other bears its name."""
+
+    name: str
+    settings: WorkerSettings
+    lives: int = 0
+    """How many workers there were, the present one included."""
+    skew: float = 0.0
+    """Seconds that its clock is ahead."""
+    worker: Worker | None = None
+    process: Process = field(init=False)
+    task: Task | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether a worker is there: one that starts, runs, stands still or closes."""
+        return self.task is not None and not self.task.done() and self.process.state is not State.DEAD
+
+    @property
+    def token(self) -> str:
+        """First part of its worker's lock tokens: no two workers share one."""
+        return self.name if self.lives == 1 else f"{self.name}.{self.lives}"
+
+
+class Fleet:
+    """All workers of a run.
+
+    Args:
+        kinds: the workers that the scenario asks for.
+        make: makes a member's worker.
+        launch: starts a part of the run.
+        broker: the queue itself, without what stands between it and the workers.
+    """
+
+    def __init__(
+        self, kinds: tuple[WorkerSettings, ...], make: Make, launch: Launch, broker: Broker, recorder: Recorder
+    ) -> None:
+        self.members: list[Member] = []
+        self._make = make
+        self._launch = launch
+        self._broker = broker
+        self._recorder = recorder
+        self.start_delay: Callable[[Member], float] | None = None
+        """How long a worker takes to start, for whoever slows that down."""
+        self.gone: Callable[[Member], None] | None = None
+        """Told of every worker that ends or dies."""
+        for settings in kinds:
+            for i in range(settings.count):
+                self.add(settings, settings.name if settings.count == 1 else f"{settings.name}-{i + 1}")
+
+    @property
+    def workers(self) -> list[Worker]:
+        """The present worker of every member, or its last one."""
+        return [member.worker for member in self.members if member.worker is not None]
+
+    @property
+    def running(self) -> list[Member]:
+        """The members that run now: neither frozen nor dead."""
+        return [member for member in self.members if member.alive and member.process.runs]
+
+    def add(self, settings: WorkerSettings, name: str) -> Member:
+        """One more member, which does not work yet. Its name is changed if another one has it."""
+        member = Member(_unused(name, [other.name for other in self.members]), settings)
+        self.members.append(member)
+        return member
+
+    def prepare(self) -> None:
+        """Make the first worker of every member."""
+        for member in self.members:
+            self._bear(member)
+
+    def start(self) -> None:
+        """Let all members work, each from its time on."""
+        for member in self.members:
+            self._run(member, member.settings.start)
+
+    def revive(self, member: Member) -> None:
+        """Start the successor of a worker that ended or died. Harmless if one is there."""
+        if not member.alive:
+            self._bear(member)
+            self._run(member, 0.0)
+
+    def _bear(self, member: Member) -> None:
+        member.lives += 1
+        member.worker = self._make(member)
+        # a process of its own: what blocks one worker's event loop does not block another's
+        member.process = Process(member.name)
+
+    def _run(self, member: Member, delay: float) -> None:
+        worker = member.worker
+        assert worker is not None
+        slow = 0.0 if self.start_delay is None else self.start_delay(member)
+
+        async def work() -> None:
+            if delay + slow:
+                await asyncio.sleep(delay + slow)
+            await worker.run()
+
+        member.task = self._launch(work(), member.name, member.process.context)
+
+    async def kill(self, member: Member) -> int:
+        """End a worker as by SIGKILL. Returns how many attempts died with it."""
+        if not member.alive:
+            return 0
+        assert member.worker is not None
+        running, member.worker.running = member.worker.running, {}
+        member.process.kill()
+        if self.gone is not None:
+            self.gone(member)
+        await self._interrupted(member, running)
+        return len(running)
+
+    async def retire(self, member: Member, grace: float) -> int:
+        """End a worker gracefully; after `grace` seconds, kill it. Returns how many attempts did not end."""
+        if not member.alive:
+            return 0
+        assert member.worker is not None
+        assert member.task is not None
+        if await member.worker.close(timeout=grace):
+            await asyncio.wait([member.task], timeout=grace)
+        if member.task.done() and self.gone is not None:
+            self.gone(member)
+        return await self.kill(member)
+
+    def kill_all(self) -> None:
+        """The run is over."""
+        for member in self.members:
+            if member.worker is not None:
+                member.process.kill()
+
+    async def _interrupted(self, member: Member, running: dict[int, Job]) -> None:
+        now = asyncio.get_running_loop().time()
+        for slot, job in sorted(running.items()):
+            self._recorder.interrupted(member.name, slot, job, now, await self.fate(job) or Ending.LOST)
+
+    async def fate(self, job: Job) -> Ending | None:
+        """How an attempt ended whose worker never heard the answer to its last exchange; None: it did not end."""
+        stored = await self._broker.get(job.id)
+        if stored is None or stored.attempts_started != job.attempts_started:
+            return None
+        state = await self._broker.state(job.id)
+        return None if state is None else FATES.get(state)
+
+
+def _unused(name: str, taken: list[str]) -> str:
+    """Workers of two kinds may have been given one name."""
+    candidate, i = name, 2
+    while candidate in taken:
+        candidate, i = f"{name}-{i}", i + 1
+    return candidate
