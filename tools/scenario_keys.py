@@ -1,6 +1,7 @@
 """Makes the tables of docs/scenarios.md again, from the JSON Schema of scenario files: python tools/scenario_keys.py
 
-A table stands between ``<!-- keys of X -->`` and ``<!-- end -->``, X a section of the schema; so does that of metrics.
+A table stands between ``<!-- keys of X -->`` and ``<!-- end -->``, X a section of the schema; so do those of metrics
+and of the kinds of faults.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def table(name: str) -> str:
     """The Markdown table of one section, or of the metrics."""
     if name == "metrics":
         return "".join(metric_rows())
+    if name == "FaultEntry":
+        return "".join(fault_rows())
     section = sections()[name]
     rows = ["| key | value | if left out | |\n", "|---|---|---|---|\n"]
     for key, value in section["properties"].items():
@@ -108,6 +111,30 @@ def metric_rows() -> Iterator[str]:
     for metric in METRICS.values():
         statistics = ", ".join(f"`{statistic}`" for statistic in metric.statistics)
         yield f"| `{metric.name}` | {UNITS.get(metric.unit, metric.unit.value)} | {statistics} | {metric.meaning} |\n"
+
+
+def fault_rows() -> Iterator[str]:
+    """The kinds of faults, and what each has beside when it strikes."""
+    yield "| fault | what happens | beside when it strikes |\n|---|---|---|\n"
+    parts = sections()
+    for name, value in parts["FaultEntry"]["properties"].items():
+        section = parts[value["$ref"].rpartition("/")[2]]
+        keys = {key: value for key, value in section["properties"].items() if key not in WHEN}
+        told = "; ".join(
+            f"`{key}`, {kind(value)}{_needed(key, section)}: {meaning(value).rstrip('.').replace('.', ';')}".rstrip(
+                ": "
+            )
+            for key, value in keys.items()
+        )
+        yield f"| `{name}` | {' '.join(section['description'].split())} | {told} |\n"
+
+
+WHEN = ("at", "every", "while", "for", "probability")
+"""The keys that say when a fault strikes."""
+
+
+def _needed(key: str, section: dict[str, Any]) -> str:
+    return " (**needed**)" if key in section.get("required", ()) else ""
 
 
 def filled(page: str) -> str:

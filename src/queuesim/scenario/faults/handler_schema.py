@@ -47,6 +47,7 @@ class HandlerError(HandlerFault):
     """Attempts fail, after they took their time."""
 
     category: Category = "unknown"
+    """What kind of error they fail with."""
 
 
 class Hang(HandlerFault):
@@ -67,6 +68,7 @@ class PoisonJobs(HandlerFault):
     """Some jobs fail at every attempt while it lasts: which, is decided by their numbers."""
 
     category: Category = "unknown"
+    """What kind of error they fail with."""
 
 
 class Payload(HandlerFault):
@@ -88,6 +90,7 @@ class SlowQueries(HandlerFault):
     """Queries take longer."""
 
     delay: ServiceTime
+    """How much longer, all of an attempt's together."""
 
 
 class ExhaustedPool(HandlerFault):
@@ -96,6 +99,7 @@ class ExhaustedPool(HandlerFault):
     size: Count
     """Connections that are left, over all workers."""
     timeout: ServiceTime = ServiceTime(constant=30.0)
+    """How long an attempt waits for a connection."""
 
 
 class Deadlock(HandlerFault):
@@ -121,11 +125,13 @@ class RetryAfterLostAnswer(ProducerFault):
     """The answer to an add is lost after it took effect, and the producer adds the jobs again a moment later."""
 
     pause: ServiceTime = ServiceTime(constant=1.0)
+    """How much later."""
 
 
 class Burst(Timing):
     """Many jobs at once, beside the load."""
 
     size: Count
+    """How many."""
     load: Word | None = None
     """Of which load entry's jobs; needed if there are several."""

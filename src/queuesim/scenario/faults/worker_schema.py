@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
-from queuesim.scenario.faults.timing_schema import ANY, Lasting, Timing
+from queuesim.scenario.faults.timing_schema import ALL, ANY, Lasting, Timing
 from queuesim.scenario.service_schema import ServiceTime
 from queuesim.scenario.unit_schema import CountFromZero, Probability, Seconds, Word, refuse, seconds
 from queuesim.units import DURATION_PATTERN, format_duration
@@ -23,6 +23,7 @@ class Crash(Timing):
     probability: Probability | None = None
     """How likely a worker dies of an attempt that it starts."""
     worker: Who = ANY
+    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
     restart: ServiceTime | Literal["never"] = ServiceTime(constant=1.0)
     """How long until its successor runs, or never."""
 
@@ -31,12 +32,14 @@ class Freeze(Lasting):
     """A worker stops as by SIGSTOP, and goes on later. Its locks expire meanwhile."""
 
     worker: Who = ANY
+    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
 
 
 class Block(Lasting):
     """A worker's event loop is held: by a handler that computes, or waits without `await`."""
 
     worker: Who = ANY
+    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
 
 
 class SlowStart(Lasting):
@@ -48,7 +51,8 @@ class SlowStart(Lasting):
     """How likely a start is slow; 1 if left out."""
     delay: ServiceTime
     """How long they take."""
-    worker: Who = "all"
+    worker: Who = ALL
+    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
 
 
 class Deploy(Timing):
@@ -60,7 +64,8 @@ class Deploy(Timing):
     """From the end of a worker to the start of its successor."""
     pause: Seconds = 0.0
     """From the start of a successor to the end of the next worker."""
-    worker: Who = "all"
+    worker: Who = ALL
+    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
 
 
 class Scale(Timing):
@@ -99,6 +104,7 @@ class ClockSkew(Lasting):
     ]
     """How much it is ahead; below 0, how much it is behind."""
     worker: Who = ANY
+    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
 
     @model_validator(mode="after")
     def _some(self) -> Any:
