@@ -123,10 +123,15 @@ def limiter(result: Result) -> str | None:
 
 
 def checks(result: Result) -> list[CheckLine]:
-    """Each check, with what was measured."""
+    """Each threshold with what was measured, each oracle that found something, and a line for those that did not."""
     frame = result.checks
-    columns = (frame[name].tolist() for name in ("ok", "check", "value", "limit", "at", "detail"))
-    return [CheckLine(ok, _check(*rest)) for ok, *rest in zip(*columns, strict=True)]
+    quiet = (frame["kind"] == "oracle") & frame["ok"]
+    told = frame[~quiet]
+    columns = (told[name].tolist() for name in ("ok", "check", "value", "limit", "at", "detail"))
+    lines = [CheckLine(ok, _check(*rest)) for ok, *rest in zip(*columns, strict=True)]
+    if quiet.any():
+        lines.append(CheckLine(True, f"{counted(int(quiet.sum()), 'oracle')} found no violation"))
+    return lines
 
 
 def _check(name: str, value: float, limit: str, at: float, detail: str) -> str:

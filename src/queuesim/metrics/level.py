@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,3 +60,14 @@ class Level:
         values = self.values[first:after]
         place = int(values.argmax() if highest else values.argmin())
         return float(values[place]), max(start, float(self.times[first + place]))
+
+    def quantiles(self, start: float, end: float, shares: Sequence[float]) -> list[float]:
+        """Levels that are not exceeded for these shares of the time in [start, end). NaN if that is no time."""
+        if not end > start:
+            return [float("nan")] * len(shares)
+        first = int(np.searchsorted(self.times, start, side="right")) - 1
+        after = int(np.searchsorted(self.times, end, side="left"))
+        edges = np.concatenate(([start], self.times[first + 1 : after], [end]))
+        levels, place = np.unique(self.values[first:after], return_inverse=True)
+        held = np.cumsum(np.bincount(place, weights=np.diff(edges), minlength=len(levels)))
+        return [float(levels[min(int(np.searchsorted(held, share * held[-1])), len(levels) - 1)]) for share in shares]

@@ -54,7 +54,7 @@ def delayed(result: Result, chosen: Selection | None = None) -> Level:
     jobs = result.jobs
     late = chosen.jobs & (jobs["delay"].to_numpy() > 0)
     added, ready = jobs["added"].to_numpy()[late], jobs["ready"].to_numpy()[late]
-    until = np.fmin(ready, _removed(result)[late])
+    until = np.fmin(ready, removed_at(result)[late])
     ended, backoff = _attempts(result, chosen, "ended", "backoff")
     again = backoff > 0
     return Level(
@@ -81,12 +81,12 @@ def _pending(result: Result, chosen: Selection) -> tuple[Array, Array]:
     pending = chosen.jobs & jobs["state"].isin(PENDING).to_numpy() & ~np.isnan(since)
     until = np.full(len(jobs), np.inf)
     if removed.any():
-        until[removed] = np.nan_to_num(_removed(result)[removed], nan=-np.inf)
+        until[removed] = np.nan_to_num(removed_at(result)[removed], nan=-np.inf)
         pending &= until > since
     return since[pending], until[pending]
 
 
-def _removed(result: Result) -> Array:
+def removed_at(result: Result) -> Array:
     """When each job was removed, in seconds; NaN: it was not, or no event tells."""
     jobs = result.jobs
     moment = np.full(len(jobs), np.nan)

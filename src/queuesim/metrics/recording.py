@@ -6,11 +6,16 @@ point into the tables of names beside them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from queuesim.metrics.result import Result
 
 Rows = npt.NDArray[np.void]
 
@@ -174,6 +179,8 @@ class Recording:
     left: dict[int, str] = field(default_factory=dict)
     """State at the end of every job that is not completed or failed: its number -> a JobState or "removed"."""
     checks: list[CheckRow] = field(default_factory=list)
+    late_checks: list[Callable[[Result], CheckRow]] = field(default_factory=list)
+    """Checks that are made of the result's frames, when its checks are first asked for; they come after the others."""
     faults: list[FaultRow] = field(default_factory=list)
     """In the order in which they began."""
     scans: list[ScanRow] = field(default_factory=list)

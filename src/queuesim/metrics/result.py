@@ -12,6 +12,7 @@ from queuesim.metrics.recording import Facts, Recording
 if TYPE_CHECKING:
     import pandas as pd
 
+    from queuesim.metrics.analysis import Analysis
     from queuesim.metrics.calendar import Calendar
     from queuesim.metrics.plots import Plots
     from queuesim.metrics.summary import Summary
@@ -60,8 +61,12 @@ class Result:
         if name not in self._frames:
             from queuesim.metrics.frames import build_frames
 
-            assert self._recording is not None, "a result without a recording has all of its frames"
-            built = build_frames(self._recording, name)
+            recording = self._recording
+            assert recording is not None, "a result without a recording has all of its frames"
+            if name == "checks":
+                recording.checks.extend(check(self) for check in recording.late_checks)
+                recording.late_checks.clear()
+            built = build_frames(recording, name)
             self._frames.update(built)
             self._release(built)
             self._complete()
@@ -150,6 +155,13 @@ class Result:
 
             self._summary = summarise(self)
         return self._summary
+
+    @property
+    def analysis(self) -> Analysis:
+        """Answers: `result.analysis.retries()`, `result.analysis.time_to_drain()`, and others."""
+        from queuesim.metrics.analysis import Analysis
+
+        return Analysis(self)
 
     @property
     def plot(self) -> Plots:

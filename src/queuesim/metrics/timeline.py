@@ -35,22 +35,24 @@ def timeline(result: Result, every: str | float = "10s") -> pd.DataFrame:
         ValueError: `every` is no duration above zero, or makes more than a million bins.
     """
     facts = result.facts
-    edges = _edges(facts.duration, _seconds(every))
+    edges = bin_edges(facts.duration, every)
     widths = np.diff(edges)
     jobs, attempts = result.jobs, result.attempts
     finished = jobs["finished"].to_numpy()
-    completed = _count(edges, finished[(jobs["state"] == "completed").to_numpy()])
+    completed = count_in_bins(edges, finished[(jobs["state"] == "completed").to_numpy()])
     waiting, running = backlog(result), active(result)
     busy = _mean(running, edges)
     waiting_p50, waiting_p95 = _percentiles(edges, finished, jobs["waiting"].to_numpy(), (50, 95))
     (latency_p95,) = _percentiles(edges, finished, jobs["latency"].to_numpy(), (95,))
     return pd.DataFrame(
         {
-            "added": _count(edges, jobs["added"].to_numpy()),
-            "started": _count(edges, attempts["started"].to_numpy()),
+            "added": count_in_bins(edges, jobs["added"].to_numpy()),
+            "started": count_in_bins(edges, attempts["started"].to_numpy()),
             "completed": completed,
-            "failed": _count(edges, finished[(jobs["state"] == "failed").to_numpy()]),
-            "retried": _count(edges, attempts["ended"].to_numpy()[(attempts["outcome"] == "retried").to_numpy()]),
+            "failed": count_in_bins(edges, finished[(jobs["state"] == "failed").to_numpy()]),
+            "retried": count_in_bins(
+                edges, attempts["ended"].to_numpy()[(attempts["outcome"] == "retried").to_numpy()]
+            ),
             "throughput": completed / widths,
             "backlog": _mean(waiting, edges),
             "backlog_end": waiting.at(edges[1:]),
@@ -72,8 +74,9 @@ def _seconds(every: str | float) -> float:
     return width
 
 
-def _edges(duration: float, every: float) -> Array:
-    """Bin edges from 0 to the end of the run."""
+def bin_edges(duration: float, width: str | float) -> Array:
+    """Bin edges from 0 to the end of a run. Raises ValueError as `timeline` does."""
+    every = _seconds(width)
     # an end that is a hair past an edge, by rounding, opens no bin of its own
     bins = max(0, math.ceil(duration / every * (1 - 1e-12)))
     if bins > MOST_BINS:
@@ -81,7 +84,7 @@ def _edges(duration: float, every: float) -> Array:
     return np.append(np.arange(bins) * every, duration)
 
 
-def _count(edges: Array, times: Array) -> Array:
+def count_in_bins(edges: Array, times: Array) -> Array:
     """How many of `times` fall into each bin; the last one holds its end."""
     if len(edges) < 2:
         return np.zeros(0, dtype=np.int64)

@@ -68,6 +68,7 @@ def run(
         ProcessorImportError: the scenario's processor can't be imported.
         BackendError: there is no such backend.
     """
+    from queuesim.metrics.analysis.little import check as littles_law
     from queuesim.metrics.result import Result
 
     if backend not in BACKENDS:
@@ -87,6 +88,7 @@ def run(
 
         # the frame of checks, alone of all, is not built yet
         recording.checks.extend(judge(result, chosen.thresholds))
+    recording.late_checks.append(littles_law)
     return result
 
 
