@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+from taskbench import TaskBench, bench
+
+from queuesim.limits import RateLimit
+from queuesim.simulation.process import Process
+from queuesim.simulation.runner import run
+from queuesim.tasks import TaskStore
+from queuesim.tasks.overdue import reports
+from queuesim.tasks.tables import scans, tasks
+
+WAYS = ["after-commit", "outbox"]
+
+
+@pytest.mark.parametrize("delivery", WAYS)
+@pytest.mark.parametrize(("per", "jobs"), [("task", 250), ("page", 3)])
+def test_every_overdue_task_is_told_of_once(delivery: str, per: Any, jobs: int) -> None:
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(250)
+        desk.add_tasks(50, due=1e6)
+        async with desk.working():
+            (report,) = await desk.scan(per=per).run()
+            assert (report.found, report.pages, report.ended_at) == (250, 3, 0.0)
+            await desk.drained()
+        (report,) = desk.store.run_now(reports)
+        assert (report.enqueued, report.duplicates) == (jobs, 0)
+        assert sorted(desk.told()) == list(range(1, 251))
+        assert {len(times) for times in desk.told().values()} == {1}
+
+    with bench(delivery=delivery) as desk:
+        run(scene(desk))
+
+
+@pytest.mark.parametrize("delivery", WAYS)
+def test_scans_that_overlap_make_no_second_notification(delivery: str) -> None:
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(300)
+        both = [desk.scan(owner=f"scanner-{n}").run() for n in range(2)]
+        await asyncio.gather(*both)
+        await desk.relay.drain()
+        first, second = sorted(desk.store.run_now(reports), key=lambda report: report.id)
+        assert first.found == second.found == 300
+        assert first.enqueued + second.enqueued == 300
+        assert first.duplicates + second.duplicates == 300
+        async with desk.working():
+            await desk.drained()
+        assert {len(times) for times in desk.told().values()} == {1}
+
+    with bench(latency=0.01, delivery=delivery) as desk:
+        run(scene(desk))
+
+
+def test_a_tick_is_scanned_for_once(store: TaskStore) -> None:
+    async def scene() -> None:
+        desk = TaskBench(store)
+        desk.add_tasks(5)
+        done = await asyncio.gather(*(desk.scan(owner=f"s{n}").run("cron", tick=3600.0) for n in range(4)))
+        assert sorted(len(each) for each in done) == [0, 0, 0, 1]
+        assert len(await desk.scan().run("cron", tick=7200.0)) == 1
+
+    asyncio.run(scene())
+
+
+def test_a_task_deleted_or_closed_between_scan_and_handler_is_passed_over() -> None:
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(10)
+        await desk.scan(per="page").run()
+        desk.store.run_now(lambda c: c.execute(tasks.delete().where(tasks.c.id <= 3)))
+        desk.store.run_now(lambda c: c.execute(tasks.update().where(tasks.c.id == 4).values(notify_at=None)))
+        async with desk.working():
+            await desk.drained()
+        assert sorted(desk.told()) == [5, 6, 7, 8, 9, 10]
+
+    with bench() as desk:
+        run(scene(desk))
+
+
+def test_a_backlog_that_outlives_its_period_is_not_told_twice() -> None:
+    """300 jobs at 100 a minute take three minutes; scans come every minute."""
+
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(300)
+        async with desk.working():
+            for _ in range(4):
+                await desk.scan().run("cron")
+                await asyncio.sleep(60.0)
+            await desk.drained()
+        assert sum(report.enqueued for report in desk.store.run_now(reports)) == 300
+        assert {len(times) for times in desk.told().values()} == {1}
+        assert len(desk.told()) == 300
+
+    with bench(limiter=RateLimit(100, 60.0)) as desk:
+        run(scene(desk))
+
+
+def test_the_next_day_they_are_told_again() -> None:
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(20)
+        async with desk.working():
+            for _ in range(26):
+                await desk.scan().run("cron")
+                await asyncio.sleep(3600.0)
+            await desk.drained()
+        for times in desk.told().values():
+            assert len(times) == 2
+            assert times[1] - times[0] >= 24 * 3600.0
+
+    with bench() as desk:
+        run(scene(desk))
+
+
+async def crash_and_recover(desk: TaskBench, when: list[float], per: Any = "task") -> None:
+    """Scan in a process that is killed so long after it began, then in another one, and so on; the last lives."""
+    loop = asyncio.get_running_loop()
+    for n, moment in enumerate([*when, None]):
+        process = Process(f"scanner-{n}")
+        scan = desk.scan(lease=5.0, owner=process.name, per=per, page_size=20)
+        task = loop.create_task(scan.run("cron"), context=process.context)
+        if moment is None:
+            await task
+        else:
+            await asyncio.sleep(moment)
+            process.kill()
+            await asyncio.sleep(6.0)  # the lease is over
+
+
+@pytest.mark.parametrize("delivery", WAYS)
+@settings(max_examples=6)
+@given(moments=st.lists(st.floats(0.0, 0.3), min_size=1, max_size=3), per=st.sampled_from(["task", "page"]))
+def test_crashes_in_the_middle_of_a_scan_lose_nothing(delivery: str, moments: list[float], per: Any) -> None:
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(120)
+        async with desk.working():
+            await crash_and_recover(desk, moments, per)
+            await desk.drained()
+        assert sorted(desk.told()) == list(range(1, 121))
+        assert {len(times) for times in desk.told().values()} == {1}
+        unfinished = desk.store.run_now(lambda c: c.execute(select(scans).where(scans.c.ended_at.is_(None))).all())
+        assert not unfinished
+
+    with bench(latency=0.02, delivery=delivery, round_trip=0.01) as desk:
+        run(scene(desk))
+
+
+def test_a_scan_that_is_taken_over_goes_on_where_it_was() -> None:
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(200)
+        await crash_and_recover(desk, [0.2])
+        first, second = sorted(desk.store.run_now(reports), key=lambda report: report.id)
+        assert (first.found, first.pages) == (200, 10)
+        assert first.enqueued == 200
+        assert second.enqueued == 0
+
+    with bench(latency=0.02) as desk:
+        run(scene(desk))
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    def once() -> list[Any]:
+        draw = random.Random(3).random
+
+        async def scene(desk: TaskBench) -> list[Any]:
+            desk.add_tasks(100, spread=1.0)
+            async with desk.working(2):
+                await crash_and_recover(desk, [draw() * 0.1 for _ in range(3)])
+                await desk.drained()
+            return [desk.told(), desk.store.run_now(reports)]
+
+        with bench(latency=0.02) as desk:
+            return run(scene(desk))
+
+    assert once() == once()
+
+
+@pytest.mark.parametrize("page_size", [0, -1])
+def test_a_page_of_nothing_is_refused(page_size: int) -> None:
+    with bench() as desk, pytest.raises(ValueError, match="1 task or more"):
+        desk.scan(page_size=page_size)
