@@ -1,0 +1,25 @@
+-- Add jobs in one step.
+--
+-- KEYS: the queue's base. ARGV: now, the number of templates; six for each template: opts, timestamp ("": now), delay,
+-- priority, lifo ("1" or ""), deduplication (JSON or ""); then four for each job: its template (from 1), custom id or "",
+-- name, data. Returns the ids.
+-- include: queue, moves, adding
+
+local q = read_meta(open_queue(KEYS[1]))
+local now, count = tonumber(ARGV[1]), tonumber(ARGV[2])
+local templates, ids = {}, {}
+for i = 1, count do
+  local at = 3 + (i - 1) * 6
+  templates[i] = {
+    opts = ARGV[at], timestamp = tonumber(ARGV[at + 1]) or now, delay = tonumber(ARGV[at + 2]),
+    priority = tonumber(ARGV[at + 3]), lifo = ARGV[at + 4] == "1",
+    deduplication = ARGV[at + 5] ~= "" and cjson.decode(ARGV[at + 5]) or nil,
+  }
+end
+for i = 3 + count * 6, #ARGV, 4 do
+  local job = templates[tonumber(ARGV[i])]
+  job.id = ARGV[i + 1] ~= "" and ARGV[i + 1] or nil
+  job.name, job.data = ARGV[i + 2], ARGV[i + 3]
+  ids[#ids + 1] = add_job(q, job, now)
+end
+return ids

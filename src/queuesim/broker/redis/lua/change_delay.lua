@@ -1,0 +1,11 @@
+-- Give a delayed job a new delay. KEYS: the queue's base. ARGV: its id, the delay in ms, now.
+-- Returns 0, -1: there is no such job, -3: it is not delayed.
+-- include: queue, moves
+
+local q = read_meta(open_queue(KEYS[1]))
+local id = ARGV[1]
+if call("EXISTS", q.base .. id) == 0 then return -1 end
+if call("ZREM", q.delayed, id) == 0 then return -3 end
+call("HSET", q.base .. id, "delay", ARGV[2])
+postpone(q, id, tonumber(ARGV[3]) + tonumber(ARGV[2]))
+return 0

@@ -1,0 +1,17 @@
+-- Give a job that waits a new priority; any other job only remembers it. KEYS: the queue's base. ARGV: its id, the
+-- priority, "1" to go in front of its new neighbours. Returns 0, -1: there is no such job.
+-- include: queue, moves
+
+local q = read_meta(open_queue(KEYS[1]))
+local id, priority, lifo = ARGV[1], tonumber(ARGV[2]), ARGV[3] == "1"
+if call("EXISTS", q.base .. id) == 0 then return -1 end
+call("HSET", q.base .. id, "priority", ARGV[2])
+if call("LREM", q.wait, 1, id) == 1 or call("ZREM", q.prioritized, id) == 1 then
+  if priority > 0 and lifo then
+    put_in_front(q, id, priority)
+    mark_work(q)
+  else
+    enqueue(q, id, priority, lifo)
+  end
+end
+return 0

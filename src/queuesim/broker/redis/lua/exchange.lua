@@ -1,0 +1,63 @@
+-- Hand in outcomes, promote what is due, take jobs and lock them.
+--
+-- KEYS: the queue's base. ARGV: now, token, lock ms, limiter max, limiter duration, worker, take, again ("1" or "");
+-- then eight for each outcome: kind, job id, token, attempt, and four that depend on the kind.
+-- Returns {ms for which the queue is rate-limited or -1, when the next job is due or -1, duration of the limiter window
+-- that was opened or -1, {index, code, ...} of refused outcomes, jobs}. Times are in ms.
+-- include: queue, moves, settling, taking
+
+local q = read_meta(open_queue(KEYS[1]))
+local now, token, again = tonumber(ARGV[1]), ARGV[2], ARGV[8] == "1"
+local terms = {
+  token = token, lock = ARGV[3], max = tonumber(ARGV[4]), duration = tonumber(ARGV[5]), worker = ARGV[6],
+  take = tonumber(ARGV[7]),
+}
+local FIRST, WIDTH = 9, 8
+
+local refused, finished, limited = {}, false, nil
+if #ARGV >= FIRST then
+  trim_events(q)
+end
+for i = FIRST, #ARGV, WIDTH do
+  local code = apply(q, now, token, again, unpack(ARGV, i, i + WIDTH - 1))
+  if code ~= 0 then
+    refused[#refused + 1] = (i - FIRST) / WIDTH
+    refused[#refused + 1] = code
+  else
+    -- only the last outcome can leave the queue empty
+    finished = ARGV[i] == "C" or ARGV[i] == "F"
+    if ARGV[i] == "B" then
+      -- whoever is rate-limited by its handler holds, even without a limiter of its own
+      local ttl = call("PTTL", q.limiter)
+      limited = ttl > 0 and ttl or nil
+    end
+  end
+end
+
+local taken, opened, wants_due = {}, false, false
+if again then
+  retake(q, terms, taken)
+end
+local before = #taken
+if terms.take > 0 and not limited then
+  limited, wants_due, opened = take(q, terms, now, taken)
+end
+if #taken > before then
+  -- one idle worker after another looks whether there is more (BullMQ 6.7)
+  call("ZADD", q.marker, 0, "0")
+elseif q.max_active and #ARGV >= FIRST and (call("LLEN", q.wait) > 0 or call("ZCARD", q.prioritized) > 0) then
+  -- what held the others may be over
+  mark_work(q)
+end
+
+local due = wants_due and next_due(q)
+if finished and #taken == 0 and call("LLEN", q.wait) == 0 and call("LLEN", q.active) == 0
+  and call("ZCARD", q.prioritized) == 0 then
+  -- whoever asked for more and is told to come back later is not told so (BullMQ 6.7)
+  if terms.take == 0 or not (limited or due or q.is_paused) then
+    emit_of_queue(q, "drained")
+  end
+end
+
+local _, duration = limits(q, terms.max, terms.duration)
+return { limited or -1, due and math.floor(due) or -1, opened and duration or -1, refused, taken }

@@ -1,0 +1,10 @@
+-- One job. KEYS: the queue's base. ARGV: its id. Returns its fields, id last; nothing if there is none.
+-- include: queue, moves, taking
+
+local q = open_queue(KEYS[1])
+if call("EXISTS", q.base .. ARGV[1]) == 0 then
+  return false
+end
+local fields = read_fields(q, ARGV[1])
+fields[#FIELDS + 1] = ARGV[1]
+return fields

@@ -1,0 +1,24 @@
+-- Remove a paused queue, so many jobs at a time. KEYS: the queue's base. ARGV: "1" to force, how many jobs at once.
+-- Returns -1: it is not paused, -2: jobs are active, 1: there is more, 0: it is gone.
+-- include: queue, removal, listing
+
+local q = read_meta(open_queue(KEYS[1]))
+if not q.is_paused then return -1 end
+if ARGV[1] ~= "1" and call("LLEN", q.active) > 0 then return -2 end
+local left = tonumber(ARGV[2])
+for _, state in ipairs({
+  "active", "waiting", "prioritized", "delayed", "completed", "failed", "waiting-children",
+}) do
+  for _, id in ipairs(ids_of(q, state, 0, left - 1, true)) do
+    take_out(q, id)
+    release_removed(q, id)
+    delete_keys(q, id)
+    call("DEL", q.base .. id .. ":lock")
+    left = left - 1
+  end
+  if left <= 0 then return 1 end
+end
+call("DEL", q.events, q.base .. "delay", q.base .. "stalled-check", q.stalled, q.id, q.priority_counter, q.marker, q.meta,
+  q.limiter, q.base .. "metrics:completed", q.base .. "metrics:completed:data", q.base .. "metrics:failed",
+  q.base .. "metrics:failed:data")
+return 0

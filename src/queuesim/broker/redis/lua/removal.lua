@@ -1,0 +1,53 @@
+-- Taking jobs away: their keys, their place in the lists, their deduplication ids.
+-- include: queue
+
+local function delete_keys(q, id)
+  local key = q.base .. id
+  call("DEL", key, key .. ":logs", key .. ":dependencies", key .. ":processed", key .. ":failed", key .. ":unsuccessful")
+end
+
+-- Out of whichever list the job stands in. Returns the name of its state, or nil.
+local function take_out(q, id)
+  if call("ZREM", q.completed, id) == 1 then return "completed" end
+  if call("ZREM", q.failed, id) == 1 then return "failed" end
+  if call("ZREM", q.delayed, id) == 1 then return "delayed" end
+  if call("ZREM", q.prioritized, id) == 1 then return "prioritized" end
+  if call("ZREM", q.children, id) == 1 then return "waiting-children" end
+  if call("LREM", q.wait, 1, id) == 1 then return "waiting" end
+  if call("LREM", q.active, 1, id) == 1 then
+    call("SREM", q.stalled, id)
+    return "active"
+  end
+  return nil
+end
+
+-- A removed job frees its deduplication id, time-to-live or not.
+local function release_removed(q, id)
+  local deduplication = call("HGET", q.base .. id, "deid")
+  if deduplication and call("GET", q.base .. "de:" .. deduplication) == id then
+    call("DEL", q.base .. "de:" .. deduplication, q.base .. "dn:" .. deduplication)
+  end
+end
+
+-- So many at once: a call takes only some thousand arguments.
+local MANY = 1000
+
+local function remove_members(set, ids)
+  for i = 1, #ids, MANY do
+    call("ZREM", set, unpack(ids, i, math.min(i + MANY - 1, #ids)))
+  end
+end
+
+-- What retention no longer keeps. Evicted jobs freed their deduplication ids when they finished.
+local function evict(q, set, keep, now)
+  if keep.age then
+    local old = call("ZREVRANGEBYSCORE", set, now - keep.age * 1000, "-inf", "LIMIT", 0, keep.limit or 1000)
+    for _, id in ipairs(old) do delete_keys(q, id) end
+    remove_members(set, old)
+  end
+  if keep.count and keep.count > 0 then
+    local surplus = call("ZREVRANGE", set, keep.count, -1)
+    for _, id in ipairs(surplus) do delete_keys(q, id) end
+    if #surplus > 0 then call("ZREMRANGEBYRANK", set, 0, -(keep.count + 1)) end
+  end
+end
