@@ -1,7 +1,7 @@
 -- Hand in outcomes, promote what is due, take jobs and lock them.
 --
 -- KEYS: the queue's base. ARGV: now, token, lock ms, limiter max, limiter duration, worker, take, again ("1" or "");
--- then eight for each outcome: kind, job id, token, attempt, and four that depend on the kind.
+-- then nine for each outcome: kind, job id, token, attempts started, attempts made, and four that depend on the kind.
 -- Returns {ms for which the queue is rate-limited or -1, when the next job is due or -1, duration of the limiter window
 -- that was opened or -1, {index, code, ...} of refused outcomes, jobs}. Times are in ms.
 -- include: queue, moves, settling, taking
@@ -12,18 +12,18 @@ local terms = {
   token = token, lock = ARGV[3], max = tonumber(ARGV[4]), duration = tonumber(ARGV[5]), worker = ARGV[6],
   take = tonumber(ARGV[7]),
 }
-local FIRST, WIDTH = 9, 8
+local FIRST, WIDTH = 9, 9
 
 local refused, finished, limited = {}, false, nil
 if #ARGV >= FIRST then
   trim_events(q)
 end
 for i = FIRST, #ARGV, WIDTH do
-  local code = apply(q, now, token, again, unpack(ARGV, i, i + WIDTH - 1))
+  local code, done = apply(q, now, token, again, unpack(ARGV, i, i + WIDTH - 1))
   if code ~= 0 then
     refused[#refused + 1] = (i - FIRST) / WIDTH
     refused[#refused + 1] = code
-  else
+  elseif done then
     -- only the last outcome can leave the queue empty
     finished = ARGV[i] == "C" or ARGV[i] == "F"
     if ARGV[i] == "B" then

@@ -122,25 +122,25 @@ settle.B = function(q, id, job, now, hold)
   emit(q, "waiting", id, "prev", "active")
 end
 
--- A repeated exchange: the answer to the first try was lost. Whether this outcome took effect then: nobody started the job
--- since, or nobody but that exchange itself, or the job is gone.
-local function was_applied(q, id, attempt, token)
-  local started = call("HGET", q.base .. id, "ats")
-  if not started then
+-- A repeated exchange: the answer to the first try was lost. Whether this outcome took effect then: the job is gone, or
+-- has the counts that the outcome gives it and is not active, or was started anew by that very exchange.
+local function was_applied(q, id, attempt, made, exchange_token)
+  local counts = call("HMGET", q.base .. id, "ats", "atm")
+  if not counts[1] then
     return call("EXISTS", q.base .. id) == 0
   end
-  if call("GET", q.base .. id .. ":lock") == token then
+  if call("GET", q.base .. id .. ":lock") == exchange_token then
     return true
   end
-  return tonumber(started) == attempt and not call("LPOS", q.active, id)
+  return counts[1] == attempt and (counts[2] or "0") == made and not call("LPOS", q.active, id)
 end
 
 -- Do what one outcome asks for. Returns 0, or the error code with which it is refused.
-local function apply(q, now, exchange_token, again, kind, id, token, attempt, ...)
+local function apply(q, now, exchange_token, again, kind, id, token, attempt, made, ...)
   local code = give_back(q, id, token)
   if code ~= 0 then
-    return again and was_applied(q, id, tonumber(attempt), exchange_token) and 0 or code
+    return again and was_applied(q, id, attempt, made, exchange_token) and 0 or code, false
   end
   settle[kind](q, id, read_job(q, id), now, ...)
-  return 0
+  return 0, true
 end

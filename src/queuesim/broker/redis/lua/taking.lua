@@ -113,6 +113,7 @@ local function retake(q, terms, taken)
     local lock = q.base .. id .. ":lock"
     if call("GET", lock) == terms.token then
       call("SET", lock, terms.token, "PX", terms.lock)
+      call("SREM", q.stalled, id)
       local fields = read_fields(q, id)
       fields[#FIELDS + 1] = id
       taken[#taken + 1] = fields

@@ -1,0 +1,16 @@
+"""The Redis broker: a queue on BullMQ's own layout, worked by our own Lua scripts."""
+
+from queuesim.broker.redis.eventlog import EventLog
+from queuesim.broker.redis.managing import Managing
+from queuesim.broker.redis.taking import Taking
+
+__all__ = ["RedisBroker"]
+
+
+class RedisBroker(Taking, Managing, EventLog):
+    """A queue on a Redis server, real or not. BullMQ 6 can be on the other end of it.
+
+    Keys, fields, scores, events and markers are BullMQ 6.7's, so that producers and workers of both kinds may share
+    the queue. The time is what callers say it is, except where the server alone keeps it: locks, limiter windows and
+    deduplication ids expire by the server's clock.
+    """

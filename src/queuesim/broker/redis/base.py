@@ -1,0 +1,52 @@
+"""What every part of the Redis broker rests on: a queue's name, its keys, its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from queuesim.broker.redis.place import Argument, Place
+from queuesim.broker.redis.scripts import script
+
+if TYPE_CHECKING:
+    from queuesim.broker.base import Broker
+
+PREFIX = "bull"
+"""BullMQ's default."""
+
+
+class RedisQueue:
+    """A queue on BullMQ's keys.
+
+    Args:
+        queue: its name.
+        place: the server.
+        prefix: what all keys begin with. On Redis Cluster it must carry the hash tag: "{bull}".
+
+    Raises:
+        ValueError: the name holds a colon, which separates the parts of a key.
+    """
+
+    def __init__(self, queue: str, place: Place, prefix: str = PREFIX) -> None:
+        if not queue or ":" in queue:
+            raise ValueError(f"a queue's name can't be empty or contain ':' ({queue!r}): it is a part of Redis keys")
+        self.queue = queue
+        self.prefix = prefix
+        self._place = place
+        self._base = self._base_of(queue)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.prefix}:{self.queue}>"
+
+    def _base_of(self, queue: str) -> str:
+        return f"{self.prefix}:{queue}:"
+
+    def sibling(self, queue: str) -> Broker:
+        """A broker for another queue in the same place."""
+        return type(self)(queue, self._place, self.prefix)  # type: ignore[return-value]
+
+    async def close(self) -> None:
+        """Nothing to give back: whoever made the place closes it."""
+
+    async def _run(self, name: str, arguments: Sequence[Argument] = ()) -> Any:
+        return await self._place.run(script(name), self._base, arguments)

@@ -1,0 +1,133 @@
+"""fakeredis as a place: a Redis in this process whose clock is whatever it is told, so that keys expire in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from queuesim.broker.redis.place import Argument
+from queuesim.broker.redis.scripts import Script
+from queuesim.extras import need
+
+Clock = Callable[[], float]
+
+
+class _Time:
+    """Stands for the module `time` inside fakeredis: it tells the time of the place that is asked at the moment."""
+
+    def __init__(self) -> None:
+        self.clock: Clock | None = None
+
+    def time(self) -> float:
+        return time.time() if self.clock is None else self.clock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+_time = _Time()
+
+
+class FakePlace:
+    """A Redis in memory. Everything happens inline, so a simulation that uses it stays deterministic.
+
+    Args:
+        clock: seconds, by which keys expire and events are stamped; whoever drives the broker uses the same. The running
+            loop's time if None.
+
+    Raises:
+        MissingExtraError: fakeredis is not installed.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        fakeredis = need("fakeredis", "fakeredis", "queues on fakeredis")
+        need("lupa", "fakeredis", "queues on fakeredis")
+        _divert()
+        self._clock = clock or (lambda: asyncio.get_running_loop().time())
+        self.client: Any = fakeredis.FakeRedis(
+            server=fakeredis.FakeServer(version=(7, 0)), decode_responses=True, protocol=2
+        )
+        # answers as a server gives them, not as redis-py shows them
+        self.client.response_callbacks.clear()
+        """The client of redis-py, for whoever wants to look. Use it inside `at_its_time`."""
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @contextmanager
+    def at_its_time(self) -> Iterator[None]:
+        """In this block fakeredis tells this place's time."""
+        before, _time.clock = _time.clock, self._clock
+        try:
+            yield
+        finally:
+            _time.clock = before
+
+    async def run(self, script: Script, key: str, arguments: Sequence[Argument]) -> Any:
+        """See Place.run."""
+        from redis.exceptions import NoScriptError
+
+        with self.at_its_time():
+            try:
+                answer = self.client.evalsha(script.sha, 1, key, *arguments)
+            except NoScriptError:
+                answer = self.client.eval(script.text, 1, key, *arguments)
+        self._serve()
+        return answer
+
+    async def command(self, *words: Argument) -> Any:
+        """See Place.command."""
+        with self.at_its_time():
+            answer = self.client.execute_command(*words)
+        self._serve()
+        return answer
+
+    async def block(self, marker: str, until: float | None, now: float) -> None:
+        """See Place.block."""
+        with self.at_its_time():
+            if self.client.zpopmin(marker):
+                return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        waiting = self._waiting.setdefault(marker, deque())
+        waiting.append(waiter)
+        timer = None if until is None else loop.call_later(max(until - now, 0.0), _release, waiter)
+        try:
+            await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if waiter in waiting:
+                waiting.remove(waiter)
+
+    def _serve(self) -> None:
+        """Give markers to those who wait for them, the first to come first, as BZPOPMIN does."""
+        for marker, waiting in self._waiting.items():
+            while waiting:
+                with self.at_its_time():
+                    if not self.client.zpopmin(marker):
+                        break
+                _release(waiting.popleft())
+
+    async def close(self) -> None:
+        """See Place.close."""
+        self.client.close()
+
+
+def _divert() -> None:
+    """Have fakeredis ask `_time`. It has no clock of its own to set; these are the two modules that read it where keys
+    expire and streams are stamped."""
+    from fakeredis import _helpers
+    from fakeredis._socket import _base
+    from fakeredis.model import _stream
+
+    for module in (_helpers, _base, _stream):
+        if hasattr(module, "time"):
+            module.time = _time  # type: ignore[assignment]
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

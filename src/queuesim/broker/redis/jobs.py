@@ -1,0 +1,120 @@
+"""Jobs between the core and BullMQ's hashes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from queuesim.broker.redis.options import decode_options, encode_deduplication, encode_options, milliseconds
+from queuesim.broker.redis.place import Argument
+from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, NewJob, to_json
+
+if TYPE_CHECKING:
+    from queuesim.broker.base import Broker
+
+
+def encode_jobs(jobs: Sequence[NewJob], now: float) -> list[Argument]:
+    """The arguments of the script `add`. Jobs with the same options share a template: most have."""
+    templates: dict[int, int] = {}
+    head: list[Argument] = [milliseconds(now), 0]
+    rows: list[Argument] = []
+    for job in jobs:
+        options = job.options
+        template = templates.get(id(options))
+        if template is None:
+            templates[id(options)] = template = len(templates) + 1
+            head += _template(options)
+        rows += (template, options.job_id or "", job.name, job.data)
+    head[1] = len(templates)
+    return head + rows
+
+
+def _template(options: JobOptions) -> tuple[Argument, ...]:
+    deduplication = options.deduplication
+    return (
+        encode_options(options),
+        "" if options.timestamp is None else milliseconds(options.timestamp),
+        milliseconds(options.delay),
+        options.priority,
+        "1" if options.lifo else "",
+        "" if deduplication is None else to_json(encode_deduplication(deduplication)),
+    )
+
+
+def decode_job(row: Sequence[Any], broker: Broker, token: str = "") -> Job:
+    """A job from what the script `taking` tells of it. A hash that can't be read makes a job that is to fail at once,
+    with what is wrong with it: it must hold up no other."""
+    (name, data, opts, timestamp, delay, priority, made, started, processed_on, processed_by, *rest) = row
+    job_id = rest[-1]
+    faults = []
+    options, value = DEFAULT_OPTIONS, None
+    try:
+        options = DEFAULT_OPTIONS if opts is None else decode_options(opts)
+    except ValueError as error:
+        faults.append(str(error))
+    if name is None or data is None:
+        faults.append(f"its hash has no field {'name' if name is None else 'data'}")
+    else:
+        try:
+            value = {} if data == "{}" else json.loads(data)
+        except ValueError as error:
+            faults.append(f"its data is no JSON ({error})")
+    job = Job(
+        job_id,
+        name or "",
+        value,
+        options,
+        int(job_id) if job_id.isdecimal() else 0,
+        _seconds(timestamp) or 0.0,
+        _seconds(delay) or 0.0,
+        int(priority or 0),
+        int(made or 0),
+        int(started or 0),
+        _seconds(processed_on),
+        processed_by,
+        None,
+        data,
+        token,
+        broker,
+    )
+    _add_rest(job, rest)
+    if faults:
+        job.deferred_failure = f"job {job_id} can't be read: {'; '.join(faults)}. Mend its hash and retry it."
+    return job
+
+
+def _add_rest(job: Job, rest: Sequence[Any]) -> None:
+    """What most jobs that are taken for the first time do not have."""
+    stalls, finished_on, value, reason, deferred, stacktrace, history, progress, made_before, _ = rest
+    if made_before is not None and not job.attempts_made:
+        # BullMQ before version 4 called it so
+        job.attempts_made = int(made_before)
+    if stalls is not None:
+        job.stalled_count = int(stalls)
+    if finished_on is not None:
+        job.finished_on = _seconds(finished_on)
+    if value is not None:
+        job.return_value = _lenient(value)
+    if reason is not None:
+        job.failed_reason = reason
+    if deferred is not None:
+        job.deferred_failure = deferred
+    if stacktrace is not None:
+        job.stacktrace = tuple(_lenient(stacktrace) or ())
+    if history is not None:
+        job.history = tuple(json.loads(history))
+    if progress is not None:
+        job.progress = _lenient(progress)
+
+
+def _lenient(text: str) -> Any:
+    """JSON, or the text itself where another program wrote something else."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _seconds(milliseconds: str | None) -> float | None:
+    return None if milliseconds is None else float(milliseconds) / 1000

@@ -1,0 +1,209 @@
+"""Adding jobs to a queue on Redis, and looking after it: pausing, limits, listing, moving and removing jobs by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from queuesim.broker.redis.base import RedisQueue
+from queuesim.broker.redis.jobs import decode_job, encode_jobs
+from queuesim.broker.redis.options import milliseconds
+from queuesim.broker.redis.place import Argument
+from queuesim.errors import JobError, QueueActiveError, QueueNotPausedError
+from queuesim.job import Job, JobState, NewJob
+from queuesim.limits import RateLimit
+
+ADDED_AT_ONCE = 1000
+"""Jobs of a bulk add that one script adds: longer ones would hold up everybody else."""
+MOVED_AT_ONCE = 1000
+"""Jobs that one script moves or removes, where an operation is about all of them."""
+CLEANABLE = (JobState.COMPLETED, JobState.FAILED, JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
+COUNTED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE, JobState.COMPLETED,
+           JobState.FAILED, JobState.WAITING_CHILDREN)  # fmt: skip
+"""In the order in which the script `counts` tells them."""
+
+
+class Managing(RedisQueue):
+    """What producers, people and programs do to a queue from outside."""
+
+    # -- adding
+
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
+        """Add jobs and return their ids; see Broker.add."""
+        ids: list[str] = []
+        for first in range(0, len(jobs), ADDED_AT_ONCE):
+            ids += await self._run("add", encode_jobs(jobs[first : first + ADDED_AT_ONCE], now))
+        return ids
+
+    # -- the queue
+
+    async def pause(self, now: float) -> None:
+        """No job starts from now on; active ones go on, delayed ones are still promoted."""
+        await self._run("pause", ("1",))
+
+    async def resume(self, now: float) -> None:
+        """Let jobs start again."""
+        await self._run("pause", ("",))
+
+    async def is_paused(self) -> bool:
+        """Whether `pause` holds."""
+        return bool(await self._place.command("HEXISTS", self._base + "meta", "paused"))
+
+    async def set_concurrency(self, limit: int | None, now: float) -> None:
+        """Limit the active jobs of all workers together."""
+        await self._run("settings", ("concurrency", "" if limit is None else limit))
+
+    async def set_rate_limit(self, limit: RateLimit | None, now: float) -> None:
+        """Limit the starts of all workers together."""
+        if limit is None:
+            await self._run("settings", ("max", "", "duration", ""))
+        else:
+            await self._run("settings", ("max", limit.max, "duration", milliseconds(limit.duration)))
+
+    async def rate_limit(self, duration: float, now: float) -> None:
+        """Hold all rate-limited workers for `duration` seconds."""
+        await self._run("limit", ("hold", milliseconds(duration)))
+
+    async def rate_limit_ttl(self, max_jobs: int | None, now: float) -> float:
+        """Seconds until a start is free; see Broker.rate_limit_ttl."""
+        ttl: int = await self._run("limit", ("ttl", max_jobs or ""))
+        return ttl / 1000
+
+    async def clear_rate_limit(self, now: float) -> None:
+        """Forget the present window."""
+        await self._run("limit", ("clear", ""))
+
+    async def drain(self, delayed: bool, now: float) -> None:
+        """Remove what waits, and what is delayed if asked."""
+        await self._run("drain", ("1" if delayed else "",))
+
+    async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
+        """Remove old jobs of one state; locked ones stay. See Broker.clean."""
+        if state not in CLEANABLE:
+            raise ValueError(f"can't clean {state}: choose from {', '.join(CLEANABLE)}")
+        removed: list[str] = await self._run("clean", (milliseconds(now - grace), limit, str(state)))
+        return removed
+
+    async def obliterate(self, force: bool, now: float) -> None:
+        """Remove everything; see Broker.obliterate."""
+        while (left := await self._run("obliterate", ("1" if force else "", MOVED_AT_ONCE))) == 1:
+            pass
+        if left == -1:
+            raise QueueNotPausedError(f"pause queue {self.queue} before you obliterate it")
+        if left == -2:
+            raise QueueActiveError(f"queue {self.queue} has active jobs: wait for them, or use force")
+        await self._forget_deduplication()
+
+    async def _forget_deduplication(self) -> None:
+        """Ids that are held longer than their jobs are kept."""
+        for kind in ("de", "dn"):
+            cursor = "0"
+            while True:
+                cursor, keys = await self._place.command("SCAN", cursor, "MATCH", f"{_literal(self._base)}{kind}:*")
+                if keys:
+                    await self._place.command("DEL", *keys)
+                if int(cursor) == 0:
+                    break
+
+    # -- looking
+
+    async def counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state."""
+        return dict(zip(COUNTED, await self._run("counts"), strict=True))
+
+    async def jobs(self, state: JobState, start: int, end: int, ascending: bool) -> list[Job]:
+        """Jobs of a state, `start` to `end` inclusive; see Broker.jobs."""
+        rows = await self._run("list", (str(state), start, end, "1" if ascending else ""))
+        return [self._snapshot(row) for row in rows]
+
+    async def get(self, job_id: str) -> Job | None:
+        """The job as it is now."""
+        row = await self._run("get", (job_id,))
+        return None if row is None else self._snapshot(row)
+
+    def _snapshot(self, row: Sequence[Any]) -> Job:
+        return decode_job(row, self)  # type: ignore[arg-type]
+
+    async def state(self, job_id: str) -> JobState | None:
+        """Where the job is; None if there is no such job."""
+        state = await self._run("state", (job_id,))
+        return None if state is None else JobState(state)
+
+    async def logs(self, job_id: str) -> list[str]:
+        """The rows of the log, oldest first."""
+        rows: list[str] = await self._place.command("LRANGE", f"{self._base}{job_id}:logs", 0, -1)
+        return rows
+
+    # -- single jobs
+
+    async def _do(self, name: str, job_id: str, doing: str, *arguments: Argument) -> int:
+        """Run a script about one job. Raises JobError where it is refused."""
+        code: int = await self._run(name, (job_id, *arguments))
+        if code < 0:
+            raise JobError(job_id, code, doing)
+        return code
+
+    async def _write(self, what: str, job_id: str, doing: str, value: str, keep: int | None = None) -> int:
+        code: int = await self._run("write", (what, job_id, value, "" if keep is None else keep))
+        if code < 0:
+            raise JobError(job_id, code, doing)
+        return code
+
+    async def update_progress(self, job_id: str, progress: str, now: float) -> None:
+        """Store and publish progress, as JSON text."""
+        await self._write("progress", job_id, "update the progress of", progress)
+
+    async def update_data(self, job_id: str, data: str, now: float) -> None:
+        """Replace the data, as JSON text."""
+        await self._write("data", job_id, "update the data of", data)
+
+    async def log(self, job_id: str, row: str, keep: int | None, now: float) -> int:
+        """Append a row to the log; returns the length of the log."""
+        return await self._write("log", job_id, "log to", row, keep)
+
+    async def retry(self, job_id: str, state: JobState, reset_attempts: bool, now: float) -> None:
+        """Run a finished job again. Its attempts stay used up unless they are reset (BullMQ 6.7)."""
+        await self._do("retry", job_id, "retry", str(state), "1" if reset_attempts else "")
+
+    async def retry_all(self, state: JobState, before: float | None, now: float) -> int:
+        """Run all jobs of a finished state again. They go to `wait` whatever their priority (BullMQ 6.7)."""
+        last = "+inf" if before is None else milliseconds(before)
+        return await self._in_steps("retry_all", str(state), last)
+
+    async def promote(self, job_id: str, now: float) -> None:
+        """Let a delayed job run now."""
+        await self._do("promote", job_id, "promote")
+
+    async def promote_all(self, now: float) -> int:
+        """Let all delayed jobs run now, whatever their priority (BullMQ 6.7)."""
+        return await self._in_steps("promote_all")
+
+    async def _in_steps(self, name: str, *arguments: Argument) -> int:
+        """Run a script that moves so many jobs at a time until none is left. Returns how many there were."""
+        total = 0
+        while moved := await self._run(name, (*arguments, MOVED_AT_ONCE)):
+            total += moved
+        return total
+
+    async def remove(self, job_id: str, now: float) -> None:
+        """Remove a job that no worker holds."""
+        await self._do("remove", job_id, "remove")
+
+    async def change_delay(self, job_id: str, delay: float, now: float) -> None:
+        """Give a delayed job a new delay, from now."""
+        await self._do("change_delay", job_id, "change the delay of", milliseconds(delay), milliseconds(now))
+
+    async def change_priority(self, job_id: str, priority: int, lifo: bool, now: float) -> None:
+        """Give a job that waits a new priority; any other job only remembers it."""
+        await self._do("change_priority", job_id, "change the priority of", priority, "1" if lifo else "")
+
+    async def release_deduplication(self, dedup_id: str, now: float) -> bool:
+        """Free a deduplication id by hand."""
+        held = await self._place.command("DEL", f"{self._base}de:{dedup_id}")
+        await self._place.command("DEL", f"{self._base}dn:{dedup_id}")
+        return bool(held)
+
+
+def _literal(text: str) -> str:
+    """Text for MATCH, in which some signs stand for others."""
+    return "".join(f"\\{sign}" if sign in "*?[]\\" else sign for sign in text)

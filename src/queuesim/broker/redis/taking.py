@@ -1,0 +1,96 @@
+"""The workers' side of the Redis broker: the exchange, locks, stalled jobs, waiting for work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from queuesim.broker.base import Completed, Failed, Observer, Outcome, Postponed, Reply, Retried, Returned, Terms
+from queuesim.broker.redis.base import RedisQueue
+from queuesim.broker.redis.jobs import decode_job
+from queuesim.broker.redis.options import milliseconds, worker_keep
+from queuesim.broker.redis.place import Argument
+from queuesim.job import to_json
+
+LONGEST_WAIT = 5.0
+"""An idle worker looks for work after so many seconds at the latest, as BullMQ's workers do (drainDelay): whoever knew
+when the next delayed job is due may have died with that."""
+
+
+class Taking(RedisQueue):
+    """Taking jobs, and keeping them."""
+
+    _observer: Observer | None = None
+
+    async def exchange(
+        self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
+    ) -> Reply:
+        """Hand in outcomes and take jobs; see Broker.exchange."""
+        limiter = terms.limiter
+        arguments: list[Argument] = [
+            milliseconds(now),
+            token,
+            milliseconds(terms.lock_duration),
+            "" if limiter is None else limiter.max,
+            "" if limiter is None else milliseconds(limiter.duration),
+            terms.worker or "",
+            take,
+            "1" if again else "",
+        ]
+        for outcome in outcomes:
+            arguments += self._outcome(outcome)
+        limited, due, window, refused, rows = await self._run("exchange", arguments)
+        reply = Reply()
+        reply.jobs = [decode_job(row, self, token) for row in rows]  # type: ignore[arg-type]
+        if limited >= 0:
+            reply.limited_until = now + limited / 1000
+        if due >= 0:
+            reply.next_due = due / 1000
+        for i in range(0, len(refused), 2):
+            reply.refuse(outcomes[refused[i]], refused[i + 1])
+        if window >= 0 and self._observer is not None:
+            self._observer.window(now, now + window / 1000, 0 if limiter is None else limiter.max)
+        return reply
+
+    def _outcome(self, outcome: Outcome) -> tuple[Argument, ...]:
+        """An outcome as nine arguments of the script `exchange`."""
+        head = (outcome.job_id, outcome.token, outcome.attempt, outcome.attempts_made)
+        if type(outcome) is Completed:
+            return ("C", *head, outcome.value, worker_keep(outcome.keep), "", "")
+        if isinstance(outcome, Retried):
+            history = "" if outcome.history is None else to_json(outcome.history)
+            return ("R", *head, milliseconds(outcome.delay), outcome.reason, _rows(outcome.stacktrace), history)
+        if isinstance(outcome, Failed):
+            letter = outcome.dead_letter
+            buried = "" if letter is None else to_json({"base": self._base_of(letter.queue), "data": letter.data})
+            return ("F", *head, outcome.reason, worker_keep(outcome.keep), _rows(outcome.stacktrace), buried)
+        if isinstance(outcome, Postponed):
+            return ("P", *head, milliseconds(outcome.delay), "", "", "")
+        assert isinstance(outcome, Returned)
+        return ("B", *head, "" if outcome.hold is None else milliseconds(outcome.hold), "", "", "")
+
+    async def wait(self, until: float | None, now: float) -> None:
+        """Return when there may be work, or at `until`; see Broker.wait."""
+        if until is not None and until <= now:
+            return
+        latest = now + LONGEST_WAIT
+        await self._place.block(self._base + "marker", latest if until is None else min(until, latest), now)
+
+    async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
+        """Extend locks; see Broker.renew."""
+        words: list[Argument] = [milliseconds(duration)]
+        for lock in locks:
+            words += lock
+        lost: list[str] = await self._run("renew", words)
+        return lost
+
+    async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
+        """The stalled check; see Broker.recover_stalled."""
+        recovered: list[str] = await self._run(
+            "recover", (milliseconds(now), milliseconds(interval), max_stalled)
+        )
+        return recovered
+
+
+def _rows(stacktrace: Sequence[str]) -> str:
+    return json.dumps(list(stacktrace), ensure_ascii=False) if stacktrace else ""
