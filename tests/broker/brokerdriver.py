@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
+
+from redisplaces import Clock, fakeredis, real
 
 from queuesim.broker.base import (
     Broker,
@@ -22,6 +25,7 @@ from queuesim.broker.memory import MemoryBroker
 from queuesim.events import Event, EventKind
 from queuesim.job import Job, JobOptions, JobState, NewJob
 from queuesim.limits import Keep, RateLimit
+from servers import REAL
 
 T = TypeVar("T")
 
@@ -32,13 +36,17 @@ class Driver:
     Times and durations are milliseconds here, in multiples of 125 so that seconds stay exact in binary.
     """
 
-    def __init__(self, broker: Broker, runner: asyncio.Runner) -> None:
+    def __init__(self, broker: Broker, runner: asyncio.Runner, clock: Clock | None = None) -> None:
         self.broker = broker
         self.runner = runner
-        self.now = 0.0
-        """Seconds."""
+        self.clock = Clock() if clock is None else clock
         self._exchanges = 0
         self._seen = 0
+
+    @property
+    def now(self) -> float:
+        """Seconds."""
+        return self.clock.now
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(coroutine)
@@ -47,7 +55,7 @@ class Driver:
         """Let it be this time. Clocks go forward only."""
         assert milliseconds % 125 == 0
         assert milliseconds / 1000 >= self.now
-        self.now = milliseconds / 1000
+        self.clock.now = milliseconds / 1000
         return self
 
     # -- producing
@@ -163,9 +171,13 @@ def new_job(name: str = "job", data: str = "{}", *, delay: int = 0, **options: A
     return NewJob(name, data, JobOptions(delay=delay / 1000, **options))
 
 
-async def memory() -> Broker:
+async def memory(clock: Clock) -> Broker:
     return MemoryBroker("tests")
 
 
-FACTORIES: dict[str, Callable[[], Awaitable[Broker]]] = {"memory": memory}
-"""Each makes a new, empty queue, on the loop that will drive it."""
+FACTORIES: dict[str, Callable[[Clock], Awaitable[Broker]]] = {
+    "memory": memory,
+    "fakeredis": fakeredis,
+    **{name: partial(real, name) for name in REAL},
+}
+"""Each makes a new, empty queue, on the loop that will drive it. Where the server keeps time, it is this clock's."""

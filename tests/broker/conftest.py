@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from brokerdriver import FACTORIES, Driver
+from redisplaces import Clock
 
 from queuesim.broker.base import Broker
 
@@ -17,10 +18,15 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture(params=sorted(FACTORIES))
-def broker(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Broker]:
+def broker(request: pytest.FixtureRequest, runner: asyncio.Runner, clock: Clock) -> Iterator[Broker]:
     async def make() -> Broker:
-        return await FACTORIES[request.param]()
+        return await FACTORIES[request.param](clock)
 
     broker = runner.run(make())
     yield broker
@@ -28,5 +34,5 @@ def broker(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[B
 
 
 @pytest.fixture
-def queue(broker: Broker, runner: asyncio.Runner) -> Driver:
-    return Driver(broker, runner)
+def queue(broker: Broker, runner: asyncio.Runner, clock: Clock) -> Driver:
+    return Driver(broker, runner, clock)

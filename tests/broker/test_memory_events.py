@@ -100,7 +100,9 @@ def test_an_observer_is_told_what_is_cleared_away_before_it_ended() -> None:
     assert notes.gone == [2, 3, 4]
 
 
-def test_expired_deduplication_ids_are_forgotten_and_live_ones_are_not(queue: Driver) -> None:
+def test_expired_deduplication_ids_are_forgotten_and_live_ones_are_not() -> None:
+    queue, _, runner = drive()
+
     def held(key: str) -> bool:
         before = sum(queue.counts().values())
         queue.add(deduplication=Deduplication(key, ttl=1.0), delay=60_000)
@@ -117,3 +119,4 @@ def test_expired_deduplication_ids_are_forgotten_and_live_ones_are_not(queue: Dr
     assert held("5/0")
     assert not held("0/0")
     assert queue.counts()[str(JobState.WAITING)] == 6001
+    runner.close()

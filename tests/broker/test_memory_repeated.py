@@ -111,8 +111,10 @@ def test_a_job_that_is_retried_at_once_and_taken_by_the_same_exchange_comes_back
     (job,) = queue.take()
     outcome = counted(Retried, job, 0.0, "boom")
     queue.exchange([outcome], 1)
-    (again,) = queue.exchange([outcome], 1, again=True).jobs
+    reply = queue.exchange([outcome], 1, again=True)
+    (again,) = reply.jobs
     assert (again.id, again.attempts_started, again.attempts_made) == ("1", 2, 1)
+    assert reply.refused is None
 
 
 @pytest.mark.parametrize("kind", ["completed", "failed", "retried", "retried at once"])

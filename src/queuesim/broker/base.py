@@ -185,8 +185,8 @@ class Broker(Protocol):
         An exchange whose answer was lost is made `again`, with the same outcomes and token. What the first try may
         have done is not done twice: active jobs that are locked with `token` are those that the lost answer carried;
         they come first, count among `take`, and their locks are renewed. An outcome of a job that is gone, or that is
-        not active, was not started since (`attempt`) and has the counts that the outcome gives it (`attempts_made`),
-        was applied by the first try and is not refused.
+        one of those, or that is not active, was not started since (`attempt`) and has the counts that the outcome gives
+        it (`attempts_made`), was applied by the first try and is not refused.
         """
         ...
 

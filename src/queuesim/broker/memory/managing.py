@@ -147,7 +147,10 @@ class Managing(Settling):
     # -- single jobs
 
     def _snapshot(self, record: Record) -> Job:
-        return record.snapshot(self)  # type: ignore[arg-type]
+        job = record.snapshot(self)  # type: ignore[arg-type]
+        # whoever looks at a job does not hold it
+        job.token = ""
+        return job
 
     async def get(self, job_id: str) -> Job | None:
         """The job as it is now."""

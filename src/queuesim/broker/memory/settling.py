@@ -54,14 +54,15 @@ class Settling(Adding):
             self._emit((now, WAITING_EVENT, record.number, record.id, ACTIVE, None))
         return 0
 
-    def _applied_before(self, outcome: Outcome) -> bool:
+    def _applied_before(self, outcome: Outcome, token: str) -> bool:
         """Whether the first try of a repeated exchange applied what is refused now; see Broker.exchange."""
         record = self._records.get(outcome.job_id)
-        return record is None or (
-            record.state is not ACTIVE
-            and record.attempts_started == outcome.attempt
-            and record.attempts_made == outcome.attempts_made
-        )
+        if record is None:
+            return True
+        if record.state is ACTIVE:
+            # retried at once and started anew by that very exchange
+            return record.token == token
+        return record.attempts_started == outcome.attempt and record.attempts_made == outcome.attempts_made
 
     @staticmethod
     def _locked(record: Record, now: float) -> bool:

@@ -27,7 +27,7 @@ class Taking(Settling):
         for outcome in outcomes:
             code = self._settle(outcome, now)
             if code:
-                if not (again and self._applied_before(outcome)):
+                if not (again and self._applied_before(outcome, token)):
                     reply.refuse(outcome, code)
             else:
                 # only the last outcome can leave the queue empty

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from queuesim.broker.redis.place import Argument, Place
 from queuesim.broker.redis.scripts import script

@@ -1,12 +1,13 @@
-"""fakeredis as a place: a Redis in this process whose clock is whatever it is told, so that keys expire in virtual time."""
+"""fakeredis as a place: a Redis in this process with any clock, so that keys expire in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from queuesim.broker.redis.place import Argument
@@ -36,8 +37,8 @@ class FakePlace:
     """A Redis in memory. Everything happens inline, so a simulation that uses it stays deterministic.
 
     Args:
-        clock: seconds, by which keys expire and events are stamped; whoever drives the broker uses the same. The running
-            loop's time if None.
+        clock: seconds, by which keys expire and events are stamped; whoever drives the broker uses the same. The
+            running loop's time if None.
 
     Raises:
         MissingExtraError: fakeredis is not installed.
@@ -47,10 +48,10 @@ class FakePlace:
         fakeredis = need("fakeredis", "fakeredis", "queues on fakeredis")
         need("lupa", "fakeredis", "queues on fakeredis")
         _divert()
+        server = fakeredis.FakeServer(version=(7, 0))
+        server.dbs = defaultdict(lambda: _punctual_database()(server.lock))
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
-        self.client: Any = fakeredis.FakeRedis(
-            server=fakeredis.FakeServer(version=(7, 0)), decode_responses=True, protocol=2
-        )
+        self.client: Any = fakeredis.FakeRedis(server=server, decode_responses=True, protocol=2)
         # answers as a server gives them, not as redis-py shows them
         self.client.response_callbacks.clear()
         """The client of redis-py, for whoever wants to look. Use it inside `at_its_time`."""
@@ -125,7 +126,20 @@ def _divert() -> None:
 
     for module in (_helpers, _base, _stream):
         if hasattr(module, "time"):
-            module.time = _time  # type: ignore[assignment]
+            setattr(module, "time", _time)  # noqa: B010 - to a type checker a module is not to be changed
+
+
+@cache
+def _punctual_database() -> type[Any]:
+    """A database whose keys are gone at the instant at which they expire. By fakeredis's they are still there: a clock
+    that moves on by itself makes no difference of it, one that jumps from event to event does."""
+    from fakeredis._core._database import Database
+
+    class PunctualDatabase(Database):
+        def expired(self, item: Any) -> bool:
+            return item.expireat is not None and item.expireat <= self.time
+
+    return PunctualDatabase
 
 
 def _release(waiter: asyncio.Future[None]) -> None:

@@ -7,37 +7,44 @@ from typing import Any
 
 from queuesim.errors import BrokerUnavailableError
 
-ADVICE: tuple[tuple[str, str], ...] = (
-    ("WRONGPASS", "it refuses the user or the password: give them in the URL, redis://user:password@host"),
-    ("invalid username-password", "it refuses the user or the password: give them in the URL, redis://user:password@host"),
-    ("NOAUTH", "it wants a password: give it in the URL, redis://:password@host"),
-    ("Authentication required", "it wants a password: give it in the URL, redis://:password@host"),
-    ("called without any password", "it has no password, but one was given: take it out of the URL"),
-    ("NOPERM", "its user may not do that: queues need all commands on their keys, scripts included (see ACL SETUSER)"),
-    ("READONLY", "it is a read-only replica: connect to the primary"),
-    ("read only replica", "it is a read-only replica: connect to the primary"),
-    ("OOM", "it is out of memory and refuses to write: raise maxmemory, or remove finished jobs (keep, clean). Its "
-     "maxmemory-policy should be noeviction"),
-    ("used memory", "it is out of memory and refuses to write: raise maxmemory, or remove finished jobs (keep, clean). "
-     "Its maxmemory-policy should be noeviction"),
-    ("LOADING", "it is loading its data: wait"),
-    ("is loading", "it is loading its data: wait"),
-    ("MASTERDOWN", "it is a replica that lost its primary: connect to the primary"),
-    ("CLUSTERDOWN", "its cluster is down"),
-    ("MISCONF", "it can't write its data to disk and refuses writes: see its log"),
-    ("NOREPLICAS", "it has too few replicas and refuses writes (min-replicas-to-write)"),
-    ("CROSSSLOT", "it is a cluster: give the queue a prefix with a hash tag, {bull}"),
-    ("MOVED", "it is a node of a cluster that does not hold this queue: connect to the node that does"),
-    ("WRONG_VERSION_NUMBER", "it does not speak TLS there: write redis:// in place of rediss://, or use its TLS port"),
-    ("record layer failure", "it does not speak TLS there: write redis:// in place of rediss://, or use its TLS port"),
-    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted: name the authority's, ?ssl_ca_certs=/path/to/ca.pem"),
-    ("certificate verify failed", "its certificate is not trusted: name the authority's, ?ssl_ca_certs=/path/to/ca.pem"),
-)  # fmt: skip
+_USER = "it refuses the user or the password: give them in the URL, redis://user:password@host"
+_PASSWORD = "it wants a password: give it in the URL, redis://:password@host"
+_REPLICA = "it is a read-only replica: connect to the primary"
+_MEMORY = (
+    "it is out of memory and refuses to write: raise maxmemory, or remove finished jobs (keep, clean). "
+    "Its maxmemory-policy should be noeviction"
+)
+_LOADING = "it is loading its data: wait"
+_PLAIN = "it does not speak TLS there: write redis:// in place of rediss://, or use its TLS port"
+_TRUST = "its certificate is not trusted: name the authority's, ?ssl_ca_certs=/path/to/ca.pem"
+
+ADVICE = {
+    "WRONGPASS": _USER,
+    "invalid username-password": _USER,
+    "NOAUTH": _PASSWORD,
+    "Authentication required": _PASSWORD,
+    "called without any password": "it has no password, but one was given: take it out of the URL",
+    "NOPERM": "its user may not do that: queues need all commands on their keys, scripts included (see ACL SETUSER)",
+    "READONLY": _REPLICA,
+    "read only replica": _REPLICA,
+    "OOM": _MEMORY,
+    "used memory": _MEMORY,
+    "LOADING": _LOADING,
+    "is loading": _LOADING,
+    "MASTERDOWN": "it is a replica that lost its primary: connect to the primary",
+    "CLUSTERDOWN": "its cluster is down",
+    "MISCONF": "it can't write its data to disk and refuses writes: see its log",
+    "NOREPLICAS": "it has too few replicas and refuses writes (min-replicas-to-write)",
+    "CROSSSLOT": "it is a cluster: give the queue a prefix with a hash tag, {bull}",
+    "MOVED": "it is a node of a cluster that does not hold this queue: connect to the node that does",
+    "WRONG_VERSION_NUMBER": _PLAIN,
+    "record layer failure": _PLAIN,
+    "CERTIFICATE_VERIFY_FAILED": _TRUST,
+    "certificate verify failed": _TRUST,
+}
 """A part of the server's or the client's message, and what to do."""
 
-HUNG_UP = (
-    "it hung up at once: if it speaks TLS there, write rediss:// in place of redis://; else see its maxclients and its log"
-)
+HUNG_UP = "if it speaks TLS there, write rediss:// in place of redis://; else see its maxclients and its log"
 
 
 def explain(error: BaseException, address: object) -> BrokerUnavailableError:
@@ -50,7 +57,7 @@ def explain(error: BaseException, address: object) -> BrokerUnavailableError:
             said.append(seen.reason or "")
         seen = seen.__cause__ or seen.__context__
     everything = " / ".join(said)
-    for part, advice in ADVICE:
+    for part, advice in ADVICE.items():
         if part in everything:
             return BrokerUnavailableError(f"the server at {address} can't be used: {advice}. It said: {said[0]}")
     if "Connection closed by server" in everything or "Connection reset" in everything:
@@ -61,4 +68,4 @@ def explain(error: BaseException, address: object) -> BrokerUnavailableError:
 def is_refusal(error: Any) -> bool:
     """Whether an error reply means that the server can't serve now, rather than that the command was wrong."""
     text = str(error)
-    return any(part in text for part, _ in ADVICE)
+    return any(part in text for part in ADVICE)

@@ -17,10 +17,17 @@ ADDED_AT_ONCE = 1000
 """Jobs of a bulk add that one script adds: longer ones would hold up everybody else."""
 MOVED_AT_ONCE = 1000
 """Jobs that one script moves or removes, where an operation is about all of them."""
-CLEANABLE = (JobState.COMPLETED, JobState.FAILED, JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
-COUNTED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE, JobState.COMPLETED,
-           JobState.FAILED, JobState.WAITING_CHILDREN)  # fmt: skip
+COUNTED = (
+    JobState.WAITING,
+    JobState.PRIORITIZED,
+    JobState.DELAYED,
+    JobState.ACTIVE,
+    JobState.COMPLETED,
+    JobState.FAILED,
+    JobState.WAITING_CHILDREN,
+)
 """In the order in which the script `counts` tells them."""
+CLEANABLE = COUNTED[:-1]
 
 
 class Managing(RedisQueue):

@@ -22,8 +22,8 @@ OLDEST = (6, 2)
 TIMEOUT = 10.0
 """Seconds that the server may take to answer a command, or to accept a connection."""
 LONGEST_BLOCK = 30.0
-"""Seconds after which a blocked connection asks anew. The end of a wait is timed here, not by the server, which looks at
-its time-outs only now and then (10 times a second by default)."""
+"""Seconds after which a blocked connection asks anew. The end of a wait is timed here, not by the server, which looks
+at its time-outs only now and then (10 times a second by default)."""
 
 
 class ServerPlace:
@@ -111,7 +111,7 @@ class ServerPlace:
         from redis.exceptions import RedisError
 
         try:
-            connection: Connection = await pool.get_connection()
+            connection: Connection = await pool.get_connection()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             raise explain(error, self.address) from error
         return connection
@@ -213,7 +213,7 @@ def _packer() -> Any:
 
     def pack(connection: Connection, words: Sequence[Argument]) -> Any:
         try:
-            return pack_command(tuple(words))
+            return pack_command(tuple(words))  # type: ignore[arg-type]
         except UnicodeEncodeError:
             # bytes that another program wrote, as they came
             return connection.pack_command(*words)

@@ -86,9 +86,7 @@ class Taking(RedisQueue):
 
     async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
         """The stalled check; see Broker.recover_stalled."""
-        recovered: list[str] = await self._run(
-            "recover", (milliseconds(now), milliseconds(interval), max_stalled)
-        )
+        recovered: list[str] = await self._run("recover", (milliseconds(now), milliseconds(interval), max_stalled))
         return recovered
 
 
