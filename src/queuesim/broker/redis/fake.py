@@ -137,6 +137,7 @@ def _punctual_database() -> type[Any]:
 
     class PunctualDatabase(Database):
         def expired(self, item: Any) -> bool:
+            """Whether its time is up."""
             return item.expireat is not None and item.expireat <= self.time
 
     return PunctualDatabase
