@@ -328,3 +328,12 @@ def test_nothing_can_be_written_to_a_missing_job(queue: Driver) -> None:
         with pytest.raises(JobError) as caught:
             queue.run(refused)
         assert caught.value.code == -1
+
+
+def test_promoting_all_leaves_the_delay_as_it_was(queue: Driver) -> None:
+    """BullMQ 6.7: only a job that is promoted by itself, or when it is due, forgets its delay."""
+    job_id = queue.add(delay=5000)
+    assert queue.run(queue.broker.promote_all(queue.now)) == 1
+    job = queue.run(queue.broker.get(job_id))
+    assert job is not None
+    assert job.delay == 5.0

@@ -234,11 +234,10 @@ class Managing(Settling):
         self._wake()
 
     async def promote_all(self, now: float) -> int:
-        """Let all delayed jobs run now, whatever their priority (BullMQ 6.7)."""
+        """Let all delayed jobs run now, whatever their priority; their `delay` stays as it was (BullMQ 6.7)."""
         records = list(self._iterate(DELAYED))
         for record in records:
             self._take_out(record)
-            record.delay = 0.0
             record.ready_at = now
             self._to_wait(record, DELAYED, now)
         self._wake_all()

@@ -6,6 +6,7 @@ from typing import Any
 
 from queuesim.broker.redis.base import RedisQueue
 from queuesim.events import Event, EventKind
+from queuesim.job import JobState
 
 SEQUENCE_BITS = 40
 """An event's id is the stream's own, milliseconds and a sequence number, in one whole number."""
@@ -34,6 +35,9 @@ class EventLog(RedisQueue):
         job_id = fields.pop("jobId", None)
         for key in NUMBERS & fields.keys():
             fields[key] = int(fields[key])
+        if fields.get("prev") == "wait":
+            # as it is called where a job is removed, and only there (BullMQ 6.7)
+            fields["prev"] = JobState.WAITING.value
         if name == EventKind.DELAYED and "delay" in fields:
             fields["delay"] = float(fields["delay"]) / 1000
         milliseconds, _, sequence = stream_id.partition("-")

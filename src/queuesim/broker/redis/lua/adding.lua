@@ -44,7 +44,7 @@ local function drop_duplicate(q, job, id, owner, now)
     end
   end
   emit(q, "deduplicated", owner, "deduplicationId", deduplication.id, "deduplicatedJobId", id)
-  if deduplication.reschedule and call("ZREM", q.delayed, owner) == 1 then
+  if deduplication.reschedule and call("ZSCORE", q.delayed, owner) then
     call("HSET", q.base .. owner, "delay", job.delay)
     postpone(q, owner, job.timestamp + job.delay)
   end

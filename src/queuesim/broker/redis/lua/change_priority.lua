@@ -9,7 +9,6 @@ call("HSET", q.base .. id, "priority", ARGV[2])
 if call("LREM", q.wait, 1, id) == 1 or call("ZREM", q.prioritized, id) == 1 then
   if priority > 0 and lifo then
     put_in_front(q, id, priority)
-    mark_work(q)
   else
     enqueue(q, id, priority, lifo)
   end

@@ -6,14 +6,14 @@ local function delete_keys(q, id)
   call("DEL", key, key .. ":logs", key .. ":dependencies", key .. ":processed", key .. ":failed", key .. ":unsuccessful")
 end
 
--- Out of whichever list the job stands in. Returns the name of its state, or nil.
+-- Out of whichever list the job stands in. Returns the name of its state as BullMQ's event has it, or nil.
 local function take_out(q, id)
   if call("ZREM", q.completed, id) == 1 then return "completed" end
   if call("ZREM", q.failed, id) == 1 then return "failed" end
   if call("ZREM", q.delayed, id) == 1 then return "delayed" end
   if call("ZREM", q.prioritized, id) == 1 then return "prioritized" end
   if call("ZREM", q.children, id) == 1 then return "waiting-children" end
-  if call("LREM", q.wait, 1, id) == 1 then return "waiting" end
+  if call("LREM", q.wait, 1, id) == 1 then return "wait" end
   if call("LREM", q.active, 1, id) == 1 then
     call("SREM", q.stalled, id)
     return "active"

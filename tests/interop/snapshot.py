@@ -1,0 +1,113 @@
+"""What a queue has left in Redis, parsed, so that two programs' keys can be compared.
+
+JSON is compared as what it says, sets and hashes without an order, sorted sets with their scores, and the event stream
+without its ids, which the server may have given. Of an expiry only its presence counts here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from redis import Redis
+
+JSON_FIELDS = ("data", "opts", "returnvalue", "stacktrace", "progress", "parent")
+"""Fields of a job, and of events, that hold JSON text."""
+
+
+def snapshot(client: Redis, queue: str, prefix: str = "bull") -> dict[str, Any]:
+    """Every key of a queue, by what follows its name: {"type": ..., "value": ..., "expires": ...}."""
+    base = f"{prefix}:{queue}:"
+    keys = sorted(client.scan_iter(f"{base}*", count=10_000))
+    with client.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.type(key)
+        kinds = pipeline.execute()
+        for key, kind in zip(keys, kinds, strict=True):
+            READERS[kind](pipeline, key)
+            pipeline.pttl(key)
+        answers = pipeline.execute()
+    found = {}
+    for i, (key, kind) in enumerate(zip(keys, kinds, strict=True)):
+        value = PARSERS.get(kind, _as_it_is)(answers[2 * i])
+        if value != {}:
+            found[key.removeprefix(base)] = {"type": kind, "value": value, "expires": answers[2 * i + 1] > 0}
+    return found
+
+
+READERS: dict[str, Callable[[Any, str], Any]] = {
+    "hash": lambda client, key: client.hgetall(key),
+    "stream": lambda client, key: client.xrange(key),
+    "string": lambda client, key: client.get(key),
+    "list": lambda client, key: client.lrange(key, 0, -1),
+    "set": lambda client, key: client.smembers(key),
+    "zset": lambda client, key: client.zrange(key, 0, -1, withscores=True),
+}
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _hash(value: dict[str, str]) -> dict[str, Any]:
+    # which program opened the queue: the one thing that is meant to differ
+    return {name: field for name, field in _fields(value).items() if name != "version"}
+
+
+PARSERS: dict[str, Callable[[Any], Any]] = {
+    "hash": _hash,
+    "stream": lambda value: [_fields(fields) for _, fields in value],
+    "set": sorted,
+    "zset": lambda value: [tuple(pair) for pair in value],
+}
+
+
+def _fields(fields: dict[str, str]) -> dict[str, Any]:
+    return {name: _json(text) if name in JSON_FIELDS else text for name, text in fields.items()}
+
+
+def _json(text: str) -> Any:
+    try:
+        return _without_empty_lists(json.loads(text))
+    except ValueError:
+        # an event's `data` may be plain text; whatever it is, both have to have the same
+        return text
+
+
+def _without_empty_lists(value: Any) -> Any:
+    """Lua's cjson makes {} of an empty list: BullMQ's own scripts do so to the options of a job."""
+    if isinstance(value, dict):
+        return {key: _without_empty_lists(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_empty_lists(part) for part in value] or {}
+    return value
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """What differs, a line each, keys and fields by name."""
+    lines = []
+    for key in sorted(ours.keys() | theirs.keys()):
+        one, other = ours.get(key), theirs.get(key)
+        if one == other:
+            continue
+        if one is None or other is None or one["type"] != other["type"]:
+            lines.append(f"{key}: ours {one}, Node's {other}")
+        elif one["type"] == "hash":
+            for name in sorted(one["value"].keys() | other["value"].keys()):
+                mine, his = one["value"].get(name), other["value"].get(name)
+                if mine != his:
+                    lines.append(f"{key} {name}: ours {mine!r}, Node's {his!r}")
+        elif one["value"] != other["value"]:
+            lines.append(f"{key}: {_first_difference(one['value'], other['value'])}")
+        if one is not None and other is not None and one["expires"] != other["expires"]:
+            lines.append(f"{key}: ours {'expires' if one['expires'] else 'stays'}, Node's does not so")
+    return lines
+
+
+def _first_difference(ours: Any, theirs: Any) -> str:
+    if not isinstance(ours, list):
+        return f"ours {ours!r}, Node's {theirs!r}"
+    different = next((i for i, (mine, his) in enumerate(zip(ours, theirs, strict=False)) if mine != his), None)
+    place = min(len(ours), len(theirs)) if different is None else different
+    return f"from entry {place} on, ours {ours[place : place + 5]}, Node's {theirs[place : place + 5]}"
