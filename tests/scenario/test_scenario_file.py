@@ -132,7 +132,7 @@ def test_a_scenario_survives_being_written() -> None:
         ("name: x", "name: x\nthresholds: {}", "2: thresholds: a mapping is not a list"),
         # what other parts of the project will bring is not passed over until they are there
         ("name: x", "name: x\nfalts: []", "2: falts: unknown key; "),
-        ("name: x", "name: x\noverdue: {}", "2: overdue: unknown key; "),
+        ("name: x", "name: x\nsurcharge: {}", "2: surcharge: unknown key; "),
     ],
 )
 def test_bad_input_is_told_in_one_line_with_its_place(old: str, new: str, message: str) -> None:

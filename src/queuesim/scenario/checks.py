@@ -71,7 +71,8 @@ def _times(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _jobs(scenario: Scenario) -> Iterator[Problem]:
-    if not scenario.jobs and not all(entry.trace or (scenario.processor and entry.jobs) for entry in scenario.load):
+    named = all(entry.trace or (scenario.processor and entry.jobs) for entry in scenario.load)
+    if not scenario.jobs and not named:
         yield (), '"jobs" is missing: the types of jobs that the load is made of'
     if scenario.jobs and not sum(job.weight for job in scenario.jobs.values()) > 0:
         yield ("jobs",), "the weights add up to 0: at least one must be above"
@@ -83,6 +84,8 @@ def _jobs(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _load(scenario: Scenario) -> Iterator[Problem]:
+    if not scenario.load and scenario.overdue is None:
+        yield (), '"load" is missing: where jobs come from'
     for i, entry in enumerate(scenario.load):
         for name in entry.jobs or ():
             # a processor's own types need no entry in jobs

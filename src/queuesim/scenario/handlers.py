@@ -17,6 +17,9 @@ from queuesim.scenario.replays import add_replays
 from queuesim.scenario.schema import Scenario
 from queuesim.simulation.streams import Streams
 
+OVERDUE = "overdue-tasks-notification"
+"""The type of the jobs that scans for overdue tasks make."""
+
 OPTIONS = ("attempts", "backoff", "delay", "priority", "lifo")
 """What a scenario can say of a job's options."""
 
@@ -89,6 +92,8 @@ def job_options(scenario: Scenario, own: Processor | None) -> dict[str, JobOptio
             names |= dict.fromkeys(job.name for job in entry.trace.jobs)
         elif entry.jobs is not None:
             names |= dict.fromkeys(entry.jobs)
+    if scenario.overdue is not None:
+        names[OVERDUE] = None
     return {name: _options(scenario.job(name), scenario, own) for name in names}
 
 

@@ -26,6 +26,7 @@ from queuesim.scenario.checks import problems
 from queuesim.scenario.faults.schema import FaultEntry
 from queuesim.scenario.job_schema import JobSettings
 from queuesim.scenario.load_schema import LoadEntry
+from queuesim.scenario.overdue_schema import OverdueSettings
 from queuesim.scenario.queue_schema import QueueSettings, WorkerSettings
 from queuesim.scenario.threshold_schema import ThresholdField
 from queuesim.scenario.unit_schema import (
@@ -121,8 +122,10 @@ class Scenario(Section):
     """Your own Processor, as module:attribute; its handlers run as they are."""
     jobs: dict[str, JobSettings] = Field(default_factory=dict)
     """The types of jobs, by name."""
-    load: Annotated[tuple[LoadEntry, ...], NOT_EMPTY, Field(json_schema_extra={"minItems": 1})]
-    """Where jobs come from."""
+    load: Annotated[tuple[LoadEntry, ...], NOT_EMPTY, Field(json_schema_extra={"minItems": 1})] = ()
+    """Where jobs come from. Needed, unless there are overdue tasks."""
+    overdue: OverdueSettings | None = None
+    """Scans for overdue tasks, which make jobs too."""
     overhead: Overhead = Overhead()
     faults: tuple[FaultEntry, ...] = ()
     """What goes wrong. They end at `duration`: what comes after, the run drains without."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import replace
 from random import Random
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from queuesim.broker.base import Broker
 from queuesim.broker.memory import MemoryBroker
@@ -21,7 +21,7 @@ from queuesim.scenario.faults.injector import Injector
 from queuesim.scenario.faults.plant import Plant
 from queuesim.scenario.faults.server import Server
 from queuesim.scenario.fleet import Fleet, Member
-from queuesim.scenario.handlers import build_processor, job_options
+from queuesim.scenario.handlers import OVERDUE, build_processor, job_options
 from queuesim.scenario.load_schema import LoadEntry
 from queuesim.scenario.pickup import SlowPickup
 from queuesim.scenario.producers import Endings, Producer
@@ -31,6 +31,9 @@ from queuesim.simulation.handle import Handle
 from queuesim.simulation.loop import VirtualLoop
 from queuesim.simulation.streams import Streams
 from queuesim.worker import Worker
+
+if TYPE_CHECKING:
+    from queuesim.scenario.overdue import OverdueTasks
 
 PATIENCE = 24 * 3600.0
 """A run that is to go on until it is drained, however long that takes, ends when for so many seconds no job was added,
@@ -79,6 +82,7 @@ class Simulation:
         self._server = self._with_overhead()
         self.fleet = Fleet(scenario.workers, self._make_worker, self._start, self.broker, self.recorder)
         self._producers: dict[str, Producer] = {}
+        self._overdue = self._with_overdue()
         self._injector = self._with_faults()
         self.stopped = ""
         self.ended: float | None = None
@@ -105,6 +109,24 @@ class Simulation:
             phase = self._streams.python("overhead/tick").random() * overhead.tick
         return cast(Broker, SlowPickup(self.broker, overhead.pickup, overhead.tick, phase))
 
+    def _with_overdue(self) -> OverdueTasks | None:
+        """The overdue tasks, if the scenario has some. Their database is an extra, so it is loaded only now."""
+        scenario = self.scenario
+        if scenario.overdue is None:
+            return None
+        from queuesim.scenario.overdue import OverdueTasks
+
+        overdue = OverdueTasks(
+            scenario.overdue,
+            duration=scenario.duration,
+            origin=scenario.epoch.timestamp(),
+            options=self._options[OVERDUE],
+            round_trip=scenario.overhead.add,
+            streams=self._streams,
+        )
+        overdue.serve(self._processor)
+        return overdue
+
     def _with_faults(self) -> Injector | None:
         if not self.scenario.faults:
             return None
@@ -123,6 +145,8 @@ class Simulation:
             if self._injector is not None:
                 self._injector.start(self._start)
             self.fleet.start()
+            if self._overdue is not None:
+                self._overdue.start(self.broker, self._start, self._connected)
             producers = [
                 self._start(producer.run(), f"load {name}")
                 for name, producer in self._producers.items()
@@ -159,8 +183,10 @@ class Simulation:
     async def _prepare(self) -> None:
         """What is there before the first worker starts: limits and the backlog."""
         queue = self.scenario.queue
-        if any(entry.closed is not None for entry in self.scenario.load):
-            self.recorder.when_ended = self._endings
+        if self._overdue is not None:
+            self._overdue.prepare()
+        if self._overdue is not None or any(entry.closed is not None for entry in self.scenario.load):
+            self.recorder.when_ended = self._tell_ended
         if queue.concurrency is not None:
             await self.broker.set_concurrency(queue.concurrency, 0.0)
         if queue.rate_limit is not None:
@@ -170,6 +196,10 @@ class Simulation:
             self._producers[entry.name] = producer = self._make_producer(entry)
             if entry.backlog is not None:
                 await producer.run()
+
+    def _connected(self, client: str) -> Broker:
+        """The queue as a client of that name reaches it."""
+        return self._server if self._injector is None else cast(Broker, self._injector.connect(self._server, client))
 
     def _make_producer(self, entry: LoadEntry) -> Producer:
         broker = self._server
@@ -243,8 +273,13 @@ class Simulation:
         moments += [job.ready_at or 0.0 for job in await self.broker.jobs(JobState.DELAYED, 0, 0, True)]
         return max(moments)
 
-    def _note_ended(self, job: Job) -> None:
+    def _tell_ended(self, job: Job) -> None:
         self._endings(job)
+        if self._overdue is not None:
+            self._overdue.ended(job)
+
+    def _note_ended(self, job: Job) -> None:
+        self._tell_ended(job)
         if self.broker.idle:
             self._idle.set()
 
@@ -282,6 +317,9 @@ class Simulation:
             for slot, job in sorted(worker.running.items()):
                 await self._note_unfinished(worker.name, slot, job)
         self._left = await self._where_left()
+        if self._overdue is not None:
+            self.recorder.scans = self._overdue.record()
+            self._overdue.close()
         self.recorder.close()
 
     async def _note_unfinished(self, worker: str, slot: int, job: Job) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from queuesim.clock import sleep
@@ -24,7 +23,7 @@ class DatabaseModel:
 
     Args:
         latency: draws the seconds that a transaction takes.
-        connections: in the pool, over all who use this model.
+        connections: in the pool of each simulated process.
     """
 
     def __init__(self, latency: Draw, connections: int = 5) -> None:
@@ -35,26 +34,52 @@ class DatabaseModel:
         self.transactions = 0
         self.waited = 0.0
         """Seconds that all transactions together waited for a connection."""
-        self._pool: simpy.Resource | None = None
+        self._pools: dict[object, simpy.Resource] = {}
+        """By process: what a dead one held is nobody's trouble."""
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[None]:
-        """Wait for a connection, then for as long as the transaction takes. Raises RuntimeError in real time."""
+    def connection(self) -> Lease:
+        """For ``async with``: waits for a connection, then for as long as the transaction takes.
+
+        Raises RuntimeError in real time.
+        """
         import simpy
 
-        from queuesim.simulation.process import running_loop
+        from queuesim.simulation.process import CURRENT, running_loop
+
+        process = CURRENT.get()
+        if process not in self._pools:
+            self._pools[process] = simpy.Resource(running_loop().env, self.connections)
+        return Lease(self, self._pools[process])
+
+
+class Lease:
+    """A transaction's hold of a connection. No generator: in a process that is killed, nothing of it is run."""
+
+    def __init__(self, model: DatabaseModel, pool: simpy.Resource) -> None:
+        self.model = model
+        self._pool = pool
+        self._request = pool.request()
+
+    async def __aenter__(self) -> None:
         from queuesim.simulation.waiting import until
 
-        env = running_loop().env
-        if self._pool is None:
-            self._pool = simpy.Resource(env, self.connections)
-        asked = env.now
-        with self._pool.request() as request:
-            await until(request)
-            self.waited += env.now - asked
-            self.transactions += 1
-            await sleep(self.latency())
-            yield
+        env = self._request.env
+        try:
+            asked = env.now
+            await until(self._request)
+            self.model.waited += env.now - asked
+            self.model.transactions += 1
+            await sleep(self.model.latency())
+        except BaseException:
+            self._give_back()
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Also of a request that was not granted yet."""
+        self._request.__exit__(None, None, None)
 
 
 class DistantQueue(Queue):

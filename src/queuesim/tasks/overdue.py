@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, func, select, update
 
-from queuesim.clock import now
+from queuesim.clock import now, sleep
 from queuesim.job import Deduplication, NewJob
 from queuesim.queue import Queue
 from queuesim.tasks import queries
@@ -27,6 +27,8 @@ Per = Literal["task", "page"]
 PAGE_SIZE = 100
 LEASE = 60.0
 """A scan that got no further for so many seconds has been abandoned."""
+LOOK = 1.0
+"""Seconds between two looks at a scan that somebody else makes."""
 SOURCE = "overdue scan "
 """Where a notification job comes from, before the scan's number."""
 
@@ -103,6 +105,10 @@ class OverdueScan:
         scan_id = await self.store.run(self._begin_at(now(), trigger, tick))
         if scan_id is not None:
             reports.append(await self._walk(scan_id))
+        elif not await self.store.run(lambda connection: _is_done(connection, tick)):
+            # whoever began it may have died: it is over when it has ended, or can be taken over
+            await sleep(min(self.lease, LOOK))
+            reports += await self.run(trigger, tick)
         return reports
 
     async def _walk(self, scan_id: int) -> ScanReport:
@@ -195,6 +201,11 @@ class Delivered:
     ids: list[str]
 
 
+def _is_done(connection: Connection, tick: float | None) -> bool:
+    """Whether the scan for a tick has ended."""
+    return connection.execute(select(scans.c.ended_at).where(scans.c.tick == tick)).scalar_one() is not None
+
+
 def _save(connection: Connection, scan_id: int, page: Page, leased_until: float) -> None:
     """The scan is past this page."""
     cursor_at, cursor_id = page.cursor
@@ -223,6 +234,12 @@ def count_delivered(connection: Connection, jobs: Any, ids: Any) -> None:
             .where(scans.c.id == scan_id)
             .values(enqueued=scans.c.enqueued + enqueued, duplicates=scans.c.duplicates + duplicates)
         )
+
+
+def scan_of(job_id: str) -> int | None:
+    """The scan that made a notification job; None if none did."""
+    parts = job_id.split("-")
+    return int(parts[1]) if len(parts) >= 3 and parts[0] == "overdue" and parts[1].isdigit() else None
 
 
 def report(connection: Connection, scan_id: int) -> ScanReport:

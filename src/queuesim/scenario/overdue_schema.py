@@ -1,0 +1,89 @@
+"""The overdue scan as a scenario writes it: when it runs, over which tasks, and what its database costs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from queuesim.scenario.base_schema import Section
+from queuesim.scenario.service_schema import ServiceTime
+from queuesim.scenario.unit_schema import Count, CountFromZero, PositiveSeconds, Seconds, Word, refuse
+from queuesim.schedule import Cron, Every, Missed, ScheduleError
+
+
+class DatabaseSettings(Section):
+    """What the task database costs in virtual time."""
+
+    latency: ServiceTime = ServiceTime(constant=0.002)
+    """How long a transaction holds a connection."""
+    connections: Count = 5
+    """In the pool of each process, be it a worker or a scheduler."""
+
+
+class SchedulerCrash(Section):
+    """All schedulers die at once, in the middle of a scan if there is one."""
+
+    at: Seconds
+    length: PositiveSeconds = 30.0
+    """They start again so much later."""
+
+
+class OverdueSettings(Section):
+    """Scans for overdue tasks, whose notifications are jobs of the type overdue-tasks-notification."""
+
+    choices = ("cron", "every")
+
+    cron: Word | None = None
+    """When scans begin: minute, hour, day of month, month, day of week; or six fields, seconds first."""
+    every: PositiveSeconds | None = None
+    """Scans begin at whole multiples of it on the calendar."""
+    zone: Word = "UTC"
+    """The time zone of the cron line."""
+    missed: Literal["skip", "latest", "all"] = "skip"
+    """What becomes of scans that came while no scheduler was there."""
+    triggers: tuple[Seconds, ...] = ()
+    """When an administrator begins one more scan."""
+    schedulers: Count = 1
+    """Processes that scan."""
+    by: Literal["scheduler", "timer"] = "scheduler"
+    """How scans begin: `scheduler` is a job scheduler, of which one tick is one scan; with `timer` each process has a
+    clock of its own, so that every one of them scans at every tick."""
+    page_size: Count = 100
+    """Tasks that are read at a time."""
+    per: Literal["task", "page"] = "task"
+    """What one notification job is about."""
+    tasks: CountFromZero = 0
+    """Open tasks that become overdue during the run, at times that are drawn evenly."""
+    backlog: CountFromZero = 0
+    """Open tasks that are overdue from the beginning."""
+    window: PositiveSeconds = 24 * 3600.0
+    """Nobody is told twice of a task within this time."""
+    delivery: Literal["after-commit", "outbox"] = "after-commit"
+    """How notifications get into the queue."""
+    lease: PositiveSeconds = 30.0
+    """A scan that got no further for so long is taken over."""
+    database: DatabaseSettings = DatabaseSettings()
+    crashes: tuple[SchedulerCrash, ...] = ()
+    """When the schedulers die."""
+
+    @model_validator(mode="after")
+    def _fires(self) -> Any:
+        try:
+            self.schedule(0.0)
+        except ScheduleError as error:
+            raise refuse(str(error)) from None
+        return self
+
+    def schedule(self, origin: float) -> Cron | Every:
+        """When scans begin; `origin` is the calendar time of the run's second 0. Raises ScheduleError."""
+        if self.cron is not None:
+            return Cron(self.cron, self.zone, origin)
+        if self.every is None:
+            raise ScheduleError("neither cron nor every")
+        return Every(self.every, 0.0, origin)
+
+    @property
+    def policy(self) -> Missed:
+        """What becomes of missed ticks."""
+        return Missed(self.missed)
