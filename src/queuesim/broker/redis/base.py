@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from queuesim.broker.redis.options import milliseconds
 from queuesim.broker.redis.place import Argument, Place
 from queuesim.broker.redis.scripts import script
 
@@ -22,16 +23,18 @@ class RedisQueue:
         queue: its name.
         place: the server.
         prefix: what all keys begin with. On Redis Cluster it must carry the hash tag: "{bull}".
+        origin: when second 0 of the queue's clock was, in seconds since the Unix epoch; 0 for a clock of Unix time.
 
     Raises:
         ValueError: the name holds a colon, which separates the parts of a key.
     """
 
-    def __init__(self, queue: str, place: Place, prefix: str = PREFIX) -> None:
+    def __init__(self, queue: str, place: Place, prefix: str = PREFIX, *, origin: float = 0.0) -> None:
         if not queue or ":" in queue:
             raise ValueError(f"a queue's name can't be empty or contain ':' ({queue!r}): it is a part of Redis keys")
         self.queue = queue
         self.prefix = prefix
+        self.origin = origin
         self._place = place
         self._base = self._base_of(queue)
 
@@ -43,10 +46,18 @@ class RedisQueue:
 
     def sibling(self, queue: str) -> Broker:
         """A broker for another queue in the same place."""
-        return type(self)(queue, self._place, self.prefix)  # type: ignore[return-value]
+        return type(self)(queue, self._place, self.prefix, origin=self.origin)  # type: ignore[return-value]
 
     async def close(self) -> None:
         """Nothing to give back: whoever made the place closes it."""
+
+    def _stamp(self, time: float) -> int:
+        """A time of the queue's clock as the keys have it: milliseconds since the Unix epoch."""
+        return milliseconds(time + self.origin)
+
+    def _time(self, stamp: float) -> float:
+        """A time of the keys on the queue's clock."""
+        return stamp / 1000 - self.origin
 
     async def _run(self, name: str, arguments: Sequence[Argument] = ()) -> Any:
         return await self._place.run(script(name), self._base, arguments)

@@ -39,10 +39,10 @@ class EventLog(RedisQueue):
             # as it is called where a job is removed, and only there (BullMQ 6.7)
             fields["prev"] = JobState.WAITING.value
         if name == EventKind.DELAYED and "delay" in fields:
-            fields["delay"] = float(fields["delay"]) / 1000
+            fields["delay"] = self._time(float(fields["delay"]))
         milliseconds, _, sequence = stream_id.partition("-")
         event_id = (int(milliseconds) << SEQUENCE_BITS) + int(sequence)
-        return Event(event_id, int(milliseconds) / 1000, EventKind(name), job_id, fields)
+        return Event(event_id, self._time(int(milliseconds)), EventKind(name), job_id, fields)
 
 
 def _stream_id(event_id: int) -> str:

@@ -68,6 +68,14 @@ class FakePlace:
 
     async def run(self, script: Script, key: str, arguments: Sequence[Argument]) -> Any:
         """See Place.run."""
+        return self.run_now(script, key, arguments)
+
+    async def command(self, *words: Argument) -> Any:
+        """See Place.command."""
+        return self.command_now(*words)
+
+    def run_now(self, script: Script, key: str, arguments: Sequence[Argument]) -> Any:
+        """`run` without a loop: nothing here ever waits."""
         from redis.exceptions import NoScriptError
 
         with self.at_its_time():
@@ -78,8 +86,8 @@ class FakePlace:
         self._serve()
         return answer
 
-    async def command(self, *words: Argument) -> Any:
-        """See Place.command."""
+    def command_now(self, *words: Argument) -> Any:
+        """`command` without a loop."""
         with self.at_its_time():
             answer = self.client.execute_command(*words)
         self._serve()

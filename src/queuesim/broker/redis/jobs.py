@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from queuesim.broker.base import Broker
 
 
-def encode_jobs(jobs: Sequence[NewJob], now: float) -> list[Argument]:
+def encode_jobs(jobs: Sequence[NewJob], now: float, origin: float) -> list[Argument]:
     """The arguments of the script `add`. Jobs with the same options share a template: most have."""
     templates: dict[int, int] = {}
-    head: list[Argument] = [milliseconds(now), 0]
+    head: list[Argument] = [milliseconds(now + origin), 0]
     rows: list[Argument] = []
     for job in jobs:
         options = job.options
         template = templates.get(id(options))
         if template is None:
             templates[id(options)] = template = len(templates) + 1
-            head += _template(options)
+            head += _template(options, origin)
         rows += (template, options.job_id or "", job.name, job.data)
     head[1] = len(templates)
     return head + rows
 
 
-def _template(options: JobOptions) -> tuple[Argument, ...]:
+def _template(options: JobOptions, origin: float) -> tuple[Argument, ...]:
     deduplication = options.deduplication
     return (
-        encode_options(options),
-        "" if options.timestamp is None else milliseconds(options.timestamp),
+        encode_options(options, origin if options.timestamp is not None else 0.0),
+        "" if options.timestamp is None else milliseconds(options.timestamp + origin),
         milliseconds(options.delay),
         options.priority,
         "1" if options.lifo else "",
@@ -42,7 +42,7 @@ def _template(options: JobOptions) -> tuple[Argument, ...]:
     )
 
 
-def decode_job(row: Sequence[Any], broker: Broker, token: str = "") -> Job:
+def decode_job(row: Sequence[Any], broker: Broker, origin: float = 0.0, token: str = "") -> Job:
     """A job from what the script `taking` tells of it. A hash that can't be read makes a job that is to fail at once,
     with what is wrong with it: it must hold up no other."""
     (name, data, opts, timestamp, delay, priority, made, started, processed_on, processed_by, *rest) = row
@@ -50,7 +50,7 @@ def decode_job(row: Sequence[Any], broker: Broker, token: str = "") -> Job:
     faults = []
     options, value = DEFAULT_OPTIONS, None
     try:
-        options = DEFAULT_OPTIONS if opts is None else decode_options(opts)
+        options = DEFAULT_OPTIONS if opts is None else decode_options(opts, origin)
     except ValueError as error:
         faults.append(str(error))
     if name is None or data is None:
@@ -66,25 +66,25 @@ def decode_job(row: Sequence[Any], broker: Broker, token: str = "") -> Job:
         value,
         options,
         int(job_id) if job_id.isdecimal() else 0,
-        _seconds(timestamp) or 0.0,
-        _seconds(delay) or 0.0,
+        _time(timestamp, origin) or 0.0,
+        float(delay or 0) / 1000,
         int(priority or 0),
         int(made or 0),
         int(started or 0),
-        _seconds(processed_on),
+        _time(processed_on, origin),
         processed_by,
         None,
         data,
         token,
         broker,
     )
-    _add_rest(job, rest)
+    _add_rest(job, rest, origin)
     if faults:
         job.deferred_failure = f"job {job_id} can't be read: {'; '.join(faults)}. Mend its hash and retry it."
     return job
 
 
-def _add_rest(job: Job, rest: Sequence[Any]) -> None:
+def _add_rest(job: Job, rest: Sequence[Any], origin: float) -> None:
     """What most jobs that are taken for the first time do not have."""
     stalls, finished_on, value, reason, deferred, stacktrace, history, progress, made_before, _ = rest
     if made_before is not None and not job.attempts_made:
@@ -93,7 +93,7 @@ def _add_rest(job: Job, rest: Sequence[Any]) -> None:
     if stalls is not None:
         job.stalled_count = int(stalls)
     if finished_on is not None:
-        job.finished_on = _seconds(finished_on)
+        job.finished_on = _time(finished_on, origin)
     if value is not None:
         job.return_value = _lenient(value)
     if reason is not None:
@@ -116,5 +116,6 @@ def _lenient(text: str) -> Any:
         return text
 
 
-def _seconds(milliseconds: str | None) -> float | None:
-    return None if milliseconds is None else float(milliseconds) / 1000
+def _time(milliseconds: str | None, origin: float) -> float | None:
+    """A point in time, on the queue's clock."""
+    return None if milliseconds is None else float(milliseconds) / 1000 - origin

@@ -17,6 +17,8 @@ ADDED_AT_ONCE = 1000
 """Jobs of a bulk add that one script adds: longer ones would hold up everybody else."""
 MOVED_AT_ONCE = 1000
 """Jobs that one script moves or removes, where an operation is about all of them."""
+SCORES_A_MILLISECOND = 4096
+"""Of the sorted set of delayed jobs."""
 COUNTED = (
     JobState.WAITING,
     JobState.PRIORITIZED,
@@ -39,7 +41,7 @@ class Managing(RedisQueue):
         """Add jobs and return their ids; see Broker.add."""
         ids: list[str] = []
         for first in range(0, len(jobs), ADDED_AT_ONCE):
-            ids += await self._run("add", encode_jobs(jobs[first : first + ADDED_AT_ONCE], now))
+            ids += await self._run("add", encode_jobs(jobs[first : first + ADDED_AT_ONCE], now, self.origin))
         return ids
 
     # -- the queue
@@ -88,7 +90,7 @@ class Managing(RedisQueue):
         """Remove old jobs of one state; locked ones stay. See Broker.clean."""
         if state not in CLEANABLE:
             raise ValueError(f"can't clean {state}: choose from {', '.join(CLEANABLE)}")
-        removed: list[str] = await self._run("clean", (milliseconds(now - grace), limit, str(state)))
+        removed: list[str] = await self._run("clean", (self._stamp(now - grace), limit, str(state)))
         return removed
 
     async def obliterate(self, force: bool, now: float) -> None:
@@ -121,7 +123,17 @@ class Managing(RedisQueue):
     async def jobs(self, state: JobState, start: int, end: int, ascending: bool) -> list[Job]:
         """Jobs of a state, `start` to `end` inclusive; see Broker.jobs."""
         rows = await self._run("list", (str(state), start, end, "1" if ascending else ""))
-        return [self._snapshot(row) for row in rows]
+        jobs = [self._snapshot(row) for row in rows]
+        if state is JobState.DELAYED:
+            await self._add_due(jobs)
+        return jobs
+
+    async def _add_due(self, jobs: Sequence[Job]) -> None:
+        """When delayed jobs are due: their scores tell."""
+        scores = await self._place.command("ZMSCORE", self._base + "delayed", *(job.id for job in jobs)) if jobs else ()
+        for job, score in zip(jobs, scores, strict=True):
+            if score is not None:
+                job.ready_at = self._time(float(score) // SCORES_A_MILLISECOND)
 
     async def get(self, job_id: str) -> Job | None:
         """The job as it is now."""
@@ -129,7 +141,7 @@ class Managing(RedisQueue):
         return None if row is None else self._snapshot(row)
 
     def _snapshot(self, row: Sequence[Any]) -> Job:
-        return decode_job(row, self)  # type: ignore[arg-type]
+        return decode_job(row, self, self.origin)  # type: ignore[arg-type]
 
     async def state(self, job_id: str) -> JobState | None:
         """Where the job is; None if there is no such job."""
@@ -174,7 +186,7 @@ class Managing(RedisQueue):
 
     async def retry_all(self, state: JobState, before: float | None, now: float) -> int:
         """Run all jobs of a finished state again. They go to `wait` whatever their priority (BullMQ 6.7)."""
-        last = "+inf" if before is None else milliseconds(before)
+        last = "+inf" if before is None else self._stamp(before)
         return await self._in_steps("retry_all", str(state), last)
 
     async def promote(self, job_id: str, now: float) -> None:
@@ -198,7 +210,7 @@ class Managing(RedisQueue):
 
     async def change_delay(self, job_id: str, delay: float, now: float) -> None:
         """Give a delayed job a new delay, from now."""
-        await self._do("change_delay", job_id, "change the delay of", milliseconds(delay), milliseconds(now))
+        await self._do("change_delay", job_id, "change the delay of", milliseconds(delay), self._stamp(now))
 
     async def change_priority(self, job_id: str, priority: int, lifo: bool, now: float) -> None:
         """Give a job that waits a new priority; any other job only remembers it."""

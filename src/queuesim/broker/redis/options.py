@@ -17,8 +17,9 @@ def milliseconds(seconds: float) -> int:
 
 
 @lru_cache(maxsize=1024)
-def encode_options(options: JobOptions) -> str:
-    """The `opts` field of a job's hash. `attempts` is always there, anything else only if it is no default."""
+def encode_options(options: JobOptions, origin: float = 0.0) -> str:
+    """The `opts` field of a job's hash. `attempts` is always there, anything else only if it is no default. `origin` is
+    second 0 of the queue's clock in seconds since the Unix epoch."""
     opts: dict[str, Any] = {"attempts": options.attempts}
     if options.backoff is not None:
         opts["backoff"] = _encode_backoff(options.backoff)
@@ -37,7 +38,7 @@ def encode_options(options: JobOptions) -> str:
     if options.deduplication is not None:
         opts["de"] = encode_deduplication(options.deduplication)
     if options.timestamp is not None:
-        opts["timestamp"] = milliseconds(options.timestamp)
+        opts["timestamp"] = milliseconds(options.timestamp + origin)
     numbers = {
         "kl": options.keep_logs,
         "stackTraceLimit": options.stack_trace_limit,
@@ -93,7 +94,7 @@ def encode_deduplication(deduplication: Deduplication) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1024)
-def decode_options(text: str) -> JobOptions:
+def decode_options(text: str, origin: float = 0.0) -> JobOptions:
     """Options from an `opts` field. What another program wrote may hold more than we know: that is left out.
 
     Raises:
@@ -103,12 +104,12 @@ def decode_options(text: str) -> JobOptions:
     if not isinstance(opts, dict):
         raise ValueError(f"opts is no object: {text[:100]}")
     try:
-        return _decode(opts)
+        return _decode(opts, origin)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"opts can't be read: {error}") from error
 
 
-def _decode(opts: dict[str, Any]) -> JobOptions:
+def _decode(opts: dict[str, Any], origin: float) -> JobOptions:
     return JobOptions(
         attempts=int(opts.get("attempts") or 0),
         backoff=_decode_backoff(opts.get("backoff")),
@@ -119,7 +120,7 @@ def _decode(opts: dict[str, Any]) -> JobOptions:
         keep_completed=_decode_keep(opts.get("removeOnComplete")),
         keep_failed=_decode_keep(opts.get("removeOnFail")),
         deduplication=_decode_deduplication(opts.get("de")),
-        timestamp=_seconds(opts.get("timestamp")),
+        timestamp=None if opts.get("timestamp") is None else opts["timestamp"] / 1000 - origin,
         keep_logs=opts.get("kl"),
         stack_trace_limit=opts.get("stackTraceLimit"),
         size_limit=opts.get("sizeLimit"),

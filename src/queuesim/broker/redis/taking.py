@@ -28,7 +28,7 @@ class Taking(RedisQueue):
         """Hand in outcomes and take jobs; see Broker.exchange."""
         limiter = terms.limiter
         arguments: list[Argument] = [
-            milliseconds(now),
+            self._stamp(now),
             token,
             milliseconds(terms.lock_duration),
             "" if limiter is None else limiter.max,
@@ -41,11 +41,11 @@ class Taking(RedisQueue):
             arguments += self._outcome(outcome)
         limited, due, window, refused, rows = await self._run("exchange", arguments)
         reply = Reply()
-        reply.jobs = [decode_job(row, self, token) for row in rows]  # type: ignore[arg-type]
+        reply.jobs = [decode_job(row, self, self.origin, token) for row in rows]  # type: ignore[arg-type]
         if limited >= 0:
             reply.limited_until = now + limited / 1000
         if due >= 0:
-            reply.next_due = due / 1000
+            reply.next_due = self._time(due)
         for i in range(0, len(refused), 2):
             reply.refuse(outcomes[refused[i]], refused[i + 1])
         if window >= 0 and self._observer is not None:
@@ -86,7 +86,7 @@ class Taking(RedisQueue):
 
     async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
         """The stalled check; see Broker.recover_stalled."""
-        recovered: list[str] = await self._run("recover", (milliseconds(now), milliseconds(interval), max_stalled))
+        recovered: list[str] = await self._run("recover", (self._stamp(now), milliseconds(interval), max_stalled))
         return recovered
 
 

@@ -1,0 +1,76 @@
+"""The event stream of a queue, told to an observer as a broker in this process would tell it."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from queuesim.broker.base import Observer
+from queuesim.events import EventKind
+from queuesim.job import JobState, NewJob
+
+KINDS = {kind.value: kind for kind in EventKind}
+STATES = {state.value: state for state in JobState}
+
+
+class Chronicle:
+    """Reads the stream, numbers jobs in the order of adding, and knows what was asked for when they were added.
+
+    A job with an automatic id has that as its number. The counter of ids moves on for custom ids, too: so the number
+    behind that of the job before is free.
+
+    Args:
+        observer: who is told.
+        time_of: turns milliseconds since the Unix epoch into the time that the observer has.
+    """
+
+    def __init__(self, observer: Observer, time_of: Callable[[float], float]) -> None:
+        self.numbers: dict[str, int] = {}
+        """Of every job that was added, its latest if an id was used more than once."""
+        self.next_id = "-"
+        """Where to read on, as XRANGE takes it."""
+        self._observer = observer
+        self._time_of = time_of
+        self._last = 0
+        self._expected: defaultdict[str, deque[tuple[NewJob, float]]] = defaultdict(deque)
+
+    def expect(self, ids: Sequence[str], jobs: Sequence[NewJob], now: float) -> None:
+        """These jobs were added under these ids, unless they were duplicates."""
+        for job_id, job in zip(ids, jobs, strict=True):
+            self._expected[job_id].append((job, now))
+
+    def expect_no_more(self) -> None:
+        """Whatever is expected still was a duplicate."""
+        self._expected.clear()
+
+    def read(self, entries: Sequence[tuple[str, Sequence[Any]]]) -> None:
+        """Tell the observer of entries of the stream, given as (id, flat list of fields)."""
+        told = [entry for entry in (self._entry(*entry) for entry in entries) if entry is not None]
+        if entries:
+            self.next_id = f"({entries[-1][0]}"
+        if told:
+            self._observer.events(told)
+
+    def _entry(
+        self, stream_id: str, words: Sequence[Any]
+    ) -> tuple[float, EventKind, int, str | None, JobState | None, Any] | None:
+        fields = dict(zip(words[::2], words[1::2], strict=True))
+        kind = KINDS.get(fields.get("event", ""))
+        if kind is None:
+            return None
+        time, job_id = self._time_of(int(stream_id.partition("-")[0])), fields.get("jobId")
+        if kind is EventKind.ADDED and job_id is not None:
+            self._added(job_id, fields.get("name", ""), time)
+        number = 0 if job_id is None else self.numbers.get(job_id, 0)
+        return time, kind, number, job_id, STATES.get(fields.get("prev", "")), None
+
+    def _added(self, job_id: str, name: str, time: float) -> None:
+        self._last = number = int(job_id) if job_id.isdecimal() else self._last + 1
+        self.numbers[job_id] = number
+        expected = self._expected.get(job_id)
+        job, when = expected.popleft() if expected else (NewJob(name), time)
+        if expected is not None and not expected:
+            del self._expected[job_id]
+        timestamp = when if job.options.timestamp is None else job.options.timestamp
+        self._observer.added(number, job_id, job, timestamp)

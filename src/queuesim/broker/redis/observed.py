@@ -1,0 +1,110 @@
+"""A queue on fakeredis that tells an observer of everything, as the memory broker does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from queuesim.broker.base import Observer, Outcome, Reply, Terms
+from queuesim.broker.redis import RedisBroker
+from queuesim.broker.redis.chronicle import Chronicle
+from queuesim.broker.redis.fake import FakePlace
+from queuesim.broker.redis.jobs import decode_job
+from queuesim.broker.redis.scripts import script
+from queuesim.job import Job, JobState, NewJob
+
+READ_AFTER = 500
+"""Calls after which the event stream is read, long before any of it is trimmed."""
+UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
+
+
+class ObservedBroker(RedisBroker):
+    """The Redis broker on fakeredis, for a simulation: it can be asked at any moment, without a loop."""
+
+    def __init__(self, queue: str, place: FakePlace, prefix: str = "bull", *, origin: float = 0.0) -> None:
+        super().__init__(queue, place, prefix, origin=origin)
+        self._fake = place
+        self._chronicle: Chronicle | None = None
+        self._calls = 0
+
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of everything that happens from now on."""
+        self._observer = observer
+        self._chronicle = Chronicle(observer, self._time)
+
+    @property
+    def idle(self) -> bool:
+        """No job waits, is delayed or runs."""
+        waiting, prioritized, delayed, active, *_ = self._fake.run_now(script("counts"), self._base, ())
+        return not (waiting or prioritized or delayed or active)
+
+    def flush(self) -> None:
+        """Tell the observer what it was not told yet."""
+        self._calls = 0
+        chronicle = self._chronicle
+        if chronicle is not None:
+            chronicle.read(self._fake.command_now("XRANGE", self._base + "events", chronicle.next_id, "+"))
+
+    def _called(self) -> None:
+        self._calls += 1
+        if self._calls >= READ_AFTER:
+            self.flush()
+
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
+        """Add jobs and return their ids; see Broker.add."""
+        ids = await super().add(jobs, now)
+        if self._chronicle is not None:
+            self._chronicle.expect(ids, jobs, now)
+            if len(jobs) > 1 or jobs[0].options.job_id is not None or jobs[0].options.deduplication is not None:
+                # which of them were duplicates is best seen at once
+                self.flush()
+                self._chronicle.expect_no_more()
+        self._called()
+        return ids
+
+    async def exchange(
+        self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
+    ) -> Reply:
+        """Hand in outcomes and take jobs; see Broker.exchange."""
+        reply = await super().exchange(outcomes, take, terms, token, now, again)
+        for job in reply.jobs:
+            self._number(job)
+        self._called()
+        return reply
+
+    def _snapshot(self, row: Sequence[Any]) -> Job:
+        job = decode_job(row, self, self.origin)  # type: ignore[arg-type]
+        self._number(job)
+        return job
+
+    def _number(self, job: Job) -> None:
+        """A job with a custom id has a number by the order of adding alone."""
+        if job.number == 0 and self._chronicle is not None:
+            if job.id not in self._chronicle.numbers:
+                self.flush()
+            job.number = self._chronicle.numbers.get(job.id, 0)
+
+    # -- what no event tells of
+
+    async def drain(self, delayed: bool, now: float) -> None:
+        """Remove what waits, and what is delayed if asked."""
+        self._tell_removed(await self._run("drain", ("1" if delayed else "",)))
+
+    async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
+        """Remove old jobs of one state; locked ones stay. See Broker.clean."""
+        removed = await super().clean(grace, limit, state, now)
+        if state not in (JobState.COMPLETED, JobState.FAILED):
+            self._tell_removed(removed)
+        return removed
+
+    async def obliterate(self, force: bool, now: float) -> None:
+        """Remove everything; see Broker.obliterate."""
+        unfinished = [job.id for state in UNFINISHED for job in await self.jobs(state, 0, -1, True)]
+        self.flush()
+        await super().obliterate(force, now)
+        self._tell_removed(unfinished)
+
+    def _tell_removed(self, ids: Sequence[str]) -> None:
+        self.flush()
+        if self._observer is not None and self._chronicle is not None:
+            self._observer.removed([self._chronicle.numbers[job_id] for job_id in ids])
