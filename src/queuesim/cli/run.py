@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def run(
     scenario: Annotated[Path, typer.Argument(help="A scenario file, in YAML.", metavar="SCENARIO", show_default=False)],
-    backend: Annotated[str, typer.Option(help="Where it runs; sim is virtual time.")] = "sim",
+    backend: Annotated[str, typer.Option(help="sim (virtual time, in memory), fakeredis (virtual time, our Lua), redis (real).")] = "sim",
     seed: Annotated[int | None, typer.Option(min=0, help="In place of the scenario's.", show_default=False)] = None,
     changes: Annotated[
         list[str] | None,
@@ -74,10 +74,9 @@ def run(
 
 
 def _check_backend(backend: str) -> None:
-    from queuesim.scenario.runner import BACKENDS, BackendError
+    from queuesim.scenario.backends import check_backend
 
-    if backend not in BACKENDS:
-        raise BackendError(f'there is no backend "{backend}"; choose from: {", ".join(BACKENDS)}')
+    check_backend(backend)
 
 
 def _load(file: Path, changes: list[str], processor: str | None) -> Scenario:

@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from queuesim.errors import QueuesimError
 from queuesim.metrics.recording import CheckRow, Recording
+from queuesim.scenario.backends import check_backend
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.simulation import Progress, Simulation
 from queuesim.simulation.deadlock import Deadlock, Livelock
@@ -25,17 +25,10 @@ if TYPE_CHECKING:
     from queuesim.metrics.result import Result
     from queuesim.processor import Processor
 
-BACKENDS = ("sim",)
-"""Where a scenario can run: `sim` is virtual time, with the queue in memory."""
-
 MOST_GENERATIONS = 1_000_000
 """So often may callbacks beget callbacks at one instant before the run is stuck: about a second of real time."""
 
 Source = Scenario | Mapping[str, Any] | str | Path
-
-
-class BackendError(QueuesimError):
-    """There is no such backend."""
 
 
 def run(
@@ -71,14 +64,14 @@ def run(
     from queuesim.metrics.analysis.little import check as littles_law
     from queuesim.metrics.result import Result
 
-    if backend not in BACKENDS:
-        raise BackendError(f"there is no backend {backend!r}; choose from: {', '.join(BACKENDS)}")
+    check_backend(backend)
     chosen = as_scenario(scenario)
     recording = record(
         chosen,
         chosen.seed if seed is None else seed,
         _own_processor(chosen, processor),
         progress,
+        backend=backend,
         shuffle=shuffle,
         handler_limit=handler_limit,
     )
@@ -109,6 +102,7 @@ def record(
     own: Processor | None = None,
     progress: Progress | None = None,
     *,
+    backend: str = "sim",
     shuffle: bool = False,
     handler_limit: float = 10.0,
 ) -> Recording:
@@ -119,7 +113,9 @@ def record(
     stopped = ""
     with closing(VirtualLoop(shuffle=order)) as loop:
         loop.most_generations = MOST_GENERATIONS
-        simulation = Simulation(scenario, loop, seed=seed, own=own, progress=progress, aborting=_aborting(scenario))
+        simulation = Simulation(
+            scenario, loop, seed=seed, backend=backend, own=own, progress=progress, aborting=_aborting(scenario)
+        )
         began = time.perf_counter()
         with Watchdog(loop, handler_limit), _interruptible(simulation), _seldom_collected():
             try:

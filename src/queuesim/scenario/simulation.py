@@ -11,12 +11,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from queuesim.broker.base import Broker
-from queuesim.broker.memory import MemoryBroker
 from queuesim.job import Job, JobState
 from queuesim.limits import RateLimit
 from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import CheckRow, Facts, Recording
 from queuesim.processor import Processor
+from queuesim.scenario.backends import make_broker
 from queuesim.scenario.faults.injector import Injector
 from queuesim.scenario.faults.plant import Plant
 from queuesim.scenario.faults.server import Server
@@ -55,6 +55,7 @@ class Simulation:
     """Plays a scenario on a loop of its own and records it.
 
     Args:
+        backend: "sim", a queue in memory, or "fakeredis".
         own: the user's processor, if the scenario names one.
         progress: told a hundred times how far the run is.
         aborting: looks at what was recorded so far and returns the thresholds that end the run; None: there are none.
@@ -66,6 +67,7 @@ class Simulation:
         loop: VirtualLoop,
         *,
         seed: int,
+        backend: str = "sim",
         own: Processor | None = None,
         progress: Progress | None = None,
         aborting: Judge | None = None,
@@ -77,7 +79,8 @@ class Simulation:
         self._streams = Streams(seed)
         self._processor = build_processor(scenario, own, self._streams, loop.sleep)
         self._options = job_options(scenario, own)
-        self.broker = MemoryBroker(self._processor.queue)
+        self.backend = backend
+        self.broker = make_broker(backend, self._processor.queue, loop, scenario.epoch.timestamp())
         self.broker.observe(self.recorder)
         self._server = self._with_overhead()
         self.fleet = Fleet(scenario.workers, self._make_worker, self._start, self.broker, self.recorder)
@@ -343,7 +346,7 @@ class Simulation:
         limiter = self._limiter()
         return Facts(
             scenario=scenario.name,
-            backend="sim",
+            backend=self.backend,
             seed=self._seed,
             duration=self.loop.time() if self.ended is None else self.ended,
             asked=scenario.duration,

@@ -39,9 +39,13 @@ class Taking(RedisQueue):
         ]
         for outcome in outcomes:
             arguments += self._outcome(outcome)
-        limited, due, window, refused, rows = await self._run("exchange", arguments)
+        limited, due, window, most, refused, rows = await self._run("exchange", arguments)
         reply = Reply()
         reply.jobs = [decode_job(row, self, self.origin, token) for row in rows]  # type: ignore[arg-type]
+        if not again:
+            for job in reply.jobs:
+                # to more than the millisecond that is stored
+                job.processed_on = now
         if limited >= 0:
             reply.limited_until = now + limited / 1000
         if due >= 0:
@@ -49,7 +53,7 @@ class Taking(RedisQueue):
         for i in range(0, len(refused), 2):
             reply.refuse(outcomes[refused[i]], refused[i + 1])
         if window >= 0 and self._observer is not None:
-            self._observer.window(now, now + window / 1000, 0 if limiter is None else limiter.max)
+            self._observer.window(now, now + window / 1000, most)
         return reply
 
     def _outcome(self, outcome: Outcome) -> tuple[Argument, ...]:

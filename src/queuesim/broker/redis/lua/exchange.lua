@@ -3,7 +3,7 @@
 -- KEYS: the queue's base. ARGV: now, token, lock ms, limiter max, limiter duration, worker, take, again ("1" or "");
 -- then nine for each outcome: kind, job id, token, attempts started, attempts made, and four that depend on the kind.
 -- Returns {ms for which the queue is rate-limited or -1, when the next job is due or -1, duration of the limiter window
--- that was opened or -1, {index, code, ...} of refused outcomes, jobs}. Times are in ms.
+-- that was opened or -1, its max, {index, code, ...} of refused outcomes, jobs}. Times are in ms.
 -- include: queue, moves, settling, taking
 
 local q = read_meta(open_queue(KEYS[1]))
@@ -59,5 +59,5 @@ if finished and #taken == 0 and call("LLEN", q.wait) == 0 and call("LLEN", q.act
   end
 end
 
-local _, duration = limits(q, terms.max, terms.duration)
-return { limited or -1, due and math.floor(due) or -1, opened and duration or -1, refused, taken }
+local max, duration = limits(q, terms.max, terms.duration)
+return { limited or -1, due and math.floor(due) or -1, opened and duration or -1, max or 0, refused, taken }
