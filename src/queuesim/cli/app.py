@@ -29,6 +29,7 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
         "queuesim run scenario.yaml --set workers.concurrency=10 --set load.office-hours.start=5m",
         "queuesim run scenario.yaml --processor my_service.jobs:processor",
         "queuesim run scenario.yaml --json > summary.json",
+        "queuesim run scenario.yaml --backend redis --redis-url embedded",
     ),
     show: ("queuesim show runs/7", "queuesim show runs/7 --json"),
     plot: ("queuesim plot runs/7", "queuesim plot runs/7 -o overview.svg"),

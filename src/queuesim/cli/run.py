@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 
 def run(
     scenario: Annotated[Path, typer.Argument(help="A scenario file, in YAML.", metavar="SCENARIO", show_default=False)],
-    backend: Annotated[str, typer.Option(help="sim (virtual time, in memory), fakeredis (virtual time, our Lua), redis (real).")] = "sim",
+    backend: Annotated[
+        str, typer.Option(help="sim: virtual time; fakeredis: virtual time, our Lua scripts; redis: real time.")
+    ] = "sim",
+    redis_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="For redis: redis://HOST:PORT, or embedded for a private server. Else REDIS_URL, REDIS_HOST and "
+            "REDIS_PORT count, or a private server is started.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="In place of the scenario's.", show_default=False)] = None,
     changes: Annotated[
         list[str] | None,
@@ -63,7 +74,10 @@ def run(
                     from queuesim.cli.output import prepare_output
 
                     prepare_output(output, force=force)
-            result = _play(chosen, backend, seed, shuffle, handler_limit, bar=progress and not (quiet or as_json))
+            with refusing():
+                result = _play(
+                    chosen, backend, redis_url, seed, shuffle, handler_limit, bar=progress and not (quiet or as_json)
+                )
         _report(result, as_json=as_json, quiet=quiet)
         if output is not None:
             with refusing():
@@ -101,14 +115,29 @@ def _here_on_path() -> Iterator[None]:
 
 
 def _play(
-    scenario: Scenario, backend: str, seed: int | None, shuffle: bool, handler_limit: float, *, bar: bool
+    scenario: Scenario,
+    backend: str,
+    redis_url: str | None,
+    seed: int | None,
+    shuffle: bool,
+    handler_limit: float,
+    *,
+    bar: bool,
 ) -> Result:
     from queuesim.cli.progress import ProgressBar, wants_progress
     from queuesim.scenario.runner import run as play
 
     shown = ProgressBar(scenario.name, scenario.duration) if bar and wants_progress() else None
     with shown or contextlib.nullcontext():
-        return play(scenario, backend, seed=seed, progress=shown, shuffle=shuffle, handler_limit=handler_limit)
+        return play(
+            scenario,
+            backend,
+            redis_url=redis_url,
+            seed=seed,
+            progress=shown,
+            shuffle=shuffle,
+            handler_limit=handler_limit,
+        )
 
 
 def _report(result: Result, *, as_json: bool, quiet: bool) -> None:

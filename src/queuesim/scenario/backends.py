@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
+from queuesim.broker.base import Broker, Observer
 from queuesim.broker.memory import MemoryBroker
 from queuesim.errors import QueuesimError
 
 if TYPE_CHECKING:
-    from queuesim.broker.redis.observed import ObservedBroker
     from queuesim.simulation.loop import VirtualLoop
 
 BACKENDS = {
@@ -29,7 +29,24 @@ def check_backend(backend: str) -> None:
         raise BackendError(f'there is no backend "{backend}"; choose from: {", ".join(BACKENDS)}')
 
 
-def make_broker(backend: str, queue: str, loop: VirtualLoop, epoch: float) -> MemoryBroker | ObservedBroker:
+class LocalBroker(Broker, Protocol):
+    """A queue in this process, which tells all that happens to it and can be asked at any moment."""
+
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of everything that happens from now on."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """No job waits, is delayed or runs."""
+        ...
+
+    def flush(self) -> None:
+        """Tell the observer what it was not told yet."""
+        ...
+
+
+def make_broker(backend: str, queue: str, loop: VirtualLoop, epoch: float) -> LocalBroker:
     """The queue of a simulation.
 
     Args:
@@ -43,4 +60,4 @@ def make_broker(backend: str, queue: str, loop: VirtualLoop, epoch: float) -> Me
     from queuesim.broker.redis.fake import FakePlace
     from queuesim.broker.redis.observed import ObservedBroker
 
-    return ObservedBroker(queue, FakePlace(lambda: loop.time() + epoch), origin=epoch)
+    return cast(LocalBroker, ObservedBroker(queue, FakePlace(lambda: loop.time() + epoch), origin=epoch))

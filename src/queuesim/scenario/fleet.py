@@ -24,6 +24,16 @@ Launch = Callable[[Coroutine[Any, Any, None], str, Context], Task]
 """Starts a part of the run in a context."""
 
 
+def name_workers(kinds: tuple[WorkerSettings, ...]) -> list[tuple[str, WorkerSettings]]:
+    """Every worker that a scenario asks for, by a name of its own."""
+    named: dict[str, WorkerSettings] = {}
+    for settings in kinds:
+        for i in range(settings.count):
+            name = settings.name if settings.count == 1 else f"{settings.name}-{i + 1}"
+            named[_unused(name, list(named))] = settings
+    return list(named.items())
+
+
 class Make(Protocol):
     """Makes the worker of a member, for its present life."""
 
@@ -77,9 +87,8 @@ class Fleet:
         """How long a worker takes to start, for whoever slows that down."""
         self.gone: Callable[[Member], None] | None = None
         """Told of every worker that ends or dies."""
-        for settings in kinds:
-            for i in range(settings.count):
-                self.add(settings, settings.name if settings.count == 1 else f"{settings.name}-{i + 1}")
+        for name, settings in name_workers(kinds):
+            self.add(settings, name)
 
     @property
     def workers(self) -> list[Worker]:

@@ -35,6 +35,7 @@ def run(
     scenario: Source,
     backend: str = "sim",
     *,
+    redis_url: str | None = None,
     seed: int | None = None,
     processor: Processor | None = None,
     progress: Progress | None = None,
@@ -48,7 +49,10 @@ def run(
 
     Args:
         scenario: a Scenario, a mapping with its keys, or the path of a file.
-        backend: one of BACKENDS.
+        backend: "sim" (virtual time, the queue in memory), "fakeredis" (virtual time, our Lua scripts) or "redis" (real
+            time, a real server, workers in processes of their own).
+        redis_url: for the backend "redis", the server: ``redis://host:port``, or ``embedded`` for a private one. None:
+            what the environment says (REDIS_URL, or REDIS_HOST and REDIS_PORT), or else a private one.
         seed: in place of the scenario's.
         processor: in place of the one that the scenario names.
         progress: called now and then with the seconds simulated and the jobs finished.
@@ -59,22 +63,30 @@ def run(
         ScenarioError: the file is wrong.
         pydantic.ValidationError: the mapping is wrong.
         ProcessorImportError: the scenario's processor can't be imported.
-        BackendError: there is no such backend.
+        BackendError: there is no such backend, or it can't play this scenario.
+        BrokerUnavailableError, AddressError: the server can't be used.
+        MissingExtraError: what the backend needs is not installed.
     """
     from queuesim.metrics.analysis.little import check as littles_law
     from queuesim.metrics.result import Result
 
     check_backend(backend)
     chosen = as_scenario(scenario)
-    recording = record(
-        chosen,
-        chosen.seed if seed is None else seed,
-        _own_processor(chosen, processor),
-        progress,
-        backend=backend,
-        shuffle=shuffle,
-        handler_limit=handler_limit,
-    )
+    seed = chosen.seed if seed is None else seed
+    if backend == "redis":
+        from queuesim.scenario.live.runner import record as record_live
+
+        recording = record_live(chosen, redis_url, seed, processor, progress, _aborting(chosen))
+    else:
+        recording = record(
+            chosen,
+            seed,
+            _own_processor(chosen, processor),
+            progress,
+            backend=backend,
+            shuffle=shuffle,
+            handler_limit=handler_limit,
+        )
     result = Result(recording)
     if chosen.thresholds:
         from queuesim.scenario.verdict import judge

@@ -22,6 +22,10 @@ class Taking(RedisQueue):
 
     _observer: Observer | None = None
 
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of every limiter window that an exchange of this broker opens."""
+        self._observer = observer
+
     async def exchange(
         self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
     ) -> Reply:

@@ -14,10 +14,13 @@ def limiter_frame(recording: Recording) -> pd.DataFrame:
 
     opened, closes, max, starts (attempts that started in [opened, closes)), used (starts / max), last_start (NaN: there
     was none), time_limited (seconds from the start that used up the window to its close, or to the end of the run).
-    Windows of a queue don't overlap.
+    Windows of a queue don't overlap, and come in order.
     """
-    rows = recording.windows
+    # workers in several processes report theirs when they can
+    rows = recording.windows[np.argsort(recording.windows["opened"], kind="stable")]
     opened, closes = seconds(rows, "opened"), seconds(rows, "closes")
+    # one that was cleared by hand, or by a server that counts whole milliseconds, closed when the next one opened
+    closes[:-1] = np.minimum(closes[:-1], opened[1:])
     allowed = np.ascontiguousarray(rows["max"])
     started = np.sort(seconds(recording.attempts, "started"))
     first, after = np.searchsorted(started, opened), np.searchsorted(started, closes)

@@ -1,0 +1,106 @@
+"""Reports: what a worker in a process of its own tells the run, a line of JSON for each attempt or limiter window."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from queuesim.broker.base import Completed, Failed, Outcome, Postponed, Retried, Returned
+from queuesim.errors import ErrorInfo
+from queuesim.events import EventKind
+from queuesim.job import Job, JobState, NewJob
+from queuesim.metrics.recorder import Recorder
+from queuesim.worker import Worker
+
+UNFINISHED = "Unfinished"
+
+
+class Reporter:
+    """Observes a worker and its broker, and writes each attempt down at once: the process may be killed any moment.
+
+    Args:
+        file: a file descriptor to write to.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    def attempt(self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
+        """See worker.WorkerObserver."""
+        delay, reason, error = None, "", None
+        if isinstance(outcome, (Failed, Retried)):
+            reason, error = outcome.reason, outcome.error
+        if isinstance(outcome, (Retried, Postponed)):
+            delay = outcome.delay
+        info = None if error is None else (error.type, error.category, error.retryable)
+        self._write("attempt", worker, slot, *_told(job), ended, type(outcome).__name__, delay, reason, info, lost)
+
+    def unfinished(self, worker: Worker) -> None:
+        """The attempts that are under way when the run ends."""
+        for slot, job in sorted(worker.running.items()):
+            self._write("attempt", worker.name, slot, *_told(job), None, UNFINISHED, None, "", None, False)
+
+    def window(self, opened: float, closes: float, max_jobs: int) -> None:
+        """See broker.base.Observer."""
+        self._write("window", opened, closes, max_jobs)
+
+    def _write(self, *row: Any) -> None:
+        os.write(self._file, json.dumps(row).encode() + b"\n")
+
+    # what only brokers in the run's own process tell
+
+    def added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
+        """See broker.base.Observer. The event stream tells it to the run."""
+
+    def events(self, entries: Sequence[tuple[float, EventKind, int, str | None, JobState | None, Any]]) -> None:
+        """See broker.base.Observer. The event stream tells it to the run."""
+
+    def removed(self, numbers: Sequence[int]) -> None:
+        """See broker.base.Observer. The event stream tells it to the run."""
+
+
+def _told(job: Job) -> tuple[Any, ...]:
+    return job.id, job.name, job.attempts_started, job.attempts_made, job.ready_at, job.processed_on
+
+
+def note(line: bytes, recorder: Recorder, number_of: Callable[[str], int]) -> None:
+    """Record what one line reports.
+
+    Args:
+        number_of: the number of the job with that id.
+
+    Raises:
+        ValueError: it is no report.
+    """
+    kind, *row = json.loads(line)
+    if kind == "window":
+        recorder.window(*row)
+        return
+    worker, slot, job_id, name, started, made, ready, processed_on, ended, ending, delay, reason, info, lost = row
+    job = Job(
+        job_id,
+        name,
+        None,
+        number=number_of(job_id),
+        attempts_started=started,
+        attempts_made=made,
+        ready_at=ready,
+        processed_on=processed_on,
+    )
+    if ending == UNFINISHED:
+        recorder.unfinished(worker, slot, job)
+        return
+    recorder.attempt(worker, slot, job, ended, _outcome(ending, job_id, delay, reason, info), lost)
+
+
+def _outcome(kind: str, job_id: str, delay: float | None, reason: str, info: Sequence[Any] | None) -> Outcome:
+    error = None if info is None else ErrorInfo(*info)
+    if kind == "Failed":
+        return Failed(job_id, "", reason, error=error)
+    if kind == "Retried":
+        return Retried(job_id, "", delay or 0.0, reason, error=error)
+    if kind == "Postponed":
+        return Postponed(job_id, "", delay or 0.0)
+    return Returned(job_id, "") if kind == "Returned" else Completed(job_id, "")

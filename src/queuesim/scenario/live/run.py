@@ -1,0 +1,323 @@
+"""One run of a scenario in real time: its queue on a real server, its producers here, its workers in processes."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from queuesim.broker.base import Broker
+from queuesim.broker.redis import RedisBroker
+from queuesim.broker.redis.address import find_address
+from queuesim.broker.redis.chronicle import Chronicle
+from queuesim.broker.redis.server import connect
+from queuesim.clock import set_clock
+from queuesim.errors import BrokerUnavailableError
+from queuesim.job import JobState, NewJob
+from queuesim.metrics.recorder import Recorder
+from queuesim.metrics.recording import CheckRow, Facts, Recording
+from queuesim.persistence import persist
+from queuesim.processor import Processor
+from queuesim.scenario.fleet import name_workers
+from queuesim.scenario.handlers import build_processor, job_options
+from queuesim.scenario.live.inquest import account_for
+from queuesim.scenario.live.report import note
+from queuesim.scenario.live.staff import Staff
+from queuesim.scenario.live.worker import Orders, clock_from, make_worker
+from queuesim.scenario.load_schema import LoadEntry
+from queuesim.scenario.producers import Endings, Producer
+from queuesim.scenario.schema import Overhead, Scenario
+from queuesim.simulation.streams import Streams
+from queuesim.worker import Worker
+
+LOOK = 0.05
+"""Seconds between two looks at the event stream."""
+ENTRIES = 5000
+"""Entries of the event stream that are read at a time."""
+EVENTS_KEPT = 1_000_000
+"""Of the run's own stream: more than can come between two looks."""
+PATIENCE = 300.0
+"""A run that is to go on until it is drained ends when for so many seconds nothing moved, and nothing is due."""
+UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
+
+Progress = Callable[[float, int], None]
+Judge = Callable[[Recording], list[CheckRow]]
+
+
+class LiveRun:
+    """Plays a scenario in real time and records it.
+
+    The queue has a prefix of its own, so that it meets no other on the server, and is removed in the end.
+
+    Args:
+        url: of the server; None: what the environment says.
+        own: a processor object. Its workers run as tasks of this process, for an object can't be handed to another one;
+            a processor that the scenario names runs in processes of their own.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        url: str | None,
+        *,
+        seed: int,
+        own: Processor | None = None,
+        named: Processor | None = None,
+        progress: Progress | None = None,
+        aborting: Judge | None = None,
+    ) -> None:
+        # what a backend costs is real here
+        self.scenario = scenario.model_copy(update={"overhead": Overhead()})
+        self.url = find_address(url).url
+        self.prefix = f"{{queuesim-{secrets.token_hex(4)}}}"
+        self.recorder = Recorder()
+        self.stopped = ""
+        self.ended: float | None = None
+        self._seed = seed
+        self._own = own
+        self._processor = build_processor(self.scenario, own or named, Streams(seed))
+        self._options = job_options(self.scenario, own or named)
+        self._progress = progress
+        self._aborting = aborting
+        self._endings = Endings()
+        self._workers: list[Worker] = []
+        self._parts: list[asyncio.Task[None]] = []
+        self._left: dict[int, str] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # -- playing
+
+    async def play(self) -> None:
+        """Run from second 0 to the end. However it ends, what was recorded until then is there."""
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[str] = self._loop.create_future()
+        self._place = await connect(self.url)
+        try:
+            await self._open()
+            try:
+                await self._play()
+            finally:
+                await self._close_books()
+        finally:
+            await self._clear_up()
+        if self._over.done() and not self._over.cancelled():
+            self._over.result()
+
+    async def _open(self) -> None:
+        """Set the clocks: second 0 is now, here and on the server."""
+        seconds, micros = await self._place.command("TIME")
+        self._origin = origin = time.time()
+        ahead = int(seconds) + int(micros) / 1e6 - origin
+        self._clock = clock_from(origin)
+        set_clock(self._clock)
+        self._chronicle = Chronicle(self.recorder, lambda stamp: stamp / 1000 - origin - ahead)
+        self.broker = WatchedBroker(self._processor.queue, self._place, self.prefix, origin=origin)
+        self.broker.chronicle, self.broker.telling = self._chronicle, asyncio.Lock()
+        self.broker.observe(self.recorder)
+        await self._place.command("HSET", f"{self.prefix}:{self.broker.queue}:meta", "opts.maxLenEvents", EVENTS_KEPT)
+        self.recorder.when_ended = self._endings
+        queue = self.scenario.queue
+        if queue.concurrency is not None:
+            await self.broker.set_concurrency(queue.concurrency, 0.0)
+        if queue.rate_limit is not None:
+            await self.broker.set_rate_limit(queue.rate_limit.model(), 0.0)
+
+    async def _play(self) -> None:
+        producers = [self._make_producer(entry) for entry in self.scenario.load]
+        for producer in producers:
+            if producer.entry.backlog is not None:
+                await producer.run()
+        self._start(self._watch(), "event stream")
+        self._start(self._tell(), "progress")
+        self._start(self._abort_when_due(), "thresholds")
+        await self._start_workers()
+        loads = [
+            self._start(producer.run(), f"load {producer.entry.name}")
+            for producer in producers
+            if producer.entry.backlog is None
+        ]
+        await asyncio.wait([self._over], timeout=max(self.scenario.duration - self._clock(), 0.0))
+        if not self._over.done() and self.scenario.drain_time:
+            for task in loads:
+                task.cancel()
+            await self._drain()
+        if self._over.done() and self._over.exception() is None:
+            self.stopped = self._over.result()
+
+    def interrupt(self) -> None:
+        """End the run now. Any thread may call this."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._end, "interrupted")
+
+    def _end(self, reason: str) -> None:
+        if not self._over.done():
+            self._over.set_result(f"{reason} at {self._clock():.3g} s")
+
+    def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a part of the run. If it fails, so does the run."""
+        task = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(self._note_failure)
+        self._parts.append(task)
+        return task
+
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._over.done():
+            self._over.set_exception(error)
+
+    def _make_producer(self, entry: LoadEntry) -> Producer:
+        broker = cast(Broker, self.broker)
+        return Producer(entry, self.scenario, broker, self._options, Streams(self._seed), self._endings)
+
+    async def _start_workers(self) -> None:
+        orders = [
+            Orders(self.scenario, settings, name, name, self.url, self.prefix, self._origin, self._seed)
+            for name, settings in name_workers(self.scenario.workers)
+        ]
+        self.staff = Staff([] if self._own is not None else orders, self._note)
+        await self.staff.start()
+        if self._own is not None:
+            for order in orders:
+                broker = RedisBroker(self.broker.queue, self._place, self.prefix, origin=self._origin)
+                broker.observe(self.recorder)
+                self._workers.append(worker := make_worker(order, broker, self.recorder, self._own))
+                self._start(worker.run(), worker.name)
+
+    # -- what happens meanwhile
+
+    async def _watch(self) -> None:
+        """Follow the event stream. While the server can't be reached, nothing happens there."""
+        rng = Streams(self._seed).python("watch")
+        while True:
+            await persist(self._read_events, rng)
+            await asyncio.sleep(LOOK)
+
+    async def _read_events(self) -> None:
+        key = f"{self.prefix}:{self.broker.queue}:events"
+        while True:
+            async with self.broker.telling:
+                entries = await self._place.command("XRANGE", key, self._chronicle.next_id, "+", "COUNT", ENTRIES)
+                self._chronicle.read(entries)
+            if len(entries) < ENTRIES:
+                return
+
+    def _note(self, line: bytes) -> None:
+        note(line, self.recorder, self._number_of)
+
+    def _number_of(self, job_id: str) -> int:
+        return int(job_id) if job_id.isdecimal() else self._chronicle.numbers.get(job_id, 0)
+
+    async def _tell(self) -> None:
+        while self._progress is not None:
+            self._progress(self._clock(), self.recorder.ended_count)
+            await asyncio.sleep(0.2)
+
+    async def _abort_when_due(self) -> None:
+        """End the run when a threshold that can do so has failed."""
+        while self._aborting is not None:
+            await asyncio.sleep(max(self.scenario.duration / 100, 0.2))
+            failed = self._aborting(self.recorder.so_far(self.facts(), await self._where_left()))
+            if failed:
+                self._end(f"threshold {failed[0].name} failed")
+
+    async def _drain(self) -> None:
+        """Go on until every job has ended, the time for it is up, or nothing moves any more."""
+        deadline = self._clock() + self.scenario.drain_time
+        moved, before = self._clock(), -1
+        rng = Streams(self._seed).python("drain")
+        while not self._over.done() and self._clock() < deadline:
+            counts = await persist(self.broker.counts, rng)
+            if not any(counts[state] for state in UNFINISHED):
+                return
+            if self.recorder.attempt_count != before or counts[JobState.DELAYED]:
+                moved, before = self._clock(), self.recorder.attempt_count
+            elif self._clock() > moved + PATIENCE:
+                self._end(f"no progress since {moved:.3g} s, given up")
+            await asyncio.wait([self._over], timeout=LOOK)
+
+    # -- the record
+
+    async def _close_books(self) -> None:
+        """Note what is unfinished, and read what was not read yet."""
+        self.ended = self._clock()
+        for worker in self._workers:
+            for slot, job in sorted(worker.running.items()):
+                self.recorder.unfinished(worker.name, slot, job)
+        if hasattr(self, "staff"):
+            await self.staff.stop()
+        for part in self._parts:
+            part.cancel()
+        if self._parts:
+            await asyncio.wait(self._parts)
+        if hasattr(self, "broker"):
+            await self._read_events()
+            self._left = await self._where_left()
+        self.recorder.close()
+
+    async def _where_left(self) -> dict[int, str]:
+        """Where every job is that has not ended, by its number."""
+        left = dict.fromkeys(self.recorder.removed_numbers, "removed")
+        for state in UNFINISHED:
+            for job in await self.broker.jobs(state, 0, -1, True):
+                left[self._number_of(job.id)] = state.value
+        return left
+
+    async def _clear_up(self) -> None:
+        """Remove the run's keys, and close the place. A server that is gone keeps what it has."""
+        try:
+            if hasattr(self, "broker"):
+                for name in {self.broker.queue, self._processor.dead_letters or self.broker.queue}:
+                    queue = self.broker.sibling(name)
+                    await queue.pause(0.0)
+                    await queue.obliterate(True, 0.0)
+        except BrokerUnavailableError as error:
+            self.stopped = self.stopped or f"interrupted: {error}"
+        finally:
+            await self._place.close()
+
+    def facts(self) -> Facts:
+        """What was run, as far as it is known now."""
+        scenario = self.scenario
+        kinds = scenario.workers
+        own = next((kind.limiter.model() for kind in kinds if kind.limiter is not None), self._processor.limiter)
+        shared = scenario.queue.rate_limit
+        limiter = None if own is None else (own.max, own.duration)
+        if shared is not None:
+            # of a shared one the max goes first (BullMQ 6.7)
+            limiter = (shared.max, shared.duration if own is None else own.duration)
+        return Facts(
+            scenario=scenario.name,
+            backend="redis",
+            seed=self._seed,
+            duration=self._clock() if self.ended is None else self.ended,
+            asked=scenario.duration,
+            warmup=scenario.warmup,
+            epoch=self._origin,
+            workers=sum(kind.count for kind in kinds),
+            concurrency=sum(kind.count * (kind.concurrency or self._processor.concurrency) for kind in kinds),
+            limiter=limiter,
+            stopped=self.stopped,
+        )
+
+    def recording(self, *, wall: float = 0.0, version: str = "") -> Recording:
+        """Everything that was recorded, once the run is over."""
+        facts = replace(self.facts(), stopped=self.stopped, wall=wall, version=version)
+        return account_for(self.recorder.recording(facts, self._left))
+
+
+class WatchedBroker(RedisBroker):
+    """The run's own hand on the queue: its adds are known before the event stream tells of them."""
+
+    chronicle: Chronicle
+    telling: asyncio.Lock
+    """Held while jobs are added: the stream is not to be read before it is known whose they are."""
+
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
+        """Add jobs and return their ids; see Broker.add."""
+        async with self.telling:
+            ids = await super().add(jobs, now)
+            self.chronicle.expect(ids, jobs, now)
+        return ids

@@ -1,0 +1,115 @@
+"""The staff of a live run: its workers, as processes that can be stopped, killed and replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from queuesim.scenario.live.worker import LENGTH, Orders
+
+PATIENCE = 10.0
+"""Seconds that a worker may take to report what it is doing when the run is over."""
+
+
+@dataclass(eq=False)
+class Hand:
+    """One worker's place: one process after another bears its name."""
+
+    orders: Orders
+    lives: int = 0
+    process: asyncio.subprocess.Process | None = None
+    reports: asyncio.Task[None] | None = None
+    past: list[asyncio.Task[None]] = field(default_factory=list)
+    """Readers of the reports of former lives."""
+
+    @property
+    def name(self) -> str:
+        """The worker's."""
+        return self.orders.name
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there."""
+        return self.process is not None and self.process.returncode is None
+
+
+class Staff:
+    """All workers of a live run.
+
+    Args:
+        orders: a worker each.
+        note: takes each line that a worker reports.
+    """
+
+    def __init__(self, orders: list[Orders], note: Callable[[bytes], None]) -> None:
+        self.hands = [Hand(order) for order in orders]
+        self._note = note
+
+    async def start(self) -> None:
+        """Start all of them."""
+        await asyncio.gather(*(self.hire(hand) for hand in self.hands))
+
+    async def hire(self, hand: Hand) -> None:
+        """Start a process for this place. Raises RuntimeError if one is there."""
+        if hand.alive:
+            raise RuntimeError(f"worker {hand.name} is there already")
+        hand.lives += 1
+        reading, writing = os.pipe()
+        token = hand.orders.token if hand.lives == 1 else f"{hand.orders.token}.{hand.lives}"
+        orders = pickle.dumps(replace(hand.orders, report=writing, token=token))
+        try:
+            hand.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "queuesim.scenario.live.worker", stdin=asyncio.subprocess.PIPE, pass_fds=[writing]
+            )
+        finally:
+            os.close(writing)
+        assert hand.process.stdin is not None
+        hand.process.stdin.write(LENGTH.pack(len(orders)) + orders)
+        if hand.reports is not None:
+            hand.past.append(hand.reports)
+        hand.reports = asyncio.create_task(self._listen(reading), name=f"{hand.name}: reports")
+
+    async def _listen(self, file: int) -> None:
+        reader = asyncio.StreamReader(limit=2**24)
+        pipe = os.fdopen(file, "rb")
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            async for line in reader:
+                # a process that is killed may leave half a line
+                if line.endswith(b"\n"):
+                    self._note(line)
+        finally:
+            transport.close()
+
+    def send(self, hand: Hand, number: signal.Signals) -> None:
+        """Send a signal to a worker's process. Nothing happens where there is none."""
+        if hand.alive and hand.process is not None:
+            hand.process.send_signal(number)
+
+    async def stop(self) -> None:
+        """Have all of them report what is unfinished and end; kill those that don't, and read their last reports."""
+        for hand in self.hands:
+            if hand.alive and hand.process is not None and hand.process.stdin is not None:
+                self.send(hand, signal.SIGCONT)
+                hand.process.stdin.close()
+        waiting = [asyncio.ensure_future(hand.process.wait()) for hand in self.hands if hand.process is not None]
+        if waiting:
+            await asyncio.wait(waiting, timeout=PATIENCE)
+        self.kill()
+        readers = [task for hand in self.hands for task in (hand.reports, *hand.past) if task is not None]
+        if readers:
+            await asyncio.wait(readers)
+            for reader in readers:
+                reader.result()
+
+    def kill(self) -> None:
+        """End all processes at once."""
+        for hand in self.hands:
+            self.send(hand, signal.SIGKILL)

@@ -1,0 +1,147 @@
+"""One worker of a live run, as a process of its own: ``python -m queuesim.scenario.live.worker``.
+
+It reads its orders from standard input (a pickled Orders behind its length) and works until that ends or says stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import struct
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, cast
+
+from queuesim.broker.base import Broker
+from queuesim.broker.redis import RedisBroker
+from queuesim.broker.redis.address import Address
+from queuesim.broker.redis.server import ServerPlace
+from queuesim.clock import set_clock
+from queuesim.processor import Processor
+from queuesim.scenario.handlers import build_processor
+from queuesim.scenario.live.report import Reporter
+from queuesim.scenario.queue_schema import WorkerSettings
+from queuesim.scenario.reference import load_processor
+from queuesim.scenario.schema import Scenario
+from queuesim.simulation.process import CURRENT
+from queuesim.simulation.streams import Streams
+from queuesim.worker import Worker, WorkerObserver
+
+LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker of a run has to know."""
+
+    scenario: Scenario
+    settings: WorkerSettings
+    name: str
+    token: str
+    """First part of its lock tokens: no two workers share one, nor two lives of one worker."""
+    url: str
+    prefix: str
+    origin: float
+    """Second 0 of the run, in seconds since the Unix epoch."""
+    seed: int
+    report: int = -1
+    """The file descriptor to report to."""
+
+
+class BusyProcess:
+    """Stands for the process that the handlers run in: to block it is to hold the event loop, for real."""
+
+    async def block(self, seconds: float) -> None:
+        """Compute for so long."""
+        time.sleep(seconds)  # noqa: ASYNC251 - that it blocks is what it is for
+
+
+def make_worker(
+    orders: Orders,
+    broker: RedisBroker,
+    observer: WorkerObserver,
+    own: Processor | None,
+) -> Worker:
+    """The worker that a scenario asks for. Each has random streams of its own: no two draw the same service times."""
+    streams = Streams(int(Streams(orders.seed).named(f"worker/{orders.token}").integers(2**62)))
+    settings = orders.settings
+    return Worker(
+        build_processor(orders.scenario, own, streams),
+        cast(Broker, broker),
+        name=orders.name,
+        token=orders.token,
+        concurrency=settings.concurrency,
+        limiter=None if settings.limiter is None else settings.limiter.model(),
+        options=settings.options(),
+        clock=clock_from(orders.origin),
+        rng=streams.python("backoff"),
+        observer=observer,
+    )
+
+
+def clock_from(origin: float) -> Callable[[], float]:
+    """The clock of a live run: seconds since it began."""
+    return lambda: time.time() - origin
+
+
+def own_processor(scenario: Scenario) -> Processor | None:
+    """The user's processor, if the scenario names one."""
+    return None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)
+
+
+async def work(orders: Orders) -> None:
+    """Run the worker until standard input ends."""
+    set_clock(clock_from(orders.origin))
+    CURRENT.set(BusyProcess())  # type: ignore[arg-type]
+    reporter = Reporter(orders.report)
+    own = own_processor(orders.scenario)
+    place = ServerPlace(Address(orders.url))
+    queue = build_processor(orders.scenario, own, Streams(orders.seed)).queue
+    broker = RedisBroker(queue, place, orders.prefix, origin=orders.origin)
+    broker.observe(reporter)
+    worker = make_worker(orders, broker, reporter, own)
+    told = asyncio.get_running_loop().create_task(_stop_told())
+    await asyncio.wait([told], timeout=orders.settings.start)
+    if told.done():
+        return
+    running = asyncio.create_task(worker.run())
+    await asyncio.wait([told, running], return_when=asyncio.FIRST_COMPLETED)
+    reporter.unfinished(worker)
+    if running.done():
+        running.result()
+    # whatever its handlers still do, the run is over
+    os._exit(0)
+
+
+async def _stop_told() -> None:
+    """Return when standard input says something, or ends with whoever started this process."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read(1)
+
+
+def read_orders() -> Orders:
+    """The orders from standard input."""
+    (length,) = LENGTH.unpack(os.read(0, LENGTH.size))
+    data = b""
+    while len(data) < length:
+        data += os.read(0, length - len(data))
+    orders: Orders = pickle.loads(data)
+    return orders
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a program on uvloop if it is installed, else on asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+if __name__ == "__main__":
+    run(work(read_orders()))
