@@ -32,6 +32,7 @@ FORBIDDEN = {
     "tasks": ("broker", "scenario", "metrics", "analysis", "live", "admin", "check", "evaluation", "cli"),
     "scenario": ("analysis", "cli"),
     "analysis": ("cli",),
+    "testing": ("cli",),
 }
 """What a part of the package may not import: the arrows between the parts point one way."""
 

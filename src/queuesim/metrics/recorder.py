@@ -7,6 +7,7 @@ at, so that a million jobs are recorded at the speed of a thousand.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from struct import Struct
@@ -17,7 +18,7 @@ import numpy as np
 from queuesim.broker.base import Completed, Failed, Outcome, Postponed, Retried
 from queuesim.errors import ErrorInfo
 from queuesim.events import EventKind
-from queuesim.job import Job, JobState, NewJob
+from queuesim.job import Deduplication, Job, JobOptions, JobState, NewJob
 from queuesim.metrics.recording import (
     ATTEMPT_ROW,
     EVENT_ROW,
@@ -68,6 +69,13 @@ class Recorder:
         """Jobs that completed or failed for good."""
         self.when_ended: Callable[[Job], None] | None = None
         """Called with every job that completes or fails for good."""
+        self.options: list[JobOptions] = []
+        """Different options of jobs, each once."""
+        self.terms = array("L")
+        """For each job, in the order of adding, which of these it has."""
+        self.deduplications: dict[int, Deduplication] = {}
+        """By the numbers of the jobs that have one."""
+        self._known_options: dict[int, int] = {}
         self.faults: list[FaultRow] = []
         """Faults, in the order in which they began: whoever injects one appends it, and fills in its end."""
         self.scans: list[ScanRow] = []
@@ -96,8 +104,18 @@ class Recorder:
             options.priority,
         )
         self.added_count += 1
+        term = self._known_options.get(id(options))
+        self.terms.append(self._know(options) if term is None else term)
+        if options.deduplication is not None:
+            self.deduplications[number] = options.deduplication
         if options.job_id is not None:
             self.ids[number] = job_id
+
+    def _know(self, options: JobOptions) -> int:
+        # by identity: to hash one takes longer than all else that is done for a job; kept, so that no other gets its id
+        self._known_options[id(options)] = term = len(self.options)
+        self.options.append(options)
+        return term
 
     def events(self, entries: Sequence[tuple[float, EventKind, int, str | None, JobState | None, Any]]) -> None:
         """See broker.base.Observer."""

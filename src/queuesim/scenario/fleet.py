@@ -48,6 +48,8 @@ class Member:
     settings: WorkerSettings
     lives: int = 0
     """How many workers there were, the present one included."""
+    joined: float = 0.0
+    """When it came into the fleet, in seconds since the run began."""
     skew: float = 0.0
     """Seconds that its clock is ahead."""
     worker: Worker | None = None
@@ -100,9 +102,9 @@ class Fleet:
         """The members that run now: neither frozen nor dead."""
         return [member for member in self.members if member.alive and member.process.runs]
 
-    def add(self, settings: WorkerSettings, name: str) -> Member:
+    def add(self, settings: WorkerSettings, name: str, joined: float = 0.0) -> Member:
         """One more member, which does not work yet. Its name is changed if another one has it."""
-        member = Member(_unused(name, [other.name for other in self.members]), settings)
+        member = Member(_unused(name, [other.name for other in self.members]), settings, joined=joined)
         self.members.append(member)
         return member
 

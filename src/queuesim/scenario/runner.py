@@ -92,7 +92,7 @@ def run(
         from queuesim.scenario.verdict import judge
 
         # the frame of checks, alone of all, is not built yet
-        recording.checks.extend(judge(result, chosen.thresholds))
+        recording.checks[:0] = judge(result, chosen.thresholds)
     recording.late_checks.append(littles_law)
     return result
 
@@ -118,7 +118,7 @@ def record(
     shuffle: bool = False,
     handler_limit: float = 10.0,
 ) -> Recording:
-    """Play a scenario in virtual time and return the bare recording, thresholds not judged yet."""
+    """Play a scenario in virtual time and return the bare recording: the oracles have judged, thresholds not yet."""
     from queuesim import __version__
 
     order = Streams(seed).python("order of tasks") if shuffle else None
@@ -135,7 +135,9 @@ def record(
             except (Deadlock, Livelock) as error:
                 stopped = str(error)
         wall = time.perf_counter() - began
-    return simulation.recording(stopped=stopped, wall=wall, version=__version__)
+    recording = simulation.recording(stopped=stopped, wall=wall, version=__version__)
+    recording.checks.extend(simulation.judge(recording))
+    return recording
 
 
 def _own_processor(scenario: Scenario, processor: Processor | None) -> Processor | None:

@@ -17,6 +17,7 @@ from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import CheckRow, Facts, Recording
 from queuesim.processor import Processor
 from queuesim.scenario.backends import make_broker
+from queuesim.scenario.evidence import gather, promises
 from queuesim.scenario.faults.injector import Injector
 from queuesim.scenario.faults.plant import Plant
 from queuesim.scenario.faults.server import Server
@@ -30,6 +31,7 @@ from queuesim.simulation.afterlife import is_buried
 from queuesim.simulation.handle import Handle
 from queuesim.simulation.loop import VirtualLoop
 from queuesim.simulation.streams import Streams
+from queuesim.testing.oracles import Evidence, judge
 from queuesim.worker import Worker
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class Simulation:
         self._rngs: dict[str, Random] = {}
         """Each worker's, handed on from life to life."""
         self._left: dict[int, str] = {}
+        self._evidence = Evidence()
 
     def _with_overhead(self) -> Broker:
         """The queue as producers and workers see it: behind what a real server takes, if the scenario says so."""
@@ -323,6 +326,7 @@ class Simulation:
         if self._overdue is not None:
             self.recorder.scans = self._overdue.record()
             self._overdue.close()
+        self._evidence = await gather(self.broker, self.recorder, self._processor.dead_letters)
         self.recorder.close()
 
     async def _note_unfinished(self, worker: str, slot: int, job: Job) -> None:
@@ -372,6 +376,10 @@ class Simulation:
         """Everything that was recorded, once the run is over."""
         facts = replace(self.facts(), stopped=stopped or self.stopped, wall=wall, version=version)
         return self.recorder.recording(facts, self._left)
+
+    def judge(self, recording: Recording) -> list[CheckRow]:
+        """What the oracles say of the run."""
+        return judge(recording, promises(self.scenario, self._processor, self.fleet, self.recorder), self._evidence)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> bool:

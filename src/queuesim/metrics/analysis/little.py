@@ -28,6 +28,10 @@ SLACK = 0.05
 """Seconds per job by which clocks of real machines and their logs may differ."""
 
 
+PARTING = ("redis.", "worker.", "handler.payload")
+"""Faults by which the records of workers and those of the queue part."""
+
+
 @dataclass(frozen=True, slots=True)
 class Little:
     """Both sides of Little's law over a whole run; NaN if there is nothing to hold against each other."""
@@ -94,6 +98,9 @@ def _by_records(result: Result) -> Array:
 
 def check(result: Result) -> CheckRow:
     """Little's law as a row of the checks."""
+    if any(kind.startswith(PARTING) for kind in result.faults["fault"]):
+        detail = "not judged: workers whose Redis is away, or who die, don't hear what became of jobs"
+        return CheckRow(NAME, True, math.nan, "0", detail=detail, kind="oracle")
     little = littles_law(result)
     if math.isnan(little.jobs):
         return CheckRow(NAME, True, math.nan, "0", detail="nothing to measure", kind="oracle")

@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from queuesim.clock import sleep
+from queuesim.clock import now, sleep
 from queuesim.job import Job
 from queuesim.scenario.faults.fault import Fault
 from queuesim.scenario.faults.hooks import HandlerHook
@@ -173,7 +173,7 @@ class Scale(Fault):
                 self.plant.fleet.revive(member)
         settings = members[0].settings
         while sum(m.alive for m in self._members()) < count:
-            new = self.plant.fleet.add(settings, f"{settings.name}-{len(self._members()) + 1}")
+            new = self.plant.fleet.add(settings, f"{settings.name}-{len(self._members()) + 1}", now())
             self.plant.fleet.revive(new)
 
     async def _scale(self, count: int) -> None:

@@ -1,0 +1,20 @@
+"""A census of a queue in memory: which jobs are in which state, for whoever checks that each is in one."""
+
+from __future__ import annotations
+
+from queuesim.broker.memory.state import QueueState
+from queuesim.job import JobState
+
+COUNTED = tuple(state for state in JobState if state is not JobState.WAITING_CHILDREN)
+
+
+class Census(QueueState):
+    """Counts the jobs where they are, not where they say that they are."""
+
+    def census(self) -> dict[str, list[int]]:
+        """The numbers of the jobs in each state's list, as often as they are in it."""
+        return {state.value: [record.number for record in self._iterate(state)] for state in COUNTED}
+
+    def stored(self) -> list[int]:
+        """The numbers of all jobs that are stored."""
+        return [record.number for record in self._records.values()]

@@ -1,0 +1,87 @@
+"""Delays: a backoff is as long as it should be, to the millisecond, and no job starts before its time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from queuesim.events import EventKind
+from queuesim.metrics.recording import CheckRow, Ending
+from queuesim.testing.oracles.case import Array, Case, verdict
+from queuesim.testing.oracles.running import attempts_made
+
+MILLISECOND = 0.001
+
+
+def backoff(case: Case) -> CheckRow:
+    """Each delay is the one that the rules give, and the next attempt could start when it was over, not before."""
+    if case.skewed:
+        return verdict("backoff to the millisecond", [], "not judged: a worker's clock was wrong")
+    rows, made = case.attempts[case.by_job], attempts_made(case)
+    told = _drawn(case, rows, made) + _kept(case, rows)
+    return verdict("backoff to the millisecond", told)
+
+
+def _drawn(case: Case, rows: Array, made: Array) -> list[str]:
+    """Delays that the rules do not give."""
+    terms = case.terms[case.row(rows["number"])] if len(case.numbers) else np.full(len(rows), -1)
+    retried = np.flatnonzero((rows["ending"] == Ending.RETRIED) & (terms >= 0))
+    if not len(retried):
+        return []
+    keys = np.stack((terms[retried], rows["error"][retried].astype(np.int64), made[retried]), axis=1)
+    groups, group = np.unique(keys, axis=0, return_inverse=True)
+    bounds = np.array(
+        [
+            case.promises.backoff(case.promises.options[term], case.recording.errors[error][1], count)
+            for term, error, count in groups.tolist()
+        ]
+    )
+    group = group.reshape(-1)
+    delay = rows["backoff"][retried]
+    wrong = (delay < bounds[group, 0] - MILLISECOND / 2) | (delay > bounds[group, 1] + MILLISECOND / 2)
+    return [
+        f"job {rows['number'][i]} waited {rows['backoff'][i]:g} s after attempt {made[i]}, not "
+        f"{bounds[g, 0]:g} to {bounds[g, 1]:g} s"
+        for i, g in zip(retried[wrong].tolist(), group[wrong].tolist(), strict=True)
+        # an attempt that the queue counted and its worker did not hear of makes the next delay longer
+        if int(rows["number"][i]) not in case.interrupted and not case.rolled_back(0.0, float(rows["started"][i]))
+    ]
+
+
+def _kept(case: Case, rows: Array) -> list[str]:
+    """Attempts that could start at another time than when the delay before them was over."""
+    events = case.events
+    begun = events[(events["kind"] == EventKind.DELAYED.code) & case.ends_of_runs]
+    put_off = np.isin(rows["ending"], (Ending.RETRIED, Ending.DELAYED)) & (rows["backoff"] > 0)
+    earlier = np.flatnonzero(put_off[:-1] & (rows["number"][1:] == rows["number"][:-1]))
+    if not len(earlier) or not len(begun):
+        return []
+    since = _following(begun, rows["number"][earlier], rows["ended"][earlier])
+    due = since + rows["backoff"][earlier]
+    ready, started = rows["ready"][earlier + 1], rows["started"][earlier + 1]
+    wrong = (np.abs(ready - due) > MILLISECOND) | (started < due - MILLISECOND)
+    return [
+        f"job {rows['number'][earlier[i]]} was due at {due[i]:.3f} s, ready at {ready[i]:.3f} s and started at "
+        f"{started[i]:.3f} s"
+        for i in np.flatnonzero(wrong & ~np.isnan(due)).tolist()
+        if not case.stalls.get(int(rows["number"][earlier[i]]))
+        and not case.rolled_back(float(rows["started"][earlier[i]]), float(started[i]))
+    ]
+
+
+def _following(events: Array, numbers: Array, times: Array) -> Array:
+    """The time of the first of the events, of the same job each, at or after the given times; NaN: there is none."""
+    number = np.concatenate((numbers, events["number"]))
+    time = np.concatenate((times, events["time"]))
+    is_event = np.concatenate((np.zeros(len(numbers), dtype=bool), np.ones(len(events), dtype=bool)))
+    order = np.lexsort((is_event, time, number))
+    places = np.where(is_event[order], np.arange(len(order)), len(order))
+    following = np.minimum.accumulate(places[::-1])[::-1]
+    found = np.full(len(order), np.nan)
+    known = following < len(order)
+    target = order[following[known]]
+    source = order[known]
+    same = number[target] == number[source]
+    values = np.full(len(order), np.nan)
+    values[source[same]] = time[target[same]]
+    found = values[: len(numbers)]
+    return found

@@ -1,0 +1,111 @@
+"""Keeping: retention, dead letters, deduplication, and an empty queue at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+
+from queuesim.events import EventKind
+from queuesim.job import Deduplication, JobState
+from queuesim.limits import Keep
+from queuesim.metrics.recording import CheckRow, Ending
+from queuesim.testing.oracles.case import Case, first, verdict
+
+
+def retention(case: Case) -> CheckRow:
+    """Of the finished jobs those are kept that should be, the newest, and no others."""
+    told: list[str] = []
+    for state, kind, keep in (
+        (JobState.COMPLETED, EventKind.COMPLETED, case.promises.keep_completed),
+        (JobState.FAILED, EventKind.FAILED, case.promises.keep_failed),
+    ):
+        if state.value in case.evidence.census and not case.skewed:
+            told += _kept(case, state, kind, keep)
+    return verdict("retention honoured", told)
+
+
+def _kept(case: Case, state: JobState, kind: EventKind, keep: Keep) -> list[str]:
+    kept = set(case.evidence.census[state.value])
+    if keep.count is not None and len(kept) > keep.count:
+        return [f"{len(kept)} {state} jobs are kept, of {keep.count} at most"]
+    if case.rollbacks:
+        return []
+    finished = case.events[case.events["kind"] == kind.code]
+    if not len(finished):
+        return [f"job {number} is {state} and never was" for number in kept]
+    numbers, times = finished["number"], finished["time"]
+    young = np.ones(len(numbers), dtype=bool) if keep.age is None else times > float(times[-1]) - keep.age
+    if int((~young).sum()) <= keep.limit and (old := kept.difference(numbers[young].tolist())):
+        return [f"job {number} is kept beyond its age" for number in sorted(old)]
+    wanted = numbers[young] if keep.count is None else numbers[young][max(int(young.sum()) - keep.count, 0) :]
+    if not len(wanted):
+        return []
+    # of those that finished at one instant the id decides, as text
+    surely = wanted[np.isin(wanted, numbers[times > times[numbers == wanted[0]][-1]])]
+    gone = surely[~np.isin(surely, list(kept))]
+    return first(gone, "job {} should be kept and is gone")
+
+
+def dead_letters(case: Case) -> CheckRow:
+    """Every job that failed for good has one dead letter, and no other job has any."""
+    name = "dead letters complete"
+    letters = case.evidence.letters
+    if not case.promises.dead_letters or letters is None or case.rollbacks:
+        return verdict(name, [])
+    failed = case.events["number"][case.events["kind"] == EventKind.FAILED.code]
+    ids = case.recording.ids
+    expected = Counter(ids.get(number, str(number)) for number in failed.tolist())
+    told = [
+        f"job {job_id} failed {count} times and has {letters.get(job_id, 0)} dead letters"
+        for job_id, count in expected.items()
+        if letters.get(job_id, 0) != count
+    ]
+    told += [f"job {job_id} has a dead letter and never failed" for job_id in letters if job_id not in expected]
+    return verdict(name, told)
+
+
+def deduplication(case: Case) -> CheckRow:
+    """While a job holds a deduplication id, no other is added with it."""
+    name = "deduplication"
+    held: dict[str, list[tuple[float, float, int]]] = {}
+    if not case.evidence.deduplications:
+        return verdict(name, [])
+    ended = _ends(case)
+    added = dict(zip(case.numbers.tolist(), case.of_jobs("added").tolist(), strict=True))
+    for number, rule in case.evidence.deduplications.items():
+        if number in added:
+            until = _held_until(rule, added[number], ended.get(number, np.inf))
+            held.setdefault(rule.id, []).append((added[number], until, number))
+    told = []
+    for id, spans in held.items():
+        spans.sort()
+        for (_, until, earlier), (since, _, later) in pairwise(spans):
+            if since < until and not case.rolled_back(0.0, since):
+                told.append(f"job {later} was added at {since:g} s with {id!r}, which job {earlier} held")
+    return verdict(name, told)
+
+
+def _held_until(rule: Deduplication, added: float, ended: float) -> float:
+    if rule.replace or rule.keep_last_if_active or rule.extend:
+        # these let another job take over, or hold longer: not before it was added
+        return added
+    return min(added + rule.ttl, ended) if rule.ttl else ended
+
+
+def _ends(case: Case) -> dict[int, float]:
+    """When each job finished or was removed."""
+    over = np.isin(case.events["kind"], (EventKind.COMPLETED.code, EventKind.FAILED.code, EventKind.REMOVED.code))
+    events = case.events[over]
+    return dict(zip(events["number"].tolist(), events["time"].tolist(), strict=True))
+
+
+def drained(case: Case) -> CheckRow:
+    """A run that had all the time it needed leaves nothing behind."""
+    name = "drained at the end"
+    if not case.promises.drained or case.recording.facts.stopped:
+        return verdict(name, [])
+    left = np.array(sorted(number for number, state in case.recording.left.items() if state != "removed"))
+    unfinished = case.attempts["number"][case.attempts["ending"] == Ending.UNFINISHED]
+    return verdict(name, first(np.union1d(left, unfinished), "job {} is left"))

@@ -1,0 +1,67 @@
+"""The limiter: no window has more starts than it may."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from queuesim.events import EventKind
+from queuesim.metrics.recording import CheckRow
+from queuesim.testing.oracles.case import Array, Case, verdict
+
+
+def limiter(case: Case) -> CheckRow:
+    """No window is exceeded, none begins before the last is over, and no job starts outside of one."""
+    name = "limiter windows never exceeded"
+    limits = case.promises.limiters
+    if not limits or case.rollbacks or case.skewed:
+        return verdict(name, [])
+    starts = np.sort(case.events["time"][case.events["kind"] == EventKind.ACTIVE.code], kind="stable")
+    told = _sliding(starts, max(limit.max for limit in limits), min(limit.duration for limit in limits))
+    windows = case.recording.windows
+    if len(windows):
+        told += _windows(windows, starts, _uncounted(case))
+    elif len(starts) and case.recording.facts.backend == "sim":
+        told.append(f"{len(starts)} jobs started and no window ever opened")
+    return verdict(name, told)
+
+
+def _uncounted(case: Case) -> int:
+    """Jobs that failed at once, for they had stalled too often, do not count as starts."""
+    return sum(1 for kind, _, _ in case.recording.errors if kind == "AbandonedError") and int(
+        np.isin(
+            case.attempts["error"],
+            [i for i, (kind, _, _) in enumerate(case.recording.errors) if kind == "AbandonedError"],
+        ).sum()
+    )
+
+
+def _sliding(starts: Array, most: int, duration: float) -> list[str]:
+    """A fixed window lets through at most twice its number, less one, in any stretch of its length."""
+    allowed = 2 * most - 1
+    if len(starts) <= allowed:
+        return []
+    later = starts[allowed:]
+    # one that opens within rounding of the end of the last
+    wrong = np.flatnonzero(later - starts[: len(later)] < duration * (1 - 1e-9) - 1e-6)
+    return [f"more than {allowed} starts in the {duration:g} s from {starts[i]:g} s on" for i in wrong.tolist()]
+
+
+def _windows(windows: Array, starts: Array, uncounted: int) -> list[str]:
+    opened, closes = windows["opened"], windows["closes"]
+    told = [
+        f"a window opened at {opened[i + 1]:g} s, before the last closed at {closes[i]:g} s"
+        for i in np.flatnonzero(opened[1:] < closes[:-1] - 1e-9).tolist()
+    ]
+    first = np.searchsorted(starts, opened, side="left")
+    last = np.searchsorted(starts, closes, side="left")
+    counts = last - first
+    beyond = counts.astype(np.int64) - windows["max"].astype(np.int64)
+    if int(beyond[beyond > 0].sum()) > uncounted:
+        told += [
+            f"{counts[i]} starts in the window from {opened[i]:g} s, of {windows['max'][i]} at most"
+            for i in np.flatnonzero(beyond > 0).tolist()
+        ]
+    outside = len(starts) - int(counts.sum())
+    if outside > uncounted:
+        told += [f"{outside} jobs started outside of all windows"]
+    return told

@@ -1,0 +1,154 @@
+"""Promptness: no job waits while there is a slot for it and nothing that keeps it from starting."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from queuesim.events import EventKind
+from queuesim.job import JobState
+from queuesim.metrics.recording import CheckRow, Ending
+from queuesim.testing.oracles.case import Array, Case, verdict
+
+SLACK = 0.001
+"""Seconds that any start may be late."""
+AFTERMATH = 5.0
+"""For so many seconds after a fault of Redis or of workers, starts may be late: workers come back with pauses."""
+
+
+def prompt(case: Case) -> CheckRow:
+    """No job that could start waits while a slot is idle: no wake-up is lost, and no limit holds longer than it may."""
+    name = "no job waits beside an idle worker"
+    held = np.isin(case.attempts["ending"], (Ending.RATE_LIMITED,)).any()
+    if case.promises.blocking or held or case.rollbacks or case.skewed or not case.promises.concurrency:
+        return verdict(name, [])
+    waits = _waiting(case)
+    if not len(waits):
+        return verdict(name, [])
+    slots = _slots(case)
+    runs = np.stack((case.attempts["started"], _ended(case)), axis=1)
+    excused = _excused(case)
+    found = _idle(waits, runs, slots, excused, case.end)
+    tolerance = SLACK + case.promises.pickup
+    told = [
+        f"from {begin:g} s to {end:g} s a job waited and a slot was idle"
+        for begin, end in found
+        if end - begin > tolerance
+    ]
+    return verdict(name, told)
+
+
+def _ended(case: Case) -> Array:
+    ended = case.attempts["ended"]
+    until: Array = np.where(np.isnan(ended), case.end, ended)
+    return until
+
+
+def _waiting(case: Case) -> Array:
+    """From when until when each attempt could have started and did not; and jobs that never did."""
+    attempts = case.attempts
+    ready = attempts["ready"]
+    known = ~np.isnan(ready)
+    waits = np.stack((ready[known], attempts["started"][known]), axis=1)
+    late: Array = waits[waits[:, 1] - waits[:, 0] > SLACK]
+    left = case.recording.left
+    never = [number for number, state in left.items() if state in (JobState.WAITING.value, JobState.PRIORITIZED.value)]
+    if never:
+        late = np.concatenate((late, _since(case, np.array(sorted(never), dtype=np.uint32))))
+    return late
+
+
+def _since(case: Case, numbers: Array) -> Array:
+    """Since when jobs wait that are left: since the last event that put them there."""
+    events = case.events[case.events["kind"] == EventKind.WAITING.code]
+    chosen = events[np.isin(events["number"], numbers)]
+    number, last = np.unique(chosen["number"][::-1], return_index=True)
+    since = chosen["time"][::-1][last]
+    return np.stack((since, np.full(len(number), case.end)), axis=1)
+
+
+def _slots(case: Case) -> Array:
+    """(when, how many slots are there from then on, more than before)."""
+    return np.array(
+        [(case.promises.starts.get(worker, 0.0), slots) for worker, slots in case.promises.concurrency.items()]
+    )
+
+
+def _excused(case: Case) -> Array:
+    """Spans in which starts may be late: full windows, pauses, faults and their aftermath."""
+    spans = [
+        # whoever scales is not told how many workers there are then
+        (fault.began, math.inf if math.isnan(fault.ended) or fault.kind == "worker.scale" else fault.ended + AFTERMATH)
+        for fault in case.faults
+        if fault.kind.startswith(("redis.", "worker.", "handler.payload"))
+    ]
+    spans += _full_windows(case) + _pauses(case) + _full_queue(case)
+    return np.array(spans, dtype=np.float64).reshape(-1, 2)
+
+
+def _full_windows(case: Case) -> list[tuple[float, float]]:
+    """From the start that used a window up until it closed."""
+    windows = case.recording.windows
+    if not len(windows):
+        return []
+    starts = np.sort(case.events["time"][case.events["kind"] == EventKind.ACTIVE.code], kind="stable")
+    place = np.searchsorted(starts, windows["opened"], side="left") + windows["max"].astype(np.int64) - 1
+    there = place < len(starts)
+    used_up = np.where(there, starts[np.minimum(place, max(len(starts) - 1, 0))] if len(starts) else np.inf, np.inf)
+    full = there & (used_up < windows["closes"])
+    return list(zip(used_up[full].tolist(), windows["closes"][full].tolist(), strict=True))
+
+
+def _pauses(case: Case) -> list[tuple[float, float]]:
+    events, spans, since = case.events, [], None
+    for kind, time in zip(events["kind"].tolist(), events["time"].tolist(), strict=True) if _paused(case) else ():
+        if kind == EventKind.PAUSED.code:
+            since = time
+        elif kind == EventKind.RESUMED.code and since is not None:
+            spans.append((since, time))
+            since = None
+    return spans if since is None else [*spans, (since, math.inf)]
+
+
+def _paused(case: Case) -> bool:
+    return bool((case.events["kind"] == EventKind.PAUSED.code).any())
+
+
+def _full_queue(case: Case) -> list[tuple[float, float]]:
+    """While as many jobs are active as the queue allows."""
+    limit = case.promises.shared_concurrency
+    if limit is None:
+        return []
+    events = case.events
+    active = events["kind"] == EventKind.ACTIVE.code
+    running = np.cumsum(active.astype(np.int64) - case.ends_of_runs)
+    full = running >= limit
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], full, [False])).astype(np.int8)))
+    times = np.append(events["time"], case.end)
+    return [(float(times[a]), float(times[b])) for a, b in edges.reshape(-1, 2).tolist()]
+
+
+def _idle(waits: Array, runs: Array, slots: Array, excused: Array, end: float) -> list[tuple[float, float]]:
+    """Spans in which a job waits, a slot is idle and nothing excuses it, put together where they touch."""
+    times = np.concatenate(
+        (waits[:, 0], waits[:, 1], runs[:, 0], runs[:, 1], slots[:, 0], excused[:, 0], excused[:, 1], [end])
+    )
+    moments, where = np.unique(times, return_inverse=True)
+    steps = np.zeros((3, len(moments)))
+    n, m, k, x = len(waits), len(runs), len(slots), len(excused)
+    for row, begin, length, step in (
+        (0, 0, n, 1),
+        (0, n, n, -1),
+        (1, 2 * n, m, 1),
+        (1, 2 * n + m, m, -1),
+        (2, 2 * n + 2 * m + k, x, 1),
+        (2, 2 * n + 2 * m + k + x, x, -1),
+    ):
+        np.add.at(steps[row], where[begin : begin + length], step)
+    np.add.at(steps[1], where[2 * n + 2 * m : 2 * n + 2 * m + k], -slots[:, 1])
+    waiting, busy, held = np.cumsum(steps, axis=1)
+    bad = (waiting > 0) & (busy < 0) & (held == 0) & (moments < end)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], bad, [False])).astype(np.int8)))
+    stops = np.append(moments, end)
+    return [(float(moments[a]), float(stops[b])) for a, b in edges.reshape(-1, 2).tolist()]

@@ -1,0 +1,130 @@
+"""Running: no job twice at once, no worker and no queue beyond its concurrency, no job beyond its attempts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from queuesim.events import EventKind
+from queuesim.metrics.recording import CheckRow, Ending
+from queuesim.testing.oracles.case import Array, Case, verdict
+from queuesim.testing.oracles.promises import Promises
+
+TICK = 1e-6
+"""Seconds that two moments may differ and be one."""
+COUNTED = (Ending.OK, Ending.RETRIED, Ending.FAILED)
+
+
+def overlaps(attempts: Array, order: Array, *keys: str) -> Array:
+    """Pairs (earlier, later) of neighbours in `order` with equal keys, of which the later began before the earlier
+    had ended."""
+    rows = attempts[order]
+    same = np.ones(max(len(rows) - 1, 0), dtype=bool)
+    for key in keys:
+        same &= rows[key][1:] == rows[key][:-1]
+    ended = np.where(np.isnan(rows["ended"]), np.inf, rows["ended"])
+    found = np.flatnonzero(same & (rows["started"][1:] < ended[:-1] - TICK))
+    return np.stack((order[found], order[found + 1]), axis=1)
+
+
+def exclusive(case: Case) -> CheckRow:
+    """No two workers run a job at once, except after a stall: the first may not know yet that it lost its lock."""
+    told, stalled, forgotten = [], 0, 0
+    for earlier, later in overlaps(case.attempts, case.by_job, "number").tolist():
+        first, second = case.attempts[earlier], case.attempts[later]
+        number, since, until = int(first["number"]), float(first["started"]), float(second["started"])
+        if any(since <= time <= until for time in case.stalls.get(number, ())):
+            stalled += 1
+        elif case.rolled_back(since, until):
+            forgotten += 1
+        elif not (first["ending"] == Ending.LOST and case.had("redis.", "worker.")):
+            told.append(f"job {number} ran twice at once from {until:g} s on")
+    notes = [f"{stalled} ran twice at once after a stall"] if stalled else []
+    notes += [f"{forgotten} after the server had forgotten it"] if forgotten else []
+    return verdict("one worker at a time", told, ", ".join(notes))
+
+
+def concurrency(case: Case) -> CheckRow:
+    """Each slot runs one job at a time, no worker has more slots than it may, nor the queue more active jobs."""
+    attempts, workers = case.attempts, case.recording.workers
+    order = np.lexsort((attempts["started"], attempts["slot"], attempts["worker"]))
+    told = []
+    if not case.skewed:
+        told = [
+            f"{workers[attempts['worker'][later]]} ran two jobs in slot {attempts['slot'][later]} at "
+            f"{attempts['started'][later]:g} s"
+            for _, later in overlaps(attempts, order, "worker", "slot").tolist()
+        ]
+    for i, worker in enumerate(workers):
+        slots = case.promises.concurrency.get(worker)
+        if slots is not None:
+            beyond = attempts["slot"][(attempts["worker"] == i) & (attempts["slot"] >= slots)]
+            told += [f"{worker} has {slots} slots and ran a job in slot {slot}" for slot in beyond.tolist()]
+    told += _shared(case)
+    return verdict("concurrency never exceeded", told)
+
+
+def _shared(case: Case) -> list[str]:
+    limit = case.promises.shared_concurrency
+    if limit is None or case.rollbacks:
+        return []
+    events = case.events
+    active = events["kind"] == EventKind.ACTIVE.code
+    running = np.cumsum(active.astype(np.int64) - case.ends_of_runs)
+    return [
+        f"{running[i]} jobs were active at {events['time'][i]:g} s, of {limit} at most"
+        for i in np.flatnonzero(active & (running > limit)).tolist()
+    ]
+
+
+def attempts_made(case: Case) -> Array:
+    """For each attempt in the order of `by_job`: how many of its job counted by then, this one included."""
+    rows = case.attempts[case.by_job]
+    counted = np.isin(rows["ending"], COUNTED)
+    total = np.cumsum(counted)
+    begins = np.concatenate(([True], rows["number"][1:] != rows["number"][:-1])) if len(rows) else np.zeros(0, bool)
+    before = np.where(begins, total - counted, 0)
+    made: Array = total - np.maximum.accumulate(before) if len(rows) else total
+    return made
+
+
+def attempts(case: Case) -> CheckRow:
+    """No job has more attempts than it may, and none is given up before: unless its error says so."""
+    rows, made = case.attempts[case.by_job], attempts_made(case)
+    terms = case.terms[case.row(rows["number"])] if len(case.numbers) else np.full(len(rows), -1)
+    told: list[str] = []
+    for term in np.unique(terms[terms >= 0]).tolist():
+        options = case.promises.options[term]
+        limit = case.promises.allowed(options)
+        counted = np.isin(rows["ending"], COUNTED)
+        beyond = np.flatnonzero((terms == term) & counted & (made > limit))
+        told += [
+            f"job {rows['number'][i]} had attempt {made[i]} of {limit}"
+            for i in beyond.tolist()
+            if not case.rolled_back(0.0, float(rows["started"][i]))
+        ]
+        told += _judged(case, case.promises, term, rows, made, terms)
+    return verdict("attempts within the limit", told)
+
+
+def _judged(case: Case, promises: Promises, term: int, rows: Array, made: Array, terms: Array) -> list[str]:
+    """Attempts after which there should have been another, and those after which there should not."""
+    if promises.custom_backoff or promises.max_started is not None:
+        return []
+    told = []
+    options = promises.options[term]
+    for ending, again in ((Ending.FAILED, True), (Ending.RETRIED, False)):
+        chosen = np.flatnonzero((terms == term) & (rows["ending"] == ending) & (rows["error"] > 0))
+        pairs: Array = np.unique(np.stack((rows["error"][chosen].astype(np.int64), made[chosen]), axis=1), axis=0)
+        for error, count in pairs.tolist():
+            _, category, retryable = case.recording.errors[error]
+            if promises.retried(options, category, retryable, count) is not again:
+                continue
+            these = chosen[(rows["error"][chosen] == error) & (made[chosen] == count)]
+            word = "given up" if again else "retried"
+            told += [
+                f"job {rows['number'][i]} was {word} after attempt {count}, {category}"
+                for i in these.tolist()
+                if int(rows["number"][i]) not in case.interrupted
+                and not case.rolled_back(0.0, float(rows["started"][i]))
+            ]
+    return told

@@ -1,0 +1,95 @@
+"""States: a job is in one place at a time, and goes from one to the other by the rules."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from queuesim.events import EventKind
+from queuesim.job import JobState
+from queuesim.metrics.recording import CheckRow
+from queuesim.testing.oracles.case import Case, verdict
+
+LEGAL: dict[EventKind, tuple[EventKind, ...]] = {
+    EventKind.ADDED: (EventKind.WAITING, EventKind.DELAYED),
+    EventKind.WAITING: (EventKind.ACTIVE, EventKind.REMOVED),
+    EventKind.DELAYED: (EventKind.WAITING, EventKind.DELAYED, EventKind.REMOVED),
+    EventKind.ACTIVE: (
+        EventKind.WAITING,
+        EventKind.DELAYED,
+        EventKind.COMPLETED,
+        EventKind.FAILED,
+        EventKind.REMOVED,
+    ),
+    EventKind.COMPLETED: (EventKind.WAITING, EventKind.REMOVED),
+    EventKind.FAILED: (EventKind.WAITING, EventKind.REMOVED),
+    EventKind.REMOVED: (),
+}
+"""What may follow what, of the events that tell of a transition."""
+
+PLACE = {
+    EventKind.WAITING: (JobState.WAITING, JobState.PRIORITIZED),
+    EventKind.DELAYED: (JobState.DELAYED,),
+    EventKind.ACTIVE: (JobState.ACTIVE,),
+    EventKind.COMPLETED: (JobState.COMPLETED,),
+    EventKind.FAILED: (JobState.FAILED,),
+}
+"""Where a job is after an event."""
+
+_MATRIX = np.zeros((len(EventKind), len(EventKind)), dtype=bool)
+for _before, _after in LEGAL.items():
+    for _kind in _after:
+        _MATRIX[_before.code, _kind.code] = True
+
+
+def legal(case: Case) -> CheckRow:
+    """Events come in a legal order, and no later one has an earlier time."""
+    places = case.transitions
+    events = case.events[places]
+    if not len(events):
+        return verdict("events in a legal order", [])
+    number, kind, time = events["number"], events["kind"].astype(np.intp), events["time"]
+    same = number[1:] == number[:-1]
+    wrong = same & ~_MATRIX[kind[:-1], kind[1:]]
+    if not (case.skewed or case.had("redis.latency")):
+        # commands carry the time at which they were sent
+        wrong |= same & (time[1:] < time[:-1])
+    born = np.concatenate(([True], ~same)) & (kind != EventKind.ADDED.code)
+    kinds = list(EventKind)
+    told = [
+        f"job {number[i + 1]}: {kinds[kind[i]]} at {time[i]:g} s, then {kinds[kind[i + 1]]} at {time[i + 1]:g} s"
+        for i in np.flatnonzero(wrong).tolist()
+        if not case.rolled_back(float(time[i]), float(time[i + 1]))
+    ]
+    told += [f"job {number[i]} begins with {kinds[kind[i]]}" for i in np.flatnonzero(born).tolist()]
+    return verdict("events in a legal order", told)
+
+
+def single(case: Case) -> CheckRow:
+    """No job is in two states, twice in one, or in none; and each is where its last event put it."""
+    where: dict[int, list[str]] = {}
+    for state, numbers in case.evidence.census.items():
+        for number in numbers:
+            where.setdefault(number, []).append(state)
+    told = [f"job {number} is {' and '.join(states)}" for number, states in where.items() if len(states) > 1]
+    told += [f"job {number} is stored and in no state" for number in case.evidence.known if number not in where]
+    twice = [number for number, count in Counter(case.evidence.known).items() if count > 1]
+    told += [f"job {number} is stored twice" for number in twice]
+    if not case.rollbacks and len(case.events):
+        told += _misplaced(case, where)
+    return verdict("one state at a time", told)
+
+
+def _misplaced(case: Case, where: dict[int, list[str]]) -> list[str]:
+    places = case.transitions
+    events = case.events[places]
+    number = events["number"]
+    last = np.flatnonzero(np.concatenate((number[1:] != number[:-1], [True])))
+    kinds = list(EventKind)
+    told = []
+    for job, code in zip(number[last].tolist(), events["kind"][last].tolist(), strict=True):
+        states = where.get(job)
+        if states is not None and states[0] not in PLACE.get(kinds[code], (states[0],)):
+            told.append(f"job {job} is {states[0]}, but its last event is {kinds[code]}")
+    return told
