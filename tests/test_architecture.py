@@ -14,7 +14,7 @@ LONGEST = 400
 
 CORE = (
     "attempt", "backoff", "clock", "deadletters", "errors", "events", "exchange", "job", "limits", "persistence",
-    "plain_options", "processor", "queue", "retry", "schedule", "scheduler", "worker",
+    "pipeline", "plain_options", "processor", "queue", "retry", "schedule", "scheduler", "worker",
 )  # fmt: skip
 """The queueing core: it knows no backend, only the protocol that all brokers follow."""
 

@@ -64,6 +64,10 @@ class Exchanges:
             self._under_way = False
             if self._followers:
                 self._lead_followers()
+        return self._understand(reply, take)
+
+    def _understand(self, reply: Reply, take: int) -> list[Job]:
+        """Remember what an answer says of the queue, and return its jobs."""
         if take:
             self.limited_until = reply.limited_until
             self.next_due = reply.next_due

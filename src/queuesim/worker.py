@@ -16,6 +16,7 @@ from queuesim.exchange import Exchanges
 from queuesim.job import Job
 from queuesim.limits import RateLimit
 from queuesim.persistence import persist
+from queuesim.pipeline import PipelinedExchanges
 from queuesim.processor import Processor
 from queuesim.scheduler import advance
 
@@ -124,7 +125,7 @@ class Worker:
     async def run(self) -> None:
         """Work until `close`. Cancelling it cancels the running handlers too: their jobs stall and are recovered."""
         self._now = self._clock or asyncio.get_running_loop().time
-        self._exchanges = Exchanges(self.broker, self.terms, self._token, self._now, self._rng)
+        self._exchanges = self._make_exchanges()
         if self._closing:
             return
         try:
@@ -144,6 +145,15 @@ class Worker:
                 task.cancel()
             if running:
                 await asyncio.wait(running)
+
+    def _make_exchanges(self) -> Exchanges:
+        # a broker far away has time for more than one at once
+        lanes = min(getattr(self.broker, "lanes", 1), self.concurrency)
+        if lanes == 1:
+            return Exchanges(self.broker, self.terms, self._token, self._now, self._rng)
+        return PipelinedExchanges(
+            self.broker, self.terms, self._token, self._now, self._rng, lanes=lanes, concurrency=self.concurrency
+        )
 
     async def close(self, timeout: float | None = None) -> bool:
         """Take no more jobs and wait for those that run; after `timeout` seconds, cancel them.

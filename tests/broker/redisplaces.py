@@ -80,7 +80,7 @@ class ClockedPlace(ServerPlace):
     async def _at_its_time(self, *words: Argument) -> Any:
         now = round(self._clock.now * 1000)
         left = [word for key, time in self._expires.items() for word in (key, time - now)]
-        connection = await self._connection(self._pool)
+        connection = self._lanes.pop() if self._lanes else await self._open(self._pool)
         try:
             for command in (("MULTI",), ("EVAL", RESTORE, 0, *left), words, ("EVAL", NOTE, 0), ("EXEC",)):
                 await self._send(connection, command)
@@ -88,7 +88,7 @@ class ClockedPlace(ServerPlace):
                 await self._read(connection)
             _, answer, expiring = await self._read(connection)
         finally:
-            await self._pool.release(connection)
+            self._lanes.append(connection)
         if isinstance(answer, Exception):
             raise answer
         self._expires = {key: now + _on_grid(ttl) for key, ttl in zip(expiring[::2], expiring[1::2], strict=True)}

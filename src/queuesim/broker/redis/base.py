@@ -38,6 +38,11 @@ class RedisQueue:
         self._place = place
         self._base = self._base_of(queue)
 
+    @property
+    def lanes(self) -> int:
+        """How many exchanges of a worker may be under way at once."""
+        return getattr(self._place, "lanes", 1)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.prefix}:{self.queue}>"
 

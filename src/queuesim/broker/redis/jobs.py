@@ -45,7 +45,7 @@ def _template(options: JobOptions, origin: float) -> tuple[Argument, ...]:
 def decode_job(row: Sequence[Any], broker: Broker, origin: float = 0.0, token: str = "") -> Job:
     """A job from what the script `taking` tells of it. A hash that can't be read makes a job that is to fail at once,
     with what is wrong with it: it must hold up no other."""
-    (name, data, opts, timestamp, delay, priority, made, started, processed_on, processed_by, *rest) = row
+    name, data, opts, timestamp, delay, priority, made, started, deferred, progress, made_before, *rest = row
     job_id = rest[-1]
     faults = []
     options, value = DEFAULT_OPTIONS, None
@@ -71,25 +71,28 @@ def decode_job(row: Sequence[Any], broker: Broker, origin: float = 0.0, token: s
         int(priority or 0),
         int(made or 0),
         int(started or 0),
-        _time(processed_on, origin),
-        processed_by,
-        None,
-        data,
-        token,
-        broker,
+        raw_data=data,
+        token=token,
+        broker=broker,
     )
-    _add_rest(job, rest, origin)
+    if deferred is not None:
+        job.deferred_failure = deferred
+    if progress is not None:
+        job.progress = _lenient(progress)
+    if made is None and made_before is not None:
+        # BullMQ before version 4 called it so
+        job.attempts_made = int(made_before)
+    if len(rest) > 1:
+        _add_rest(job, rest, origin)
     if faults:
         job.deferred_failure = f"job {job_id} can't be read: {'; '.join(faults)}. Mend its hash and retry it."
     return job
 
 
 def _add_rest(job: Job, rest: Sequence[Any], origin: float) -> None:
-    """What most jobs that are taken for the first time do not have."""
-    stalls, finished_on, value, reason, deferred, stacktrace, history, progress, made_before, _ = rest
-    if made_before is not None and not job.attempts_made:
-        # BullMQ before version 4 called it so
-        job.attempts_made = int(made_before)
+    """What a job can only have that was started before."""
+    processed_on, job.processed_by, stalls, finished_on, value, reason, stacktrace, history, _ = rest
+    job.processed_on = _time(processed_on, origin)
     if stalls is not None:
         job.stalled_count = int(stalls)
     if finished_on is not None:
@@ -98,14 +101,10 @@ def _add_rest(job: Job, rest: Sequence[Any], origin: float) -> None:
         job.return_value = _lenient(value)
     if reason is not None:
         job.failed_reason = reason
-    if deferred is not None:
-        job.deferred_failure = deferred
     if stacktrace is not None:
         job.stacktrace = tuple(_lenient(stacktrace) or ())
     if history is not None:
         job.history = tuple(json.loads(history))
-    if progress is not None:
-        job.progress = _lenient(progress)
 
 
 def _lenient(text: str) -> Any:

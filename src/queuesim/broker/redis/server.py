@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from queuesim.broker.redis.address import Address, find_address
 from queuesim.broker.redis.faults import explain, is_refusal
+from queuesim.broker.redis.hurry import Hurry
 from queuesim.broker.redis.place import Argument
 from queuesim.broker.redis.scripts import Script
 from queuesim.errors import BrokerUnavailableError
@@ -40,6 +41,9 @@ class ServerPlace:
         MissingExtraError: redis-py is not installed.
     """
 
+    lanes = 2
+    """While the server works at one exchange, the worker prepares another."""
+
     def __init__(self, address: Address, *, timeout: float = TIMEOUT) -> None:
         need("redis", "live", "queues on a Redis server")
         from redis.asyncio import ConnectionPool
@@ -57,9 +61,13 @@ class ServerPlace:
             "retry": Retry(NoBackoff(), 0),
             "retry_on_error": [],
         }
-        self._pool: ConnectionPool = ConnectionPool.from_url(address.url, socket_timeout=timeout, **common)
-        # redis-py's default time-out for answers would end every wait
-        self._blocking: ConnectionPool = ConnectionPool.from_url(address.url, socket_timeout=None, **common)
+        # redis-py's own time-out makes a task of every command, and by default ends every wait after 5 s
+        self._pool: ConnectionPool = ConnectionPool.from_url(address.url, socket_timeout=None, **common)
+        self._lanes: list[Connection] = []
+        """Connections for commands that nobody uses now."""
+        self._blocking: list[Connection] = []
+        """Connections for waiting that nobody uses now."""
+        self._hurry = Hurry(timeout)
         self._pack = _packer()
 
     def __repr__(self) -> str:
@@ -100,25 +108,35 @@ class ServerPlace:
 
     async def command(self, *words: Argument) -> Any:
         """See Place.command."""
-        connection = await self._connection(self._pool)
+        lane = self._lanes.pop() if self._lanes else await self._open(self._pool)
         try:
-            await self._send(connection, words)
-            return await self._read(connection)
+            await self._send(lane, words)
+            with self._hurry.about(lane):
+                answer = await self._read(lane)
         finally:
-            await self._pool.release(connection)
+            self._lanes.append(lane)
+        return answer
 
-    async def _connection(self, pool: ConnectionPool) -> Connection:
+    async def _open(self, pool: ConnectionPool) -> Connection:
+        """One more connection. Neither is ever given back: as many are kept as were in use at one time."""
+        connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+        await self._connect(connection)
+        return connection
+
+    async def _connect(self, connection: Connection) -> None:
         from redis.exceptions import RedisError
 
+        connection.introduced = None  # type: ignore[attr-defined]
         try:
-            connection: Connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+            await connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             raise explain(error, self.address) from error
-        return connection
 
     async def _send(self, connection: Connection, words: Sequence[Argument]) -> None:
         from redis.exceptions import RedisError
 
+        if not connection.is_connected:
+            await self._connect(connection)
         try:
             await connection.send_packed_command(self._pack(connection, words), check_health=False)
         except (RedisError, OSError) as error:
@@ -151,7 +169,7 @@ class ServerPlace:
         timeout = LONGEST_BLOCK if until is None else min(until - now, LONGEST_BLOCK)
         if timeout <= 0:
             return
-        connection = await self._connection(self._blocking)
+        connection = self._blocking.pop() if self._blocking else await self._open(self._pool)
         try:
             client_id = await self._introduce(connection, marker)
             await self._send(connection, ("BZPOPMIN", marker, LONGEST_BLOCK + 1))
@@ -166,12 +184,14 @@ class ServerPlace:
                 raise
             await answer
         finally:
-            await self._blocking.release(connection)
+            self._blocking.append(connection)
 
     async def _introduce(self, connection: Connection, marker: str) -> int:
         """Give the connection the name by which BullMQ finds the workers of a queue. Returns its id."""
+        if not connection.is_connected:
+            await self._connect(connection)
         known: tuple[str, int] | None = getattr(connection, "introduced", None)
-        if known is not None and known[0] == marker and connection.is_connected:
+        if known is not None and known[0] == marker:
             return known[1]
         prefix, queue, _ = marker.rsplit(":", 2)
         name = f"{prefix}:{base64.b64encode(queue.encode()).decode()}"
@@ -184,8 +204,9 @@ class ServerPlace:
 
     async def close(self) -> None:
         """See Place.close."""
-        await self._pool.disconnect()
-        await self._blocking.disconnect()
+        self._hurry.stop()
+        for connection in (*self._lanes, *self._blocking):
+            await connection.disconnect()
 
 
 async def connect(url: str | None = None, *, timeout: float = TIMEOUT) -> ServerPlace:

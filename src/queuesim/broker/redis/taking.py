@@ -46,10 +46,11 @@ class Taking(RedisQueue):
         limited, due, window, most, refused, rows = await self._run("exchange", arguments)
         reply = Reply()
         reply.jobs = [decode_job(row, self, self.origin, token) for row in rows]  # type: ignore[arg-type]
-        if not again:
-            for job in reply.jobs:
+        for job in reply.jobs:
+            if not again or job.processed_on is None:
                 # to more than the millisecond that is stored
                 job.processed_on = now
+                job.processed_by = terms.worker
         if limited >= 0:
             reply.limited_until = now + limited / 1000
         if due >= 0:

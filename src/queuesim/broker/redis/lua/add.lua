@@ -16,10 +16,26 @@ for i = 1, count do
     deduplication = ARGV[at + 5] ~= "" and cjson.decode(ARGV[at + 5]) or nil,
   }
 end
+for _, template in ipairs(templates) do
+  template.plain, template.stamp = is_plain(template), whole(template.timestamp)
+end
+
+-- most bulks are nothing but plain jobs, and those go in together
+local plain = {}
+local function add_plain()
+  if #plain > 0 then add_plain_jobs(q, plain, ids) end
+  plain = {}
+end
 for i = 3 + count * 6, #ARGV, 4 do
   local job = templates[tonumber(ARGV[i])]
-  job.id = ARGV[i + 1] ~= "" and ARGV[i + 1] or nil
-  job.name, job.data = ARGV[i + 2], ARGV[i + 3]
-  ids[#ids + 1] = add_job(q, job, now)
+  if job.plain and ARGV[i + 1] == "" then
+    plain[#plain + 1] = { ARGV[i + 2], ARGV[i + 3], job }
+  else
+    add_plain()
+    job.id = ARGV[i + 1] ~= "" and ARGV[i + 1] or nil
+    job.name, job.data = ARGV[i + 2], ARGV[i + 3]
+    ids[#ids + 1] = add_job(q, job, now)
+  end
 end
+add_plain()
 return ids

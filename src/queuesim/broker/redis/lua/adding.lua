@@ -117,6 +117,32 @@ local function add_job(q, job, now)
   return id
 end
 
+-- Nothing of a job's options says how it is added.
+local function is_plain(job)
+  return job.delay == 0 and job.priority == 0 and not job.lifo and not job.deduplication
+end
+
+-- Add jobs with automatic ids, nothing of whose options says how: {name, data, template} each. Their ids go into `ids`.
+local function add_plain_jobs(q, jobs, ids)
+  local number = call("INCRBY", q.id, #jobs) - #jobs
+  if not q.knows_max_events then
+    call("HSET", q.meta, "opts.maxLenEvents", MAX_EVENTS)
+    q.knows_max_events = true
+  end
+  local new = {}
+  for i, job in ipairs(jobs) do
+    local id, template = tostring(number + i), job[3]
+    call("HSET", q.base .. id, "name", job[1], "data", job[2], "opts", template.opts, "timestamp", template.stamp,
+      "delay", "0", "priority", "0")
+    emit_untrimmed(q, "added", id, "name", job[1])
+    emit(q, "waiting", id)
+    new[i] = id
+    ids[#ids + 1] = id
+  end
+  call("LPUSH", q.wait, unpack(new))
+  mark_work(q)
+end
+
 -- A job from the opts that are stored with it.
 local function job_from_opts(name, data, opts, id, now)
   local options = cjson.decode(opts)

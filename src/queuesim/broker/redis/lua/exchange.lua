@@ -10,27 +10,22 @@ local q = read_meta(open_queue(KEYS[1]))
 local now, token, again = tonumber(ARGV[1]), ARGV[2], ARGV[8] == "1"
 local terms = {
   token = token, lock = ARGV[3], max = tonumber(ARGV[4]), duration = tonumber(ARGV[5]), worker = ARGV[6],
-  take = tonumber(ARGV[7]),
+  take = tonumber(ARGV[7]), now = ARGV[1],
 }
+q.now = ARGV[1]
 local FIRST, WIDTH = 9, 9
 
 local refused, finished, limited = {}, false, nil
 if #ARGV >= FIRST then
   trim_events(q)
-end
-for i = FIRST, #ARGV, WIDTH do
-  local code, done = apply(q, now, token, again, unpack(ARGV, i, i + WIDTH - 1))
-  if code ~= 0 then
-    refused[#refused + 1] = (i - FIRST) / WIDTH
-    refused[#refused + 1] = code
-  elseif done then
-    -- only the last outcome can leave the queue empty
-    finished = ARGV[i] == "C" or ARGV[i] == "F"
-    if ARGV[i] == "B" then
-      -- whoever is rate-limited by its handler holds, even without a limiter of its own
-      local ttl = call("PTTL", q.limiter)
-      limited = ttl > 0 and ttl or nil
-    end
+  local last
+  refused, last = apply_all(q, now, token, again, FIRST, WIDTH)
+  -- only the last outcome can leave the queue empty
+  finished = last == "C" or last == "F"
+  if q.returned then
+    -- whoever is rate-limited by its handler holds, even without a limiter of its own
+    local ttl = call("PTTL", q.limiter)
+    limited = ttl > 0 and ttl or nil
   end
 end
 
@@ -44,7 +39,7 @@ if terms.take > 0 and not limited then
 end
 if #taken > before then
   -- one idle worker after another looks whether there is more (BullMQ 6.7)
-  call("ZADD", q.marker, 0, "0")
+  call("ZADD", q.marker, "0", "0")
 elseif q.max_active and #ARGV >= FIRST and (call("LLEN", q.wait) > 0 or call("ZCARD", q.prioritized) > 0) then
   -- what held the others may be over
   mark_work(q)

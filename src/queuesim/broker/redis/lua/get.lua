@@ -5,6 +5,4 @@ local q = open_queue(KEYS[1])
 if call("EXISTS", q.base .. ARGV[1]) == 0 then
   return false
 end
-local fields = read_fields(q, ARGV[1])
-fields[#FIELDS + 1] = ARGV[1]
-return fields
+return read_fields(q, ARGV[1])

@@ -4,8 +4,6 @@
 local q = open_queue(KEYS[1])
 local jobs = {}
 for _, id in ipairs(ids_of(q, ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == "1")) do
-  local fields = read_fields(q, id)
-  fields[#FIELDS + 1] = id
-  jobs[#jobs + 1] = fields
+  jobs[#jobs + 1] = read_fields(q, id)
 end
 return jobs

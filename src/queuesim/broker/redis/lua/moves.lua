@@ -14,7 +14,7 @@ end
 
 local function mark_work(q)
   if not is_blocked(q) then
-    call("ZADD", q.marker, 0, "0")
+    call("ZADD", q.marker, "0", "0")
   end
 end
 

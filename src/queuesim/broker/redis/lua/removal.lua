@@ -1,9 +1,24 @@
 -- Taking jobs away: their keys, their place in the lists, their deduplication ids.
 -- include: queue
 
+-- So many at once: a call takes only some thousand arguments.
+local MANY = 1000
+local KEYS_OF_A_JOB = { "", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful" }
+
+local function delete_many(q, ids)
+  local keys = {}
+  for i, id in ipairs(ids) do
+    local key = q.base .. id
+    for _, suffix in ipairs(KEYS_OF_A_JOB) do keys[#keys + 1] = key .. suffix end
+    if #keys > MANY or i == #ids then
+      call("DEL", unpack(keys))
+      keys = {}
+    end
+  end
+end
+
 local function delete_keys(q, id)
-  local key = q.base .. id
-  call("DEL", key, key .. ":logs", key .. ":dependencies", key .. ":processed", key .. ":failed", key .. ":unsuccessful")
+  delete_many(q, { id })
 end
 
 -- Out of whichever list the job stands in. Returns the name of its state as BullMQ's event has it, or nil.
@@ -29,9 +44,6 @@ local function release_removed(q, id)
   end
 end
 
--- So many at once: a call takes only some thousand arguments.
-local MANY = 1000
-
 local function remove_members(set, ids)
   for i = 1, #ids, MANY do
     call("ZREM", set, unpack(ids, i, math.min(i + MANY - 1, #ids)))
@@ -42,12 +54,12 @@ end
 local function evict(q, set, keep, now)
   if keep.age then
     local old = call("ZREVRANGEBYSCORE", set, now - keep.age * 1000, "-inf", "LIMIT", 0, keep.limit or 1000)
-    for _, id in ipairs(old) do delete_keys(q, id) end
+    delete_many(q, old)
     remove_members(set, old)
   end
   if keep.count and keep.count > 0 then
     local surplus = call("ZREVRANGE", set, keep.count, -1)
-    for _, id in ipairs(surplus) do delete_keys(q, id) end
+    delete_many(q, surplus)
     if #surplus > 0 then call("ZREMRANGEBYRANK", set, 0, -(keep.count + 1)) end
   end
 end

@@ -1,17 +1,29 @@
 -- What becomes of a job when its attempt ends.
 -- include: queue, moves, removal, adding, locks, limiter
 
-local ATTEMPTS_MADE, ATTEMPTS_STARTED, OPTIONS, DEDUPLICATION, STACKTRACE, PRIORITY, NAME = 1, 2, 3, 4, 5, 6, 7
+local ATTEMPTS_MADE, ATTEMPTS_STARTED, OPTIONS, DEDUPLICATION, ATTEMPTS_MADE_BEFORE = 1, 2, 3, 4, 5
 
+-- What every outcome needs to know of its job; what only some do, they ask for themselves.
 local function read_job(q, id)
-  local job = call("HMGET", q.base .. id, "atm", "ats", "opts", "deid", "stacktrace", "priority", "name", "attemptsMade")
-  job[ATTEMPTS_MADE] = tonumber(job[ATTEMPTS_MADE] or job[8]) or 0
-  job[PRIORITY] = tonumber(job[PRIORITY]) or 0
+  local job = call("HMGET", q.base .. id, "atm", "ats", "opts", "deid", "attemptsMade")
+  job[ATTEMPTS_MADE] = tonumber(job[ATTEMPTS_MADE] or job[ATTEMPTS_MADE_BEFORE]) or 0
   return job
 end
 
+-- The jobs of a batch have most of their options in common: each text is decoded once.
+local known = {}
+
+local function decoded(text)
+  local value = known[text]
+  if value == nil then
+    value = cjson.decode(text)
+    known[text] = value
+  end
+  return value
+end
+
 local function options_of(job)
-  return job[OPTIONS] and cjson.decode(job[OPTIONS]) or {}
+  return job[OPTIONS] and decoded(job[OPTIONS]) or {}
 end
 
 -- The job's own rule of retention, or else the worker's. true: remove at once; false: keep all; a number: so many.
@@ -19,22 +31,23 @@ local function retention(job, name, of_worker)
   -- most jobs have no rule of their own: to look is cheaper than to decode
   local rule
   if job[OPTIONS] and string.find(job[OPTIONS], name, 1, true) then
-    rule = cjson.decode(job[OPTIONS])[name]
+    rule = decoded(job[OPTIONS])[name]
   end
   if rule == nil or rule == cjson.null then
     if of_worker == "" then return {} end
-    return cjson.decode(of_worker)
+    return decoded(of_worker)
   end
   if rule == true then return { count = 0 } end
   if type(rule) == "table" then return rule end
   return type(rule) == "number" and rule >= 0 and { count = rule } or {}
 end
 
-local function with_stacktrace(job, rows)
+local function with_stacktrace(q, id, job, rows)
+  local before = call("HGET", q.base .. id, "stacktrace") or "[]"
   if rows == "" then
-    return job[STACKTRACE] or "[]"
+    return before
   end
-  local traces = cjson.decode(job[STACKTRACE] or "[]")
+  local traces = cjson.decode(before)
   for _, row in ipairs(cjson.decode(rows)) do traces[#traces + 1] = row end
   local limit = tonumber(options_of(job).stackTraceLimit)
   local kept = {}
@@ -42,15 +55,38 @@ local function with_stacktrace(job, rows)
   return #kept > 0 and cjson.encode(kept) or "[]"
 end
 
-local function finish(q, id, job, state, keep, now, ...)
+-- Jobs of a batch mostly share a rule. What it leaves over goes at the end of the batch, or before another rule counts.
+local function evict_later(q, set, keep)
+  q.evicting[set] = keep
+end
+
+local function evict_now(q, set, now)
+  if q.evicting[set] then
+    evict(q, set, q.evicting[set], now)
+    q.evicting[set] = nil
+  end
+end
+
+-- The number of attempts made once this one counts. Lua writes numbers slowly; the worker mostly wrote it already.
+local function made_now(job, made)
+  local number = job[ATTEMPTS_MADE] + 1
+  return tonumber(made) == number and made or tostring(number)
+end
+
+local function finish(q, id, job, state, keep, now, made, ...)
   local key, set = q.base .. id, q[state]
   if keep.count == 0 then
     delete_keys(q, id)
   else
-    call("ZADD", set, now, id)
-    call("HSET", key, "atm", job[ATTEMPTS_MADE] + 1, "finishedOn", whole(now), ...)
+    if q.evicting[set] and q.evicting[set].count ~= keep.count then evict_now(q, set, now) end
+    call("ZADD", set, q.now, id)
+    call("HSET", key, "atm", made_now(job, made), "finishedOn", q.now, ...)
     if state == "failed" then call("HDEL", key, "defa") end
-    if keep.age or keep.count then evict(q, set, keep, now) end
+    if keep.age then
+      evict(q, set, keep, now)
+    elseif keep.count then
+      evict_later(q, set, keep)
+    end
   end
   if job[DEDUPLICATION] then
     release_finished(q, job[DEDUPLICATION], id, now)
@@ -60,33 +96,34 @@ end
 local settle = {}
 
 -- Completed: value, the worker's rule of retention
-settle.C = function(q, id, job, now, value, keep)
-  finish(q, id, job, "completed", retention(job, "removeOnComplete", keep), now, "returnvalue", value)
+settle.C = function(q, id, job, now, made, value, keep)
+  finish(q, id, job, "completed", retention(job, "removeOnComplete", keep), now, made, "returnvalue", value)
   emit_untrimmed(q, "completed", id, "returnvalue", value, "prev", "active")
 end
 
 -- Failed for good: reason, the worker's rule of retention, stack traces, {queue base, JSON} of a dead letter
-settle.F = function(q, id, job, now, reason, keep, stacktrace, dead_letter)
-  finish(q, id, job, "failed", retention(job, "removeOnFail", keep), now, "failedReason", reason, "stacktrace",
-    with_stacktrace(job, stacktrace))
+settle.F = function(q, id, job, now, made, reason, keep, stacktrace, dead_letter)
+  local name = dead_letter ~= "" and call("HGET", q.base .. id, "name")
+  finish(q, id, job, "failed", retention(job, "removeOnFail", keep), now, made, "failedReason", reason, "stacktrace",
+    with_stacktrace(q, id, job, stacktrace))
   emit_untrimmed(q, "failed", id, "failedReason", reason, "prev", "active")
-  local made = job[ATTEMPTS_MADE] + 1
-  if made >= (tonumber(options_of(job).attempts) or 0) then
-    emit_untrimmed(q, "retries-exhausted", id, "attemptsMade", made)
+  local attempts = job[ATTEMPTS_MADE] + 1
+  if attempts >= (tonumber(options_of(job).attempts) or 0) then
+    emit_untrimmed(q, "retries-exhausted", id, "attemptsMade", attempts)
   end
   if dead_letter ~= "" then
     -- in the same step as the failure, so that no crash comes between them
     local letter = cjson.decode(dead_letter)
     local other = read_meta(open_queue(letter.base))
-    add_job(other, job_from_opts(job[NAME] or "", letter.data, '{"attempts":0}', nil, now), now)
+    add_job(other, job_from_opts(name or "", letter.data, '{"attempts":0}', nil, now), now)
   end
 end
 
 -- Failed, to run again: delay in ms, reason, stack traces, history
-settle.R = function(q, id, job, now, delay, reason, stacktrace, history)
+settle.R = function(q, id, job, now, made, delay, reason, stacktrace, history)
   local key, wait = q.base .. id, tonumber(delay)
   local fields = {
-    "atm", job[ATTEMPTS_MADE] + 1, "failedReason", reason, "stacktrace", with_stacktrace(job, stacktrace),
+    "atm", made_now(job, made), "failedReason", reason, "stacktrace", with_stacktrace(q, id, job, stacktrace),
   }
   if history ~= "" then
     local rows = cjson.decode(call("HGET", key, "history") or "[]")
@@ -104,21 +141,22 @@ settle.R = function(q, id, job, now, delay, reason, stacktrace, history)
   else
     -- they were due before (BullMQ 6.7)
     promote_due(q, now)
-    enqueue(q, id, job[PRIORITY], options_of(job).lifo == true)
+    enqueue(q, id, priority_of(q, id), options_of(job).lifo == true)
     emit(q, "waiting", id, "prev", "active")
   end
 end
 
 -- Postponed by its handler: delay in ms
-settle.P = function(q, id, job, now, delay)
+settle.P = function(q, id, job, now, made, delay)
   call("HSET", q.base .. id, "delay", delay)
   postpone(q, id, now + tonumber(delay))
 end
 
 -- Returned to the queue by its handler: ms for which to hold all starts
-settle.B = function(q, id, job, now, hold)
+settle.B = function(q, id, job, now, made, hold)
+  q.returned = true
   if hold ~= "" then hold_starts(q, tonumber(hold)) end
-  put_in_front(q, id, job[PRIORITY])
+  put_in_front(q, id, priority_of(q, id))
   emit(q, "waiting", id, "prev", "active")
 end
 
@@ -135,12 +173,73 @@ local function was_applied(q, id, attempt, made, exchange_token)
   return counts[1] == attempt and (counts[2] or "0") == made and not call("LPOS", q.active, id)
 end
 
--- Do what one outcome asks for. Returns 0, or the error code with which it is refused.
-local function apply(q, now, exchange_token, again, kind, id, token, attempt, made, ...)
-  local code = give_back(q, id, token)
-  if code ~= 0 then
-    return again and was_applied(q, id, attempt, made, exchange_token) and 0 or code, false
+-- Who holds the lock of each job that the outcomes are about, by id.
+local function read_holders(q, first, width)
+  local keys, holders = {}, {}
+  for i = first, #ARGV, width do keys[#keys + 1] = q.base .. ARGV[i + 1] .. ":lock" end
+  for at = 1, #keys, MANY do
+    local found = call("MGET", unpack(keys, at, math.min(at + MANY - 1, #keys)))
+    for i, holder in ipairs(found) do holders[ARGV[first + (at + i - 2) * width + 1]] = holder end
   end
-  settle[kind](q, id, read_job(q, id), now, ...)
+  return holders
+end
+
+-- Take the locks off the jobs that were given back. They count as gone from the moment of that: nobody looks before.
+local function unlock(q, ids)
+  for at = 1, #ids, MANY do
+    local last = math.min(at + MANY - 1, #ids)
+    local locks = {}
+    for i = at, last do locks[#locks + 1] = q.base .. ids[i] .. ":lock" end
+    call("DEL", unpack(locks))
+    call("SREM", q.stalled, unpack(ids, at, last))
+  end
+end
+
+-- Give a job back that `token` holds: out of active, no lock. Returns 0, or the error code of a refusal, and the job.
+local function give_back(q, id, token, batch)
+  local holder = batch.holders[id]
+  local job = read_job(q, id)
+  if not job[ATTEMPTS_STARTED] and call("EXISTS", q.base .. id) == 0 then
+    return JOB_MISSING
+  end
+  if holder ~= token then
+    return holder and LOCK_MISMATCH or LOCK_MISSING
+  end
+  batch.holders[id] = false
+  batch.unlocked[#batch.unlocked + 1] = id
+  if call("LREM", q.active, -1, id) == 0 then
+    return NOT_ACTIVE
+  end
+  return 0, job
+end
+
+-- Do what one outcome asks for. Returns 0, or the error code with which it is refused, and whether it was done now.
+local function apply(q, now, batch, kind, id, token, attempt, made, ...)
+  local code, job = give_back(q, id, token, batch)
+  if code ~= 0 then
+    return batch.again and was_applied(q, id, attempt, made, batch.token) and 0 or code, false
+  end
+  settle[kind](q, id, job, now, made, ...)
   return 0, true
+end
+
+-- Do what all outcomes ask for, each `width` words of ARGV from `first` on. Returns index and code of each that was
+-- refused in a flat list, and the kind of the last one that was done.
+local function apply_all(q, now, token, again, first, width)
+  local batch = { token = token, again = again, holders = read_holders(q, first, width), unlocked = {} }
+  local refused, last = {}, nil
+  q.evicting = {}
+  for i = first, #ARGV, width do
+    local code, done = apply(q, now, batch, unpack(ARGV, i, i + width - 1))
+    if code ~= 0 then
+      refused[#refused + 1] = (i - first) / width
+      refused[#refused + 1] = code
+    elseif done then
+      last = ARGV[i]
+    end
+  end
+  unlock(q, batch.unlocked)
+  evict_now(q, q.completed, now)
+  evict_now(q, q.failed, now)
+  return refused, last
 end

@@ -1,17 +1,25 @@
 -- Taking jobs: which are next, and what a start writes.
 -- include: queue, moves, limiter
 
--- What a worker is told of a job, behind its id and in this order.
+-- What a worker is told of a job that it starts, in this order.
 local FIELDS = {
-  "name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "processedOn", "pb", "stc", "finishedOn",
-  "returnvalue", "failedReason", "defa", "stacktrace", "history", "progress", "attemptsMade",
+  "name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "defa", "progress", "attemptsMade",
+}
+-- What a job can only have that was started before.
+local LATER_FIELDS = {
+  "processedOn", "pb", "stc", "finishedOn", "returnvalue", "failedReason", "stacktrace", "history",
 }
 -- A call takes only some thousand arguments.
 local TAKEN_AT_ONCE = 1000
-local STARTED, PROCESSED_ON, PROCESSED_BY, DEFERRED_FAILURE = 8, 9, 10, 15
+local STARTED, DEFERRED_FAILURE = 8, 9
 
+-- All fields of a job and its id.
 local function read_fields(q, id)
-  return call("HMGET", q.base .. id, unpack(FIELDS))
+  local key = q.base .. id
+  local fields, later = call("HMGET", key, unpack(FIELDS)), call("HMGET", key, unpack(LATER_FIELDS))
+  for i, value in ipairs(later) do fields[#FIELDS + i] = value end
+  fields[#FIELDS + #LATER_FIELDS + 1] = id
+  return fields
 end
 
 -- Up to `count` ids, the next to start first. wait goes before prioritized, always.
@@ -33,26 +41,30 @@ local function pop_next(q, count)
   return ids
 end
 
--- Lock a job and note its start. Returns what the worker is told; nil where there is only an id and no job.
+-- Lock a job and note its start. Returns what the worker is told, its id last; nil where there is only an id and no job.
 local function start(q, id, terms, now)
   local key = q.base .. id
-  local fields = read_fields(q, id)
+  local fields = call("HMGET", key, unpack(FIELDS))
   if not fields[1] and call("EXISTS", key) == 0 then
     call("LREM", q.active, 1, id)
     return nil
   end
+  if fields[STARTED] then
+    fields = read_fields(q, id)
+    fields[#FIELDS + 1] = terms.now
+    if terms.worker ~= "" then fields[#FIELDS + 2] = terms.worker end
+  else
+    fields[#FIELDS + 1] = id
+  end
   call("SET", key .. ":lock", terms.token, "PX", terms.lock)
   emit_untrimmed(q, "active", id, "prev", "waiting")
-  local started = (tonumber(fields[STARTED]) or 0) + 1
-  fields[STARTED] = tostring(started)
-  fields[PROCESSED_ON] = whole(now)
+  local started = fields[STARTED] and tostring(tonumber(fields[STARTED]) + 1) or "1"
+  fields[STARTED] = started
   if terms.worker ~= "" then
-    fields[PROCESSED_BY] = terms.worker
-    call("HSET", key, "processedOn", whole(now), "ats", started, "pb", terms.worker)
+    call("HSET", key, "processedOn", terms.now, "ats", started, "pb", terms.worker)
   else
-    call("HSET", key, "processedOn", whole(now), "ats", started)
+    call("HSET", key, "processedOn", terms.now, "ats", started)
   end
-  fields[#FIELDS + 1] = id
   return fields
 end
 
@@ -114,9 +126,7 @@ local function retake(q, terms, taken)
     if call("GET", lock) == terms.token then
       call("SET", lock, terms.token, "PX", terms.lock)
       call("SREM", q.stalled, id)
-      local fields = read_fields(q, id)
-      fields[#FIELDS + 1] = id
-      taken[#taken + 1] = fields
+      taken[#taken + 1] = read_fields(q, id)
     end
   end
 end
