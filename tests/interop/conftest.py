@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hands import Both, NodeHand, OurHand
-from nodedriver import Node
+from nodedriver import Js, Node, NodeObject
+from pythonside import OurQueue
 from redis import Redis
 
 from queuesim.broker.redis import RedisBroker
@@ -46,3 +48,43 @@ def both(node_hand: NodeHand, default_server: EmbeddedServer, node: Node) -> Ite
         finally:
             node.set_clock(None)
             runner.run(server.close())
+
+
+@pytest.fixture
+def server(default_server: EmbeddedServer) -> EmbeddedServer:
+    """The server that both ends use, empty."""
+    return default_server
+
+
+@pytest.fixture
+def node_queue(node: Node, server: EmbeddedServer) -> Iterator[NodeObject]:
+    """The queue `mail` at Node's end."""
+    queue = node.new("Queue", "mail", {"connection": node.connection})
+    queue.waitUntilReady()
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def our_queue(server: EmbeddedServer) -> Iterator[OurQueue]:
+    """The queue `mail` at our end."""
+    queue = OurQueue(server, "mail")
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def node_worker(node: Node, server: EmbeddedServer) -> Iterator[Callable[..., NodeObject]]:
+    """Starts workers at Node's end, of the queue `mail`: a processor as JavaScript, and options."""
+    workers = []
+
+    def start(processor: str, **options: Any) -> NodeObject:
+        settings = {"connection": node.connection, "name": "node", "drainDelay": 1, **options}
+        worker = node.new("Worker", "mail", Js(processor), settings)
+        worker.waitUntilReady()
+        workers.append(worker)
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.close(True)
