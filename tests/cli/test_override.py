@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from queuesim.cli.override import Override, OverrideError, load_with, parse_set
 from queuesim.scenario.file import ScenarioError
+from queuesim.scenario.override import Override, OverrideError, load_with, parse_set
 from queuesim.scenario.schema import Scenario
 
 

@@ -10,6 +10,7 @@ import pytest
 from metrics_script import NAN, Script
 
 from queuesim.extras import MissingExtraError
+from queuesim.metrics.plots.waterfall import waterfall
 from queuesim.metrics.result import Result
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -17,7 +18,10 @@ matplotlib = pytest.importorskip("matplotlib")
 DATABASE = ("DatabaseError", "Database", True)
 INVALID = ("ValidationError", "Validation", False)
 
-PLOTS = ("backlog_and_throughput", "latency_distribution", "attempts", "limiter_windows")
+PLOTS = (
+    *("backlog_and_throughput", "throughput", "backlog", "latency_over_time", "latency_distribution", "attempts"),
+    *("retry_waterfall", "gantt", "limiter_windows", "overdue_batches"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +120,15 @@ def test_an_overview_in_a_given_figure() -> None:
     assert "100 jobs in 10 min on sim, seed 1" in str(figure.get_suptitle())
 
 
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("plot", PLOTS)
+def test_any_run_can_be_drawn_by_itself(run: str, plot: str) -> None:
+    ax = getattr(Result(RUNS[run]().recording()).plot, plot)()
+    ax.figure.canvas.draw()
+    assert ax.get_title(loc="left") or words(ax)
+
+
+@pytest.mark.parametrize("plot", [plot for plot in PLOTS if plot not in ("retry_waterfall", "overdue_batches")])
 def test_axes_are_labelled_and_say_what_one_sees(plot: str) -> None:
     ax = getattr(Result(busy().recording()).plot, plot)()
     assert ax.get_title(loc="left")
@@ -142,6 +154,11 @@ def words(ax: object) -> str:
 
 def test_nothing_to_draw_is_said() -> None:
     plot = Result(Script().recording()).plot
+    assert words(plot.throughput()) == words(plot.backlog()) == "no job was added"
+    assert words(plot.latency_over_time()) == "no job finished"
+    assert words(plot.retry_waterfall()) == words(plot.gantt()) == "no job was started"
+    assert words(plot.overdue_batches()) == "no batch of jobs came"
+    assert words(Result(one().recording()).plot.retry_waterfall()) == "no attempt failed"
     assert words(plot.backlog_and_throughput()) == "no job was added"
     assert words(plot.latency_distribution()) == "no job finished"
     assert words(plot.attempts()) == "no job was started"
@@ -188,6 +205,16 @@ def test_attempts_are_counted_by_number_and_outcome() -> None:
 def test_late_attempts_share_a_group() -> None:
     ax = Result(many_attempts().recording()).plot.attempts()
     assert ax.get_xticklabels()[-1].get_text() == "8 and later\n(8)"
+
+
+def test_the_waterfall_ends_at_nothing() -> None:
+    total, steps = waterfall(Result(busy().recording()))
+    assert (total, [(name, count) for name, count, _ in steps]) == (
+        11,
+        [("can't be\nretried", 1), ("saved by\nattempt 2", 10)],
+    )
+    total, steps = waterfall(Result(many_attempts().recording()))
+    assert total == sum(count for _, count, _ in steps) == 1
 
 
 def test_windows_are_as_high_as_their_starts() -> None:

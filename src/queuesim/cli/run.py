@@ -94,7 +94,7 @@ def _check_backend(backend: str) -> None:
 
 
 def _load(file: Path, changes: list[str], processor: str | None) -> Scenario:
-    from queuesim.cli.override import Override, load_with, parse_set
+    from queuesim.scenario.override import Override, load_with, parse_set
 
     overrides = [parse_set(change) for change in changes]
     if processor is not None:
@@ -141,7 +141,7 @@ def _play(
 
 
 def _report(result: Result, *, as_json: bool, quiet: bool) -> None:
-    from queuesim.cli.report import print_failures, print_json, print_summary
+    from queuesim.cli.printing import print_failures, print_json, print_summary
 
     if as_json:
         print_json(result)

@@ -20,7 +20,7 @@ def show(
 
     Exit code 0, whatever the checks came to; 2 if there is no such result.
     """
-    from queuesim.cli.report import print_json, print_summary
+    from queuesim.cli.printing import print_json, print_summary
 
     with interruptible():
         with refusing():

@@ -42,8 +42,8 @@ def timeline(result: Result, every: str | float = "10s") -> pd.DataFrame:
     completed = count_in_bins(edges, finished[(jobs["state"] == "completed").to_numpy()])
     waiting, running = backlog(result), active(result)
     busy = _mean(running, edges)
-    waiting_p50, waiting_p95 = _percentiles(edges, finished, jobs["waiting"].to_numpy(), (50, 95))
-    (latency_p95,) = _percentiles(edges, finished, jobs["latency"].to_numpy(), (95,))
+    waiting_p50, waiting_p95 = percentiles_in_bins(edges, finished, jobs["waiting"].to_numpy(), (50, 95))
+    (latency_p95,) = percentiles_in_bins(edges, finished, jobs["latency"].to_numpy(), (95,))
     return pd.DataFrame(
         {
             "added": count_in_bins(edges, jobs["added"].to_numpy()),
@@ -97,7 +97,7 @@ def _mean(level: Level, edges: Array) -> Array:
     return np.maximum(means, 0.0)
 
 
-def _percentiles(edges: Array, times: Array, values: Array, percents: tuple[float, ...]) -> list[Array]:
+def percentiles_in_bins(edges: Array, times: Array, values: Array, percents: tuple[float, ...]) -> list[Array]:
     """Percentiles of `values` in the bins of their `times`, interpolated linearly as numpy does."""
     bins = len(edges) - 1
     known = ~np.isnan(times) & ~np.isnan(values) & (times <= edges[-1])

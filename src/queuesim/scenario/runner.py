@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from queuesim.metrics.progress import run_bar
 from queuesim.metrics.recording import CheckRow, Recording
 from queuesim.scenario.backends import check_backend
 from queuesim.scenario.schema import Scenario
@@ -38,7 +39,7 @@ def run(
     redis_url: str | None = None,
     seed: int | None = None,
     processor: Processor | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     shuffle: bool = False,
     handler_limit: float = 10.0,
 ) -> Result:
@@ -55,7 +56,8 @@ def run(
             what the environment says (REDIS_URL, or REDIS_HOST and REDIS_PORT), or else a private one.
         seed: in place of the scenario's.
         processor: in place of the one that the scenario names.
-        progress: called now and then with the seconds simulated and the jobs finished.
+        progress: called now and then with the seconds simulated and the jobs finished; True for a bar (by tqdm), False
+            for none; None for one in a notebook only.
         shuffle: run tasks that are ready at the same instant in an order drawn from the seed, to look for races.
         handler_limit: real seconds for which one handler may hold the event loop before it is interrupted.
 
@@ -73,20 +75,21 @@ def run(
     check_backend(backend)
     chosen = as_scenario(scenario)
     seed = chosen.seed if seed is None else seed
-    if backend == "redis":
-        from queuesim.scenario.live.runner import record as record_live
+    with run_bar(chosen.duration, chosen.name, progress) as tell:
+        if backend == "redis":
+            from queuesim.scenario.live.runner import record as record_live
 
-        recording = record_live(chosen, redis_url, seed, processor, progress, _aborting(chosen))
-    else:
-        recording = record(
-            chosen,
-            seed,
-            _own_processor(chosen, processor),
-            progress,
-            backend=backend,
-            shuffle=shuffle,
-            handler_limit=handler_limit,
-        )
+            recording = record_live(chosen, redis_url, seed, processor, tell, _aborting(chosen))
+        else:
+            recording = record(
+                chosen,
+                seed,
+                _own_processor(chosen, processor),
+                tell,
+                backend=backend,
+                shuffle=shuffle,
+                handler_limit=handler_limit,
+            )
     result = Result(recording)
     if chosen.thresholds:
         from queuesim.scenario.verdict import judge

@@ -30,9 +30,8 @@ def batches(result: Result, least: int) -> pd.DataFrame:
     others (other jobs that came meanwhile), others_p95 (95th percentile of their latency), next_began_before_drained
     (the next batch came on top of this one).
     """
-    found = _scans(result) if len(result.overdue) else _bulks(result, least)
     level = backlog(result)
-    rows = [(number, *_row(result, level, batch)) for number, batch in enumerate(found, start=1)]
+    rows = [(number, *_row(result, level, batch)) for number, batch in enumerate(find_batches(result, least), start=1)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
     ends = frame["drained"].fillna(math.inf).to_numpy(dtype=np.float64)
     following = np.append(frame["began"].to_numpy(dtype=np.float64)[1:], math.inf)
@@ -49,6 +48,11 @@ class Batch:
     ended: float
     own: Array
     """A mask over the jobs."""
+
+
+def find_batches(result: Result, least: int) -> list[Batch]:
+    """The notifications of each overdue scan if there were any, else `least` jobs or more that came at once."""
+    return _scans(result) if len(result.overdue) else _bulks(result, least)
 
 
 def _scans(result: Result) -> list[Batch]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from queuesim.metrics.plots.heat import heat_map
+from queuesim.metrics.plots.overlay import overlay
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -32,6 +37,24 @@ class Plots:
 
         return backlog_and_throughput(self._result, ax, every)
 
+    def throughput(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
+        """Offered load, throughput and the limiter's rate over time; `every` as above."""
+        from queuesim.metrics.plots.flow import throughput
+
+        return throughput(self._result, ax, every)
+
+    def backlog(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
+        """The jobs that could start and did not, and those in a delay or backoff, over time; `every` as above."""
+        from queuesim.metrics.plots.flow import backlog
+
+        return backlog(self._result, ax, every)
+
+    def latency_over_time(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
+        """Percentiles 50, 95 and 99 of the latency, by when jobs finished; `every` as above."""
+        from queuesim.metrics.plots.latency import latency_over_time
+
+        return latency_over_time(self._result, ax, every)
+
     def latency_distribution(self, ax: Axes | None = None) -> Axes:
         """The share of jobs that waited, and took, at most so long; the slowest jobs are drawn large."""
         from queuesim.metrics.plots.distribution import latency_distribution
@@ -43,6 +66,28 @@ class Plots:
         from queuesim.metrics.plots.attempts import attempts
 
         return attempts(self._result, ax)
+
+    def retry_waterfall(self, ax: Axes | None = None) -> Axes:
+        """What became of the jobs that had an error: saved by which attempt, or failed for good."""
+        from queuesim.metrics.plots.waterfall import retry_waterfall
+
+        return retry_waterfall(self._result, ax)
+
+    def gantt(self, ax: Axes | None = None, start: float | None = None, end: float | None = None) -> Axes:
+        """What each slot of each worker did from `start` to `end`, in seconds, coloured by outcome.
+
+        Without them, of a long run, around the moment when the most jobs waited. Raises ValueError if `end` is not
+        after `start`.
+        """
+        from queuesim.metrics.plots.gantt import gantt
+
+        return gantt(self._result, ax, start, end)
+
+    def overdue_batches(self, ax: Axes | None = None, least: int = 10) -> Axes:
+        """How the jobs of each overdue scan were worked off; without scans, of any `least` jobs that came at once."""
+        from queuesim.metrics.plots.batches import overdue_batches
+
+        return overdue_batches(self._result, ax, least)
 
     def limiter_windows(self, ax: Axes | None = None) -> Axes:
         """Starts in each window of the rate limiter, beside what it allows."""
@@ -56,5 +101,23 @@ class Plots:
 
         return overview(self._result, figure)
 
+    def beside(
+        self,
+        others: Mapping[str, Result],
+        what: str = "backlog",
+        ax: Axes | None = None,
+        every: str | float | None = None,
+    ) -> Axes:
+        """This run and others, each by its name, overlaid: any column of the timeline.
+
+        Raises ValueError if there is no such column.
+        """
+        from queuesim.metrics.plots.overlay import overlay
+
+        return overlay({self._result.facts.scenario: self._result, **others}, what, ax, every)
+
     def __repr__(self) -> str:
-        return "<Plots: backlog_and_throughput, latency_distribution, attempts, limiter_windows, overview>"
+        return f"<Plots: {', '.join(name for name in vars(type(self)) if not name.startswith('_'))}>"
+
+
+__all__ = ["Plots", "heat_map", "overlay"]

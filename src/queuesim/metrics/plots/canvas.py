@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Literal
 
 from queuesim.extras import need
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from queuesim.metrics.result import Result
 
 BLUE, ORANGE, GREEN, RED, SKY, PINK, YELLOW = (
     "#0072B2",
@@ -69,7 +72,55 @@ def rate_unit(per_second: float) -> tuple[float, str]:
     return (60.0, "min") if per_second >= 1 / 60 else (3600.0, "h")
 
 
-def show_warmup(ax: Axes, warmup: float, unit: float) -> None:
-    """Shade the time that is not measured."""
-    if warmup > 0:
-        ax.axvspan(0, warmup / unit, color=PALE, alpha=0.5, linewidth=0, label="warm-up")
+def duration_unit(seconds: float) -> tuple[float, str]:
+    """Seconds in the unit in which a duration is a number of a few digits, and its name."""
+    for size, name in ((86400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s")):
+        if seconds >= 2 * size:
+            return size, name
+    return 0.001, "ms"
+
+
+def shade(ax: Axes, result: Result, unit: float, start: float = 0.0, end: float = math.inf) -> None:
+    """Shade the time that is not measured, and hatch each fault for as long as it was on, from `start` to `end`."""
+    facts = result.facts
+    if facts.warmup > start:
+        ax.axvspan(0, facts.warmup / unit, color=PALE, alpha=0.5, linewidth=0, label="warm-up")
+    faults, seen = result.faults, set()
+    ends = faults["ended"].fillna(facts.duration)
+    for fault, began, ended in zip(faults["fault"], faults["began"], ends, strict=True):
+        if began > end or ended < start:
+            continue
+        label = None if fault in seen else str(fault)
+        seen.add(fault)
+        # a fault of a moment is a span without a width: its edge still shows
+        ax.axvspan(
+            began / unit, ended / unit, facecolor=(*to_rgb(RED), 0.12), edgecolor=(*to_rgb(RED), 0.55), hatch="////",
+            linewidth=0.8, label=label, zorder=0,
+        )  # fmt: skip
+
+
+def to_rgb(color: str) -> tuple[float, float, float]:
+    """Red, green and blue of "#0072B2", each from 0 to 1."""
+    red, green, blue = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return red, green, blue
+
+
+def clock(seconds: float) -> str:
+    """A moment of a run as hours, minutes and seconds: "3:20:07", "0:00:01.5"."""
+    whole, part = divmod(round(seconds * 1000), 1000)
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" + (f".{part:03}".rstrip("0") if part else "")
+
+
+def time_axis(ax: Axes, result: Result, unit: float, told: str) -> None:
+    """The whole run from left to right, with what is left out or went wrong shaded."""
+    shade(ax, result, unit)
+    ax.set_xlim(0, result.facts.duration / unit)
+    ax.set_xlabel(told)
+
+
+def legend(ax: Axes, where: Literal["upper left", "upper right"] = "upper left", columns: int = 4) -> None:
+    """A legend, if there is anything to tell apart: an entry a label."""
+    entries = {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if entries:
+        ax.legend(entries.values(), entries.keys(), loc=where, fontsize="small", framealpha=0.8, ncols=columns)

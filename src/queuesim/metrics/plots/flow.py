@@ -21,32 +21,66 @@ if TYPE_CHECKING:
 def backlog_and_throughput(result: Result, ax: Axes | None, every: str | float | None) -> Axes:
     """See `Plots.backlog_and_throughput`."""
     ax = canvas.axes(ax)
-    facts = result.facts
-    if not (len(result.jobs) and facts.duration > 0):
+    if not something(result):
         return canvas.nothing(ax, "no job was added")
-    bins = result.timeline(_bin_width(result) if every is None else every)
-    edges = np.append(bins.index.to_numpy(), facts.duration)
-    unit, name = canvas.time_unit(facts.duration)
+    bins, edges, unit = _bins(result, every)
     ax.set_axis_off()
     rates, levels = ax.inset_axes((0, 0.5, 1, 0.5)), ax.inset_axes((0, 0, 1, 0.42))
     rates.sharex(levels)
     _rates(rates, result, bins, edges, unit)
     _levels(levels, bins, edges, unit)
     for panel in (rates, levels):
-        canvas.show_warmup(panel, facts.warmup, unit)
-        panel.set_xlim(0, facts.duration / unit)
-        panel.set_ylim(bottom=0)
+        _dress(panel, result, edges, unit)
         panel.yaxis.set_label_coords(-0.07, 0.5)
-        panel.yaxis.set_major_formatter("{x:,g}")
-        canvas.finish(panel)
-        panel.legend(loc="upper left", fontsize="small", framealpha=0.8, ncols=4)
     rates.tick_params(labelbottom=False)
-    levels.set_xlabel(f"time since the start ({name}); averages over {readable(edges[1] - edges[0])}")
+    rates.set_xlabel("")
     ax.set_title(_title(result), loc="left", fontsize="medium", fontweight="bold")
     return ax
 
 
-def _bin_width(result: Result) -> float:
+def throughput(result: Result, ax: Axes | None, every: str | float | None) -> Axes:
+    """See `Plots.throughput`."""
+    ax = canvas.axes(ax)
+    if not something(result):
+        return canvas.nothing(ax, "no job was added")
+    bins, edges, unit = _bins(result, every)
+    _rates(ax, result, bins, edges, unit)
+    _dress(ax, result, edges, unit, _throughput_title(result))
+    return ax
+
+
+def backlog(result: Result, ax: Axes | None, every: str | float | None) -> Axes:
+    """See `Plots.backlog`."""
+    ax = canvas.axes(ax)
+    if not something(result):
+        return canvas.nothing(ax, "no job was added")
+    bins, edges, unit = _bins(result, every)
+    _levels(ax, bins, edges, unit)
+    _dress(ax, result, edges, unit, _backlog_title(result))
+    return ax
+
+
+def something(result: Result) -> bool:
+    """Whether there is anything to draw over time."""
+    return bool(len(result.jobs)) and result.facts.duration > 0
+
+
+def _bins(result: Result, every: str | float | None) -> tuple[pd.DataFrame, Array, float]:
+    """The timeline, its edges in seconds, and the unit of the axis in seconds."""
+    bins = result.timeline(bin_width_of(result) if every is None else every)
+    return bins, np.append(bins.index.to_numpy(), result.facts.duration), canvas.time_unit(result.facts.duration)[0]
+
+
+def _dress(ax: Axes, result: Result, edges: Array, unit: float, title: str = "") -> None:
+    name = canvas.time_unit(result.facts.duration)[1]
+    canvas.time_axis(ax, result, unit, f"time since the start ({name}); averages over {readable(edges[1] - edges[0])}")
+    ax.set_ylim(bottom=0)
+    ax.yaxis.set_major_formatter("{x:,g}")
+    canvas.finish(ax, title)
+    canvas.legend(ax)
+
+
+def bin_width_of(result: Result) -> float:
     """Narrow bins for many jobs, wide ones for few: rates of a job or two a bin would be noise."""
     return bin_width(result.facts.duration, most=min(150, max(20, len(result.jobs) // 10)))
 
@@ -80,9 +114,17 @@ def _levels(ax: Axes, bins: pd.DataFrame, edges: Array, unit: float) -> None:
 
 
 def _title(result: Result) -> str:
+    return f"{_throughput_title(result)}; {_backlog_title(result)}"
+
+
+def _throughput_title(result: Result) -> str:
+    done = result.summary().throughput
+    per, name = canvas.rate_unit(done if done > 0 else 1.0)
+    return f"{done * per:.3g} jobs completed per {name}"
+
+
+def _backlog_title(result: Result) -> str:
     summary = result.summary()
-    per, name = canvas.rate_unit(summary.throughput if summary.throughput > 0 else 1.0)
-    done = f"{summary.throughput * per:.3g} jobs completed per {name}"
     if not summary.backlog_max:
-        return f"{done}; no backlog"
-    return f"{done}; a backlog of up to {counted(summary.backlog_max, 'job')} at {readable(summary.backlog_max_at)}"
+        return "no backlog"
+    return f"a backlog of up to {counted(summary.backlog_max, 'job')} at {readable(summary.backlog_max_at)}"

@@ -34,12 +34,10 @@ def limiter_windows(result: Result, ax: Axes | None) -> Axes:
     times, heights = _outline(opened, closes, allowed)
     heights[heights == 0] = np.nan
     ax.plot(times / unit, heights, color="black", linewidth=1.4, label="allowed")
-    canvas.show_warmup(ax, facts.warmup, unit)
-    ax.set_xlim(0, facts.duration / unit)
+    canvas.time_axis(ax, result, unit, f"time since the start ({name}); gaps: no window was open")
     ax.set_ylim(0, max(int(starts.max()), int(allowed.max())) * 1.25)
-    ax.set_xlabel(f"time since the start ({name}); gaps: no window was open")
     ax.set_ylabel("starts in a window")
-    ax.legend(loc="upper left", fontsize="small", ncols=4)
+    canvas.legend(ax)
     limited = float(windows["time_limited"].sum())
     told = f"{int(full.sum()):,} of {counted(len(windows), 'limiter window')} were used up"
     canvas.finish(ax, f"{told}: nothing could start for {readable(limited)}" if limited else told)

@@ -1,0 +1,73 @@
+"""Runs overlaid: one quantity of several results over the same axis of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from queuesim.metrics.plots import canvas
+from queuesim.metrics.plots.flow import bin_width_of
+from queuesim.metrics.text import readable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from queuesim.metrics.result import Result
+
+LINES = (
+    (canvas.BLUE, "-"),
+    (canvas.ORANGE, "--"),
+    (canvas.GREEN, "-."),
+    (canvas.RED, ":"),
+    (canvas.PINK, "-"),
+    (canvas.SKY, "--"),
+)
+"""Colour and style of each run: either is enough to tell two apart."""
+
+
+def overlay(
+    runs: Mapping[str, Result],
+    what: str = "backlog",
+    ax: Axes | None = None,
+    every: str | float | None = None,
+) -> Axes:
+    """Draw a column of the timeline of several results, each by its name, into `ax` or a new pyplot figure.
+
+    Args:
+        what: any column of `Result.timeline`: backlog, throughput, latency_p95, utilisation, ...
+        every: width of the bins; without it about 150 are made of the longest run.
+
+    Raises:
+        ValueError: there is no such column.
+        MissingExtraError: matplotlib is not installed.
+    """
+    ax = canvas.axes(ax)
+    drawn = {name: result for name, result in runs.items() if result.facts.duration > 0}
+    if not drawn:
+        return canvas.nothing(ax, "no run to draw")
+    longest = max(drawn.values(), key=lambda result: result.facts.duration)
+    width = bin_width_of(longest) if every is None else every
+    unit, name = canvas.time_unit(longest.facts.duration)
+    highest = []
+    for (title, result), (color, style) in zip(drawn.items(), (LINES * len(drawn))[: len(drawn)], strict=True):
+        bins = result.timeline(width)
+        if what not in bins:
+            raise ValueError(f"the timeline has no column {what!r}; there are {', '.join(bins.columns)}")
+        values = bins[what].to_numpy(dtype=np.float64)
+        edges = np.append(bins.index.to_numpy(), result.facts.duration) / unit
+        ax.step(edges, np.append(values, values[-1:]), style, where="post", color=color, linewidth=1.6, label=title)
+        highest.append(float(np.nanmax(values)) if np.isfinite(values).any() else np.nan)
+    for result in drawn.values():
+        canvas.shade(ax, result, unit)
+    ax.set_xlim(0, longest.facts.duration / unit)
+    tallest = max((top for top in highest if top == top), default=0.0)
+    ax.set_ylim(0, tallest * 1.25 or 1.0)
+    ax.set_xlabel(f"time since the start ({name}); bins of {width if isinstance(width, str) else readable(width)}")
+    ax.set_ylabel(what.replace("_", " "))
+    ax.yaxis.set_major_formatter("{x:,g}")
+    tops = ", ".join(f"{title} {top:,.4g}" for title, top in zip(drawn, highest, strict=True))
+    canvas.finish(ax, f"{what.replace('_', ' ')}, at most: {tops}")
+    canvas.legend(ax)
+    return ax

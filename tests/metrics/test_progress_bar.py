@@ -1,0 +1,45 @@
+"""Progress of runs and sweeps by tqdm."""
+
+from __future__ import annotations
+
+import pytest
+
+import queuesim
+from queuesim.metrics.progress import count_bar, in_notebook, wanted
+
+RUN = {
+    "name": "short",
+    "duration": "1m",
+    "jobs": {"mail": {"service": "100ms"}},
+    "load": [{"name": "steady", "constant": "1/s"}],
+}
+
+
+def test_outside_of_notebooks_a_bar_is_shown_only_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not in_notebook()
+    assert not wanted(None)
+    queuesim.run(RUN)
+    assert capsys.readouterr().err == ""
+    queuesim.run(RUN, progress=True)
+    shown = capsys.readouterr().err
+    assert "short" in shown
+    assert shown.rstrip(" ").endswith("\r")  # it is gone in the end
+
+
+def test_a_function_of_ones_own_is_called_instead() -> None:
+    told: list[float] = []
+    queuesim.run(RUN, progress=lambda now, finished: told.append(now))
+    assert len(told) >= 100
+    with count_bar(3, "runs", lambda done, of: told.append(done / of)) as tell:
+        tell(3, 3)
+    assert told[-1] == 1.0
+
+
+def test_a_bar_of_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    with count_bar(4, "runs", True) as tell:
+        tell(1, 4)
+    with count_bar(4, "quiet", None) as tell:
+        tell(1, 4)
+    shown = capsys.readouterr().err
+    assert "runs" in shown
+    assert "quiet" not in shown
