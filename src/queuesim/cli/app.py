@@ -19,6 +19,7 @@ from queuesim.cli.run import run
 from queuesim.cli.schema import schema
 from queuesim.cli.show import show
 from queuesim.cli.validate import validate
+from queuesim.cli.worker import worker
 
 COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
     init: ("queuesim init", "queuesim init load/mail.yaml"),
@@ -38,6 +39,11 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
         "queuesim compare runs/before runs/after --within 3%",
     ),
     fit: ("queuesim fit scenarios/traces/steady scenarios/traces/limited",),
+    worker: (
+        "queuesim worker my_service.jobs:processor --redis-url redis://localhost:6379",
+        "queuesim worker my_service.jobs:processor --processes 4 --drain 60 --port 9100",
+        "queuesim worker my_service.jobs:processor --redis-url embedded",
+    ),
     schema: ("queuesim schema > scenario.schema.json",),
 }
 """Every command, in the order of a first visit, with examples of its use."""

@@ -1,0 +1,77 @@
+"""What a worker process says: structured events, as JSON lines or for people."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from queuesim.broker.base import Completed, Failed, Outcome, Retried
+from queuesim.extras import need
+from queuesim.job import Job
+from queuesim.worker import Worker
+
+FORMATS = ("json", "console")
+
+
+def make_logger(form: str, level: str) -> Any:
+    """A structlog logger that writes to standard error.
+
+    Raises:
+        MissingExtraError: structlog is not installed.
+    """
+    structlog = need("structlog", "worker", "worker processes")
+    last = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+    return structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+    )
+
+
+class ServiceLog:
+    """The log of one worker process; it also observes the worker's attempts."""
+
+    def __init__(self, logger: Any) -> None:
+        self._log = logger
+
+    def started(self, worker: Worker, server: str, port: int | None) -> None:
+        """It is about to take jobs."""
+        self._log = self._log.bind(queue=worker.broker.queue, worker=worker.name)
+        told = {} if port is None else {"port": port}
+        self._log.info("started", server=server, concurrency=worker.concurrency, **told)
+
+    def signalled(self, name: str, *, again: bool) -> None:
+        """A signal came."""
+        self._log.info("signal", signal=name, hurry=again)
+
+    def draining(self, running: int, deadline: float) -> None:
+        """It takes no more jobs."""
+        self._log.info("draining", running=running, deadline=deadline)
+
+    def stopped(self, drained: bool, left: list[str]) -> None:
+        """It is over; `left` are the jobs that were cut off."""
+        if drained:
+            self._log.info("stopped")
+        else:
+            self._log.warning("stopped with jobs cut off", jobs=left)
+
+    def attempt(self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
+        """See WorkerObserver."""
+        facts: dict[str, Any] = {"job": job.id, "name": job.name, "attempt": job.attempts_made + 1}
+        if job.processed_on is not None:
+            facts["seconds"] = round(ended - job.processed_on, 6)
+        if lost:
+            self._log.warning("lock lost", **facts)
+        elif isinstance(outcome, Failed):
+            self._log.error("failed", reason=outcome.reason, **facts)
+        elif isinstance(outcome, Retried):
+            self._log.warning("retried", reason=outcome.reason, delay=outcome.delay, **facts)
+        elif isinstance(outcome, Completed):
+            self._log.debug("completed", **facts)
+        else:
+            self._log.info("put back", kind=type(outcome).__name__.lower(), **facts)
