@@ -30,7 +30,8 @@ FORBIDDEN = {
     "metrics": ("scenario", "analysis", "live", "tasks", "cli"),
     "live": ("scenario", "simulation", "metrics", "analysis", "tasks", "cli"),
     "tasks": ("broker", "scenario", "metrics", "analysis", "live", "admin", "check", "evaluation", "cli"),
-    "scenario": ("analysis", "cli"),
+    "admin": ("simulation", "scenario", "metrics", "analysis", "cli"),
+    "scenario": ("analysis", "admin", "cli"),
     "analysis": ("cli",),
     "testing": ("cli",),
 }
