@@ -30,9 +30,11 @@ FORBIDDEN = {
     "metrics": ("scenario", "analysis", "live", "tasks", "cli"),
     "live": ("scenario", "simulation", "metrics", "analysis", "tasks", "cli"),
     "tasks": ("broker", "scenario", "metrics", "analysis", "live", "admin", "check", "evaluation", "cli"),
-    "admin": ("simulation", "scenario", "metrics", "analysis", "cli"),
+    "admin": ("check", "evaluation", "simulation", "scenario", "metrics", "analysis", "cli"),
     "scenario": ("analysis", "admin", "cli"),
     "analysis": ("cli",),
+    "check": ("analysis", "admin", "live", "evaluation", "cli"),
+    "evaluation": ("cli",),
     "testing": ("cli",),
 }
 """What a part of the package may not import: the arrows between the parts point one way."""

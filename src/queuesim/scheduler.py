@@ -37,7 +37,9 @@ class Scheduler:
     iterations: int = 0
     """Jobs so far, the pending one included."""
     due: float | None = None
-    """When the pending job is due; None before the first, and after the last."""
+    """When the pending job is due; None before it is stored."""
+    pending: str | None = None
+    """The id of that job."""
 
     def __post_init__(self) -> None:
         if not self.id or ":" in self.id:
@@ -81,5 +83,5 @@ class Scheduler:
 async def advance(broker: Broker, job: Job, now: float) -> None:
     """Add the job that follows `job`, which has just started. To do it again, for a retry, changes nothing."""
     scheduler = None if job.scheduler_id is None else await broker.scheduler(job.scheduler_id)
-    if scheduler is not None and scheduler.due is not None and scheduler.job_id(scheduler.due) == job.id:
+    if scheduler is not None and scheduler.pending == job.id:
         await broker.advance_scheduler(scheduler.id, job.id, scheduler.next(now), now)

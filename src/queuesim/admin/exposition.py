@@ -16,6 +16,7 @@ def exposition(metrics: Metrics) -> tuple[bytes, str]:
 
     class Collector:
         def collect(self) -> Iterator[Any]:
+            """What Prometheus's client asks for."""
             labels = [metrics.queue]
             for name, text, value in (
                 ("processed", "Jobs that completed", metrics.processed),

@@ -219,8 +219,8 @@ class Broker(Protocol):
         ...
 
     async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:
-        """Add a scheduler's next job, if `job_id` is its present one; with `due` None that was the last. Returns the
-        new job's id."""
+        """Add a scheduler's next job, if `job_id` is its present one; with `due` None that was the last, and the
+        scheduler is gone. Returns the new job's id."""
         ...
 
     async def scheduler(self, scheduler_id: str) -> Scheduler | None: ...

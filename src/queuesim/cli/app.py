@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from queuesim import __version__
+from queuesim.cli.admin import admin
+from queuesim.cli.check import check
 from queuesim.cli.compare import compare
 from queuesim.cli.fit import fit
 from queuesim.cli.init import init
@@ -43,6 +45,11 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
         "queuesim worker my_service.jobs:processor --redis-url redis://localhost:6379",
         "queuesim worker my_service.jobs:processor --processes 4 --drain 60 --port 9100",
         "queuesim worker my_service.jobs:processor --redis-url embedded",
+    ),
+    check: ("queuesim check scenario.yaml", "queuesim check scenarios/*.yaml --json"),
+    admin: (
+        "queuesim admin --database sqlite:///tasks.db --redis-url redis://127.0.0.1:6379",
+        "queuesim admin --jwks keys.json --issuer https://login.example.org --work",
     ),
     schema: ("queuesim schema > scenario.schema.json",),
 }

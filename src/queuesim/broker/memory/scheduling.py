@@ -24,20 +24,22 @@ class Scheduling(Settling):
         job_id = scheduler.job_id(due)
         if job_id in self._records:
             raise JobError(job_id, SLOT_TAKEN, "schedule")
-        self._schedulers[scheduler.id] = replace(scheduler, iterations=1, due=due)
+        self._schedulers[scheduler.id] = replace(scheduler, iterations=1, due=due, pending=job_id)
         self._add_iteration(scheduler, job_id, due, now)
         return job_id
 
     async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:
         """Add a scheduler's next job; see Broker.advance_scheduler."""
         scheduler = self._schedulers.get(scheduler_id)
-        if scheduler is None or scheduler.due is None or scheduler.job_id(scheduler.due) != job_id:
+        if scheduler is None or scheduler.pending != job_id:
             return None
         if due is None:
-            self._schedulers[scheduler_id] = replace(scheduler, due=None)
+            del self._schedulers[scheduler_id]
             return None
-        self._schedulers[scheduler_id] = replace(scheduler, iterations=scheduler.iterations + 1, due=due)
         next_id = scheduler.job_id(due)
+        self._schedulers[scheduler_id] = replace(
+            scheduler, iterations=scheduler.iterations + 1, due=due, pending=next_id
+        )
         existing = self._records.get(next_id)
         if existing is not None:
             self._emit((now, DUPLICATED_EVENT, existing.number, existing.id, None, None))
@@ -74,9 +76,9 @@ class Scheduling(Settling):
 
     def _pending_of(self, scheduler: Scheduler | None) -> Record | None:
         """The job of a scheduler that has not started yet."""
-        if scheduler is None or scheduler.due is None:
+        if scheduler is None or scheduler.pending is None:
             return None
-        record = self._records.get(scheduler.job_id(scheduler.due))
+        record = self._records.get(scheduler.pending)
         if record is None or record.token or record.state in (COMPLETED, FAILED):
             return None
         return record

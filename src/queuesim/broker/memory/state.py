@@ -230,7 +230,7 @@ class QueueState:
     def _is_pending(self, record: Record) -> bool:
         """Whether it is the present job of a job scheduler: without it that would stand still."""
         scheduler = self._schedulers.get(record.scheduler_id or "")
-        return scheduler is not None and scheduler.due is not None and scheduler.job_id(scheduler.due) == record.id
+        return scheduler is not None and scheduler.pending == record.id
 
     def _delete(self, record: Record, now: float) -> None:
         """Remove a job wherever it is, with its deduplication id."""

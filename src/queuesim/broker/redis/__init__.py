@@ -2,12 +2,13 @@
 
 from queuesim.broker.redis.eventlog import EventLog
 from queuesim.broker.redis.managing import Managing
+from queuesim.broker.redis.scheduling import Scheduling
 from queuesim.broker.redis.taking import Taking
 
 __all__ = ["RedisBroker"]
 
 
-class RedisBroker(Taking, Managing, EventLog):
+class RedisBroker(Taking, Managing, Scheduling, EventLog):
     """A queue on a Redis server, real or not. BullMQ 6 can be on the other end of it.
 
     Keys, fields, scores, events and markers are BullMQ 6.7's, so that producers and workers of both kinds may share

@@ -75,6 +75,8 @@ def decode_job(row: Sequence[Any], broker: Broker, origin: float = 0.0, token: s
         token=token,
         broker=broker,
     )
+    if job_id.startswith("repeat:"):
+        job.scheduler_id = job_id.split(":")[1]
     if deferred is not None:
         job.deferred_failure = deferred
     if progress is not None:

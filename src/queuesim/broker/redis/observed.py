@@ -73,7 +73,7 @@ class ObservedBroker(RedisBroker):
         return reply
 
     def _snapshot(self, row: Sequence[Any]) -> Job:
-        job = decode_job(row, self, self.origin)  # type: ignore[arg-type]
+        job = decode_job(row, self, self.origin)
         self._number(job)
         return job
 

@@ -18,6 +18,8 @@ for _, state in ipairs({
   end
   if left <= 0 then return 1 end
 end
+for _, id in ipairs(call("ZRANGE", q.base .. "repeat", 0, -1)) do call("DEL", q.base .. "repeat:" .. id) end
+call("DEL", q.base .. "repeat")
 call("DEL", q.events, q.base .. "delay", q.base .. "stalled-check", q.stalled, q.id, q.priority_counter, q.marker, q.meta,
   q.limiter, q.base .. "metrics:completed", q.base .. "metrics:completed:data", q.base .. "metrics:failed",
   q.base .. "metrics:failed:data")

@@ -1,10 +1,13 @@
--- Remove a job that no worker holds. KEYS: the queue's base. ARGV: its id. Returns 0, -1: there is no such job, -6: locked.
--- include: queue, moves, removal
+-- Remove a job that no worker holds. KEYS: the queue's base. ARGV: its id. Returns 0, -1: there is no such job, -6: locked,
+-- -8: it is the present job of a scheduler, which would stand still without it.
+-- include: queue, moves, removal, scheduling
 
 local q = read_meta(open_queue(KEYS[1]))
 local id = ARGV[1]
 if call("EXISTS", q.base .. id) == 0 then return -1 end
 if call("EXISTS", q.base .. id .. ":lock") == 1 then return -6 end
+local scheduler = call("HGET", q.base .. id, "rjk")
+if scheduler and present_job(q, scheduler) == id then return -8 end
 local state = take_out(q, id)
 release_removed(q, id)
 delete_keys(q, id)

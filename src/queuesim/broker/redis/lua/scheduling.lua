@@ -1,0 +1,42 @@
+-- Job schedulers: a hash each, and a place in the sorted set `repeat` by when the pending job is due.
+-- include: queue, moves, removal, adding
+
+local function scheduler_keys(q, id)
+  return q.base .. "repeat", q.base .. "repeat:" .. id
+end
+
+-- The id of a scheduler's present job, or nil.
+local function present_job(q, id)
+  local due = call("ZSCORE", q.base .. "repeat", id)
+  return due and ("repeat:" .. id .. ":" .. whole(tonumber(due)))
+end
+
+-- Remove the present job unless it has started.
+local function remove_pending(q, id)
+  local job = present_job(q, id)
+  if not job or call("EXISTS", q.base .. job) == 0 then return end
+  if call("ZSCORE", q.completed, job) or call("ZSCORE", q.failed, job) or call("LPOS", q.active, job) then return end
+  local state = take_out(q, job)
+  release_removed(q, job)
+  delete_keys(q, job)
+  emit(q, "removed", job, "prev", state or "unknown")
+end
+
+-- A scheduler's job: {name, data, opts, due, priority, lifo, deduplication or nil}.
+local function add_iteration(q, id, job, now)
+  job.id = "repeat:" .. id .. ":" .. whole(job.due)
+  job.timestamp, job.delay = now, math.max(job.due - now, 0)
+  if add_job(q, job, now) == job.id then
+    call("HSET", q.base .. job.id, "rjk", id)
+  end
+  return job.id
+end
+
+local function job_from_arguments(first)
+  local deduplication = ARGV[first + 6]
+  return {
+    due = tonumber(ARGV[first]), name = ARGV[first + 1], data = ARGV[first + 2], opts = ARGV[first + 3],
+    priority = tonumber(ARGV[first + 4]), lifo = ARGV[first + 5] == "1",
+    deduplication = deduplication ~= "" and cjson.decode(deduplication) or nil,
+  }
+end
