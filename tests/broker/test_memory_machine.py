@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from brokerdriver import Driver
+from brokerdriver import FACTORIES, Driver
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from redisplaces import Clock
 
-from conftest import FACTORIES
 from queuesim.broker.base import Broker
 from queuesim.events import EventKind
 from queuesim.job import Deduplication, Job, JobState

@@ -51,7 +51,6 @@ def test_too_few_slots() -> None:
 @pytest.mark.parametrize(("per", "outlives"), [("task", True), ("page", False)])
 def test_an_overdue_batch_that_outlives_its_period(per: str, outlives: bool) -> None:
     changes: dict[str, Any] = {
-        "load": (),
         "jobs": {"overdue-tasks-notification": {"service": 0.2}},
         "workers": {"concurrency": 5, "limiter": {"max": 100, "duration": 60.0}},
         "overdue": {"cron": "0 * * * *", "backlog": 200_000, "per": per},
