@@ -30,7 +30,7 @@ def snapshot(client: Redis, queue: str, prefix: str = "bull") -> dict[str, Any]:
         answers = pipeline.execute()
     found = {}
     for i, (key, kind) in enumerate(zip(keys, kinds, strict=True)):
-        value = PARSERS.get(kind, _as_it_is)(answers[2 * i])
+        value = PARSERS.get(kind, _as_it_is)(_renamed(answers[2 * i], f"{prefix}:{queue}", f"*:{queue}"))
         if value != {}:
             found[key.removeprefix(base)] = {"type": kind, "value": value, "expires": answers[2 * i + 1] > 0}
     return found
@@ -44,6 +44,17 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "set": lambda client, key: client.smembers(key),
     "zset": lambda client, key: client.zrange(key, 0, -1, withscores=True),
 }
+
+
+def _renamed(value: Any, before: str, after: str) -> Any:
+    """Jobs of a flow name each other's keys: those of both programs are to look the same."""
+    if isinstance(value, str):
+        return value.replace(before, after)
+    if isinstance(value, dict):
+        return {_renamed(key, before, after): _renamed(part, before, after) for key, part in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_renamed(part, before, after) for part in value]
+    return value
 
 
 def _as_it_is(value: Any) -> Any:

@@ -1,6 +1,6 @@
 -- Remove a job that no worker holds. KEYS: the queue's base. ARGV: its id. Returns 0, -1: there is no such job, -6: locked,
 -- -8: it is the present job of a scheduler, which would stand still without it.
--- include: queue, moves, removal, scheduling
+-- include: queue, moves, removal, scheduling, flows
 
 local q = read_meta(open_queue(KEYS[1]))
 local id = ARGV[1]
@@ -10,6 +10,8 @@ local scheduler = call("HGET", q.base .. id, "rjk")
 if scheduler and present_job(q, scheduler) == id then return -8 end
 local state = take_out(q, id)
 release_removed(q, id)
+local parent = call("HGET", q.base .. id, "parentKey")
 delete_keys(q, id)
+child_removed(q, id, parent)
 emit(q, "removed", id, "prev", state or "unknown")
 return 0

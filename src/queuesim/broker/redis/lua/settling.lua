@@ -1,11 +1,13 @@
 -- What becomes of a job when its attempt ends.
--- include: queue, moves, removal, adding, locks, limiter
+-- include: queue, moves, removal, adding, locks, limiter, flows
 
 local ATTEMPTS_MADE, ATTEMPTS_STARTED, OPTIONS, DEDUPLICATION, ATTEMPTS_MADE_BEFORE = 1, 2, 3, 4, 5
+local PARENT, PARENT_KEY = 6, 7
+local PENDING_CHILDREN, FAILED_CHILDREN = -4, -9
 
 -- What every outcome needs to know of its job; what only some do, they ask for themselves.
 local function read_job(q, id)
-  local job = call("HMGET", q.base .. id, "atm", "ats", "opts", "deid", "attemptsMade")
+  local job = call("HMGET", q.base .. id, "atm", "ats", "opts", "deid", "attemptsMade", "parent", "parentKey")
   job[ATTEMPTS_MADE] = tonumber(job[ATTEMPTS_MADE] or job[ATTEMPTS_MADE_BEFORE]) or 0
   return job
 end
@@ -77,6 +79,7 @@ local function finish(q, id, job, state, keep, now, made, ...)
   local key, set = q.base .. id, q[state]
   if keep.count == 0 then
     delete_keys(q, id)
+    child_removed(q, id, job[PARENT_KEY])
   else
     if q.evicting[set] and q.evicting[set].count ~= keep.count then evict_now(q, set, now) end
     call("ZADD", set, q.now, id)
@@ -97,6 +100,7 @@ local settle = {}
 
 -- Completed: value, the worker's rule of retention
 settle.C = function(q, id, job, now, made, value, keep)
+  if job[PARENT] or job[PARENT_KEY] then child_completed(q, id, job[PARENT], job[PARENT_KEY], value, now) end
   finish(q, id, job, "completed", retention(job, "removeOnComplete", keep), now, made, "returnvalue", value)
   emit_untrimmed(q, "completed", id, "returnvalue", value, "prev", "active")
 end
@@ -104,6 +108,7 @@ end
 -- Failed for good: reason, the worker's rule of retention, stack traces, {queue base, JSON} of a dead letter
 settle.F = function(q, id, job, now, made, reason, keep, stacktrace, dead_letter)
   local name = dead_letter ~= "" and call("HGET", q.base .. id, "name")
+  if job[PARENT] then child_failed(q, id, job[PARENT], reason, now) end
   finish(q, id, job, "failed", retention(job, "removeOnFail", keep), now, made, "failedReason", reason, "stacktrace",
     with_stacktrace(q, id, job, stacktrace))
   emit_untrimmed(q, "failed", id, "failedReason", reason, "prev", "active")
@@ -196,11 +201,18 @@ local function unlock(q, ids)
 end
 
 -- Give a job back that `token` holds: out of active, no lock. Returns 0, or the error code of a refusal, and the job.
-local function give_back(q, id, token, batch)
+local function give_back(q, id, token, batch, kind)
   local holder = batch.holders[id]
   local job = read_job(q, id)
   if not job[ATTEMPTS_STARTED] and call("EXISTS", q.base .. id) == 0 then
     return JOB_MISSING
+  end
+  if kind == "C" then
+    local key = q.base .. id
+    -- a parent is not complete before its children
+    if call("EXISTS", key .. ":dependencies", key .. ":unsuccessful") > 0 then
+      return call("SCARD", key .. ":dependencies") > 0 and PENDING_CHILDREN or FAILED_CHILDREN
+    end
   end
   if holder ~= token then
     return holder and LOCK_MISMATCH or LOCK_MISSING
@@ -215,7 +227,7 @@ end
 
 -- Do what one outcome asks for. Returns 0, or the error code with which it is refused, and whether it was done now.
 local function apply(q, now, batch, kind, id, token, attempt, made, ...)
-  local code, job = give_back(q, id, token, batch)
+  local code, job = give_back(q, id, token, batch, kind)
   if code ~= 0 then
     return batch.again and was_applied(q, id, attempt, made, batch.token) and 0 or code, false
   end
