@@ -17,6 +17,7 @@ from queuesim.cli.compare import compare
 from queuesim.cli.fit import fit
 from queuesim.cli.init import init
 from queuesim.cli.plot import plot
+from queuesim.cli.report import report
 from queuesim.cli.run import run
 from queuesim.cli.schema import schema
 from queuesim.cli.show import show
@@ -36,6 +37,10 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
     ),
     show: ("queuesim show runs/7", "queuesim show runs/7 --json"),
     plot: ("queuesim plot runs/7", "queuesim plot runs/7 -o overview.svg"),
+    report: (
+        "queuesim report runs/7 -o report.html",
+        "queuesim report scenario.yaml -o report.html -o summary.md -o junit.xml",
+    ),
     compare: (
         "queuesim compare scenarios/bullmq-steady.yaml scenarios/traces/steady",
         "queuesim compare runs/before runs/after --within 3%",

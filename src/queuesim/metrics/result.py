@@ -186,6 +186,20 @@ class Result:
 
         save(directory, self.facts, {name: self._frame(name) for name in FRAMES})
 
+    def to_html(self, file: str | Path | None = None) -> str:
+        """A report of the run as one HTML page that needs nothing else; written into `file`, if there is one.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            OSError: the file can't be written.
+        """
+        from queuesim.metrics.report.page import page
+
+        text = page(self)
+        if file is not None:
+            Path(file).write_text(text, encoding="utf-8")
+        return text
+
     def __repr__(self) -> str:
         from queuesim.metrics.text import counted, readable
 
