@@ -35,6 +35,7 @@ FORBIDDEN = {
     "analysis": ("cli",),
     "check": ("analysis", "admin", "live", "evaluation", "cli"),
     "evaluation": ("cli",),
+    "notebook": ("cli",),
     "testing": ("cli",),
 }
 """What a part of the package may not import: the arrows between the parts point one way."""

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from queuesim.analysis.sweep import sweep as sweep
     from queuesim.backoff import Backoff as Backoff
     from queuesim.deadletters import DeadLetters as DeadLetters
     from queuesim.errors import DelayedError as DelayedError
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
     from queuesim.limits import RateLimit as RateLimit
     from queuesim.metrics.result import Result as Result
     from queuesim.metrics.result import load as load
+    from queuesim.notebook.explorer import explore as explore
+    from queuesim.notebook.magic import load_ipython_extension as load_ipython_extension
     from queuesim.processor import Processor as Processor
     from queuesim.queue import Queue as Queue
     from queuesim.retry import RetryPolicy as RetryPolicy
     from queuesim.scenario.runner import run as run
     from queuesim.scenario.schema import Scenario as Scenario
+    from queuesim.scenario.variation import vary as vary
     from queuesim.simulation.waiting import until as until
     from queuesim.worker import Worker as Worker
 
@@ -57,9 +61,13 @@ HOMES = {
     "UnrecoverableError": "errors",
     "ValidationError": "errors",
     "Worker": "worker",
+    "explore": "notebook.explorer",
     "load": "metrics.result",
+    "load_ipython_extension": "notebook.magic",
     "run": "scenario.runner",
+    "sweep": "analysis.sweep",
     "until": "simulation.waiting",
+    "vary": "scenario.variation",
 }
 """In which module each public name lives."""
 

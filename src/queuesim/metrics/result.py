@@ -122,7 +122,9 @@ class Result:
     @property
     def checks(self) -> pd.DataFrame:
         """A row a threshold or oracle: check, kind, ok, value, limit, at, detail."""
-        return self._frame("checks")
+        from queuesim.metrics.frames.checks import Checks
+
+        return Checks(self._frame("checks"), copy=False)
 
     @property
     def ok(self) -> bool:

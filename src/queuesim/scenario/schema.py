@@ -190,3 +190,8 @@ class Scenario(Section):
         """Remember where the file is, if there is one."""
         if context and context.get("directory") is not None:
             self._directory = Path(context["directory"])
+
+    def _repr_html_(self) -> str:
+        from queuesim.scenario.html import to_html
+
+        return to_html(self)

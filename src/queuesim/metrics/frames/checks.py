@@ -30,3 +30,23 @@ def checks_frame(checks: Sequence[CheckRow]) -> pd.DataFrame:
             "detail": pd.Series([check.detail for check in checks], dtype=str),
         }
     )
+
+
+class Checks(pd.DataFrame):
+    """The checks, shown in a notebook with a mark each, what failed first. What is taken out of it is plain pandas."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(
+            f'<tr><td style="color: {"#007a5a" if row.ok else "#b34700"}">{"✓" if row.ok else "✗"}</td>'
+            f"<td>{escape(str(row.check))}</td><td>{row.kind}</td><td>{row.value:.6g}</td>"
+            f"<td>{escape(str(row.limit))}</td><td>{escape(str(row.detail))}</td></tr>"
+            for row in self.sort_values("ok", kind="stable").itertuples()
+        )
+        head = "".join(f"<th>{name}</th>" for name in ("", "check", "kind", "value", "limit", "detail"))
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

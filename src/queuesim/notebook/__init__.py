@@ -1,0 +1,1 @@
+"""The notebook: a cell magic for scenarios, and an explorer with sliders."""

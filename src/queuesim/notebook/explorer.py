@@ -1,0 +1,115 @@
+"""The explorer: sliders over a scenario's concurrency, limiter, backoff and load, that play it again when moved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from queuesim.extras import need
+from queuesim.metrics.text import brief, percent, readable
+from queuesim.scenario.runner import Source, as_scenario, run
+from queuesim.scenario.variation import vary
+from queuesim.units import format_duration
+
+if TYPE_CHECKING:
+    from queuesim.metrics.result import Result
+    from queuesim.metrics.summary import Summary
+    from queuesim.scenario.schema import Scenario
+
+
+class Explorer:
+    """Sliders beside what the run comes to, and what it came to before anything was moved.
+
+    Show it as the last value of a cell. `result` is the newest run, `scenario` what it played.
+
+    Args:
+        scenario: where to start from, as `run` takes it.
+        duration: play only so much of it, as "1h", so that a long one answers at once.
+
+    Raises:
+        MissingExtraError: ipywidgets is not installed.
+    """
+
+    def __init__(self, scenario: Source, duration: str | None = None) -> None:
+        widgets: Any = need("ipywidgets", "notebook", "explorers")
+        chosen = as_scenario(scenario)
+        self._start = chosen if duration is None else vary(chosen, {"duration": duration})
+        self.scenario: Scenario = self._start
+        self.base: Result = run(self._start, progress=False)
+        """The run before anything was moved."""
+        self.result: Result = self.base
+        workers, queue = self._start.workers[0], self._start.queue
+        per_minute = workers.limiter.max / workers.limiter.duration * 60 if workers.limiter else 100.0
+        backoff = queue.model_dump(mode="json").get("backoff") or {}
+        delay = getattr(queue.backoff, "delay", 1.0) if backoff else 1.0
+        lazy = {"continuous_update": False, "style": {"description_width": "9em"}}
+        self.concurrency = widgets.IntSlider(workers.concurrency, min=1, max=100, description="concurrency", **lazy)
+        self.limited = widgets.Checkbox(workers.limiter is not None, description="rate limiter", indent=True)
+        self.rate = widgets.FloatLogSlider(
+            per_minute, base=10, min=0, max=4, step=0.01, readout_format=",.0f", description="limiter, per min", **lazy
+        )
+        self.backoff = widgets.FloatLogSlider(
+            delay or 1.0, base=10, min=-1, max=2.5, step=0.02, description="backoff, s", **lazy
+        )
+        self.load = widgets.FloatLogSlider(1.0, base=10, min=-1, max=1, step=0.02, description="load, times", **lazy)
+        self._view = widgets.HTML()
+        controls = (self.concurrency, self.limited, self.rate, self.backoff, self.load)
+        for control in controls:
+            control.observe(self._moved, names="value")
+        self.widget: Any = widgets.VBox([*controls, self._view])
+        """The whole, as an ipywidgets box."""
+        self._show()
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What the sliders say, as `vary` takes it: only what was moved."""
+        workers = self._start.workers[0]
+        changed: dict[str, Any] = {}
+        if self.concurrency.value != workers.concurrency:
+            changed["workers.concurrency"] = self.concurrency.value
+        limiter = {"max": max(1, round(self.rate.value)), "duration": "1m"} if self.limited.value else None
+        before = None if workers.limiter is None else workers.limiter.max / workers.limiter.duration * 60
+        if (None if limiter is None else limiter["max"]) != (None if before is None else max(1, round(before))):
+            changed["workers.limiter"] = limiter
+        if abs(self.backoff.value - getattr(self._start.queue.backoff, "delay", 1.0)) > 1e-9:
+            changed["queue.backoff"] = {"type": "exponential", "delay": format_duration(round(self.backoff.value, 3))}
+        if self.load.value != 1.0:
+            changed["load"] = round(self.load.value, 4)
+        return changed
+
+    def _moved(self, change: Any) -> None:
+        try:
+            self.scenario = vary(self._start, self.changes)
+            self.result = run(self.scenario, progress=False)
+        except ValueError as error:
+            self._view.value = f"<p>{error}</p>"
+            return
+        self._show()
+
+    def _show(self) -> None:
+        rows = "".join(
+            f"<tr><td>{name}</td><td><b>{now}</b></td><td>{before}</td></tr>"
+            for (name, now), (_, before) in zip(figures(self.result), figures(self.base), strict=True)
+        )
+        table = f"<table><thead><tr><th></th><th>now</th><th>at first</th></tr></thead><tbody>{rows}</tbody></table>"
+        self._view.value = table + self.result._repr_html_()
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return self.widget._repr_mimebundle_(**options)
+
+
+def figures(result: Result) -> list[tuple[str, str]]:
+    """What one looks at first, each with its name."""
+    summary: Summary = result.summary()
+    drain = result.analysis.time_to_drain()
+    return [
+        ("latency p95", brief(summary.jobs.latency.p95)),
+        ("highest backlog", f"{summary.backlog_max:,}"),
+        ("time to drain", "not in this run" if drain != drain else readable(drain)),
+        ("utilisation", percent(summary.utilisation)),
+        ("failed for good", f"{summary.jobs.failed:,}"),
+    ]
+
+
+def explore(scenario: Source, duration: str | None = None) -> Explorer:
+    """Sliders over a scenario, in a notebook. See Explorer."""
+    return Explorer(scenario, duration)

@@ -1,0 +1,172 @@
+"""The cell magic, the explorer, and a real kernel: runs from a cell, and interrupts that keep what was simulated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import queuesim
+from queuesim.metrics.result import Result
+from queuesim.notebook.magic import Magic, arguments
+from queuesim.scenario.schema import Scenario
+
+CELL = """\
+name: mail
+duration: 5m
+workers: {concurrency: 2, limiter: {max: 60, duration: 1m}}
+jobs:
+  welcome: {service: 200ms, errors: {network: 5%}}
+load:
+  - {name: steady, poisson: 50/min}
+"""
+
+
+@pytest.fixture
+def shell() -> Any:
+    return SimpleNamespace(user_ns={})
+
+
+def test_a_cell_becomes_a_scenario(shell: Any) -> None:
+    shown = Magic(shell)("", CELL)
+    assert shown is shell.user_ns["scenario"]
+    assert isinstance(shown, Scenario)
+    for part in ("mail", "5 min", "welcome", "60 per 1 min", "network 0.05", "50/min"):
+        assert part in shown._repr_html_()
+
+
+def test_a_cell_is_played_if_asked_for(shell: Any) -> None:
+    shown = Magic(shell)("mail --run monday --seed 7", CELL)
+    assert shown is shell.user_ns["monday"]
+    assert isinstance(shown, Result)
+    assert shown.facts.seed == 7
+    assert shell.user_ns["mail"].name == "mail"
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        (CELL.replace("errors", "erors"), 'cell:5: jobs.welcome.erors: unknown key; did you mean "errors"?'),
+        ("name: [", "cell:"),
+        ("", "cell:"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(shell: Any, capsys: Any, cell: str, told: str) -> None:
+    assert Magic(shell)("", cell) is None
+    message = capsys.readouterr().err
+    assert told.partition(": unknown")[0] in message
+    assert "Traceback" not in message
+    assert shell.user_ns == {}
+
+
+def test_the_line_of_the_magic(shell: Any, capsys: Any) -> None:
+    assert arguments("a --run b --seed 3") == ("a", "b", 3)
+    assert arguments("--run") == ("scenario", "result", None)
+    Magic(shell)("two-words", CELL)
+    assert "'two-words' can't be the name of a variable; write it as %%scenario" in capsys.readouterr().err
+    Magic(shell)("--seed x", CELL)
+    assert "--seed takes a number, not 'x'" in capsys.readouterr().err
+
+
+# -- checks and the explorer
+
+
+def test_checks_show_what_failed_first() -> None:
+    scenario = {
+        "name": "x",
+        "duration": "1m",
+        "jobs": {"a": {"service": "1s"}},
+        "load": [{"name": "l", "constant": "1/s"}],
+    }
+    checks = queuesim.run({**scenario, "thresholds": ["lost == 0", "latency.p95 < 1ms"]}).checks
+    text = checks._repr_html_()
+    assert text.index("✗") < text.index("✓")
+    assert "latency.p95 &lt; 1ms" in text
+    assert type(checks[checks["ok"]]).__name__ == "DataFrame"
+
+
+def test_sliders_play_the_scenario_again() -> None:
+    import yaml
+
+    explorer = queuesim.explore(yaml.safe_load(CELL) | {"warmup": 0})
+    assert explorer.changes == {}
+    first = explorer.result
+    explorer.rate.value = 20
+    assert explorer.changes == {"workers.limiter": {"max": 20, "duration": "1m"}}
+    assert explorer.result is not first
+    assert explorer.result.summary().backlog_max > first.summary().backlog_max
+    explorer.limited.value = False
+    explorer.concurrency.value = 7
+    explorer.load.value = 2.0
+    assert explorer.changes == {"workers.limiter": None, "workers.concurrency": 7, "load": 2.0}
+    assert len(explorer.result.jobs) == pytest.approx(2 * len(first.jobs), rel=0.2)
+    assert "now" in explorer._view.value
+    assert explorer._repr_mimebundle_()
+
+
+# -- a real kernel
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Any]:
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3", startup_timeout=60)
+    yield SimpleNamespace(manager=manager, client=client)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def outputs(kernel: Any, code: str, when: Any = None) -> list[dict[str, Any]]:
+    """What a cell shows. `when` is called once it runs."""
+    kernel.client.execute(code)
+    found: list[dict[str, Any]] = []
+    while True:
+        message = kernel.client.get_iopub_msg(timeout=60)
+        kind, content = message["msg_type"], message["content"]
+        if kind == "stream" and "ready" in content["text"] and when is not None:
+            when()
+        if kind in ("stream", "execute_result", "display_data", "error"):
+            found.append({"kind": kind, **content})
+        if kind == "status" and content["execution_state"] == "idle":
+            return found
+
+
+def test_a_run_in_a_cell_where_a_loop_is_running(kernel: Any) -> None:
+    cell = f"%load_ext queuesim\nget_ipython().run_cell_magic('scenario', '--run result', {CELL!r})"
+    shown = outputs(kernel, cell)
+    assert not [output for output in shown if output["kind"] == "error"]
+    assert "text/html" in next(output for output in shown if output["kind"] == "execute_result")["data"]
+    # a bar, as a widget: tqdm.auto found the notebook
+    assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in shown)
+
+
+def test_an_interrupt_keeps_what_was_simulated(kernel: Any) -> None:
+    cell = """
+import queuesim
+told = []
+def progress(now, finished):
+    if finished > 100 and not told:
+        told.append(now); print("ready", flush=True)
+long = queuesim.run({"name": "long", "duration": "10000d", "jobs": {"a": {"service": "1s"}},
+                     "load": [{"name": "l", "constant": "1/s"}]}, progress=lambda n, f: None)
+"""
+    kernel.client.execute("print('ready', flush=True)\n" + cell)
+    while kernel.client.get_iopub_msg(timeout=60)["content"].get("text") != "ready\n":
+        pass
+    # the run has begun once its first events are there: it is interrupted until the cell is over
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        kernel.manager.interrupt_kernel()
+        try:
+            message = kernel.client.get_iopub_msg(timeout=2)
+        except Exception:  # noqa: BLE001  (queue.Empty, by whichever client)
+            continue
+        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            break
+    shown = outputs(kernel, "print(long.facts.stopped, len(long.jobs) > 0)")
+    assert "interrupted at" in shown[0].get("text", str(shown))
+    assert "True" in shown[0]["text"]
