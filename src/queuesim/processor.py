@@ -53,7 +53,8 @@ class Processor:
         concurrency: jobs that one worker runs at the same time.
         limiter: starts per window, over all workers of the queue.
         defaults: options for jobs that are added without any (attempts, backoff, ...).
-        keep_completed, keep_failed: retention for jobs that have no rule of their own; None keeps all.
+        keep_completed: retention of completed jobs that have no rule of their own; None keeps all.
+        keep_failed: the same for failed ones.
         dead_letters: name of the queue that gets jobs which failed for good; None: they only stay in `failed`.
         rules: how errors are categorised, before the default rules.
         retries: by category, what differs from the job's own attempts and backoff.

@@ -96,7 +96,8 @@ class Queue:
         Args:
             missed: what becomes of ticks that came while no worker was there.
             limit: so many jobs at most.
-            start, end: no job is due before or after, in seconds on the queue's clock.
+            start: no job is due before, in seconds on the queue's clock.
+            end: none is due after.
 
         Returns:
             The id of the first job.

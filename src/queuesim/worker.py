@@ -69,7 +69,8 @@ class Worker:
         broker: the queue.
         name: written into each job that it takes: unique among a queue's workers.
         token: first part of its lock tokens, unlike that of any other worker that the queue ever had; the name if None.
-        concurrency, limiter: in place of the processor's.
+        concurrency: in place of the processor's.
+        limiter: the same.
         clock: seconds on the queue's clock; the running loop's time if None.
         rng: where jitter is drawn from.
     """

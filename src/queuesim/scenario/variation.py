@@ -35,7 +35,10 @@ def vary(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
             Override(path, path, value).apply(document)
         except OverrideError as error:
             raise ValueError(f"{path}: {error}") from None
-    return Scenario.model_validate(document, context={"directory": scenario.directory})
+    # without the directory: the names of files have been resolved against it already
+    varied = Scenario.model_validate(document)
+    varied._directory = scenario.directory
+    return varied
 
 
 def _multiplied(entry: dict[str, Any], factor: float) -> dict[str, Any]:
