@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Any
 from queuesim.broker.redis.options import milliseconds
 from queuesim.broker.redis.place import Argument, Place
 from queuesim.broker.redis.scripts import script
+from queuesim.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker
 
 PREFIX = "bull"
 """BullMQ's default."""
+TYPES = {
+    **dict.fromkeys(("wait", "active", "paused"), "list"),
+    **dict.fromkeys(("prioritized", "delayed", "completed", "failed", "waiting-children", "marker", "repeat"), "zset"),
+    **dict.fromkeys(("id", "pc", "limiter", "stalled-check"), "string"),
+    "meta": "hash",
+    "stalled": "set",
+    "events": "stream",
+}
+"""The keys of a queue, and what each of them is."""
 
 
 class RedisQueue:
@@ -65,4 +75,22 @@ class RedisQueue:
         return stamp / 1000 - self.origin
 
     async def _run(self, name: str, arguments: Sequence[Argument] = ()) -> Any:
-        return await self._place.run(script(name), self._base, arguments)
+        from redis.exceptions import ResponseError
+
+        try:
+            return await self._place.run(script(name), self._base, arguments)
+        except ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            raise BrokerUnavailableError(await self._foreign_key()) from error
+
+    async def _foreign_key(self) -> str:
+        """Which of the queue's keys is of a type that no queue has, and what to do."""
+        for name, expected in TYPES.items():
+            found = await self._place.command("TYPE", self._base + name)
+            if found not in (expected, "none"):
+                return (
+                    f"the key {self._base}{name} is a {found}, where a queue has a {expected}: another program "
+                    "wrote it. Rename or remove it, or give the queue another name or prefix"
+                )
+        return f"a job of {self._base} has a key of a foreign type: another program wrote it. Remove that job's keys"

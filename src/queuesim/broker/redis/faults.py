@@ -10,12 +10,14 @@ from queuesim.errors import BrokerUnavailableError
 _USER = "it refuses the user or the password: give them in the URL, redis://user:password@host"
 _PASSWORD = "it wants a password: give it in the URL, redis://:password@host"
 _REPLICA = "it is a read-only replica: connect to the primary"
+_RIGHTS = "its user may not do that: queues need all commands on their keys, scripts included (see ACL SETUSER)"
+_ORPHAN = "it is a replica that lost its primary: connect to the primary"
 _MEMORY = (
     "it is out of memory and refuses to write: raise maxmemory, or remove finished jobs (keep, clean). "
     "Its maxmemory-policy should be noeviction"
 )
 _LOADING = "it is loading its data: wait"
-_PLAIN = "it does not speak TLS there: write redis:// in place of rediss://, or use its TLS port"
+_PLAIN = "it does not speak TLS there, write redis:// in place of rediss://, or use its TLS port"
 _TRUST = "its certificate is not trusted: name the authority's, ?ssl_ca_certs=/path/to/ca.pem"
 
 ADVICE = {
@@ -24,15 +26,19 @@ ADVICE = {
     "NOAUTH": _PASSWORD,
     "Authentication required": _PASSWORD,
     "called without any password": "it has no password, but one was given: take it out of the URL",
-    "NOPERM": "its user may not do that: queues need all commands on their keys, scripts included (see ACL SETUSER)",
+    "NOPERM": _RIGHTS,
+    "no permissions": _RIGHTS,
     "READONLY": _REPLICA,
     "read only replica": _REPLICA,
     "OOM": _MEMORY,
     "used memory": _MEMORY,
     "LOADING": _LOADING,
     "is loading": _LOADING,
-    "MASTERDOWN": "it is a replica that lost its primary: connect to the primary",
+    "MASTERDOWN": _ORPHAN,
+    "Link with MASTER": _ORPHAN,
     "CLUSTERDOWN": "its cluster is down",
+    "cluster is down": "its cluster is down",
+    "busy running a script": "it is busy with somebody's long script (SCRIPT KILL ends it)",
     "MISCONF": "it can't write its data to disk and refuses writes: see its log",
     "NOREPLICAS": "it has too few replicas and refuses writes (min-replicas-to-write)",
     "CROSSSLOT": "it is a cluster: give the queue a prefix with a hash tag, {bull}",
@@ -42,7 +48,7 @@ ADVICE = {
     "CERTIFICATE_VERIFY_FAILED": _TRUST,
     "certificate verify failed": _TRUST,
 }
-"""A part of the server's or the client's message, and what to do."""
+"""A part of the server's message, or of what redis-py makes of it, and what to do."""
 
 HUNG_UP = "if it speaks TLS there, write rediss:// in place of redis://; else see its maxclients and its log"
 
@@ -60,6 +66,8 @@ def explain(error: BaseException, address: object) -> BrokerUnavailableError:
     for part, advice in ADVICE.items():
         if part in everything:
             return BrokerUnavailableError(f"the server at {address} can't be used: {advice}. It said: {said[0]}")
+    if "imeout" in everything and str(address).startswith("rediss:"):
+        return BrokerUnavailableError(f"the server at {address} does not answer: if {_PLAIN}")
     if "Connection closed by server" in everything or "Connection reset" in everything:
         return BrokerUnavailableError(f"the server at {address} ended the connection: {HUNG_UP}")
     return BrokerUnavailableError(f"the server at {address} can't be reached: {said[0]}")

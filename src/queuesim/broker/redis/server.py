@@ -51,6 +51,7 @@ class ServerPlace:
         from redis.backoff import NoBackoff
 
         self.address = address
+        self.timeout = timeout
         common: dict[str, Any] = {
             "protocol": 2,
             "decode_responses": True,
@@ -128,7 +129,9 @@ class ServerPlace:
 
         connection.introduced = None  # type: ignore[attr-defined]
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
+            # the first words with the server included: redis-py times the socket alone
+            async with asyncio.timeout(self.timeout):
+                await connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             raise explain(error, self.address) from error
 

@@ -145,7 +145,7 @@ end
 
 -- A job from the opts that are stored with it.
 local function job_from_opts(name, data, opts, id, now)
-  local options = cjson.decode(opts)
+  local options = decode(opts)
   return {
     id = id, name = name, data = data, opts = opts, timestamp = now, delay = tonumber(options.delay) or 0,
     priority = tonumber(options.priority) or 0, lifo = options.lifo == true, deduplication = options.de,

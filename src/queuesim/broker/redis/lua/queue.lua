@@ -38,6 +38,13 @@ local function read_meta(q)
   return q
 end
 
+-- JSON that another program may have written: where it is none, or no object or list, an empty one. A script that failed
+-- half-way would leave half of its work behind.
+local function decode(text)
+  local readable, value = pcall(cjson.decode, text)
+  return readable and type(value) == "table" and value or {}
+end
+
 -- A whole number as text: Lua's own `..` shortens what has more than 14 digits.
 local function whole(number)
   return string.format("%.0f", number)

@@ -8,6 +8,6 @@ if call("EXISTS", q.base .. id) == 0 then return -1 end
 if not RESULTS[state] or not call("ZSCORE", q[state], id) then return -3 end
 forget_end(q, id, state, ARGV[3] == "1")
 local job = call("HMGET", q.base .. id, "priority", "opts")
-enqueue(q, id, tonumber(job[1]) or 0, job[2] and cjson.decode(job[2]).lifo == true)
+enqueue(q, id, tonumber(job[1]) or 0, job[2] and decode(job[2]).lifo == true)
 emit(q, "waiting", id, "prev", state)
 return 0

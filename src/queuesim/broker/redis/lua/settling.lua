@@ -18,7 +18,7 @@ local known = {}
 local function decoded(text)
   local value = known[text]
   if value == nil then
-    value = cjson.decode(text)
+    value = decode(text)
     known[text] = value
   end
   return value
@@ -49,8 +49,8 @@ local function with_stacktrace(q, id, job, rows)
   if rows == "" then
     return before
   end
-  local traces = cjson.decode(before)
-  for _, row in ipairs(cjson.decode(rows)) do traces[#traces + 1] = row end
+  local traces = decode(before)
+  for _, row in ipairs(decode(rows)) do traces[#traces + 1] = row end
   local limit = tonumber(options_of(job).stackTraceLimit)
   local kept = {}
   for i = limit and math.max(#traces - limit, 0) + 1 or 1, #traces do kept[#kept + 1] = traces[i] end
@@ -118,7 +118,7 @@ settle.F = function(q, id, job, now, made, reason, keep, stacktrace, dead_letter
   end
   if dead_letter ~= "" then
     -- in the same step as the failure, so that no crash comes between them
-    local letter = cjson.decode(dead_letter)
+    local letter = decode(dead_letter)
     local other = read_meta(open_queue(letter.base))
     add_job(other, job_from_opts(name or "", letter.data, '{"attempts":0}', nil, now), now)
   end
@@ -131,8 +131,8 @@ settle.R = function(q, id, job, now, made, delay, reason, stacktrace, history)
     "atm", made_now(job, made), "failedReason", reason, "stacktrace", with_stacktrace(q, id, job, stacktrace),
   }
   if history ~= "" then
-    local rows = cjson.decode(call("HGET", key, "history") or "[]")
-    rows[#rows + 1] = cjson.decode(history)
+    local rows = decode(call("HGET", key, "history") or "[]")
+    rows[#rows + 1] = decode(history)
     fields[#fields + 1] = "history"
     fields[#fields + 1] = cjson.encode(rows)
   end
