@@ -23,9 +23,20 @@ from queuesim.job import Job, JobState, NewJob
 from queuesim.live.embedded import EmbeddedServer
 
 NOW = 1_700_000_000.0
-OPENSSL = (
-    "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1".split()
-)
+OPENSSL = [
+    "openssl",
+    "req",
+    "-x509",
+    "-newkey",
+    "rsa:2048",
+    "-nodes",
+    "-days",
+    "2",
+    "-subj",
+    "/CN=localhost",
+    "-addext",
+    "subjectAltName=IP:127.0.0.1",
+]
 """Makes a certificate that no authority knows."""
 
 
