@@ -23,20 +23,8 @@ from queuesim.job import Job, JobState, NewJob
 from queuesim.live.embedded import EmbeddedServer
 
 NOW = 1_700_000_000.0
-OPENSSL = [
-    "openssl",
-    "req",
-    "-x509",
-    "-newkey",
-    "rsa:2048",
-    "-nodes",
-    "-days",
-    "2",
-    "-subj",
-    "/CN=localhost",
-    "-addext",
-    "subjectAltName=IP:127.0.0.1",
-]
+OPENSSL = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
+OPENSSL += ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
 """Makes a certificate that no authority knows."""
 
 
@@ -298,14 +286,19 @@ async def _counts(broker: RedisBroker) -> dict[JobState, int]:
 
 def test_an_answer_that_never_comes_is_not_waited_for_for_ever() -> None:
     async def program() -> None:
+        hung_up = asyncio.Event()
+
         async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read()
             writer.close()
+            await writer.wait_closed()
+            hung_up.set()
 
         listener = await asyncio.start_server(silent, "127.0.0.1", 0)
         async with place_at(f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}", timeout=0.2) as place:
             with pytest.raises(BrokerUnavailableError):
                 await place.command("PING")
+        await hung_up.wait()
         listener.close()
 
     asyncio.run(program())

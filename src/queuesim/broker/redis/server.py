@@ -132,8 +132,12 @@ class ServerPlace:
             # the first words with the server included: redis-py times the socket alone
             async with asyncio.timeout(self.timeout):
                 await connection.connect()  # type: ignore[no-untyped-call]
-        except (RedisError, OSError) as error:
-            raise explain(error, self.address) from error
+        except BaseException as error:
+            # refused half-way, it may still be open
+            await connection.disconnect()
+            if isinstance(error, (RedisError, OSError)):
+                raise explain(error, self.address) from error
+            raise
 
     async def _send(self, connection: Connection, words: Sequence[Argument]) -> None:
         from redis.exceptions import RedisError
