@@ -14,6 +14,7 @@ from queuesim import __version__
 from queuesim.cli.admin import admin
 from queuesim.cli.check import check
 from queuesim.cli.compare import compare
+from queuesim.cli.evaluate import evaluate
 from queuesim.cli.fit import fit
 from queuesim.cli.init import init
 from queuesim.cli.plot import plot
@@ -52,6 +53,7 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
         "queuesim worker my_service.jobs:processor --redis-url embedded",
     ),
     check: ("queuesim check scenario.yaml", "queuesim check scenarios/*.yaml --json"),
+    evaluate: ("queuesim evaluate -o reports/evaluation.md", "queuesim evaluate --backend fakeredis --without limiter"),
     admin: (
         "queuesim admin --database sqlite:///tasks.db --redis-url redis://127.0.0.1:6379",
         "queuesim admin --jwks keys.json --issuer https://login.example.org --work",

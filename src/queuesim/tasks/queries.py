@@ -161,3 +161,9 @@ NOTIFY = insert(notifications)
 def count_to_notify(connection: Connection, cutoff: float) -> int:
     """How many tasks are overdue, and their assignees not told yet."""
     return connection.execute(select(func.count()).where(tasks.c.notify_at <= cutoff)).scalar_one()
+
+
+def told(connection: Connection) -> list[tuple[int, str, float]]:
+    """What assignees were told, in order: the task, the kind of notification, when."""
+    columns = (notifications.c.task_id, notifications.c.kind, notifications.c.sent_at)
+    return [(row.task_id, row.kind, row.sent_at) for row in connection.execute(select(*columns).order_by("id"))]

@@ -1,0 +1,1 @@
+"""The evaluation: the task service's claims, each a check that runs and scores only on evidence."""

@@ -1,0 +1,212 @@
+"""The ground that claims are tried on: a backend, a database, and which features are switched on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from queuesim.backoff import Backoff
+from queuesim.broker.base import Broker
+from queuesim.clock import set_clock
+from queuesim.deadletters import DeadLetters
+from queuesim.errors import QueuesimError
+from queuesim.job import JobOptions, JobState
+from queuesim.limits import Keep, RateLimit
+from queuesim.processor import Processor
+from queuesim.queue import Queue
+from queuesim.tasks import AfterCommit, Outbox, OverdueScan, Relay, TaskService, TaskStore, task_processor
+from queuesim.tasks.overdue import count_delivered
+from queuesim.worker import Worker, WorkerOptions
+
+BACKENDS = ("sim", "fakeredis", "redis")
+FEATURES = (
+    "limiter", "validation", "retention", "job ids", "outbox", "deduplication", "cron", "roles", "retry", "categories",
+    "dead letters", "stalled check",
+)  # fmt: skip
+"""What can be switched off, to see that its points go with it."""
+
+
+class EvaluationError(QueuesimError):
+    """There is no such backend or feature."""
+
+
+class ClaimError(Exception):
+    """What a claim says was not seen."""
+
+
+def expect(holds: object, otherwise: str) -> None:
+    """Raise ClaimError with what was seen instead, unless the evidence holds."""
+    if not holds:
+        raise ClaimError(otherwise)
+
+
+@dataclass
+class Desk:
+    """One task service, for one claim."""
+
+    ground: Ground
+    store: TaskStore
+    broker: Any
+    processor: Processor
+    queue: Queue
+    relay: Relay
+    service: TaskService
+    delivery: Any
+    letters: DeadLetters
+
+    @property
+    def unit(self) -> float:
+        """A second, or what stands for one in real time."""
+        return self.ground.unit
+
+    def scan(self, **settings: Any) -> OverdueScan:
+        """Whoever scans for overdue tasks."""
+        return OverdueScan(self.store, self.queue, self.delivery, **settings)
+
+    def worker(self, name: str = "worker", **settings: Any) -> Worker:
+        """A worker of the desk's processor."""
+        return Worker(self.processor, self.broker, name=name, clock=self.ground.clock, **settings)
+
+    @asynccontextmanager
+    async def working(self, count: int = 1, **settings: Any) -> AsyncIterator[None]:
+        """Let workers work, and the relay."""
+        workers = [self.worker(f"worker-{n}", **settings) for n in range(count)]
+        tasks = [asyncio.create_task(worker.run()) for worker in workers]
+        relaying = asyncio.create_task(self.relay.run())
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(worker.close(5.0) for worker in workers))
+            for task in (*tasks, relaying):
+                task.cancel()
+            await asyncio.gather(*tasks, relaying, return_exceptions=True)
+
+    async def drained(self) -> None:
+        """Wait until nothing is left to do."""
+        while True:
+            await asyncio.sleep(self.unit)
+            counts = await self.queue.counts()
+            left = sum(counts[state] for state in (JobState.WAITING, JobState.ACTIVE, JobState.DELAYED))
+            if not await self.relay.drain() and not left:
+                return
+
+
+@dataclass
+class Ground:
+    """Where claims are tried.
+
+    Args:
+        backend: sim and fakeredis run in virtual time, redis in real time, where 1 s of a claim is 20 ms.
+        without: features that are switched off.
+
+    Raises:
+        EvaluationError: there is no such backend or feature.
+    """
+
+    backend: str = "sim"
+    database: str = "sqlite://"
+    redis_url: str | None = None
+    without: frozenset[str] = field(default_factory=frozenset)
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise EvaluationError(f'there is no backend "{self.backend}"; choose from: {", ".join(BACKENDS)}')
+        for feature in self.without - set(FEATURES):
+            raise EvaluationError(f'there is no feature "{feature}"; choose from: {", ".join(FEATURES)}')
+        self._desks = 0
+
+    def has(self, feature: str) -> bool:
+        """Whether a feature is switched on."""
+        return feature not in self.without
+
+    @property
+    def live(self) -> bool:
+        """Whether time is real."""
+        return self.backend == "redis"
+
+    @property
+    def unit(self) -> float:
+        """Seconds that stand for one second."""
+        return 0.02 if self.live else 1.0
+
+    @property
+    def clock(self) -> Callable[[], float] | None:
+        """The queue's clock, where it is not the event loop's."""
+        return time.time if self.live else None
+
+    def try_out(self, claim: Callable[[Desk], Awaitable[str]]) -> str:
+        """Run a claim's check on a desk of its own and return its evidence. Raises what the check raises."""
+        if self.live:
+            return asyncio.run(asyncio.wait_for(self._scene(claim), 60.0))
+        from queuesim.simulation.runner import run
+
+        return run(self._scene(claim))
+
+    async def _scene(self, claim: Callable[[Desk], Awaitable[str]]) -> str:
+        set_clock(self.clock)
+        self._desks += 1
+        place, broker = await self._broker(f"evaluation-{time.time_ns() if self.live else self._desks}")
+        store = TaskStore(self.database)
+        try:
+            store.prepare()
+            return await claim(self._desk(store, broker))
+        finally:
+            if self.live:
+                await broker.pause(time.time())
+                await broker.obliterate(True, time.time())
+            store.close()
+            if place is not None:
+                await place.close()
+
+    async def _broker(self, name: str) -> tuple[Any, Any]:
+        if self.backend == "sim":
+            from queuesim.broker.memory import MemoryBroker
+
+            return None, MemoryBroker(name)
+        from queuesim.broker.redis import RedisBroker
+
+        if self.backend == "fakeredis":
+            from queuesim.broker.redis.fake import FakePlace
+
+            fake = FakePlace()
+            return fake, RedisBroker(name, fake)
+        from queuesim.broker.redis.server import connect
+
+        place = await connect(self.redis_url)
+        return place, RedisBroker(name, place)
+
+    def _desk(self, store: TaskStore, broker: Broker) -> Desk:
+        processor = task_processor(store, queue=broker.queue, **self._settings(broker.queue))
+        if not self.has("validation"):
+            for job_type in list(processor.types.values()):
+                processor.add(type(job_type)(job_type.name, job_type.handler, None, job_type.is_async))
+        queue = Queue(broker, defaults=processor.defaults)
+        relay = Relay(store, queue, interval=self.unit, settle=count_delivered)
+        delivery: Any = Outbox(relay.wake) if self.has("outbox") else AfterCommit(queue)
+        service = TaskService(store, queue, delivery)
+        letters = DeadLetters(broker, f"{broker.queue}-dead")
+        return Desk(self, store, broker, processor, queue, relay, service, delivery, letters)
+
+    def _settings(self, queue: str) -> dict[str, Any]:
+        """The queue's configuration, in the ground's time, without what is switched off."""
+        attempts = 3 if self.has("retry") else 1
+        settings: dict[str, Any] = {
+            "limiter": RateLimit(100, 60.0 * self.unit) if self.has("limiter") else None,
+            "defaults": JobOptions(attempts=attempts, backoff=Backoff("exponential", self.unit)),
+            "dead_letters": f"{queue}-dead" if self.has("dead letters") else None,
+        }
+        if not self.has("retention"):
+            settings |= {"keep_completed": Keep(), "keep_failed": Keep()}
+        if not self.has("categories"):
+            from queuesim.errors import UNKNOWN, ErrorRule
+
+            settings["rules"] = (ErrorRule(BaseException, UNKNOWN),)
+        return settings
+
+
+STALLED = WorkerOptions(lock_duration=3.0, stalled_interval=3.0)
+"""How a worker keeps its jobs where a claim has workers die."""

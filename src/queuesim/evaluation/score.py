@@ -1,0 +1,79 @@
+"""The score: every claim is tried, and counts if there is evidence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+from queuesim.evaluation import error_claims, processor_claims, scheduled_claims
+from queuesim.evaluation.ground import ClaimError, Desk, Ground
+
+Check = Callable[[Desk], Awaitable[str]]
+CLAIMS: tuple[tuple[str, Check, int], ...] = (
+    ("processor", processor_claims.concurrency, 1),
+    ("processor", processor_claims.limiter, 1),
+    ("processor", processor_claims.handlers, 2),
+    ("processor", processor_claims.validation, 1),
+    ("processor", processor_claims.retention, 1),
+    ("processor", processor_claims.metrics, 1),
+    ("processor", processor_claims.job_ids, 1),
+    ("processor", processor_claims.after_commit, 1),
+    ("processor", processor_claims.bulk, 1),
+    ("scheduled tasks", scheduled_claims.cron, 1),
+    ("scheduled tasks", scheduled_claims.pages, 1),
+    ("scheduled tasks", scheduled_claims.overlaps, 1),
+    ("scheduled tasks", scheduled_claims.restart, 1),
+    ("scheduled tasks", scheduled_claims.administration, 1),
+    ("error handling", error_claims.categories, 1),
+    ("error handling", error_claims.retry, 1),
+    ("error handling", error_claims.not_retryable, 1),
+    ("error handling", error_claims.dead_letters, 1),
+    ("error handling", error_claims.recovery, 1),
+)
+"""Area, check and points: 10, 5 and 5."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a claim came out."""
+
+    area: str
+    name: str
+    claim: str
+    points: int
+    """That it is worth."""
+    scored: int
+    evidence: str
+    """What was seen: for the claim, or instead."""
+
+
+def evaluate(ground: Ground) -> Iterator[Verdict]:
+    """Try every claim, one after the other."""
+    for area, check, points in CLAIMS:
+        claim = " ".join((check.__doc__ or "").split())
+        name = check.__name__.replace("_", " ")
+        try:
+            evidence = ground.try_out(check)
+        except ClaimError as error:
+            yield Verdict(area, name, claim, points, 0, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever breaks is no evidence
+            yield Verdict(area, name, claim, points, 0, f"{type(error).__name__}: {error}")
+        else:
+            yield Verdict(area, name, claim, points, points, evidence)
+
+
+def report(ground: Ground, verdicts: list[Verdict], command: str) -> str:
+    """The evaluation as Markdown."""
+    total, possible = sum(v.scored for v in verdicts), sum(v.points for v in verdicts)
+    off = f", without {', '.join(sorted(ground.without))}" if ground.without else ""
+    lines = [
+        "# Evaluation", "",
+        f"{total} of {possible} points, on the backend {ground.backend}{off}. Made by `{command}`.", "",
+        "| area | points | of |", "|---|---:|---:|",
+    ]  # fmt: skip
+    for area in dict.fromkeys(v.area for v in verdicts):
+        mine = [v for v in verdicts if v.area == area]
+        lines.append(f"| {area} | {sum(v.scored for v in mine)} | {sum(v.points for v in mine)} |")
+    lines += ["", "| claim | points | evidence |", "|---|---:|---|"]
+    lines += [f"| {v.claim} | {v.scored} of {v.points} | {v.evidence.replace('|', '/')} |" for v in verdicts]
+    return "\n".join(lines) + "\n"
