@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.sections import write_section
+
 ARRIVAL_RATE, MEAN_SERVICE, SERVERS = 4.0, 1.0, 5
 JOBS = 100_000
 LARGE, SMALL = 1_000_000, 10_000
@@ -166,13 +168,11 @@ def main() -> None:
     runs = [_in_process("--memory", "--jobs", str(LARGE)) for _ in range(2)]
     large = max(runs, key=lambda run: run["jobs_per_second"])
     text = (
-        "# Benchmarks\n\n"
         f"Made by `python -m benchmarks.mm5 -o reports/benchmarks.md` with Python {platform.python_version()}, "
-        f"{os.cpu_count()} cores; the best of {arguments.rounds} rounds. "
-        "Figures are one machine's; ratios carry over.\n\n" + report(best, small, large)
+        f"{os.cpu_count()} cores; the best of {arguments.rounds} rounds.\n\n" + report(best, small, large)
     )
     if arguments.output:
-        arguments.output.write_text(text)
+        write_section(arguments.output, "M/M/5 in virtual time", text)
     print(text)
 
 
