@@ -240,7 +240,8 @@ class NodeHand:
         self._node = node
         self._name = queue
         self._settings = {"connection": node.connection, "prefix": prefix}
-        self.queue = node.new("Queue", queue, self._settings)
+        # what it would write to `meta` by itself comes at any time, also after the server was emptied
+        self.queue = node.new("Queue", queue, {**self._settings, "skipMetasUpdate": True})
         self.queue.waitUntilReady()
         self._workers: dict[str, NodeObject] = {}
         self._jobs: dict[str, NodeObject] = {}
