@@ -22,6 +22,7 @@ from queuesim.cli.report import report
 from queuesim.cli.run import run
 from queuesim.cli.schema import schema
 from queuesim.cli.show import show
+from queuesim.cli.soak import soak
 from queuesim.cli.validate import validate
 from queuesim.cli.worker import worker
 
@@ -57,6 +58,10 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
     admin: (
         "queuesim admin --database sqlite:///tasks.db --redis-url redis://127.0.0.1:6379",
         "queuesim admin --jwks keys.json --issuer https://login.example.org --work",
+    soak: (
+        "queuesim soak",
+        "queuesim soak --schedules 50 --seed 7",
+        "queuesim soak --backend fakeredis --schedules 20",
     ),
     schema: ("queuesim schema > scenario.schema.json",),
 }

@@ -55,7 +55,8 @@ def _kept(case: Case, rows: Array) -> list[str]:
     earlier = np.flatnonzero(put_off[:-1] & (rows["number"][1:] == rows["number"][:-1]))
     if not len(earlier) or not len(begun):
         return []
-    since = _following(begun, rows["number"][earlier], rows["ended"][earlier])
+    # whole milliseconds, where Redis keeps the time
+    since = _following(begun, rows["number"][earlier], rows["ended"][earlier] - MILLISECOND)
     due = since + rows["backoff"][earlier]
     ready, started = rows["ready"][earlier + 1], rows["started"][earlier + 1]
     wrong = (np.abs(ready - due) > MILLISECOND) | (started < due - MILLISECOND)

@@ -1,0 +1,79 @@
+"""``queuesim soak``: many random scenarios with faults, each judged by the oracles."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from queuesim.cli.refusal import interruptible, refusing
+
+if TYPE_CHECKING:
+    from queuesim.testing.soak import Campaign
+
+
+def soak(
+    schedules: Annotated[int, typer.Option(min=1, help="How many random scenarios to play.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="What all of them are drawn from.")] = 0,
+    duration: Annotated[str, typer.Option(help="For how long each has load.")] = "5m",
+    backend: Annotated[str, typer.Option(help="sim, or fakeredis for our Lua scripts.")] = "sim",
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Run tasks that are ready at once in a drawn order.")
+    ] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where failing scenarios are saved.")
+    ] = Path("scenarios/found"),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Play random scenarios with faults, and look for one that an oracle catches.
+
+    Exit code 0: none was caught. 1: some were; the smallest that still fails is saved for each, with the command that
+    plays it again.
+    """
+    from queuesim.scenario.backends import BackendError, check_backend
+    from queuesim.testing.found import replay_command
+    from queuesim.testing.soak import soak as campaign_of
+    from queuesim.units import parse_duration
+
+    with interruptible(), refusing():
+        try:
+            length = parse_duration(duration)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="'--duration'") from None
+        if not length >= 10:
+            raise typer.BadParameter("at least 10s: in less, hardly any fault would strike", param_hint="'--duration'")
+        check_backend(backend)
+        if backend == "redis":
+            raise BackendError("a soak plays in virtual time: choose sim or fakeredis")
+        began, campaign = time.perf_counter(), None
+        for campaign in campaign_of(schedules, seed, length, backend=backend, shuffle=shuffle, directory=output):
+            if not quiet and (campaign.runs % 50 == 0):
+                _tell(campaign, schedules)
+    assert campaign is not None
+    _report(campaign, time.perf_counter() - began)
+    for path in campaign.found:
+        typer.echo(f"replay: {replay_command(path, shuffle=shuffle)}")
+    raise typer.Exit(1 if campaign.found else 0)
+
+
+def _tell(campaign: Campaign, schedules: int) -> None:
+    typer.echo(f"{campaign.runs} of {schedules}: {campaign.jobs:,} jobs, {len(campaign.found)} failed", err=True)
+
+
+def _report(campaign: Campaign, wall: float) -> None:
+    typer.echo(
+        f"{campaign.runs:,} schedules, {campaign.jobs:,} jobs, {campaign.attempts:,} attempts, "
+        f"{campaign.simulated / 3600:,.1f} h simulated in {wall:,.0f} s"
+    )
+    typer.echo(f"faults: {campaign.faults.total():,}")
+    for kind, count in sorted(campaign.faults.items()):
+        typer.echo(f"  {kind:24} {count:>9,}")
+    if campaign.told:
+        typer.echo("told, for it can't be promised (runs):")
+        for name, count in sorted(campaign.told.items()):
+            typer.echo(f"  {name:24} {count:>9,}")
+    typer.echo(f"violations: {campaign.violations.total() or 'none'}")
+    for name, count in sorted(campaign.violations.items()):
+        typer.echo(f"  {name}: {count}")
