@@ -23,6 +23,9 @@ from queuesim.scheduler import advance
 LONGEST_HOLD = 30.0
 """A rate-limited worker looks again after this many seconds at the latest, for delayed jobs (BullMQ 6.7)."""
 
+SHORTEST_HOLD = 1e-6
+"""A shorter time may be lost in rounding, and the worker would look again at the same instant, for ever."""
+
 
 class WorkerObserver(Protocol):
     """Told of every attempt that ended."""
@@ -191,7 +194,7 @@ class Worker:
             now = self._now()
             held = exchanges.limited_until
             if held is not None and held > now:
-                await self._sleep(min(held - now, LONGEST_HOLD))
+                await self._sleep(max(min(held - now, LONGEST_HOLD), SHORTEST_HOLD))
             elif exchanges.empty:
                 await persist(lambda: self.broker.wait(exchanges.next_due, self._now()), self._rng)
             if self._closing or not await self._take():

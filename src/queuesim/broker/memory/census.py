@@ -18,3 +18,7 @@ class Census(QueueState):
     def stored(self) -> list[int]:
         """The numbers of all jobs that are stored."""
         return [record.number for record in self._records.values()]
+
+    def first_due(self) -> float | None:
+        """When the first delayed job is due."""
+        return self._next_due()
