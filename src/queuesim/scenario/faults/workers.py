@@ -135,6 +135,10 @@ class Deploy(Fault):
                 try:
                     killed += await self.plant.fleet.retire(member, self.settings.grace)
                     await sleep(self.settings.down)
+                except asyncio.CancelledError:
+                    # it takes no more jobs, so that nobody would work in its place
+                    await self.plant.fleet.kill(member)
+                    raise
                 finally:
                     self.plant.fleet.revive(member)
         finally:

@@ -1,0 +1,77 @@
+"""A pytest plugin: a simulated queue and a live one as fixtures, and scenario files as tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from queuesim.queue import Queue
+
+FOLDERS = ("scenarios", "found")
+"""In directories of these names YAML files are scenarios."""
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Scenario files are tests."""
+    if file_path.suffix in (".yaml", ".yml") and file_path.parent.name in FOLDERS:
+        file: ScenarioFile = ScenarioFile.from_parent(parent, path=file_path)
+        return file
+    return None
+
+
+class ScenarioFile(pytest.File):
+    """A file with one scenario."""
+
+    def collect(self) -> Iterable[pytest.Item]:
+        yield ScenarioItem.from_parent(self, name=self.path.stem)
+
+
+class ScenarioFailedError(Exception):
+    """A scenario's checks did not hold."""
+
+
+class ScenarioItem(pytest.Item):
+    """Plays a scenario: its thresholds and all oracles must hold."""
+
+    def runtest(self) -> None:
+        from queuesim.scenario.runner import run
+        from queuesim.testing.surviving import explain
+
+        result = run(self.path)
+        if not result.ok:
+            raise ScenarioFailedError(explain(result))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The checks that failed, and the command that plays it again."""
+        from queuesim.errors import QueuesimError
+
+        if isinstance(excinfo.value, (ScenarioFailedError, QueuesimError)):
+            from queuesim.testing.found import replay_command
+
+            return f"{excinfo.value}\nreplay: {replay_command(self.path)}"
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, f"scenario {self.name}"
+
+
+@pytest.fixture
+def simulated_queue() -> Queue:
+    """A new queue in memory. Use it in virtual time: ``queuesim.simulation.run(program())``."""
+    from queuesim.broker.memory import MemoryBroker
+    from queuesim.queue import Queue
+
+    return Queue(MemoryBroker("test"))
+
+
+@pytest.fixture
+def live_redis_url() -> Iterator[str]:
+    """The address of a Redis of the test's own, on loopback, that ends with it."""
+    from queuesim.live.embedded import EmbeddedServer
+
+    with EmbeddedServer() as server:
+        yield server.url

@@ -1,0 +1,98 @@
+"""assert_survives: a user's own handlers, under faults that are drawn until one brings them down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from queuesim.extras import need
+from queuesim.testing.found import DIRECTORY, replay_command, save
+
+if TYPE_CHECKING:
+    from queuesim.metrics.result import Result
+    from queuesim.processor import Processor
+
+
+class DidNotSurviveError(AssertionError):
+    """A run failed. The text says how, and how to play it again."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        super().__init__(text)
+        self.path = path
+        """The smallest scenario that still fails."""
+
+
+def assert_survives(
+    processor: Processor,
+    jobs: dict[str, Any] | None = None,
+    *,
+    reference: str | None = None,
+    duration: float = 60.0,
+    faults: Sequence[str] | None = None,
+    examples: int = 50,
+    thresholds: Sequence[str] = (),
+    shuffle: bool = False,
+    directory: Path = DIRECTORY,
+    **fixed: Any,
+) -> None:
+    """Play drawn scenarios with a processor's own handlers; all checks must hold in each.
+
+    Args:
+        jobs: by type, what its jobs are like, as a scenario says it: ``{"mail": {"data": {...}}}``; every handler's
+            type with no data if left out.
+        reference: the processor as ``module:attribute``, for the command that replays a failure.
+        duration: seconds of load in each run.
+        faults: the kinds to draw from; all that a queue must survive if left out.
+        examples: how many runs.
+        thresholds: what must hold beside the oracles.
+        shuffle: also draw the order in which tasks that are ready run, to look for races.
+        directory: where the smallest failing scenario is saved.
+        fixed: keys of the scenario that are not to be drawn, as ``workers`` or ``load``.
+
+    Raises:
+        DidNotSurviveError: a run failed. Hypothesis has made it small, and it is saved.
+    """
+    need("hypothesis", "test", "drawn scenarios")
+    from hypothesis import HealthCheck, Phase, find, settings
+    from hypothesis.errors import NoSuchExample
+
+    from queuesim.scenario.runner import run
+    from queuesim.testing.strategies import scenarios
+
+    types = jobs or {name: {} for name in processor.types}
+    drawn = scenarios(
+        duration,
+        jobs=types,
+        kinds=faults,
+        processor=reference or "given:processor",
+        thresholds=list(thresholds),
+        **fixed,
+    )
+
+    def fails(scenario: dict[str, Any]) -> bool:
+        return not run(scenario, processor=processor, shuffle=shuffle).ok
+
+    rules = settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        smallest = find(drawn, fails, settings=rules)
+    except NoSuchExample:
+        return
+    result = run(smallest, processor=processor, shuffle=shuffle)
+    path = save(smallest, directory)
+    command = replay_command(path, processor=None if reference else "MODULE:ATTRIBUTE", shuffle=shuffle)
+    raise DidNotSurviveError(f"{explain(result)}\nscenario: {path}\nreplay: {command}", path)
+
+
+def explain(result: Result) -> str:
+    """Why a run is no success: a line each."""
+    lines = [f"{row.check!s}: {row.detail or row.value!s}" for row in result.checks[~result.checks["ok"]].itertuples()]
+    stopped = [f"stopped early: {result.facts.stopped}"] if result.facts.stopped else []
+    return "\n".join([repr(result), *stopped, *lines])

@@ -1,0 +1,123 @@
+"""What users test their own handlers with: drawn scenarios, a small failing one saved, and its replay."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+
+import queuesim
+from queuesim import Job, JobOptions, Processor
+from queuesim.broker.memory import MemoryBroker
+from queuesim.testing.found import smallest
+from queuesim.testing.machine import QueueMachine
+from queuesim.testing.strategies import scenarios
+from queuesim.testing.surviving import DidNotSurviveError, assert_survives
+
+
+def processor_of(handler: object) -> Processor:
+    processor = Processor("mail", defaults=JobOptions(attempts=3))
+    processor.job("send")(handler)  # type: ignore[type-var]
+    return processor
+
+
+def test_handlers_that_cope_survive(tmp_path: Path) -> None:
+    async def send(job: Job) -> None:
+        await asyncio.sleep(0.2)
+
+    assert_survives(processor_of(send), examples=5, duration=20.0, directory=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_handler_that_hangs_after_a_crash_is_found_made_small_and_saved(tmp_path: Path) -> None:
+    """It waits for a file that only its first attempt would make: as long as nothing crashes, all is well."""
+
+    async def send(job: Job) -> None:
+        if job.attempts_started > 1:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0.2)
+
+    with pytest.raises(DidNotSurviveError) as caught:
+        assert_survives(
+            processor_of(send),
+            faults=["worker.crash", "redis.latency", "handler.slow"],
+            examples=20,
+            duration=30.0,
+            drain=90.0,
+            thresholds=["unfinished == 0"],
+            directory=tmp_path,
+        )
+    text = str(caught.value)
+    assert "unfinished == 0" in text
+    assert f"replay: queuesim run {caught.value.path.as_posix()} --processor MODULE:ATTRIBUTE" in text
+    saved = yaml.safe_load(caught.value.path.read_text())
+    assert [next(iter(fault)) for fault in saved["faults"]] == ["worker.crash"], "all else was taken out"
+    assert not queuesim.run(caught.value.path, processor=processor_of(send)).ok
+
+
+@settings(max_examples=5)
+@given(scenarios(20.0))
+def test_drawn_scenarios_can_be_played_and_hold(scenario: dict[str, object]) -> None:
+    assert queuesim.run(scenario).ok
+
+
+def test_a_failing_scenario_is_made_small() -> None:
+    scenario = {
+        "name": "big",
+        "duration": 100.0,
+        "faults": [{"a": {}}, {"b": {}}, {"c": {}}],
+        "jobs": {"x": {}, "y": {}},
+        "workers": {"count": 3, "limiter": {}},
+    }
+    small = smallest(scenario, lambda s: {"b": {}} in s["faults"] and "y" in s["jobs"] and s["duration"] > 20)
+    assert small == {
+        "name": "big",
+        "duration": 25.0,
+        "faults": [{"b": {}}],
+        "jobs": {"y": {}},
+        "workers": {"count": 1},
+    }
+
+
+class OnMemory(QueueMachine):
+    async def make_broker(self) -> MemoryBroker:  # type: ignore[override]
+        return MemoryBroker("machine")
+
+
+TestOnMemory = OnMemory.TestCase
+TestOnMemory.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+
+
+# -- the plugin
+
+
+def test_scenario_files_are_tests(tmp_path: Path) -> None:
+    folder = tmp_path / "scenarios"
+    folder.mkdir()
+    good = "name: good\nduration: 1m\njobs: {a: {service: 1s}}\nload: [{name: l, poisson: 0.5/s}]\n"
+    good += "thresholds: [lost == 0]\n"
+    (folder / "good.yaml").write_text(good)
+    (folder / "late.yaml").write_text(good.replace("lost == 0", "latency.p50 < 1ms"))
+    (folder / "wrong.yaml").write_text(good.replace("duration", "durration"))
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "-v", "scenarios"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert "2 failed" in done.stdout
+    assert "latency.p50 < 1ms: " in done.stdout
+    assert f"replay: queuesim run {folder / 'late.yaml'}" in done.stdout
+    assert 'did you mean "duration"' in done.stdout
+
+
+def test_the_simulated_queue(simulated_queue: queuesim.Queue) -> None:
+    from queuesim.simulation import run
+
+    async def program() -> int:
+        await simulated_queue.add("a")
+        return len(await simulated_queue.get_jobs(queuesim.JobState.WAITING))
+
+    assert run(program()) == 1
