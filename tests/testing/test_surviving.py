@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -95,23 +93,6 @@ TestOnMemory.settings = settings(max_examples=10, stateful_step_count=20, deadli
 
 
 # -- the plugin
-
-
-def test_scenario_files_are_tests(tmp_path: Path) -> None:
-    folder = tmp_path / "scenarios"
-    folder.mkdir()
-    good = "name: good\nduration: 1m\njobs: {a: {service: 1s}}\nload: [{name: l, poisson: 0.5/s}]\n"
-    good += "thresholds: [lost == 0]\n"
-    (folder / "good.yaml").write_text(good)
-    (folder / "late.yaml").write_text(good.replace("lost == 0", "latency.p50 < 1ms"))
-    (folder / "wrong.yaml").write_text(good.replace("duration", "durration"))
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "-v", "scenarios"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
-    assert "2 failed" in done.stdout
-    assert "latency.p50 < 1ms: " in done.stdout
-    assert f"replay: queuesim run {folder / 'late.yaml'}" in done.stdout
-    assert 'did you mean "duration"' in done.stdout
 
 
 def test_the_simulated_queue(simulated_queue: queuesim.Queue) -> None:

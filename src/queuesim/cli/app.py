@@ -58,6 +58,7 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
     admin: (
         "queuesim admin --database sqlite:///tasks.db --redis-url redis://127.0.0.1:6379",
         "queuesim admin --jwks keys.json --issuer https://login.example.org --work",
+    ),
     soak: (
         "queuesim soak",
         "queuesim soak --schedules 50 --seed 7",
