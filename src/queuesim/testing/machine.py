@@ -67,6 +67,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(target=taken, one=consumes(taken), how=st.sampled_from(["complete", "fail", "retry", "put off"]))
     def settle(self, one: tuple[Job, str], how: str) -> Any:
+        """Hand in what became of a taken job, and take another."""
         job, _ = one
         counts = (job.attempts_started, job.attempts_made + 1)
         outcome: Outcome
@@ -92,11 +93,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 11.0]))
     def let_time_pass(self, seconds: float) -> None:
+        """Delays end and locks expire."""
         self.now += seconds
         self.last = None
 
     @rule()
     def check_stalled(self) -> None:
+        """Look for jobs whose lock is gone."""
         self.run(self.broker.recover_stalled(1.0, 3, self.now))
         self.last = None
 
@@ -119,11 +122,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_job_is_in_one_state(self) -> None:
+        """None vanished, and none is there twice."""
         found = [job_id for ids in self._census().values() for job_id in ids]
         assert sorted(found) == sorted(self.added)
 
     @invariant()
     def counts_are_right(self) -> None:
+        """The queue counts what it has."""
         counts = self.run(self.broker.counts())
         assert {state: len(ids) for state, ids in self._census().items() if ids} == {
             state: count for state, count in counts.items() if count

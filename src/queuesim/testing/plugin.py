@@ -38,6 +38,7 @@ class ScenarioItem(pytest.Item):
     """Plays a scenario: its thresholds and all oracles must hold."""
 
     def runtest(self) -> None:
+        """Play it."""
         from queuesim.scenario.runner import run
         from queuesim.testing.surviving import explain
 
@@ -56,6 +57,7 @@ class ScenarioItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int, str]:
+        """Where it is, and what it is called."""
         return self.path, 0, f"scenario {self.name}"
 
 
