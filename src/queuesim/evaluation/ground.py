@@ -185,7 +185,7 @@ class Ground:
             for job_type in list(processor.types.values()):
                 processor.add(type(job_type)(job_type.name, job_type.handler, None, job_type.is_async))
         queue = Queue(broker, defaults=processor.defaults)
-        relay = Relay(store, queue, interval=self.unit, settle=count_delivered)
+        relay = Relay(store, queue, interval=60 * self.unit, settle=count_delivered)
         delivery: Any = Outbox(relay.wake) if self.has("outbox") else AfterCommit(queue)
         service = TaskService(store, queue, delivery)
         letters = DeadLetters(broker, f"{broker.queue}-dead")

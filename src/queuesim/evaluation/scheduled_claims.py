@@ -26,7 +26,7 @@ async def cron(desk: Desk) -> str:
     live = desk.ground.live
     if desk.ground.has("cron"):
         await desk.queue.upsert_scheduler("hourly", Cron("* * * * * *" if live else "0 * * * *"), "probe")
-    period, ticks = (1.0, 3) if live else (3600.0, 5)
+    period, ticks = (1.0, 3) if live else (3600.0, 2)
     async with desk.working(3):
         await asyncio.sleep(period * (ticks + 0.5))
     seconds = {round(time / period) for time in fired}
