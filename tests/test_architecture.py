@@ -13,8 +13,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 LONGEST = 400
 
 CORE = (
-    "attempt", "backoff", "clock", "deadletters", "errors", "events", "exchange", "job", "limits", "persistence",
-    "pipeline", "plain_options", "processor", "queue", "retry", "schedule", "scheduler", "worker",
+    "attempt", "backoff", "clock", "deadletters", "errors", "events", "exchange", "flow", "job", "limits",
+    "persistence", "pipeline", "plain_options", "processor", "queue", "retry", "schedule", "scheduler", "worker",
 )  # fmt: skip
 """The queueing core: it knows no backend, only the protocol that all brokers follow."""
 

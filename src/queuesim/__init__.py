@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from queuesim.errors import RateLimitError as RateLimitError
     from queuesim.errors import UnrecoverableError as UnrecoverableError
     from queuesim.errors import ValidationError as ValidationError
+    from queuesim.flow import Flow as Flow
+    from queuesim.flow import FlowProducer as FlowProducer
     from queuesim.job import Deduplication as Deduplication
     from queuesim.job import Job as Job
     from queuesim.job import JobOptions as JobOptions
@@ -46,6 +48,8 @@ HOMES = {
     "Deduplication": "job",
     "DelayedError": "errors",
     "ErrorRule": "errors",
+    "Flow": "flow",
+    "FlowProducer": "flow",
     "Job": "job",
     "JobOptions": "job",
     "JobState": "job",

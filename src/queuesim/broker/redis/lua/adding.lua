@@ -106,9 +106,18 @@ local function add_job(q, job, now)
     fields[#fields + 1] = "deid"
     fields[#fields + 1] = job.deduplication.id
   end
+  if job.parent_key then
+    for _, word in ipairs({ "parentKey", job.parent_key, "parent", job.parent }) do fields[#fields + 1] = word end
+  end
   call("HSET", q.base .. id, unpack(fields))
   emit_untrimmed(q, "added", id, "name", job.name)
-  if job.delay > 0 then
+  if job.parent_key then
+    call("SADD", job.parent_key .. ":dependencies", q.base .. id)
+  end
+  if job.has_children then
+    call("ZADD", q.children, whole(now), id)
+    emit(q, "waiting-children", id)
+  elseif job.delay > 0 then
     postpone(q, id, job.timestamp + job.delay)
   else
     enqueue(q, id, job.priority, job.lifo)
