@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from queuesim.broker.base import Broker, Outcome, Reply, Terms
 from queuesim.errors import BrokerUnavailableError
 from queuesim.job import Job
 from queuesim.persistence import persist
+
+Passenger = tuple[list[Outcome], int, "asyncio.Future[list[Job]]"]
+"""What one slot hands in, how many jobs it takes, and where they go."""
 
 
 class Exchanges:
@@ -44,7 +47,7 @@ class Exchanges:
         self._repeating = False
         self._stopped = False
         self._leader: asyncio.Task[None] | None = None
-        self._followers: list[tuple[list[Outcome], int, asyncio.Future[list[Job]]]] = []
+        self._followers: list[Passenger] = []
         self._refused: list[Outcome] = []
 
     async def exchange(self, outcomes: list[Outcome], take: int) -> list[Job]:
@@ -117,17 +120,22 @@ class Exchanges:
     async def _exchange_for_followers(self) -> None:
         followers, self._followers = self._followers, []
         self._under_way = False
-        outcomes = [outcome for collected, _, _ in followers for outcome in collected]
-        try:
-            jobs = await self.exchange(outcomes, sum(take for _, take, _ in followers))
-        except BaseException as error:
-            for _, _, future in followers:
-                if not future.done():
-                    future.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-            return
-        for _, take, future in followers:
-            given, jobs = jobs[:take], jobs[take:]
+        await hand_out(followers, self.exchange)
+
+
+async def hand_out(passengers: Sequence[Passenger], make: Callable[[list[Outcome], int], Awaitable[list[Job]]]) -> None:
+    """Make one exchange for several slots, and give each the jobs that it takes, or the error that came of it."""
+    outcomes = [outcome for collected, _, _ in passengers for outcome in collected]
+    try:
+        jobs = await make(outcomes, sum(take for _, take, _ in passengers))
+    except BaseException as error:
+        for _, _, future in passengers:
             if not future.done():
-                future.set_result(given)
+                future.set_exception(error)
+        if not isinstance(error, Exception):
+            raise
+        return
+    for _, take, future in passengers:
+        given, jobs = jobs[:take], jobs[take:]
+        if not future.done():
+            future.set_result(given)

@@ -8,11 +8,8 @@ from collections.abc import Callable
 
 from queuesim.broker.base import Broker, Outcome, Terms
 from queuesim.errors import BrokerUnavailableError
-from queuesim.exchange import Exchanges
+from queuesim.exchange import Exchanges, Passenger, hand_out
 from queuesim.job import Job
-
-Passenger = tuple[list[Outcome], int, "asyncio.Future[list[Job]]"]
-"""What one slot hands in, how many jobs it takes, and where they go."""
 
 
 class PipelinedExchanges(Exchanges):
@@ -61,7 +58,7 @@ class PipelinedExchanges(Exchanges):
         self._leaving = False
         while self._passengers and len(self._under_way_now) < self._lanes:
             batch = self._next_batch()
-            task = asyncio.get_running_loop().create_task(self._travel(batch))
+            task = asyncio.get_running_loop().create_task(hand_out(batch, self._make))
             self._under_way_now.add(task)
             task.add_done_callback(self._return)
 
@@ -80,22 +77,6 @@ class PipelinedExchanges(Exchanges):
         if not task.cancelled():
             # errors went to the passengers; what is left is the end of the program
             task.exception()
-
-    async def _travel(self, batch: list[Passenger]) -> None:
-        outcomes = [outcome for collected, _, _ in batch for outcome in collected]
-        try:
-            jobs = await self._make(outcomes, sum(take for _, take, _ in batch))
-        except BaseException as error:
-            for _, _, arrival in batch:
-                if not arrival.done():
-                    arrival.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-            return
-        for _, take, arrival in batch:
-            given, jobs = jobs[:take], jobs[take:]
-            if not arrival.done():
-                arrival.set_result(given)
 
     async def _make(self, outcomes: list[Outcome], take: int) -> list[Job]:
         self._count += 1
