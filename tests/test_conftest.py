@@ -20,7 +20,7 @@ def run(place: Path, *, ci: str) -> tuple[int, str]:
     (place / "conftest.py").write_text(CONFTEST.read_text())
     for module, text in TESTS.items():
         (place / module).write_text(text)
-    environment = {**os.environ, "CI": ci, "PYTHONPATH": ""}
+    environment = {**os.environ, "CI": ci, "PYTHONPATH": str(CONFTEST.parent)}
     command = [
         sys.executable,
         "-m",

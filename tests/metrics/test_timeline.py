@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from metrics_script import Script
 
 from queuesim.metrics.result import Result
-from queuesim.metrics.timeline import _percentiles
+from queuesim.metrics.timeline import percentiles_in_bins
 
 DATABASE = ("DatabaseError", "Database", True)
 INVALID = ("ValidationError", "Validation", False)
@@ -75,7 +75,7 @@ def test_rounding_opens_no_bin_of_its_own() -> None:
 def test_percentiles_as_numpy_has_them(points: list[tuple[float, float]], percent: float) -> None:
     edges = np.array([0.0, 10.0, 20.0, 30.0])
     times, values = (np.array([point[i] for point in points], dtype=float) for i in (0, 1))
-    (column,) = _percentiles(edges, times, values, (percent,))
+    (column,) = percentiles_in_bins(edges, times, values, (percent,))
     place = np.minimum(times // 10, 2)
     for row in range(3):
         inside = values[place == row]

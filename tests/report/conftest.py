@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def browser() -> Iterator[Any]:
-    """A headless Chromium. Without one the test is skipped, which is a failure in CI."""
+    """A headless Chromium. Without one the test is skipped, which is a failure in CI.
+
+    Each test has its own: as long as Playwright is there, a loop runs in this thread, and no other test could run one.
+    """
     found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         pytest.skip("no Chromium: apt-get install chromium")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -104,6 +103,8 @@ def _work(processor: str, settings: ServiceSettings, logger: Any) -> int:
 
 
 def _supervise(processor: str, settings: ServiceSettings, count: int, more: Sequence[str], logger: Any) -> int:
+    import asyncio
+
     from queuesim.live.supervisor import Supervisor
     from queuesim.scenario.reference import load_processor
 
