@@ -18,7 +18,7 @@ IN_CI = os.environ.get("CI") == "true"
 
 # No deadline: the machines that run the tests are shared, so that an example may take long through no fault of its own.
 settings.register_profile("default", deadline=None, max_examples=25)
-settings.register_profile("ci", deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

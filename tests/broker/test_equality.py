@@ -266,7 +266,7 @@ def test_every_broker_does_as_the_one_in_memory_does(name: str) -> None:
 
     @settings(
         # fakeredis takes ten times as long as a server
-        max_examples=max(settings().max_examples // (8 if name == "fakeredis" else 2), 12),
+        max_examples=max(settings().max_examples // (4 if name == "fakeredis" else 1), 12),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
         deadline=None,
