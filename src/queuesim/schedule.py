@@ -62,14 +62,14 @@ class Every:
 
     def after(self, time: float) -> float:
         """The first tick later than `time`."""
-        tick = self._tick(time, 1)
-        # the division may round a tick onto its neighbour
-        return tick if tick > time else self._tick(time, 2)
+        # the division may round a tick onto its neighbour, to either side
+        ticks = (self._tick(time, step) for step in (0, 1, 2))
+        return next(tick for tick in ticks if tick > time)
 
     def until(self, time: float) -> float:
         """The last tick not later than `time`."""
-        tick = self._tick(time, 0)
-        return tick if tick <= time else self._tick(time, -1)
+        ticks = (self._tick(time, step) for step in (1, 0, -1))
+        return next(tick for tick in ticks if tick <= time)
 
     def _tick(self, time: float, step: int) -> float:
         offset = self.offset or 0.0

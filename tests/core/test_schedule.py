@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from queuesim.schedule import Cron, Every, Missed, ScheduleError, following
@@ -121,6 +121,7 @@ def test_an_impossible_interval_is_refused(seconds: float, offset: float) -> Non
 
 
 @given(st.floats(0.001, 1e6), st.floats(0, 0.999), st.floats(0, 4e9), st.sampled_from([0.0, 1_735_689_600.0]))
+@example(0.001, 0.0, 0.95, 1_735_689_600.0)
 def test_ticks_of_an_interval_surround_any_time(seconds: float, part: float, time: float, origin: float) -> None:
     every = Every(seconds, part * seconds, origin)
     before, after = every.until(time), every.after(time)
