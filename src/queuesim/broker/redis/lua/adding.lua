@@ -78,15 +78,20 @@ local function deduplicate(q, job, id, now)
   return owner
 end
 
--- Add one job: {id or nil, name, data, opts, timestamp, delay, priority, lifo, deduplication or nil}, times in ms. `given`:
--- it got its id before, and so no counter decides. Returns the id of the job that stands for it.
-local function add_job(q, job, now)
-  -- the counter moves on for duplicates too (BullMQ 6.7)
-  local number = call("INCR", q.id)
+-- Move the counter of ids on. Returns where it stands now. Every add sees to it that meta says how many events are kept.
+local function take_numbers(q, count)
   if not q.knows_max_events then
     call("HSET", q.meta, "opts.maxLenEvents", MAX_EVENTS)
     q.knows_max_events = true
   end
+  return call("INCRBY", q.id, count)
+end
+
+-- Add one job: {id or nil, name, data, opts, timestamp, delay, priority, lifo, deduplication or nil}, times in ms. `given`:
+-- it got its id before, and so no counter decides. Returns the id of the job that stands for it.
+local function add_job(q, job, now)
+  -- the counter moves on for duplicates too (BullMQ 6.7)
+  local number = take_numbers(q, 1)
   local id = job.id or tostring(number)
   if job.id and call("EXISTS", q.base .. id) == 1 then
     emit(q, "duplicated", id)
@@ -133,11 +138,7 @@ end
 
 -- Add jobs with automatic ids, nothing of whose options says how: {name, data, template} each. Their ids go into `ids`.
 local function add_plain_jobs(q, jobs, ids)
-  local number = call("INCRBY", q.id, #jobs) - #jobs
-  if not q.knows_max_events then
-    call("HSET", q.meta, "opts.maxLenEvents", MAX_EVENTS)
-    q.knows_max_events = true
-  end
+  local number = take_numbers(q, #jobs) - #jobs
   local new = {}
   for i, job in ipairs(jobs) do
     local id, template = tostring(number + i), job[3]
