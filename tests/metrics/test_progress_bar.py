@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 import queuesim
+from queuesim.metrics import progress
 from queuesim.metrics.progress import count_bar, in_notebook, wanted
 
 RUN = {
@@ -24,6 +27,25 @@ def test_outside_of_notebooks_a_bar_is_shown_only_if_asked_for(capsys: pytest.Ca
     shown = capsys.readouterr().err
     assert "short" in shown
     assert shown.rstrip(" ").endswith("\r")  # it is gone in the end
+
+
+def test_a_bar_that_nobody_asked_for_comes_only_to_long_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "PATIENCE", 3600.0)
+    queuesim.run(RUN)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    queuesim.run(RUN)
+    assert "short" in capsys.readouterr().err
+
+
+def test_a_notebook_without_tqdm_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    assert wanted(None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert not wanted(None)
 
 
 def test_a_function_of_ones_own_is_called_instead() -> None:

@@ -139,7 +139,18 @@ def test_a_run_in_a_cell_where_a_loop_is_running(kernel: Any) -> None:
     shown = outputs(kernel, cell)
     assert not [output for output in shown if output["kind"] == "error"]
     assert "text/html" in next(output for output in shown if output["kind"] == "execute_result")["data"]
-    # a bar, as a widget: tqdm.auto found the notebook
+
+
+def test_a_bar_in_a_cell_is_a_widget_that_comes_while_the_run_goes_on(kernel: Any) -> None:
+    cell = f"""
+import queuesim, yaml
+from queuesim.metrics import progress
+progress.PATIENCE = 0.0
+bar = queuesim.run(yaml.safe_load({CELL!r}))
+"""
+    shown = outputs(kernel, cell)
+    assert not [output for output in shown if output["kind"] == "error"]
+    # tqdm.auto found the notebook
     assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in shown)
 
 

@@ -12,9 +12,6 @@ from queuesim.cli.refusal import interruptible, refusing
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
 
-SIZE = (16.0, 10.0)
-"""Inches."""
-
 
 def plot(
     directory: Annotated[
@@ -59,7 +56,9 @@ def draw(result: Result, file: Path) -> None:
     need("matplotlib", "plot", "plots")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE, layout="constrained")
+    from queuesim.metrics.plots.overview import SIZE
+
+    figure = Figure(figsize=SIZE)
     formats = figure.canvas.get_supported_filetypes()
     if (ending := file.suffix.removeprefix(".").lower()) not in formats:
         raise QueuesimError(f"{file}: {unknown('picture format', ending, sorted(formats), 'formats')}")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from queuesim.extras import need
 
 Count = Callable[[float, int], None]
 Tell = Callable[[int, int], None]
+
+PATIENCE = 2.0
+"""Real seconds without a bar that nobody asked for: what is done by then needs none, nor the import of the widgets."""
 
 
 def in_notebook() -> bool:
@@ -24,19 +29,13 @@ def wanted(asked: bool | None) -> bool:
     """Whether to show a bar: if asked, or in a notebook that has tqdm."""
     if asked is not None:
         return asked
-    if not in_notebook():
-        return False
-    try:
-        need("tqdm", "notebook", "progress bars")
-    except ImportError:
-        return False
-    return True
+    return in_notebook() and find_spec("tqdm") is not None
 
 
 @contextlib.contextmanager
 def run_bar(duration: float, name: str, progress: Count | bool | None) -> Iterator[Count | None]:
     """A bar of a run, or the caller's own function, or nothing (None): to be called with the seconds simulated and the
-    jobs finished. A bar is gone when the run is over.
+    jobs finished. A bar that was not asked for comes after PATIENCE, and each is gone when the run is over.
 
     Raises:
         MissingExtraError: a bar was asked for, and tqdm is not installed.
@@ -44,18 +43,53 @@ def run_bar(duration: float, name: str, progress: Count | bool | None) -> Iterat
     if callable(progress) or not wanted(progress):
         yield progress if callable(progress) else None
         return
-    from queuesim.metrics.text import readable
+    bar = RunBar(duration, name)
+    if progress:
+        bar.show()
+    began = time.perf_counter()
 
-    tqdm = need("tqdm.auto", "notebook", "progress bars").tqdm
-    shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}"
-    with tqdm(total=duration, desc=name, leave=False, bar_format=shape) as bar:
+    def tell(now: float, finished: int) -> None:
+        if bar.shown or time.perf_counter() - began >= PATIENCE:
+            bar.show()
+            bar.tell(now, finished)
 
-        def tell(now: float, finished: int) -> None:
-            so_far = f"{readable(round(now))} of {readable(duration)}, {finished:,} jobs"
-            bar.set_description_str(f"{name}: {so_far}", refresh=False)
-            bar.update(min(now, duration) - bar.n)
-
+    try:
         yield tell
+    finally:
+        bar.close()
+
+
+class RunBar:
+    """The bar of a run, which is not there until it is shown."""
+
+    def __init__(self, duration: float, name: str) -> None:
+        self._duration, self._name = duration, name
+        self._bar: Any = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is there."""
+        return self._bar is not None
+
+    def show(self) -> None:
+        """Make it appear, if it has not. Raises MissingExtraError."""
+        if self._bar is None:
+            tqdm = need("tqdm.auto", "notebook", "progress bars").tqdm
+            shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}"
+            self._bar = tqdm(total=self._duration, desc=self._name, leave=False, bar_format=shape)
+
+    def tell(self, now: float, finished: int) -> None:
+        """How many seconds are simulated, and how many jobs have finished."""
+        from queuesim.metrics.text import readable
+
+        so_far = f"{readable(round(now))} of {readable(self._duration)}, {finished:,} jobs"
+        self._bar.set_description_str(f"{self._name}: {so_far}", refresh=False)
+        self._bar.update(min(now, self._duration) - self._bar.n)
+
+    def close(self) -> None:
+        """Make it go."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validato
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from queuesim.scenario.attribute_docs import attribute_docs
 from queuesim.scenario.unit_schema import refuse
 from queuesim.scenario.wording import listing
 
@@ -15,7 +16,7 @@ from queuesim.scenario.wording import listing
 class Section(BaseModel):
     """A mapping in a scenario file whose keys are all known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     short: ClassVar[str | None] = None
     """The key that a value stands for which is no mapping: ``backoff: 1s`` means ``backoff: {delay: 1s}``."""
@@ -50,7 +51,10 @@ class Section(BaseModel):
         if cls.choices:
             long["oneOf"] = [{"required": [key]} for key in cls.choices]
         defaults = cls.model_construct().model_dump(mode="json", by_alias=True, exclude_none=True)
+        docs = {field.alias or name: attribute_docs(cls).get(name) for name, field in cls.model_fields.items()}
         for key, value in long["properties"].items():
+            if docs[key] is not None:
+                value["description"] = docs[key]
             _as_in_files(value, defaults.get(key))
         if cls.short is not None:
             short = {key: value for key, value in long["properties"][cls.short].items() if key != "default"}

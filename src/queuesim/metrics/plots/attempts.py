@@ -59,6 +59,7 @@ def attempts(result: Result, ax: Axes | None) -> Axes:
         if len(counts) * len(total) <= 30:
             ax.bar_label(bars, [f"{number:,}" if number else "" for number in numbers], fontsize="x-small", padding=1)
     ax.set_yscale("log")
+    canvas.log_axis(ax.yaxis)
     ax.set_ylim(0.7, total.max() * 12)
     names = [f"{place + 1}{' and later' if place + 1 == MOST else ''}\n({total[place]:,})" for place in places]
     ax.set_xticks(places, names)
@@ -78,13 +79,15 @@ def _counts(result: Result) -> dict[Key, Array]:
     if not counted.any():
         return {}
     number = np.minimum(rows["attempt"].to_numpy()[counted], MOST).astype(np.intp) - 1
-    outcome, category = (rows[name].cat.codes.to_numpy()[counted] for name in ("outcome", "category"))
+    outcome, category = (rows[name].cat.codes.to_numpy(np.intp)[counted] for name in ("outcome", "category"))
     outcomes, categories = list(rows["outcome"].cat.categories), [*rows["category"].cat.categories, ""]
+    # one number for both, as the rows may be a million; no category, -1, is the last of them
+    pair = outcome * len(categories) + category % len(categories)
     order = ["ok", "retried", "failed", *(name for name in OUTCOMES if name != "ok")]
     counts = {}
-    for which, error in np.unique(np.column_stack((outcome, category)), axis=0):
-        chosen = number[(outcome == which) & (category == error)]
-        counts[(outcomes[which], categories[error])] = np.bincount(chosen, minlength=number.max() + 1)
+    for each in np.flatnonzero(np.bincount(pair)):
+        key = outcomes[each // len(categories)], categories[each % len(categories)]
+        counts[key] = np.bincount(number[pair == each], minlength=number.max() + 1)
     return dict(sorted(counts.items(), key=lambda item: (order.index(item[0][0]), -item[1].sum())))
 
 

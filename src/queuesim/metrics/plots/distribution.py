@@ -33,6 +33,7 @@ def latency_distribution(result: Result, ax: Axes | None) -> Axes:
     floor, smallest = _floor(both), float(both.min())
     top = min(max(99.9, 100 - 100 / len(jobs)), TICKS[-1])
     ax.set_xscale("log")
+    canvas.log_axis(ax.xaxis)
     _curve(ax, latency, floor, top, canvas.BLUE, "o-", "latency: schedule to finish")
     if len(waiting):
         _curve(ax, waiting, floor, top, canvas.ORANGE, "s--", "waiting for the first start")

@@ -34,7 +34,7 @@ def backlog_and_throughput(result: Result, ax: Axes | None, every: str | float |
         panel.yaxis.set_label_coords(-0.07, 0.5)
     rates.tick_params(labelbottom=False)
     rates.set_xlabel("")
-    ax.set_title(_title(result), loc="left", fontsize="medium", fontweight="bold")
+    canvas.title(ax, _title(result))
     return ax
 
 

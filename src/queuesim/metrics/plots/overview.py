@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
     from queuesim.metrics.result import Result
 
+SIZE = (16.0, 10.0)
+"""Inches."""
+
+PLACES = {"left": 0.066, "right": 0.985, "bottom": 0.075, "top": 0.925, "wspace": 0.14, "hspace": 0.2}
+"""Where the panels are in a figure without a layout engine: matplotlib's draws everything twice more to find out."""
+
 
 def overview(result: Result, figure: Figure | None) -> Array:
     """See `Plots.overview`."""
@@ -24,8 +30,9 @@ def overview(result: Result, figure: Figure | None) -> Array:
     if figure is None:
         from matplotlib import pyplot
 
-        figure = pyplot.figure(figsize=(16, 10), layout="constrained")
-    panels: Array = figure.subplots(2, 2)
+        figure = pyplot.figure(figsize=SIZE)
+    places = PLACES if figure.get_layout_engine() is None else None
+    panels: Array = figure.subplots(2, 2, gridspec_kw=places)
     backlog_and_throughput(result, panels[0, 0], None)
     latency_distribution(result, panels[0, 1])
     attempts(result, panels[1, 0])
