@@ -101,3 +101,29 @@ def test_what_makes_no_scan_is_refused(overdue: str, message: str) -> None:
 def test_a_scenario_without_load_needs_overdue_tasks() -> None:
     with pytest.raises(ScenarioError, match='"load" is missing'):
         parse_scenario("name: s\nduration: 1h\njobs: {a: {service: 1s}}\n")
+
+
+@pytest.mark.parametrize("delivery", ["after-commit", "outbox"])
+@pytest.mark.parametrize("by", ["timer", "scheduler"])
+def test_a_scan_outlives_an_outage_of_the_server_and_goes_on_where_it_was(by: str, delivery: str) -> None:
+    result = queuesim.run(
+        {
+            "name": "outage",
+            "duration": 4000.0,
+            "drain": True,
+            "jobs": {"overdue-tasks-notification": {"service": 0.01}},
+            "workers": {"concurrency": 5},
+            "overdue": {
+                "cron": "0 * * * *", "backlog": 600, "page_size": 30, "by": by,
+                "delivery": delivery, "database": {"latency": 0.05},
+                "triggers": [3602.0],
+            },
+            "faults": [{"redis.outage": {"at": 3600.3, "for": 60.0}}],
+        }
+    )  # fmt: skip
+    assert result.ok
+    assert (result.jobs["state"] == "completed").sum() == 600
+    cron = result.overdue[result.overdue["trigger"] == "cron"].iloc[0]
+    assert (cron["pages"], cron["found"]) == (20, 600)
+    assert result.overdue["enqueued"].sum() == 600
+    assert not result.overdue["drained"].isna().any()

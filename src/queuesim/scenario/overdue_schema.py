@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from queuesim.scenario.base_schema import Section
 from queuesim.scenario.service_schema import ServiceTime
@@ -13,12 +13,24 @@ from queuesim.schedule import Cron, Every, Missed, ScheduleError
 
 
 class DatabaseSettings(Section):
-    """What the task database costs in virtual time."""
+    """The task database: in a simulation what it costs, in real time where it is."""
 
     latency: ServiceTime = ServiceTime(constant=0.002)
-    """How long a transaction holds a connection."""
+    """In a simulation, how long a transaction holds a connection."""
     connections: Count = 5
     """In the pool of each process, be it a worker or a scheduler."""
+    url: Word | None = None
+    """In real time, a PostgreSQL database, in which the run has a schema of its own; a SQLite file if left out."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_postgres(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("postgresql://", "postgres://")):
+            raise refuse(
+                f'"{url}" is no PostgreSQL URL: write it as postgresql://user@host/name, or leave it out for a SQLite '
+                "file of the run's own"
+            )
+        return url
 
 
 class SchedulerCrash(Section):
@@ -87,3 +99,8 @@ class OverdueSettings(Section):
     def policy(self) -> Missed:
         """What becomes of missed ticks."""
         return Missed(self.missed)
+
+
+def schedules_of(queue: str) -> str:
+    """The queue whose jobs are the scans for another queue's overdue tasks."""
+    return f"{queue}-schedules"

@@ -124,7 +124,6 @@ class Simulation:
 
         overdue = OverdueTasks(
             scenario.overdue,
-            duration=scenario.duration,
             origin=scenario.epoch.timestamp(),
             options=self._options[OVERDUE],
             round_trip=scenario.overhead.add,
@@ -190,9 +189,9 @@ class Simulation:
         """What is there before the first worker starts: limits and the backlog."""
         queue = self.scenario.queue
         if self._overdue is not None:
-            self._overdue.prepare()
-        if self._overdue is not None or any(entry.closed is not None for entry in self.scenario.load):
-            self.recorder.when_ended = self._tell_ended
+            self._overdue.prepare(self.scenario.duration, self._streams.python("overdue/due").random)
+        if any(entry.closed is not None for entry in self.scenario.load):
+            self.recorder.when_ended = self._endings
         if queue.concurrency is not None:
             await self.broker.set_concurrency(queue.concurrency, 0.0)
         if queue.rate_limit is not None:
@@ -279,13 +278,8 @@ class Simulation:
         moments += [job.ready_at or 0.0 for job in await self.broker.jobs(JobState.DELAYED, 0, 0, True)]
         return max(moments)
 
-    def _tell_ended(self, job: Job) -> None:
-        self._endings(job)
-        if self._overdue is not None:
-            self._overdue.ended(job)
-
     def _note_ended(self, job: Job) -> None:
-        self._tell_ended(job)
+        self._endings(job)
         if self.broker.idle:
             self._idle.set()
 
@@ -324,8 +318,8 @@ class Simulation:
                 await self._note_unfinished(worker.name, slot, job)
         self._left = await self._where_left()
         if self._overdue is not None:
-            self.recorder.scans = self._overdue.record()
-            self._overdue.close()
+            self.recorder.scans = self._overdue.scans(self.recorder.so_far(self.facts(), {}))
+            self._overdue.store.close()
         self._evidence = await gather(self.broker, self.recorder, self._processor.dead_letters)
         self.recorder.close()
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, func, select, update
 
 from queuesim.clock import now, sleep
+from queuesim.errors import BrokerUnavailableError
 from queuesim.job import Deduplication, NewJob
 from queuesim.queue import Queue
 from queuesim.tasks import queries
@@ -99,17 +100,29 @@ class OverdueScan:
         Returns:
             A report of each scan that this call brought to its end.
         """
+        return await self.resume() + await self.scan(trigger, tick)
+
+    async def resume(self) -> list[ScanReport]:
+        """Take over, one after another, the scans that were left unfinished: whoever made them died, or gave up."""
         reports = []
         while (abandoned := await self.store.run(self._take_over_at(now()))) is not None:
             reports.append(await self._walk(abandoned))
+        return reports
+
+    async def scan(self, trigger: str = "manual", tick: float | None = None) -> list[ScanReport]:
+        """As `run`, but what was left unfinished is only taken over if the scan for this tick is among it.
+
+        Raises:
+            BrokerUnavailableError: the queue can't be reached; anybody may `resume` the scan at once.
+        """
         scan_id = await self.store.run(self._begin_at(now(), trigger, tick))
         if scan_id is not None:
-            reports.append(await self._walk(scan_id))
-        elif not await self.store.run(lambda connection: _is_done(connection, tick)):
-            # whoever began it may have died: it is over when it has ended, or can be taken over
-            await sleep(min(self.lease, LOOK))
-            reports += await self.run(trigger, tick)
-        return reports
+            return [await self._walk(scan_id)]
+        if await self.store.run(lambda connection: _is_done(connection, tick)):
+            return []
+        # whoever began it may have died: it is over when it has ended, or can be taken over
+        await sleep(min(self.lease, LOOK))
+        return await self.run(trigger, tick)
 
     async def _walk(self, scan_id: int) -> ScanReport:
         """Page after page, from where the scan's row says, to its end."""
@@ -118,7 +131,11 @@ class OverdueScan:
             page = await self.store.run(self._turn_at(now(), scan_id, delivered))
             if page is None:
                 return await self.store.run(lambda connection: report(connection, scan_id))
-            ids = await self.delivery.deliver(page.jobs)
+            try:
+                ids = await self.delivery.deliver(page.jobs)
+            except BrokerUnavailableError:
+                await self.store.run(self._put_down_at(now(), scan_id))
+                raise
             delivered = None if ids is None else Delivered(page, ids)
 
     # -- each of these makes a transaction for the present time
@@ -143,6 +160,13 @@ class OverdueScan:
                 taken.values(owner=self.owner, leased_until=time + self.lease)
             ).scalar_one_or_none()
             return scan_id
+
+        return work
+
+    def _put_down_at(self, time: float, scan_id: int) -> Work[None]:
+        def work(connection: Connection) -> None:
+            ours = (scans.c.id == scan_id) & (scans.c.owner == self.owner)
+            connection.execute(update(scans).where(ours).values(leased_until=time))
 
         return work
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
 from queuesim.job import NewJob
+from queuesim.persistence import persist
 from queuesim.queue import Queue
 from queuesim.tasks.delivery import staged_job
 from queuesim.tasks.store import TaskStore
@@ -27,6 +29,8 @@ class Relay:
     Args:
         batch: jobs that are moved in one step.
         interval: seconds between two looks, where nobody wakes it.
+        settle: see Settle.
+        rng: where pauses are drawn from while the queue can't be reached.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class Relay:
         batch: int = 500,
         interval: float = 1.0,
         settle: Settle | None = None,
+        rng: Random | None = None,
     ) -> None:
         if batch < 1:
             raise ValueError(f"a batch has 1 job or more, not {batch}")
@@ -47,6 +52,7 @@ class Relay:
         self.moved = 0
         """Jobs moved so far."""
         self.settle = settle
+        self._rng = rng or Random("relay")
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -54,10 +60,10 @@ class Relay:
         self._woken.set()
 
     async def run(self) -> None:
-        """Move what there is, and what comes, until cancelled."""
+        """Move what there is, and what comes, until cancelled; while the queue can't be reached, try again."""
         while True:
             self._woken.clear()
-            if await self.move() == self.batch:
+            if await persist(self.move, self._rng) == self.batch:
                 continue
             try:
                 async with asyncio.timeout(self.interval):

@@ -45,7 +45,7 @@ class TaskStore:
     """
 
     def __init__(self, url: str = "sqlite://", *, connections: int = 5, cost: DatabaseModel | None = None) -> None:
-        self.url = _url(url)
+        self.url = database_url(url)
         self.cost = cost
         self.in_memory = self.url.get_backend_name() == "sqlite" and self.url.database in (None, "", ":memory:")
         self.engine = _engine(self.url, self.in_memory, connections)
@@ -90,7 +90,8 @@ class TaskStore:
             self.close()
 
 
-def _url(text: str) -> URL:
+def database_url(text: str) -> URL:
+    """A database's URL, with the driver that we use. Raises StoreError if it is none."""
     try:
         url = make_url(text)
     except ArgumentError:

@@ -30,6 +30,8 @@ class Chronicle:
         """Of every job that was added, its latest if an id was used more than once."""
         self.next_id = "-"
         """Where to read on, as XRANGE takes it."""
+        self.foreign: Callable[[str, str], NewJob] = lambda job_id, name: NewJob(name)
+        """What is known, by its id and its type, of a job that nobody told of."""
         self._observer = observer
         self._time_of = time_of
         self._last = 0
@@ -69,7 +71,7 @@ class Chronicle:
         self._last = number = int(job_id) if job_id.isdecimal() else self._last + 1
         self.numbers[job_id] = number
         expected = self._expected.get(job_id)
-        job, when = expected.popleft() if expected else (NewJob(name), time)
+        job, when = expected.popleft() if expected else (self.foreign(job_id, name), time)
         if expected is not None and not expected:
             del self._expected[job_id]
         timestamp = when if job.options.timestamp is None else job.options.timestamp

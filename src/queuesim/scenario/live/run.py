@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from queuesim.broker.base import Broker
 from queuesim.broker.redis import RedisBroker
@@ -28,10 +28,14 @@ from queuesim.scenario.live.report import note
 from queuesim.scenario.live.staff import Staff
 from queuesim.scenario.live.worker import Orders, clock_from, make_worker
 from queuesim.scenario.load_schema import LoadEntry
+from queuesim.scenario.overdue_schema import schedules_of
 from queuesim.scenario.producers import Endings, Producer
 from queuesim.scenario.schema import Overhead, Scenario
 from queuesim.simulation.streams import Streams
 from queuesim.worker import Worker
+
+if TYPE_CHECKING:
+    from queuesim.scenario.live.overdue import LiveOverdue
 
 LOOK = 0.05
 """Seconds between two looks at the event stream."""
@@ -56,6 +60,7 @@ class LiveRun:
         url: of the server; None: what the environment says.
         own: a processor object. Its workers run as tasks of this process, for an object can't be handed to another one;
             a processor that the scenario names runs in processes of their own.
+        overdue: the overdue tasks, if the scenario has some.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class LiveRun:
         named: Processor | None = None,
         progress: Progress | None = None,
         aborting: Judge | None = None,
+        overdue: LiveOverdue | None = None,
     ) -> None:
         # what a backend costs is real here
         self.scenario = scenario.model_copy(update={"overhead": Overhead()})
@@ -80,6 +86,7 @@ class LiveRun:
         self._own = own
         self._processor = build_processor(self.scenario, own or named, Streams(seed))
         self._options = job_options(self.scenario, own or named)
+        self._overdue = overdue
         self._progress = progress
         self._aborting = aborting
         self._endings = Endings()
@@ -114,6 +121,8 @@ class LiveRun:
         self._clock = clock_from(origin)
         set_clock(self._clock)
         self._chronicle = Chronicle(self.recorder, lambda stamp: stamp / 1000 - origin - ahead)
+        if self._overdue is not None:
+            self._chronicle.foreign = self._overdue.notification
         self.broker = WatchedBroker(self._processor.queue, self._place, self.prefix, origin=origin)
         self.broker.chronicle, self.broker.telling = self._chronicle, asyncio.Lock()
         self.broker.observe(self.recorder)
@@ -134,6 +143,7 @@ class LiveRun:
         self._start(self._tell(), "progress")
         self._start(self._abort_when_due(), "thresholds")
         await self._start_workers()
+        await self._start_schedulers()
         loads = [
             self._start(producer.run(), f"load {producer.entry.name}")
             for producer in producers
@@ -172,9 +182,23 @@ class LiveRun:
         broker = cast(Broker, self.broker)
         return Producer(entry, self.scenario, broker, self._options, Streams(self._seed), self._endings)
 
+    async def _start_schedulers(self) -> None:
+        if self._overdue is not None:
+            await self._overdue.start(
+                cast(Broker, self.broker),
+                self._start,
+                url=self.url,
+                prefix=self.prefix,
+                origin=self._origin,
+                clock=self._clock,
+            )
+
     async def _start_workers(self) -> None:
+        database = None if self._overdue is None else self._overdue.url
         orders = [
-            Orders(self.scenario, settings, name, name, self.url, self.prefix, self._origin, self._seed)
+            Orders(
+                self.scenario, settings, name, name, self.url, self.prefix, self._origin, self._seed, database=database
+            )
             for name, settings in name_workers(self.scenario.workers)
         ]
         self.staff = Staff([] if self._own is not None else orders, self._note)
@@ -183,7 +207,7 @@ class LiveRun:
             for order in orders:
                 broker = RedisBroker(self.broker.queue, self._place, self.prefix, origin=self._origin)
                 broker.observe(self.recorder)
-                self._workers.append(worker := make_worker(order, broker, self.recorder, self._own))
+                self._workers.append(worker := make_worker(order, broker, self.recorder, self._own, self._overdue))
                 self._start(worker.run(), worker.name)
 
     # -- what happens meanwhile
@@ -252,9 +276,13 @@ class LiveRun:
             part.cancel()
         if self._parts:
             await asyncio.wait(self._parts)
+        if self._overdue is not None:
+            await self._overdue.stop()
         if hasattr(self, "broker"):
             await self._read_events()
             self._left = await self._where_left()
+        if self._overdue is not None:
+            self.recorder.scans = self._overdue.scans(self.recorder.so_far(self.facts(), {}))
         self.recorder.close()
 
     async def _where_left(self) -> dict[int, str]:
@@ -269,7 +297,7 @@ class LiveRun:
         """Remove the run's keys, and close the place. A server that is gone keeps what it has."""
         try:
             if hasattr(self, "broker"):
-                for name in {self.broker.queue, self._processor.dead_letters or self.broker.queue}:
+                for name in self._queues():
                     queue = self.broker.sibling(name)
                     await queue.pause(0.0)
                     await queue.obliterate(True, 0.0)
@@ -277,6 +305,11 @@ class LiveRun:
             self.stopped = self.stopped or f"interrupted: {error}"
         finally:
             await self._place.close()
+
+    def _queues(self) -> set[str]:
+        """All queues of the run."""
+        name = self.broker.queue
+        return {name, self._processor.dead_letters or name, schedules_of(name)}
 
     def facts(self) -> Facts:
         """What was run, as far as it is known now."""

@@ -7,7 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from queuesim.metrics.recording import Recording
 from queuesim.processor import Processor
@@ -15,6 +16,9 @@ from queuesim.scenario.backends import BackendError
 from queuesim.scenario.live.run import Judge, LiveRun, Progress
 from queuesim.scenario.live.worker import own_processor
 from queuesim.scenario.schema import Scenario
+
+if TYPE_CHECKING:
+    from queuesim.scenario.live.overdue import LiveOverdue
 
 ENVIRONMENT = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
 
@@ -42,8 +46,10 @@ def record(
             f"scenario {scenario.name} injects faults, which the backend redis can't do; play it on sim or fakeredis"
         )
     named = None if own is not None else own_processor(scenario)
-    with server(url) as address:
-        run = LiveRun(scenario, address, seed=seed, own=own, named=named, progress=progress, aborting=aborting)
+    with server(url) as address, _overdue(scenario, own or named, seed) as overdue:
+        run = LiveRun(
+            scenario, address, seed=seed, own=own, named=named, progress=progress, aborting=aborting, overdue=overdue
+        )
         began = time.perf_counter()
         _play(run)
         return run.recording(wall=time.perf_counter() - began, version=__version__)
@@ -61,6 +67,17 @@ def server(url: str | None) -> Iterator[str | None]:
         return
     with EmbeddedServer.from_url(url) as private:
         yield private.url
+
+
+def _overdue(
+    scenario: Scenario, own: Processor | None, seed: int
+) -> AbstractContextManager[LiveOverdue] | AbstractContextManager[None]:
+    """The overdue tasks, if the scenario has some. Their database is an extra, so it is loaded only now."""
+    if scenario.overdue is None:
+        return nullcontext()
+    from queuesim.scenario.live.overdue import overdue_tasks
+
+    return overdue_tasks(scenario, own, seed)
 
 
 def _play(run: LiveRun) -> None:

@@ -7,10 +7,14 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from queuesim.scenario.live.worker import LENGTH, Orders
+
+if TYPE_CHECKING:
+    from queuesim.scenario.live.scanner import ScanOrders
 
 PATIENCE = 10.0
 """Seconds that a worker may take to report what it is doing when the run is over."""
@@ -20,7 +24,7 @@ PATIENCE = 10.0
 class Hand:
     """One worker's place: one process after another bears its name."""
 
-    orders: Orders
+    orders: Orders | ScanOrders
     lives: int = 0
     process: asyncio.subprocess.Process | None = None
     reports: asyncio.Task[None] | None = None
@@ -42,13 +46,20 @@ class Staff:
     """All workers of a live run.
 
     Args:
-        orders: a worker each.
+        orders: a worker each, or a scheduler.
         note: takes each line that a worker reports.
+        program: the module that each of them runs.
     """
 
-    def __init__(self, orders: list[Orders], note: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        orders: Sequence[Orders] | Sequence[ScanOrders],
+        note: Callable[[bytes], None],
+        program: str = "queuesim.scenario.live.worker",
+    ) -> None:
         self.hands = [Hand(order) for order in orders]
         self._note = note
+        self._program = program
 
     async def start(self) -> None:
         """Start all of them."""
@@ -64,7 +75,7 @@ class Staff:
         orders = pickle.dumps(replace(hand.orders, report=writing, token=token))
         try:
             hand.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "queuesim.scenario.live.worker", stdin=asyncio.subprocess.PIPE, pass_fds=[writing]
+                sys.executable, "-m", self._program, stdin=asyncio.subprocess.PIPE, pass_fds=[writing]
             )
         finally:
             os.close(writing)

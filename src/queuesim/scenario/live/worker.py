@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from queuesim.broker.base import Broker
 from queuesim.broker.redis import RedisBroker
@@ -29,6 +29,9 @@ from queuesim.scenario.schema import Scenario
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.streams import Streams
 from queuesim.worker import Worker, WorkerObserver
+
+if TYPE_CHECKING:
+    from queuesim.scenario.overdue_store import OverdueStore
 
 LENGTH = struct.Struct("<I")
 
@@ -49,6 +52,8 @@ class Orders:
     seed: int
     report: int = -1
     """The file descriptor to report to."""
+    database: str | None = None
+    """The task database's URL, if there are overdue tasks."""
 
 
 class BusyProcess:
@@ -64,12 +69,16 @@ def make_worker(
     broker: RedisBroker,
     observer: WorkerObserver,
     own: Processor | None,
+    overdue: OverdueStore | None = None,
 ) -> Worker:
     """The worker that a scenario asks for. Each has random streams of its own: no two draw the same service times."""
     streams = Streams(int(Streams(orders.seed).named(f"worker/{orders.token}").integers(2**62)))
     settings = orders.settings
+    processor = build_processor(orders.scenario, own, streams)
+    if overdue is not None:
+        overdue.serve(processor)
     return Worker(
-        build_processor(orders.scenario, own, streams),
+        processor,
         cast(Broker, broker),
         name=orders.name,
         token=orders.token,
@@ -92,6 +101,17 @@ def own_processor(scenario: Scenario) -> Processor | None:
     return None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)
 
 
+def open_tasks(orders: Orders) -> OverdueStore | None:
+    """The overdue tasks, if there are some. Their database is an extra, so it is loaded only now."""
+    settings = orders.scenario.overdue
+    if settings is None or orders.database is None:
+        return None
+    from queuesim.scenario.overdue_store import OverdueStore
+    from queuesim.tasks import TaskStore
+
+    return OverdueStore(settings, TaskStore(orders.database, connections=settings.database.connections))
+
+
 async def work(orders: Orders) -> None:
     """Run the worker until standard input ends."""
     set_clock(clock_from(orders.origin))
@@ -102,8 +122,8 @@ async def work(orders: Orders) -> None:
     queue = build_processor(orders.scenario, own, Streams(orders.seed)).queue
     broker = RedisBroker(queue, place, orders.prefix, origin=orders.origin)
     broker.observe(reporter)
-    worker = make_worker(orders, broker, reporter, own)
-    told = asyncio.get_running_loop().create_task(_stop_told())
+    worker = make_worker(orders, broker, reporter, own, open_tasks(orders))
+    told = asyncio.get_running_loop().create_task(stop_told())
     await asyncio.wait([told], timeout=orders.settings.start)
     if told.done():
         return
@@ -116,21 +136,20 @@ async def work(orders: Orders) -> None:
     os._exit(0)
 
 
-async def _stop_told() -> None:
+async def stop_told() -> None:
     """Return when standard input says something, or ends with whoever started this process."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     await reader.read(1)
 
 
-def read_orders() -> Orders:
+def read_orders() -> Any:
     """The orders from standard input."""
     (length,) = LENGTH.unpack(os.read(0, LENGTH.size))
     data = b""
     while len(data) < length:
         data += os.read(0, length - len(data))
-    orders: Orders = pickle.loads(data)
-    return orders
+    return pickle.loads(data)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

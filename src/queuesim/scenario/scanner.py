@@ -1,0 +1,119 @@
+"""Who scans for overdue tasks: one process of a run, simulated or real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from queuesim.clock import Clock, now, sleep_until
+from queuesim.errors import BrokerUnavailableError
+from queuesim.job import Job, JobOptions
+from queuesim.persistence import persist
+from queuesim.processor import Processor
+from queuesim.queue import Queue
+from queuesim.scenario.overdue_schema import OverdueSettings, schedules_of
+from queuesim.schedule import Cron, Every
+from queuesim.tasks import AfterCommit, Outbox, OverdueScan, Relay, TaskStore
+from queuesim.tasks.cost import DistantQueue
+from queuesim.tasks.overdue import count_delivered
+from queuesim.worker import Worker
+
+if TYPE_CHECKING:
+    from queuesim.broker.base import Broker
+
+SCAN = "overdue-scan"
+"""The type of the job that is a scan."""
+RELAY_INTERVAL = 10.0
+"""Seconds between two looks of a relay that nobody wakes."""
+
+Launch = Callable[[Coroutine[Any, Any, None], str], object]
+"""Starts a part of the process."""
+
+
+class Scanner:
+    """Scans at every tick, or when it is told to.
+
+    Args:
+        broker: the queue as this process reaches it.
+        options: what notifications are added with.
+        name: of the process.
+        launch: starts its relay, if it has one.
+        rng: where pauses are drawn from while the queue can't be reached.
+        round_trip: seconds that a simulated server takes to add jobs.
+        clock: of the queue, where it is not the event loop's.
+    """
+
+    def __init__(
+        self,
+        settings: OverdueSettings,
+        store: TaskStore,
+        broker: Broker,
+        options: JobOptions,
+        *,
+        name: str,
+        launch: Launch,
+        rng: Random,
+        round_trip: float = 0.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings
+        self.name = name
+        self._rng = rng
+        self._clock = clock
+        queue = Queue(broker, defaults=options)
+        distant = DistantQueue(queue, lambda: round_trip) if round_trip else queue
+        if settings.delivery == "outbox":
+            relay = Relay(store, distant, interval=RELAY_INTERVAL, settle=count_delivered, rng=rng)
+            launch(relay.run(), f"{name}: relay")
+            delivery: Any = Outbox(relay.wake)
+        else:
+            delivery = AfterCommit(distant)
+        self._scan = OverdueScan(
+            store, queue, delivery, page_size=settings.page_size, per=settings.per, lease=settings.lease, owner=name
+        )
+
+    async def run(self, schedule: Cron | Every, broker: Broker) -> None:
+        """Scan at every tick of the schedule; `broker` is where the job schedulers live, if there are to be some."""
+        if self.settings.by == "timer":
+            await self._by_timer(schedule)
+        else:
+            await self._by_scheduler(schedule, broker.sibling(schedules_of(broker.queue)))
+
+    async def at(self, moments: Iterable[float]) -> None:
+        """Scan at these moments, as an administrator does."""
+        for moment in sorted(moments):
+            await sleep_until(moment)
+            await self._persistently("manual")
+
+    async def _by_timer(self, schedule: Cron | Every) -> None:
+        """As a cron in each process: all of them scan at every tick."""
+        tick = schedule.after(now())
+        while tick is not None:
+            await sleep_until(tick)
+            await self._persistently("cron")
+            tick = schedule.after(max(tick, now()))
+
+    async def _persistently(self, trigger: str, tick: float | None = None) -> None:
+        """However long the queue can't be reached: a scan goes on from where it was."""
+        await persist(self._scan.resume, self._rng)
+        try:
+            await self._scan.scan(trigger, tick)
+        except BrokerUnavailableError:
+            await persist(self._scan.resume, self._rng, failed=1)
+
+    async def _by_scheduler(self, schedule: Cron | Every, broker: Broker) -> None:
+        """As jobs of a queue of their own: one tick is one job, whoever takes it."""
+        processor = Processor(broker.queue, defaults=JobOptions(attempts=3))
+        processor.stack_traces = False
+
+        @processor.job(SCAN)
+        async def overdue_scan(job: Job) -> None:
+            await self._persistently("cron", tick=int(job.id.rpartition(":")[2]) / 1000)
+
+        await persist(lambda: self._make_scheduler(Queue(broker, defaults=processor.defaults), schedule), self._rng)
+        await Worker(processor, broker, name=self.name, clock=self._clock, rng=self._rng).run()
+
+    async def _make_scheduler(self, queue: Queue, schedule: Cron | Every) -> None:
+        if await queue.broker.scheduler(SCAN) is None:
+            await queue.upsert_scheduler(SCAN, schedule, SCAN, missed=self.settings.policy)
