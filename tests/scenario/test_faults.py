@@ -205,6 +205,30 @@ def test_scaling_up_and_down() -> None:
     assert set(result.attempts["outcome"]) == {"ok"}, "who leaves finishes what it runs"
 
 
+def test_a_fleet_that_grows_while_a_worker_is_down_is_as_large_as_before_afterwards() -> None:
+    crash = {"worker.crash": {"at": 10.0, "restart": 40.0}}
+    scale = {"worker.scale": {"at": 20.0, "to": 3, "for": 10.0}}
+    result = struck(crash, scale, workers={"name": "w"})
+    assert starts_between(result, 20.0, 30.0) > 5
+    assert starts_between(result, 40.0, 100.0) > 50, "one worker is left, not none"
+    assert set(result.attempts[result.attempts["started"] > 60.0]["worker"]) == {"w"}
+
+
+def test_a_worker_that_died_does_not_come_back_to_a_fleet_that_became_smaller() -> None:
+    crash = {"worker.crash": {"at": 25.0, "restart": 20.0, "worker": "w-2"}}
+    scale = {"worker.scale": {"at": 30.0, "to": 1}}
+    result = struck(crash, scale, workers={"name": "w", "count": 3})
+    assert set(result.attempts[result.attempts["started"] > 40.0]["worker"]) == {"w-1"}
+
+
+def test_a_worker_that_died_for_good_is_replaced_when_the_fleet_grows() -> None:
+    crash = {"worker.crash": {"at": 10.0, "restart": "never"}}
+    scale = {"worker.scale": {"at": 30.0, "to": 1}}
+    result = struck(crash, scale, workers={"name": "w"})
+    assert starts_between(result, 10.0, 30.0) == 0
+    assert states(result) == {"completed": 100}
+
+
 def test_a_worker_whose_clock_is_ahead_starts_delayed_jobs_early() -> None:
     load = {"name": "a", "bulk": {"at": 10.0, "size": 1}}
     jobs = {"a": {"service": 1.0, "delay": 30.0}}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from oraclebench import CRASHES, every, found, notes, played, wrap
 
 import queuesim
-from queuesim import Processor, Result
+from queuesim import Processor
 from queuesim.backoff import Backoff
 from queuesim.broker.base import Outcome, Retried
 from queuesim.broker.memory import MemoryBroker
@@ -28,58 +28,6 @@ from queuesim.testing.oracles.promises import Evidence, Promises
 from queuesim.worker import Worker
 
 Patch = pytest.MonkeyPatch
-
-SCENARIO: dict[str, Any] = {
-    "name": "judged",
-    "duration": 120.0,
-    "drain": True,
-    "queue": {
-        "attempts": 3,
-        "backoff": {"type": "exponential", "delay": 2.0},
-        "keep": {"completed": 20, "failed": 10},
-        "concurrency": 5,
-    },
-    "workers": {"name": "w", "count": 2, "concurrency": 3, "limiter": {"max": 40, "duration": 10.0}},
-    "jobs": {
-        "plain": {"service": {"exponential": 0.8}, "errors": {"network": 0.1, "validation": 0.05}},
-        "urgent": {"service": 0.2, "priority": 1},
-        "later": {"service": 0.2, "priority": 5, "delay": 3.0},
-    },
-    "load": [{"name": "users", "poisson": 3.0}, {"name": "rush", "bulk": {"at": 30.0, "size": 100}}],
-}
-CRASHES = [{"worker.crash": {"every": {"exponential": 20.0}}}]
-
-
-def played(**changes: Any) -> Result:
-    return queuesim.run({**SCENARIO, **changes}, seed=3)
-
-
-def found(result: Result) -> set[str]:
-    """The oracles that found something."""
-    checks = result.checks[(result.checks["kind"] == "oracle") & ~result.checks["ok"]]
-    return set(checks["check"])
-
-
-def wrap(patch: Patch, owner: type, name: str, around: Callable[..., Any]) -> None:
-    """Put `around` in place of a method; it gets the method as its first argument."""
-    original = getattr(owner, name)
-
-    def method(self: Any, *arguments: Any, **named: Any) -> Any:
-        return around(original, self, *arguments, **named)
-
-    patch.setattr(owner, name, method)
-
-
-def every(count: int) -> Callable[[], bool]:
-    """True at each `count`-th call."""
-    calls = [0]
-
-    def now() -> bool:
-        calls[0] += 1
-        return calls[0] % count == 0
-
-    return now
-
 
 # -- without a bug
 
@@ -361,34 +309,10 @@ def test_a_run_that_leaves_jobs_behind() -> None:
 # -- what can't be promised is counted
 
 
-def notes(result: Result) -> dict[str, str]:
-    rows = result.checks[result.checks["kind"] == "oracle"]
-    return {name: detail for name, detail in zip(rows["check"], rows["detail"], strict=True) if detail}
-
-
 def test_crashes_are_told_in_jepsens_terms() -> None:
     told = notes(played(faults=CRASHES))
     assert "jobs ran again after an attempt whose end the queue did not hear of" in told["no job completed twice"]
     assert "jobs recovered" in told["interrupted jobs recovered"]
-
-
-def test_what_a_failover_lost_is_no_violation_but_told() -> None:
-    result = played(faults=[{"redis.failover": {"at": 60.0, "lose": 3.0}}])
-    assert found(result) == set()
-    assert "were lost with the server's memory" in notes(result)["no job lost"]
-
-
-def test_what_was_lost_before_a_failover_is_a_violation(monkeypatch: Patch) -> None:
-    drop = every(5)
-
-    def retry(original: Any, self: Any, record: Record, outcome: Retried, now: float) -> None:
-        if drop() and now < 50.0:
-            del self._records[record.id]
-        else:
-            original(self, record, outcome, now)
-
-    wrap(monkeypatch, Settling, "_retry", retry)
-    assert "no job lost" in found(played(faults=[{"redis.failover": {"at": 60.0, "lose": 1.0}}]))
 
 
 def test_runs_beside_each_other_after_a_stall_are_told() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 
 import queuesim
 from queuesim import Job, JobOptions, Processor
@@ -59,7 +59,7 @@ def test_a_handler_that_hangs_after_a_crash_is_found_made_small_and_saved(tmp_pa
     assert not queuesim.run(caught.value.path, processor=processor_of(send)).ok
 
 
-@settings(max_examples=5)
+@settings(max_examples=5, phases=[Phase.generate])
 @given(scenarios(20.0))
 def test_drawn_scenarios_can_be_played_and_hold(scenario: dict[str, object]) -> None:
     assert queuesim.run(scenario).ok

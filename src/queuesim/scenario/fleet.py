@@ -50,6 +50,8 @@ class Member:
     """How many workers there were, the present one included."""
     joined: float = 0.0
     """When it came into the fleet, in seconds since the run began."""
+    wanted: bool = True
+    """Whether there is to be a worker: not if the fleet was made smaller, or if one died for good."""
     skew: float = 0.0
     """Seconds that its clock is ahead."""
     worker: Worker | None = None
@@ -119,8 +121,8 @@ class Fleet:
             self._run(member, member.settings.start)
 
     def revive(self, member: Member) -> None:
-        """Start the successor of a worker that ended or died. Harmless if one is there."""
-        if not member.alive:
+        """Start the successor of a worker that ended or died, if one is wanted. Harmless if one is there."""
+        if member.wanted and not member.alive:
             self._bear(member)
             self._run(member, 0.0)
 

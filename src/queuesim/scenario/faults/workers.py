@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 async def crash(fault: Fault, member: Member, restart: float) -> None:
     """Kill a worker, and start its successor in `restart` seconds; infinity: never."""
     died = await fault.plant.fleet.kill(member)
+    member.wanted = member.wanted and math.isfinite(restart)
     row = fault.plant.note(fault.kind, member.name, f"{died} attempts died", lasting=True)
     try:
         await (asyncio.Event().wait() if math.isinf(restart) else sleep(restart))
@@ -151,7 +152,8 @@ class Scale(Fault):
 
     async def strike(self, strike: Strike) -> None:
         members = self._members()
-        before = sum(member.alive for member in members)
+        # those that are down come back
+        before = sum(member.wanted for member in members)
         row = self.plant.note(
             self.kind, members[0].settings.name, f"from {before} to {self.settings.to} workers", lasting=True
         )
@@ -171,9 +173,10 @@ class Scale(Fault):
         return [member for member in self.plant.fleet.members if member.settings.name == kind]
 
     def _grow(self, count: int) -> None:
-        members = self._members()
+        members = sorted(self._members(), key=lambda member: not member.wanted)
         for member in members:
             if sum(m.alive for m in members) < count:
+                member.wanted = True
                 self.plant.fleet.revive(member)
         settings = members[0].settings
         while sum(m.alive for m in self._members()) < count:
@@ -182,8 +185,13 @@ class Scale(Fault):
 
     async def _scale(self, count: int) -> None:
         self._grow(count)
-        living = [member for member in self._members() if member.alive]
-        leaving = [outside(self.plant.fleet.retire(member, self.settings.grace)) for member in living[count:]]
+        members = self._members()
+        staying = [member for member in members if member.alive][:count]
+        for member in members:
+            member.wanted = member in staying
+        # whoever is down and not wanted any more has nothing to finish
+        going = [member for member in members if member.alive and not member.wanted]
+        leaving = [outside(self.plant.fleet.retire(member, self.settings.grace)) for member in going]
         if leaving:
             await asyncio.wait(leaving)
 

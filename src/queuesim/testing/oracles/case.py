@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -11,23 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from queuesim.events import EventKind
+from queuesim.job import JobState
 from queuesim.metrics.recording import CheckRow, Ending, FaultRow, Recording
 from queuesim.metrics.rows import rows_of
 from queuesim.testing.oracles.promises import Evidence, Promises
-from queuesim.units import parse_duration
+from queuesim.testing.oracles.rollback import FLIGHT, Rollbacks
 
 Array = npt.NDArray[Any]
 
 WITNESSES = 3
 """So many violations are told."""
-ROLLBACKS = ("redis.failover", "redis.restart", "redis.kill")
-"""Faults after which the queue may have forgotten something."""
-_FORGOT = re.compile(r"the last (\S+) are lost|its memory is lost")
-"""What the detail of such a fault says then."""
-
-
-FLIGHT = 30.0
-"""With latency, a command may be under way for so many seconds."""
+FORGETFUL = "not judged: the server lost a part of its memory"
 
 TELLING = np.isin(
     np.arange(len(EventKind)),
@@ -105,11 +99,7 @@ class Case:
     @cached_property
     def transitions(self) -> Array:
         """Positions of the events that tell of a job's transition, job by job, each job's in order."""
-        events = self.events
-        telling = np.flatnonzero((events["number"] > 0) & TELLING[events["kind"]])
-        order = np.argsort(events["number"][telling], kind="stable")
-        ordered: Array = telling[order]
-        return ordered
+        return transitions(self.events)
 
     @cached_property
     def ends_of_runs(self) -> Array:
@@ -128,24 +118,68 @@ class Case:
         return self.recording.faults
 
     @cached_property
-    def rollbacks(self) -> list[tuple[float, float]]:
-        """From when until when the queue forgot what it was told."""
-        found = []
-        for fault in self.faults:
-            lost = _FORGOT.search(fault.detail) if fault.kind in ROLLBACKS else None
-            if lost is not None:
-                found.append((fault.began - parse_duration(lost[1]) if lost[1] else 0.0, fault.began))
-        return found
+    def rollbacks(self) -> Rollbacks:
+        """The faults by which the queue forgot something."""
+        return Rollbacks(self.faults, self.late_spans)
 
-    def rolled_back(self, since: float, until: float) -> bool:
-        """Whether the queue went back to an earlier state between two moments."""
-        return any(since <= end <= until for _, end in self.rollbacks)
+    @cached_property
+    def told_ends(self) -> Array:
+        """For each attempt, when the queue heard of its end; NaN: never."""
+        # where an end was forgotten, a start may follow a start, or a promotion
+        again = (self.events["kind"] == EventKind.ACTIVE.code) | (self.events["previous"] == JobState.DELAYED.code)
+        told = self.events[self.ends_of_runs & ~again]
+        return following(told, self.attempts["number"], self.attempts["started"])
 
-    def forgot(self, time: float) -> bool:
-        """Whether the queue forgot what it was told at that moment."""
-        # what was told bears the time at which it was sent
-        early = FLIGHT if self.had("redis.latency") else 1e-6
-        return any(begin - early <= time <= end for begin, end in self.rollbacks)
+    @cached_property
+    def undone_by(self) -> Array:
+        """For each attempt, the rollback by which the queue forgot its start or its end; -1: none."""
+        if not self.rollbacks:
+            return np.full(len(self.attempts), -1)
+        by_start = self.rollbacks.forgot(self.attempts["started"])
+        by: Array = np.where(by_start >= 0, by_start, self.rollbacks.forgot(self.told_ends))
+        return by
+
+    @cached_property
+    def doubtful(self) -> set[int]:
+        """Jobs of whose attempts nobody can say which the queue had forgotten when: it was told late, at the very
+        moment to which it went back, or forgot them only for a while."""
+        if not self.rollbacks:
+            return set()
+        unclear = (self.undone_by >= 0) & self.late
+        for times in (self.attempts["started"], self.told_ends):
+            unclear |= self.rollbacks.on_edge(times) | self.rollbacks.came_back(times)
+        return set(self.attempts["number"][unclear].tolist())
+
+    @cached_property
+    def lasting(self) -> Array | None:
+        """The events that the queue has not forgotten; None: nobody can say which they are."""
+        if not self.rollbacks:
+            return self.events
+        times = self.events["time"]
+        if self.late or self.skewed or self.rollbacks.on_edge(times).any():
+            return None
+        lasting: Array = self.events[self.rollbacks.lasts(times)]
+        return lasting
+
+    @cached_property
+    def ended(self) -> Array:
+        """The numbers of the jobs that completed or failed for good, by their workers or by what the queue has told."""
+        events = self.events if self.lasting is None else self.lasting
+        over = np.isin(events["kind"], (EventKind.COMPLETED.code, EventKind.FAILED.code))
+        attempts = self.attempts[np.isin(self.attempts["ending"], (Ending.OK, Ending.FAILED))]
+        # a worker may have died before it heard that its outcome had arrived
+        return np.union1d(attempts["number"], events["number"][over])
+
+    @cached_property
+    def late_spans(self) -> list[tuple[float, float]]:
+        """From when until when commands may have taken effect later than they were sent."""
+        spans = [(fault.began, fault.ended) for fault in self.faults if fault.kind == "redis.latency"]
+        return [(began, math.inf if math.isnan(ended) else ended + FLIGHT) for began, ended in spans]
+
+    @property
+    def late(self) -> bool:
+        """Whether commands took effect later than they were sent."""
+        return bool(self.late_spans)
 
     @property
     def skewed(self) -> bool:
@@ -165,10 +199,44 @@ class Case:
             found.setdefault(number, []).append(time)
         return found
 
+    def stalled_since(self, attempt: Any) -> bool:
+        """Whether an attempt's job was found stalled after it had begun."""
+        return any(time >= attempt["started"] for time in self.stalls.get(int(attempt["number"]), ()))
+
+    @cached_property
+    def unsure(self) -> set[int]:
+        """Jobs of which a worker may know less than the queue, or the queue less than a worker."""
+        return self.interrupted | self.doubtful
+
     @cached_property
     def interrupted(self) -> set[int]:
         """Jobs of which an attempt was lost."""
         return set(self.attempts["number"][self.attempts["ending"] == Ending.LOST].tolist())
+
+
+def transitions(events: Array) -> Array:
+    """Positions of the events that tell of a job's transition, job by job, each job's in order."""
+    telling = np.flatnonzero((events["number"] > 0) & TELLING[events["kind"]])
+    ordered: Array = telling[np.argsort(events["number"][telling], kind="stable")]
+    return ordered
+
+
+def following(events: Array, numbers: Array, times: Array) -> Array:
+    """The time of the first of the events, of the same job each, at or after the given times; NaN: there is none."""
+    number = np.concatenate((numbers, events["number"]))
+    time = np.concatenate((times, events["time"]))
+    is_event = np.concatenate((np.zeros(len(numbers), dtype=bool), np.ones(len(events), dtype=bool)))
+    order = np.lexsort((is_event, time, number))
+    places = np.where(is_event[order], np.arange(len(order)), len(order))
+    following = np.minimum.accumulate(places[::-1])[::-1]
+    known = following < len(order)
+    target = order[following[known]]
+    source = order[known]
+    same = number[target] == number[source]
+    values = np.full(len(order), np.nan)
+    values[source[same]] = time[target[same]]
+    found: Array = values[: len(numbers)]
+    return found
 
 
 def verdict(name: str, violations: Sequence[str] | Iterable[str], note: str = "", count: int | None = None) -> CheckRow:

@@ -6,7 +6,7 @@ import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import Array, Case, verdict
+from queuesim.testing.oracles.case import Array, Case, following, verdict
 from queuesim.testing.oracles.running import attempts_made
 
 MILLISECOND = 0.001
@@ -24,7 +24,9 @@ def backoff(case: Case) -> CheckRow:
 def _drawn(case: Case, rows: Array, made: Array) -> list[str]:
     """Delays that the rules do not give."""
     terms = case.terms[case.row(rows["number"])] if len(case.numbers) else np.full(len(rows), -1)
-    retried = np.flatnonzero((rows["ending"] == Ending.RETRIED) & (terms >= 0))
+    # of attempts that the queue has forgotten it does not count those before
+    known = case.undone_by[case.by_job] < 0
+    retried = np.flatnonzero((rows["ending"] == Ending.RETRIED) & (terms >= 0) & known)
     if not len(retried):
         return []
     keys = np.stack((terms[retried], rows["error"][retried].astype(np.int64), made[retried]), axis=1)
@@ -43,7 +45,7 @@ def _drawn(case: Case, rows: Array, made: Array) -> list[str]:
         f"{bounds[g, 0]:g} to {bounds[g, 1]:g} s"
         for i, g in zip(retried[wrong].tolist(), group[wrong].tolist(), strict=True)
         # an attempt that the queue counted and its worker did not hear of makes the next delay longer
-        if int(rows["number"][i]) not in case.interrupted and not case.rolled_back(0.0, float(rows["started"][i]))
+        if int(rows["number"][i]) not in case.unsure
     ]
 
 
@@ -52,40 +54,21 @@ def _kept(case: Case, rows: Array) -> list[str]:
     events = case.events
     begun = events[(events["kind"] == EventKind.DELAYED.code) & case.ends_of_runs]
     put_off = np.isin(rows["ending"], (Ending.RETRIED, Ending.DELAYED)) & (rows["backoff"] > 0)
+    put_off &= case.undone_by[case.by_job] < 0
     earlier = np.flatnonzero(put_off[:-1] & (rows["number"][1:] == rows["number"][:-1]))
     if not len(earlier) or not len(begun):
         return []
     # whole milliseconds, where Redis keeps the time
-    since = _following(begun, rows["number"][earlier], rows["ended"][earlier] - MILLISECOND)
+    since = following(begun, rows["number"][earlier], rows["ended"][earlier] - MILLISECOND)
     due = since + rows["backoff"][earlier]
     ready, started = rows["ready"][earlier + 1], rows["started"][earlier + 1]
     wrong = np.abs(ready - due) > MILLISECOND
-    if not case.had("redis.latency"):
+    if not case.late:
         # a start bears the time at which its worker asked
         wrong |= started < due - MILLISECOND
     return [
         f"job {rows['number'][earlier[i]]} was due at {due[i]:.3f} s, ready at {ready[i]:.3f} s and started at "
         f"{started[i]:.3f} s"
         for i in np.flatnonzero(wrong & ~np.isnan(due)).tolist()
-        if not case.stalls.get(int(rows["number"][earlier[i]]))
-        and not case.rolled_back(float(rows["started"][earlier[i]]), float(started[i]))
+        if not case.stalls.get(int(rows["number"][earlier[i]])) and int(rows["number"][earlier[i]]) not in case.doubtful
     ]
-
-
-def _following(events: Array, numbers: Array, times: Array) -> Array:
-    """The time of the first of the events, of the same job each, at or after the given times; NaN: there is none."""
-    number = np.concatenate((numbers, events["number"]))
-    time = np.concatenate((times, events["time"]))
-    is_event = np.concatenate((np.zeros(len(numbers), dtype=bool), np.ones(len(events), dtype=bool)))
-    order = np.lexsort((is_event, time, number))
-    places = np.where(is_event[order], np.arange(len(order)), len(order))
-    following = np.minimum.accumulate(places[::-1])[::-1]
-    found = np.full(len(order), np.nan)
-    known = following < len(order)
-    target = order[following[known]]
-    source = order[known]
-    same = number[target] == number[source]
-    values = np.full(len(order), np.nan)
-    values[source[same]] = time[target[same]]
-    found = values[: len(numbers)]
-    return found

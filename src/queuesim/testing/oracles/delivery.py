@@ -15,48 +15,35 @@ from queuesim.testing.oracles.case import Array, Case, first, verdict
 
 def lost(case: Case) -> CheckRow:
     """Every job that was added ended, or is still in the queue."""
-    ended = np.isin(case.attempts["ending"], (Ending.OK, Ending.FAILED))
     there = np.zeros(len(case.numbers), dtype=bool)
     for numbers in (
-        np.ascontiguousarray(case.attempts["number"][ended]),
+        case.ended,
         np.fromiter(case.recording.left, dtype=np.uint32, count=len(case.recording.left)),
     ):
         rows = case.row(numbers)
         there[rows[rows >= 0]] = True
     missing = np.flatnonzero(~there)
-    told = _last_told(case) if len(missing) else {}
-    excused = np.array([case.forgot(told.get(number, 0.0)) for number in case.numbers[missing].tolist()], dtype=bool)
-    note = f"{int(excused.sum())} jobs were lost with the server's memory" if excused.any() else ""
-    violating = case.numbers[missing[~excused]] if len(missing) else missing
-    return verdict("no job lost", first(violating, "job {} is nowhere"), note)
-
-
-def _last_told(case: Case) -> dict[int, float]:
-    """When the queue was last told of each job."""
-    events = case.events
-    return dict(zip(events["number"].tolist(), events["time"].tolist(), strict=True))
+    # a server that forgets that a job was added loses it; whatever else it forgets, the job is there
+    by = _lost_by(case, case.numbers[missing])
+    violating = case.numbers[missing[by < 0]]
+    return verdict("no job lost", first(violating, "job {} is nowhere"), case.rollbacks.blame(by, "lost"))
 
 
 def duplicated(case: Case) -> CheckRow:
     """A job completes once. That it was run again after a stall can't be promised away: it is counted."""
-    completed = case.attempts[case.attempts["ending"] == Ending.OK]
-    numbers, counts = np.unique(completed["number"], return_counts=True)
-    twice = numbers[counts > 1]
-    violating = [number for number in twice.tolist() if not _forgotten(case, number, completed)]
+    completed = np.flatnonzero(case.attempts["ending"] == Ending.OK)
+    done = np.stack((case.attempts["number"][completed].astype(np.int64), case.undone_by[completed]), axis=1)
+    # one completion counts, and one more for each time that the server forgot what it knew of it
+    each, counts = np.unique(done, axis=0, return_counts=True)
+    violating = np.unique(each[counts > 1, 0])
+    twice = np.isin(each[:, 0], each[each[:, 1] < 0, 0]) | (counts > 1)
+    by = each[twice & (each[:, 1] >= 0), 1]
     again = len(case.interrupted.intersection(case.attempts["number"][case.attempts["attempt"] > 1].tolist()))
     notes = []
     if again:
         notes.append(f"{again} jobs ran again after an attempt whose end the queue did not hear of")
-    if len(twice) > len(violating):
-        notes.append(f"{len(twice) - len(violating)} completed again after the server had forgotten it")
-    return verdict(
-        "no job completed twice", [f"job {number} completed twice" for number in violating], ", ".join(notes)
-    )
-
-
-def _forgotten(case: Case, number: int, completed: Array) -> bool:
-    ended = np.sort(completed["ended"][completed["number"] == number])
-    return case.rolled_back(float(ended[0]), float(ended[-1]))
+    notes += [blamed] if (blamed := case.rollbacks.blame(by, "duplicated")) else []
+    return verdict("no job completed twice", first(violating, "job {} completed twice"), ", ".join(notes))
 
 
 def unexpected(case: Case) -> CheckRow:
@@ -68,16 +55,19 @@ def unexpected(case: Case) -> CheckRow:
 
 def recovered(case: Case) -> CheckRow:
     """Jobs whose attempt was lost run again, or are still in the queue."""
-    ended = np.isin(case.attempts["ending"], (Ending.OK, Ending.FAILED))
-    done = set(case.attempts["number"][ended].tolist())
+    done = set(case.ended.tolist())
     unknown = sorted(case.interrupted)
-    missing = [number for number in unknown if number not in done and number not in case.recording.left]
-    violating = [
-        number
-        for number in missing
-        if not case.rolled_back(float(case.attempts["started"][case.attempts["number"] == number].min()), case.end)
-    ]
+    missing = np.array([n for n in unknown if n not in done and n not in case.recording.left], dtype=np.uint32)
+    by = _lost_by(case, missing)
     came_back = sum(number in done for number in unknown)
-    note = f"{came_back} jobs recovered" if came_back else ""
-    told = [f"job {number} never came back" for number in violating]
-    return verdict("interrupted jobs recovered", told, note)
+    notes = [f"{came_back} jobs recovered"] if came_back else []
+    notes += [blamed] if (blamed := case.rollbacks.blame(by, "lost")) else []
+    return verdict("interrupted jobs recovered", first(missing[by < 0], "job {} never came back"), ", ".join(notes))
+
+
+def _lost_by(case: Case, numbers: Array) -> Array:
+    """The rollback by which the queue forgot that each job was added; -1: none, or it never was."""
+    rows = case.row(numbers)
+    by = np.full(len(numbers), -1)
+    by[rows >= 0] = case.rollbacks.forgot(case.of_jobs("added")[rows[rows >= 0]])
+    return by

@@ -11,7 +11,7 @@ from queuesim.events import EventKind
 from queuesim.job import Deduplication, JobState
 from queuesim.limits import Keep
 from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import Case, first, verdict
+from queuesim.testing.oracles.case import FORGETFUL, Array, Case, first, verdict
 
 
 def retention(case: Case) -> CheckRow:
@@ -22,17 +22,17 @@ def retention(case: Case) -> CheckRow:
         (JobState.FAILED, EventKind.FAILED, case.promises.keep_failed),
     ):
         if state.value in case.evidence.census and not case.skewed:
-            told += _kept(case, state, kind, keep)
-    return verdict("retention honoured", told)
+            told += _kept(case, case.lasting, state, kind, keep)
+    return verdict("retention honoured", told, FORGETFUL if case.lasting is None else "")
 
 
-def _kept(case: Case, state: JobState, kind: EventKind, keep: Keep) -> list[str]:
+def _kept(case: Case, events: Array | None, state: JobState, kind: EventKind, keep: Keep) -> list[str]:
     kept = set(case.evidence.census[state.value])
     if keep.count is not None and len(kept) > keep.count:
         return [f"{len(kept)} {state} jobs are kept, of {keep.count} at most"]
-    if case.rollbacks:
+    if events is None:
         return []
-    finished = case.events[case.events["kind"] == kind.code]
+    finished = events[events["kind"] == kind.code]
     if not len(finished):
         return [f"job {number} is {state} and never was" for number in kept]
     numbers, times = finished["number"], finished["time"]
@@ -52,9 +52,11 @@ def dead_letters(case: Case) -> CheckRow:
     """Every job that failed for good has one dead letter, and no other job has any."""
     name = "dead letters complete"
     letters = case.evidence.letters
-    if not case.promises.dead_letters or letters is None or case.rollbacks:
+    if not case.promises.dead_letters or letters is None:
         return verdict(name, [])
-    failed = case.events["number"][case.events["kind"] == EventKind.FAILED.code]
+    if case.lasting is None:
+        return verdict(name, [], FORGETFUL)
+    failed = case.lasting["number"][case.lasting["kind"] == EventKind.FAILED.code]
     ids = case.recording.ids
     expected = Counter(ids.get(number, str(number)) for number in failed.tolist())
     told = [
@@ -74,15 +76,17 @@ def deduplication(case: Case) -> CheckRow:
         return verdict(name, [])
     ended = _ends(case)
     added = dict(zip(case.numbers.tolist(), case.of_jobs("added").tolist(), strict=True))
+    # a job that the server forgot holds no id any more
+    lost = set(case.numbers[case.rollbacks.forgot(case.of_jobs("added")) >= 0].tolist())
     for number, rule in case.evidence.deduplications.items():
-        if number in added:
+        if number in added and number not in lost:
             until = _held_until(rule, added[number], ended.get(number, np.inf))
             held.setdefault(rule.id, []).append((added[number], until, number))
     told = []
     for id, spans in held.items():
         spans.sort()
         for (_, until, earlier), (since, _, later) in pairwise(spans):
-            if since < until and not case.rolled_back(0.0, since):
+            if since < until:
                 told.append(f"job {later} was added at {since:g} s with {id!r}, which job {earlier} held")
     return verdict(name, told)
 
@@ -106,6 +110,14 @@ def drained(case: Case) -> CheckRow:
     name = "drained at the end"
     if not case.promises.drained or case.recording.facts.stopped:
         return verdict(name, [])
-    left = np.array(sorted(number for number, state in case.recording.left.items() if state != "removed"))
-    unfinished = case.attempts["number"][case.attempts["ending"] == Ending.UNFINISHED]
-    return verdict(name, first(np.union1d(left, unfinished), "job {} is left"))
+    left = np.array(sorted(n for n, state in case.recording.left.items() if state != "removed"), dtype=np.uint32)
+    unfinished = np.flatnonzero(case.attempts["ending"] == Ending.UNFINISHED)
+    running = case.attempts[unfinished]
+    # a worker may run on with a job that the queue does not know to be its own, and so nobody waits for it
+    others = ~np.isin(running["number"], left)
+    undone = np.where(others, case.undone_by[unfinished], -1)
+    stalled = others & (undone < 0) & np.array([case.stalled_since(row) for row in running], dtype=bool)
+    violating = np.union1d(left, running["number"][(undone < 0) & ~stalled])
+    notes = [f"{int(stalled.sum())} still ran though stalled"] if stalled.any() else []
+    notes += [blamed] if (blamed := case.rollbacks.blame(undone, "still ran though forgotten")) else []
+    return verdict(name, first(violating, "job {} is left"), ", ".join(notes))

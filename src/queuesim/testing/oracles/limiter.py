@@ -6,7 +6,7 @@ import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow
-from queuesim.testing.oracles.case import Array, Case, verdict
+from queuesim.testing.oracles.case import FORGETFUL, Array, Case, verdict
 
 
 def limiter(case: Case) -> CheckRow:
@@ -14,15 +14,27 @@ def limiter(case: Case) -> CheckRow:
     name = "limiter windows never exceeded"
     limits = case.promises.limiters
     if not limits or case.rollbacks or case.skewed:
-        return verdict(name, [])
+        return verdict(name, [], FORGETFUL if limits and case.rollbacks else "")
     starts = np.sort(case.events["time"][case.events["kind"] == EventKind.ACTIVE.code], kind="stable")
+    windows, starts = _on_time(case, starts)
     told = _sliding(starts, max(limit.max for limit in limits), min(limit.duration for limit in limits))
-    windows = case.recording.windows
     if len(windows):
         told += _windows(windows, starts, _uncounted(case))
-    elif len(starts) and case.recording.facts.backend == "sim":
+    elif len(starts) and not case.late and case.recording.facts.backend == "sim":
         told.append(f"{len(starts)} jobs started and no window ever opened")
     return verdict(name, told)
+
+
+def _on_time(case: Case, starts: Array) -> tuple[Array, Array]:
+    """The windows and starts that can be judged: where commands are late, starts bear the time at which their worker
+    asked, and so do windows."""
+    windows = case.recording.windows
+    for since, until in case.late_spans:
+        touched = (windows["opened"] <= until) & (windows["closes"] >= since)
+        first = min([since, *windows["opened"][touched].tolist()])
+        last = max([until, *windows["closes"][touched].tolist()])
+        windows, starts = windows[~touched], starts[(starts < first) | (starts >= last)]
+    return windows, starts
 
 
 def _uncounted(case: Case) -> int:

@@ -8,6 +8,7 @@ from queuesim.events import EventKind
 from queuesim.job import JobState
 from queuesim.metrics.recording import CheckRow
 from queuesim.testing.oracles.case import Array, Case, verdict
+from queuesim.testing.oracles.rollback import FLIGHT
 
 MOST_PRIORITIES = 50
 """With more different priorities than this, only the order within each is judged."""
@@ -20,12 +21,14 @@ def order(case: Case) -> CheckRow:
     events = case.events
     if not len(events):
         return verdict(name, [])
-    until = min([end for _, end in case.rollbacks], default=np.inf)
-    events = events[: int(np.searchsorted(events["time"], until))] if case.rollbacks else events
+    if case.rollbacks:
+        # in the order in which things happened, whatever time they bear
+        after = events["time"] >= case.rollbacks.all[0].until - (FLIGHT if case.late else 0.0)
+        events = events[: int(np.argmax(after)) if after.any() else len(events)]
     moves = _moves(case, events)
     told = _overtaken(events, *moves)
     told += _less_urgent(case, events, *moves)
-    return verdict(name, told)
+    return verdict(name, told, f"judged until {case.rollbacks.all[0]}" if case.rollbacks else "")
 
 
 def _moves(case: Case, events: Array) -> tuple[Array, Array, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 from queuesim.events import EventKind
 from queuesim.job import JobState
 from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import Array, Case, verdict
+from queuesim.testing.oracles.case import FORGETFUL, Array, Case, verdict
 
 SLACK = 0.001
 """Seconds that any start may be late."""
@@ -22,7 +22,7 @@ def prompt(case: Case) -> CheckRow:
     name = "no job waits beside an idle worker"
     held = np.isin(case.attempts["ending"], (Ending.RATE_LIMITED,)).any()
     if case.promises.blocking or held or case.rollbacks or case.skewed or not case.promises.concurrency:
-        return verdict(name, [])
+        return verdict(name, [], FORGETFUL if case.rollbacks else "")
     waits = _waiting(case)
     if not len(waits):
         return verdict(name, [])
@@ -97,6 +97,10 @@ def _full_windows(case: Case) -> list[tuple[float, float]]:
     there = place < len(starts)
     used_up = np.where(there, starts[np.minimum(place, max(len(starts) - 1, 0))] if len(starts) else np.inf, np.inf)
     full = there & (used_up < windows["closes"])
+    for since, until in case.late_spans:
+        # starts bear the time at which their worker asked, which may be before the window opened that they used up
+        touched = (windows["opened"] <= until) & (windows["closes"] >= since)
+        used_up, full = np.where(touched, windows["opened"], used_up), full | touched
     return list(zip(used_up[full].tolist(), windows["closes"][full].tolist(), strict=True))
 
 

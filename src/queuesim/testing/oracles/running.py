@@ -6,11 +6,10 @@ import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import Array, Case, verdict
+from queuesim.testing.oracles.case import FORGETFUL, Array, Case, verdict
 from queuesim.testing.oracles.promises import Promises
+from queuesim.testing.oracles.rollback import TICK
 
-TICK = 1e-6
-"""Seconds that two moments may differ and be one."""
 COUNTED = (Ending.OK, Ending.RETRIED, Ending.FAILED)
 
 
@@ -28,18 +27,19 @@ def overlaps(attempts: Array, order: Array, *keys: str) -> Array:
 
 def exclusive(case: Case) -> CheckRow:
     """No two workers run a job at once, except after a stall: the first may not know yet that it lost its lock."""
-    told, stalled, forgotten = [], 0, 0
+    told, stalled, undone = [], 0, []
+    undid = case.rollbacks.undid(case.attempts["started"])
     for earlier, later in overlaps(case.attempts, case.by_job, "number").tolist():
         first, second = case.attempts[earlier], case.attempts[later]
         number, since, until = int(first["number"]), float(first["started"]), float(second["started"])
         if any(since <= time <= until for time in case.stalls.get(number, ())):
             stalled += 1
-        elif case.rolled_back(since, until):
-            forgotten += 1
+        elif (by := int(undid[earlier])) >= 0 and case.rollbacks.all[by].until <= until + TICK:
+            undone.append(by)
         elif not (first["ending"] == Ending.LOST and case.had("redis.", "worker.")):
             told.append(f"job {number} ran twice at once from {until:g} s on")
     notes = [f"{stalled} ran twice at once after a stall"] if stalled else []
-    notes += [f"{forgotten} after the server had forgotten it"] if forgotten else []
+    notes += [case.rollbacks.blame(np.array(undone), "ran twice at once")] if undone else []
     return verdict("one worker at a time", told, ", ".join(notes))
 
 
@@ -60,7 +60,8 @@ def concurrency(case: Case) -> CheckRow:
             beyond = attempts["slot"][(attempts["worker"] == i) & (attempts["slot"] >= slots)]
             told += [f"{worker} has {slots} slots and ran a job in slot {slot}" for slot in beyond.tolist()]
     told += _shared(case)
-    return verdict("concurrency never exceeded", told)
+    unjudged = FORGETFUL if case.rollbacks and case.promises.shared_concurrency is not None else ""
+    return verdict("concurrency never exceeded", told, unjudged)
 
 
 def _shared(case: Case) -> list[str]:
@@ -77,9 +78,10 @@ def _shared(case: Case) -> list[str]:
 
 
 def attempts_made(case: Case) -> Array:
-    """For each attempt in the order of `by_job`: how many of its job counted by then, this one included."""
+    """For each attempt in the order of `by_job`: how many of its job counted by then, this one included. Those that
+    the queue forgot do not count."""
     rows = case.attempts[case.by_job]
-    counted = np.isin(rows["ending"], COUNTED)
+    counted = np.isin(rows["ending"], COUNTED) & (case.undone_by[case.by_job] < 0)
     total = np.cumsum(counted)
     begins = np.concatenate(([True], rows["number"][1:] != rows["number"][:-1])) if len(rows) else np.zeros(0, bool)
     before = np.where(begins, total - counted, 0)
@@ -95,12 +97,12 @@ def attempts(case: Case) -> CheckRow:
     for term in np.unique(terms[terms >= 0]).tolist():
         options = case.promises.options[term]
         limit = case.promises.allowed(options)
-        counted = np.isin(rows["ending"], COUNTED)
+        counted = np.isin(rows["ending"], COUNTED) & (case.undone_by[case.by_job] < 0)
         beyond = np.flatnonzero((terms == term) & counted & (made > limit))
         told += [
             f"job {rows['number'][i]} had attempt {made[i]} of {limit}"
             for i in beyond.tolist()
-            if not case.rolled_back(0.0, float(rows["started"][i]))
+            if int(rows["number"][i]) not in case.doubtful
         ]
         told += _judged(case, case.promises, term, rows, made, terms)
     return verdict("attempts within the limit", told)
@@ -112,8 +114,9 @@ def _judged(case: Case, promises: Promises, term: int, rows: Array, made: Array,
         return []
     told = []
     options = promises.options[term]
+    known = case.undone_by[case.by_job] < 0
     for ending, again in ((Ending.FAILED, True), (Ending.RETRIED, False)):
-        chosen = np.flatnonzero((terms == term) & (rows["ending"] == ending) & (rows["error"] > 0))
+        chosen = np.flatnonzero((terms == term) & (rows["ending"] == ending) & (rows["error"] > 0) & known)
         pairs: Array = np.unique(np.stack((rows["error"][chosen].astype(np.int64), made[chosen]), axis=1), axis=0)
         for error, count in pairs.tolist():
             _, category, retryable = case.recording.errors[error]
@@ -124,7 +127,6 @@ def _judged(case: Case, promises: Promises, term: int, rows: Array, made: Array,
             told += [
                 f"job {rows['number'][i]} was {word} after attempt {count}, {category}"
                 for i in these.tolist()
-                if int(rows["number"][i]) not in case.interrupted
-                and not case.rolled_back(0.0, float(rows["started"][i]))
+                if int(rows["number"][i]) not in case.unsure
             ]
     return told

@@ -9,7 +9,7 @@ import numpy as np
 from queuesim.events import EventKind
 from queuesim.job import JobState
 from queuesim.metrics.recording import CheckRow
-from queuesim.testing.oracles.case import Case, verdict
+from queuesim.testing.oracles.case import FORGETFUL, Array, Case, transitions, verdict
 
 LEGAL: dict[EventKind, tuple[EventKind, ...]] = {
     EventKind.ADDED: (EventKind.WAITING, EventKind.DELAYED),
@@ -45,14 +45,16 @@ for _before, _after in LEGAL.items():
 
 def legal(case: Case) -> CheckRow:
     """Events come in a legal order, and no later one has an earlier time."""
-    places = case.transitions
-    events = case.events[places]
+    name = "events in a legal order"
+    if case.lasting is None:
+        return verdict(name, [], FORGETFUL)
+    events = case.lasting[transitions(case.lasting)]
     if not len(events):
-        return verdict("events in a legal order", [])
+        return verdict(name, [])
     number, kind, time = events["number"], events["kind"].astype(np.intp), events["time"]
     same = number[1:] == number[:-1]
     wrong = same & ~_MATRIX[kind[:-1], kind[1:]]
-    if not (case.skewed or case.had("redis.latency")):
+    if not (case.skewed or case.late):
         # commands carry the time at which they were sent
         wrong |= same & (time[1:] < time[:-1])
     born = np.concatenate(([True], ~same)) & (kind != EventKind.ADDED.code)
@@ -60,10 +62,9 @@ def legal(case: Case) -> CheckRow:
     told = [
         f"job {number[i + 1]}: {kinds[kind[i]]} at {time[i]:g} s, then {kinds[kind[i + 1]]} at {time[i + 1]:g} s"
         for i in np.flatnonzero(wrong).tolist()
-        if not case.rolled_back(float(time[i]), float(time[i + 1])) and not (case.rollbacks and case.skewed)
     ]
     told += [f"job {number[i]} begins with {kinds[kind[i]]}" for i in np.flatnonzero(born).tolist()]
-    return verdict("events in a legal order", told)
+    return verdict(name, told)
 
 
 def single(case: Case) -> CheckRow:
@@ -76,14 +77,13 @@ def single(case: Case) -> CheckRow:
     told += [f"job {number} is stored and in no state" for number in case.evidence.known if number not in where]
     twice = [number for number, count in Counter(case.evidence.known).items() if count > 1]
     told += [f"job {number} is stored twice" for number in twice]
-    if not case.rollbacks and len(case.events):
-        told += _misplaced(case, where)
+    if case.lasting is not None and len(case.lasting):
+        told += _misplaced(case.lasting, where)
     return verdict("one state at a time", told)
 
 
-def _misplaced(case: Case, where: dict[int, list[str]]) -> list[str]:
-    places = case.transitions
-    events = case.events[places]
+def _misplaced(lasting: Array, where: dict[int, list[str]]) -> list[str]:
+    events = lasting[transitions(lasting)]
     number = events["number"]
     last = np.flatnonzero(np.concatenate((number[1:] != number[:-1], [True])))
     kinds = list(EventKind)

@@ -1,0 +1,127 @@
+"""Rollbacks: faults after which the queue is as it was some time ago, and what it has forgotten by them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from queuesim.metrics.recording import FaultRow
+from queuesim.units import parse_duration
+
+Array = npt.NDArray[Any]
+
+KINDS = ("redis.failover", "redis.restart", "redis.kill")
+"""Faults after which the queue may have forgotten something."""
+_FORGOT = re.compile(r"the last (\S+) are lost|its memory is lost")
+"""What the detail of such a fault says then."""
+
+TICK = 1e-6
+"""Seconds that two moments may differ and be one."""
+FLIGHT = 30.0
+"""With latency, a command may be under way for so many seconds."""
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """The queue forgot what it had been told between two moments."""
+
+    kind: str
+    since: float
+    until: float
+    """When the fault struck."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.until:g} s"
+
+
+class Rollbacks:
+    """All rollbacks of a run, in their order.
+
+    Args:
+        late: spans in which commands took effect later than they were sent: what is told bears the time of sending.
+    """
+
+    def __init__(self, faults: Sequence[FaultRow], late: Sequence[Span] = ()) -> None:
+        found = [rollback for fault in faults if (rollback := _rollback(fault)) is not None]
+        self.all = sorted(found, key=lambda rollback: rollback.until)
+        self._late = late
+
+    def __bool__(self) -> bool:
+        return bool(self.all)
+
+    def history(self) -> list[Span]:
+        """The spans of time of which the queue knows at the end, the last one first.
+
+        After a rollback it knows what it knew at `since`; that may be of a time before another rollback, which is
+        undone by it.
+        """
+        spans, end = [], np.inf
+        for rollback in reversed(self.all):
+            # a failover that follows at once goes back to what another has just restored
+            if rollback.until <= end + TICK:
+                spans.append((rollback.until, end))
+                end = rollback.since
+        return [*spans, (-np.inf, end)]
+
+    def lasts(self, times: Array) -> Array:
+        """Whether the queue still knows at the end what it was told at each moment."""
+        known: Array = np.zeros(len(times), dtype=bool)
+        for since, until in self.history():
+            known |= (times > since) & (times < until - TICK)
+        return known
+
+    def undid(self, times: Array) -> Array:
+        """The first of the rollbacks by which the queue forgot what it was told at each moment, if only until another
+        rollback brought it back; -1: none."""
+        found = np.full(len(times), -1)
+        for i, rollback in reversed(list(enumerate(self.all))):
+            # NaN, for what was never told, is in no span
+            found[(times >= rollback.since - self._early(rollback)) & (times <= rollback.until)] = i
+        return found
+
+    def came_back(self, times: Array) -> Array:
+        """Whether the queue forgot it by one rollback and was told of it again by another."""
+        came_back: Array = self.lasts(times) & self._within(times)
+        return came_back
+
+    def forgot(self, times: Array) -> Array:
+        """As `undid`; -1 for what came back."""
+        forgotten: Array = np.where(self.came_back(times), -1, self.undid(times))
+        return forgotten
+
+    def on_edge(self, times: Array) -> Array:
+        """Whether it happened at the very moment to which the queue went back: before it or after, nobody can say."""
+        edge = np.zeros(len(times), dtype=bool)
+        for rollback in self.all:
+            edge |= np.abs(times - rollback.since) <= TICK
+        return edge
+
+    def blame(self, which: Array, word: str) -> str:
+        """What the rollbacks did, in words; -1 is none of them."""
+        counts = Counter(which[which >= 0].tolist())
+        return ", ".join(f"{count} {word} by {self.all[i]}" for i, count in sorted(counts.items()))
+
+    def _within(self, times: Array) -> Array:
+        within = np.zeros(len(times), dtype=bool)
+        for rollback in self.all:
+            within |= (times > rollback.since) & (times <= rollback.until)
+        return within
+
+    def _early(self, rollback: Rollback) -> float:
+        under_way = any(since <= rollback.until and rollback.since <= until for since, until in self._late)
+        return FLIGHT if under_way else TICK
+
+
+def _rollback(fault: FaultRow) -> Rollback | None:
+    lost = _FORGOT.search(fault.detail) if fault.kind in KINDS else None
+    if lost is None:
+        return None
+    return Rollback(fault.kind, fault.began - parse_duration(lost[1]) if lost[1] else 0.0, fault.began)

@@ -1,0 +1,83 @@
+"""What a queue knows at the end of a run in which it went back to earlier states."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queuesim.metrics.recording import FaultRow
+from queuesim.testing.oracles.rollback import Rollbacks
+from queuesim.units import format_duration
+
+
+def rollbacks(*spans: tuple[float, float], late: Any = ()) -> Rollbacks:
+    rows = [
+        FaultRow("redis.failover", "", until, until, f"the last {format_duration(round(until - since, 6))} are lost")
+        for since, until in spans
+    ]
+    return Rollbacks(rows, late)
+
+
+def forgotten(found: Rollbacks, *times: float) -> list[int]:
+    numbers: list[int] = found.forgot(np.array(times)).tolist()
+    return numbers
+
+
+def test_other_faults_are_none() -> None:
+    assert not Rollbacks([FaultRow("redis.restart", "", 5.0, 6.0, ""), FaultRow("redis.outage", "", 5.0, 6.0, "")])
+
+
+def test_an_empty_restart_forgets_everything() -> None:
+    found = Rollbacks([FaultRow("redis.restart", "", 5.0, 6.0, "its memory is lost")])
+    assert forgotten(found, 0.0, 4.9, 5.1, math.nan) == [0, 0, -1, -1]
+    assert str(found.all[0]) == "redis.restart at 5 s"
+
+
+def test_each_moment_is_forgotten_by_the_first_that_struck() -> None:
+    assert forgotten(rollbacks((4.0, 6.0), (5.0, 6.5), (9.0, 10.0)), 3.9, 5.5, 6.2, 8.0, 9.5) == [-1, 0, 1, -1, 2]
+
+
+def test_what_a_rollback_undid_comes_back_with_an_image_of_the_time_before() -> None:
+    """The image of second 5 knows what the first rollback, to second 4, undid."""
+    found = rollbacks((4.0, 6.0), (5.0, 6.5))
+    assert forgotten(found, 4.5) == [-1]
+    assert found.undid(np.array([4.5])).tolist() == [0]
+    assert found.came_back(np.array([4.5, 5.5])).tolist() == [True, False]
+
+
+def test_a_failover_that_follows_another_at_once_keeps_what_that_restored() -> None:
+    found = rollbacks((52.7, 53.8), (53.8, 54.7))
+    assert forgotten(found, 52.9, 54.0) == [0, 1]
+
+
+def test_with_latency_what_was_sent_before_may_be_forgotten_too() -> None:
+    assert forgotten(rollbacks((50.0, 51.0), late=[(40.0, 60.0)]), 30.0, 19.0) == [0, -1]
+    assert forgotten(rollbacks((50.0, 51.0), late=[(60.0, 80.0)]), 30.0) == [-1]
+
+
+@pytest.mark.parametrize("time", [1.0, 1.0000004])
+def test_at_the_edge_nobody_can_say(time: float) -> None:
+    assert rollbacks((1.0, 2.0)).on_edge(np.array([time, 1.5])).tolist() == [True, False]
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=6, unique_by=lambda pair: pair[1]))
+def test_as_if_it_were_played(pairs: list[tuple[int, int]]) -> None:
+    """A value a second is told; saved and restored as failovers do."""
+    spans = sorted((a, b) for a, b in pairs if a < b)
+    known: set[float] = set()
+    images: dict[int, set[float]] = {}
+    for second in range(42):
+        for since, until in spans:
+            if until == second:
+                known = set(images[since])
+        images[second] = set(known)
+        known.add(second + 0.5)
+    times = np.arange(42) + 0.5
+    found = rollbacks(*[(float(a), float(b)) for a, b in spans])
+    assert set(times[found.lasts(times)].tolist()) == known
+    assert set(times[found.forgot(times) < 0].tolist()) == known
