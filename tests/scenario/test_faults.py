@@ -113,6 +113,24 @@ def test_a_queue_in_memory_has_no_scripts_to_flush() -> None:
     assert result.faults["detail"].tolist() == ["a queue in memory has no scripts"]
 
 
+# -- the queue
+
+
+def test_while_the_queue_is_paused_nothing_starts_and_what_runs_goes_on() -> None:
+    result = struck({"queue.pause": {"at": 20.1, "for": 30.0}})
+    assert faults(result) == [("queue.pause", "default", 20.1, 50.1)]
+    assert starts_between(result, 20.1, 50.1) == 0
+    running = result.attempts[result.attempts["started"] == 20.0]
+    assert running["ended"].tolist() == [20.5]
+    assert states(result) == {"completed": 100}
+    assert result.ok
+
+
+def test_a_queue_that_is_paused_at_the_end_is_resumed_to_drain() -> None:
+    result = struck({"queue.pause": {"at": 90.0, "for": 10.0}})
+    assert states(result) == {"completed": 100}
+
+
 # -- workers
 
 

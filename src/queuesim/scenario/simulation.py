@@ -104,6 +104,7 @@ class Simulation:
         """Each worker's, handed on from life to life."""
         self._left: dict[int, str] = {}
         self._evidence = Evidence()
+        self._closed = False
 
     def _with_overhead(self) -> Broker:
         """The queue as producers and workers see it: behind what a real server takes, if the scenario says so."""
@@ -322,6 +323,7 @@ class Simulation:
             self._overdue.store.close()
         self._evidence = await gather(self.broker, self.recorder, self._processor.dead_letters)
         self.recorder.close()
+        self._closed = True
 
     async def _note_unfinished(self, worker: str, slot: int, job: Job) -> None:
         fate = None if self._injector is None else await self.fleet.fate(job)
@@ -372,7 +374,9 @@ class Simulation:
         return self.recorder.recording(facts, self._left)
 
     def judge(self, recording: Recording) -> list[CheckRow]:
-        """What the oracles say of the run."""
+        """What the oracles say of the run: nothing if it got stuck, so that nobody could ask the queue at its end."""
+        if not self._closed:
+            return []
         return judge(recording, promises(self.scenario, self._processor, self.fleet, self.recorder), self._evidence)
 
 

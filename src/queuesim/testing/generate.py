@@ -45,6 +45,7 @@ FAULTS: dict[str, Draw] = {
         "empty": rng.random() < 0.3,
         "down": rng.choice([0.0, 1.0, 5.0]),
     },
+    "queue.pause": lambda rng, t: _lasting(rng, t, 60.0),
     "worker.crash": lambda rng, t: {
         **_times(rng, t),
         "worker": rng.choice(["any", "all"]),

@@ -12,15 +12,22 @@ if TYPE_CHECKING:
     from queuesim.queue import Queue
 
 FOLDERS = ("scenarios", "found")
-"""In directories of these names YAML files are scenarios."""
+"""In directories of these names, and below, YAML files are scenarios."""
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Scenario files are tests."""
-    if file_path.suffix in (".yaml", ".yml") and file_path.parent.name in FOLDERS:
+    if file_path.suffix in (".yaml", ".yml") and not _folders(file_path, parent).isdisjoint(FOLDERS):
         file: ScenarioFile = ScenarioFile.from_parent(parent, path=file_path)
         return file
     return None
+
+
+def _folders(path: Path, parent: pytest.Collector) -> set[str]:
+    """The directories that a file is in, within what pytest was started for."""
+    root = parent.config.rootpath
+    inside = path.parent.relative_to(root) if path.is_relative_to(root) else path.parent
+    return {root.name, *inside.parts}
 
 
 class ScenarioFile(pytest.File):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from queuesim.processor import Processor
-from queuesim.scenario.faults import handlers, producers, redis, workers
+from queuesim.scenario.faults import handlers, producers, queues, redis, workers
 from queuesim.scenario.faults.connection import Connection
 from queuesim.scenario.faults.fault import Fault
 from queuesim.scenario.faults.hooks import HandlerHook, disturb
@@ -23,6 +23,7 @@ FAULTS: dict[str, type[Fault]] = {
     "redis.failover": redis.Failover,
     "redis.restart": redis.Restart,
     "redis.script-flush": redis.ScriptFlush,
+    "queue.pause": queues.Pause,
     "worker.crash": workers.Crash,
     "worker.freeze": workers.Freeze,
     "worker.block": workers.Freeze,

@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from queuesim.scenario.base_schema import Section
-from queuesim.scenario.faults import handler_schema, redis_schema, worker_schema
+from queuesim.scenario.faults import handler_schema, queue_schema, redis_schema, worker_schema
 from queuesim.scenario.faults.timing_schema import Timing
 from queuesim.scenario.unit_schema import refuse
 from queuesim.scenario.wording import listing
@@ -27,6 +27,7 @@ class FaultEntry(Section):
     redis_failover: redis_schema.Failover | None = Field(None, alias="redis.failover")
     redis_restart: redis_schema.Restart | None = Field(None, alias="redis.restart")
     redis_script_flush: redis_schema.ScriptFlush | None = Field(None, alias="redis.script-flush")
+    queue_pause: queue_schema.Pause | None = Field(None, alias="queue.pause")
     worker_crash: worker_schema.Crash | None = Field(None, alias="worker.crash")
     worker_freeze: worker_schema.Freeze | None = Field(None, alias="worker.freeze")
     worker_block: worker_schema.Block | None = Field(None, alias="worker.block")
