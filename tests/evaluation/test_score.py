@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 from typer.testing import CliRunner
 
 from queuesim.cli.app import app
 from queuesim.evaluation import error_claims, processor_claims, scheduled_claims
 from queuesim.evaluation.ground import FEATURES, ClaimError, EvaluationError, Ground
 from queuesim.evaluation.score import CLAIMS, evaluate, report
+from queuesim.live.embedded import EmbeddedServer
 
 LOSES: dict[str, Callable[..., Any]] = {
     "limiter": processor_claims.limiter,
@@ -33,11 +35,22 @@ def test_the_document_gives_20_points() -> None:
     assert areas == {"processor": 10, "scheduled tasks": 5, "error handling": 5}
 
 
-@pytest.mark.parametrize("backend", ["sim"])
+@pytest.mark.parametrize("backend", ["sim", "redis"])
 def test_every_claim_scores(backend: str) -> None:
-    verdicts = list(evaluate(Ground(backend)))
+    ground = Ground(backend, redis_url="embedded")
+    with ground.opened():
+        verdicts = list(evaluate(ground))
     assert [(v.name, v.evidence) for v in verdicts if not v.scored] == []
     assert sum(v.scored for v in verdicts) == 20
+
+
+def test_claims_leave_nothing_on_the_server() -> None:
+    with EmbeddedServer() as server:
+        ground = Ground("redis", redis_url=server.url)
+        with ground.opened():
+            ground.try_out(error_claims.dead_letters)
+        with Redis.from_url(server.url) as client:
+            assert client.keys("*") == []
 
 
 @pytest.mark.parametrize("feature", FEATURES)
@@ -53,9 +66,17 @@ def test_the_report_has_every_claim_and_the_sum(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["evaluate", "--without", "retry", "-o", str(file)])
     assert done.exit_code == 1
     text = file.read_text()
-    assert "19 of 20 points, on the backend sim, without retry" in text
+    assert f'Made by `queuesim evaluate --backend sim --without "retry" -o {file}`.' in text
+    assert "19 of 20 points, on the backend sim, without retry, in virtual time" in text
     assert text.count("\n| ") == 4 + 1 + len(CLAIMS)
-    assert report(Ground(), [], "c").startswith("# Evaluation")
+    assert "19 of 20 points on sim" in done.output
+
+
+def test_several_backends_have_a_section_each() -> None:
+    grounds = [Ground("sim"), Ground("redis")]
+    text = report([(ground, []) for ground in grounds], "c")
+    assert text.startswith("# Evaluation\n\nMade by `c`.\n\n## sim\n")
+    assert "## redis\n\n0 of 0 points, on the backend redis, in real time." in text
 
 
 def test_an_unknown_backend_or_feature_is_refused() -> None:
@@ -64,3 +85,10 @@ def test_an_unknown_backend_or_feature_is_refused() -> None:
     with pytest.raises(EvaluationError, match='no feature "retries"'):
         Ground(without=frozenset({"retries"}))
     assert CliRunner().invoke(app, ["evaluate", "--backend", "x"]).exit_code == 2
+
+
+def test_a_server_that_is_not_there_is_refused_before_any_claim_is_tried() -> None:
+    done = CliRunner().invoke(app, ["evaluate", "--backend", "redis", "--redis-url", "redis://127.0.0.1:1"])
+    assert done.exit_code == 2
+    assert "redis://127.0.0.1:1 can't be reached" in done.output
+    assert "points" not in done.output

@@ -2,40 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from queuesim.cli.refusal import refusing
 
+if TYPE_CHECKING:
+    from queuesim.evaluation.ground import Ground
+    from queuesim.evaluation.score import Verdict
+
 
 def evaluate(
-    backend: Annotated[str, typer.Option(help="sim, fakeredis (virtual time), or redis (real time).")] = "sim",
-    database: Annotated[str, typer.Option(help="SQLAlchemy's URL of an empty database.")] = "sqlite://",
-    redis_url: Annotated[str | None, typer.Option(help="The server, for the backend redis.")] = None,
+    backends: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            help="sim (default), fakeredis (both in virtual time), or redis (real time). Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="postgresql://USER@HOST/NAME; SQLite if left out.", show_default=False),
+    ] = None,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="For redis: redis://HOST:PORT, or embedded for a private server. Else REDIS_URL, REDIS_HOST and "
+            "REDIS_PORT count, or a private server is started.",
+            show_default=False,
+        ),
+    ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(metavar="FEATURE", help="Switch a feature off, to see its points go. Repeatable."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the report here, as Markdown.")] = None,
 ) -> None:
-    """Try every claim of the task service. Exit code 1 unless all score."""
+    """Try every claim of the task service, for a score out of 20. Exit code 1 unless all score.
+
+    For instance: queuesim evaluate --backend sim --backend redis -o evaluation.md
+    """
+    sections = []
     with refusing():
         from queuesim.evaluation.ground import Ground
-        from queuesim.evaluation.score import evaluate as verdicts_of
         from queuesim.evaluation.score import report
 
-        ground = Ground(backend, database, redis_url, frozenset(without or ()))
-    verdicts = []
+        grounds = [Ground(each, database, redis_url, frozenset(without or ())) for each in backends or ["sim"]]
+        for ground in grounds:
+            with ground.opened():
+                sections.append((ground, list(_told(ground))))
+        if output is not None:
+            options = [f"--backend {ground.backend}" for ground in grounds] + [
+                f'--without "{f}"' for f in without or ()
+            ]
+            command = " ".join(["queuesim evaluate", *options, f"-o {output}"])
+            output.write_text(report(sections, command), encoding="utf-8")
+    verdicts = [verdict for _, found in sections for verdict in found]
+    raise typer.Exit(0 if all(verdict.scored == verdict.points for verdict in verdicts) else 1)
+
+
+def _told(ground: Ground) -> Iterator[Verdict]:
+    """Each verdict, told as soon as it is there, and the sum at the end."""
+    from queuesim.evaluation.score import evaluate as verdicts_of
+
+    total = possible = 0
     for verdict in verdicts_of(ground):
-        verdicts.append(verdict)
+        total, possible = total + verdict.scored, possible + verdict.points
         mark = "✓" if verdict.scored else "✗"
         typer.echo(f"{mark} {verdict.scored}/{verdict.points} {verdict.area}: {verdict.name}: {verdict.evidence}")
-    total, possible = sum(v.scored for v in verdicts), sum(v.points for v in verdicts)
-    typer.echo(f"{total} of {possible} points on {backend}")
-    if output is not None:
-        command = f"queuesim evaluate --backend {backend}" + "".join(f' --without "{f}"' for f in without or ())
-        with refusing():
-            output.write_text(report(ground, verdicts, f"{command} -o {output}"), encoding="utf-8")
-    raise typer.Exit(0 if total == possible else 1)
+        yield verdict
+    typer.echo(f"{total} of {possible} points on {ground.backend}")

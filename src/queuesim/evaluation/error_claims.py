@@ -27,7 +27,7 @@ async def retry(desk: Desk) -> str:
     starts: list[float] = []
 
     async def handler(job: Job) -> None:
-        starts.append(now())
+        starts.append(job.processed_on or 0.0)
         raise ConnectionError("down")
 
     desk.processor.job("probe")(handler)
@@ -36,8 +36,12 @@ async def retry(desk: Desk) -> str:
         await desk.drained()
     gaps = [(after - before) / desk.unit for before, after in pairwise(starts)]
     expect(len(starts) == 3, f"{len(starts)} runs")
-    expect(gaps[0] + 0.1 >= 1 and gaps[1] + 0.1 >= 2 and gaps[0] < gaps[1] + 5, f"after {gaps} s")
-    return "3 runs, the second 1 s and the third 2 s after the one before" if not desk.ground.live else "3 runs"
+    # in real time a retry may be late; keys have whole milliseconds
+    late = [gap - due for gap, due in zip(gaps, (1, 2), strict=True)]
+    exact = all(abs(each) < 0.01 for each in late)
+    expect(exact or (desk.ground.live and min(late) > -0.1), f"after {gaps} s")
+    at_least = "at least " if desk.ground.live else ""
+    return f"3 runs, the second {at_least}1 s and the third {at_least}2 s after the one before"
 
 
 async def not_retryable(desk: Desk) -> str:
@@ -91,7 +95,7 @@ async def recovery(desk: Desk) -> str:
 
     desk.processor.job("probe")(handler)
     ids = await desk.queue.add_bulk([("probe", None)] * 5)
-    options = STALLED if not desk.ground.live else WorkerOptions(lock_duration=0.2, stalled_interval=0.1)
+    options = STALLED if not desk.ground.live else WorkerOptions(lock_duration=1.0, stalled_interval=0.5)
     dying = asyncio.create_task(desk.worker("dying", options=options).run())
     await asyncio.sleep(desk.unit)
     dying.cancel()
@@ -100,9 +104,6 @@ async def recovery(desk: Desk) -> str:
         options = WorkerOptions(lock_duration=3600.0, stalled_interval=10_000.0)
         await desk.broker.recover_stalled(10_000.0, 1, now())
     async with desk.working(options=options):
-        for _ in range(200):
-            await asyncio.sleep(desk.unit)
-            if done == set(ids):
-                break
+        await desk.until(lambda: done == set(ids), 200.0)
     expect(done == set(ids), f"{len(done)} of 5 jobs ran")
     return "a worker died with 5 jobs; another ran 5 of 5"

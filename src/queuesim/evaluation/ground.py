@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from queuesim.backoff import Backoff
 from queuesim.broker.base import Broker
-from queuesim.clock import set_clock
+from queuesim.clock import now, set_clock
 from queuesim.deadletters import DeadLetters
 from queuesim.errors import QueuesimError
 from queuesim.job import JobOptions, JobState
@@ -20,6 +20,7 @@ from queuesim.processor import Processor
 from queuesim.queue import Queue
 from queuesim.tasks import AfterCommit, Outbox, OverdueScan, Relay, TaskService, TaskStore, task_processor
 from queuesim.tasks.overdue import count_delivered
+from queuesim.tasks.temporary import temporary_database
 from queuesim.worker import Worker, WorkerOptions
 
 BACKENDS = ("sim", "fakeredis", "redis")
@@ -28,6 +29,8 @@ FEATURES = (
     "dead letters", "stalled check",
 )  # fmt: skip
 """What can be switched off, to see that its points go with it."""
+LONG = 60.0
+"""Seconds within which a claim is seen in real time, if ever."""
 
 
 class EvaluationError(QueuesimError):
@@ -85,6 +88,12 @@ class Desk:
                 task.cancel()
             await asyncio.gather(*tasks, relaying, return_exceptions=True)
 
+    async def until(self, seen: Callable[[], bool], patience: float) -> None:
+        """Wait until something is seen, but not for ever: so many seconds, or in real time for a minute."""
+        until = now() + (LONG if self.ground.live else patience)
+        while not seen() and now() < until:  # noqa: ASYNC110 - what is waited for has no event to wait on
+            await asyncio.sleep(self.unit)
+
     async def drained(self) -> None:
         """Wait until nothing is left to do."""
         while True:
@@ -101,6 +110,9 @@ class Ground:
 
     Args:
         backend: sim and fakeredis run in virtual time, redis in real time, where 1 s of a claim is 20 ms.
+        database: a PostgreSQL database, in which each claim has a schema of its own; None: SQLite, in memory in virtual
+            time and a file in real time.
+        redis_url: of the server, for the backend redis; None: what the environment says.
         without: features that are switched off.
 
     Raises:
@@ -108,7 +120,7 @@ class Ground:
     """
 
     backend: str = "sim"
-    database: str = "sqlite://"
+    database: str | None = None
     redis_url: str | None = None
     without: frozenset[str] = field(default_factory=frozenset)
 
@@ -118,6 +130,29 @@ class Ground:
         for feature in self.without - set(FEATURES):
             raise EvaluationError(f'there is no feature "{feature}"; choose from: {", ".join(FEATURES)}')
         self._desks = 0
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """For as long as the block, with its server: a private one, unless one is named or the environment has one.
+
+        Raises:
+            AddressError, BrokerUnavailableError: the server can't be used.
+            MissingExtraError: it takes what is not installed.
+        """
+        if not self.live:
+            yield
+            return
+        from queuesim.broker.redis.server import connect
+        from queuesim.scenario.live.runner import server
+
+        async def reach() -> None:
+            await (await connect(self.redis_url)).close()
+
+        given = self.redis_url
+        with server(given) as self.redis_url:
+            asyncio.run(reach())
+            yield
+        self.redis_url = given
 
     def has(self, feature: str) -> bool:
         """Whether a feature is switched on."""
@@ -141,7 +176,7 @@ class Ground:
     def try_out(self, claim: Callable[[Desk], Awaitable[str]]) -> str:
         """Run a claim's check on a desk of its own and return its evidence. Raises what the check raises."""
         if self.live:
-            return asyncio.run(asyncio.wait_for(self._scene(claim), 60.0))
+            return asyncio.run(asyncio.wait_for(self._scene(claim), 2 * LONG))
         from queuesim.simulation.runner import run
 
         return run(self._scene(claim))
@@ -150,17 +185,28 @@ class Ground:
         set_clock(self.clock)
         self._desks += 1
         place, broker = await self._broker(f"evaluation-{time.time_ns() if self.live else self._desks}")
-        store = TaskStore(self.database)
         try:
-            store.prepare()
-            return await claim(self._desk(store, broker))
+            with self._store() as store:
+                return await claim(self._desk(store, broker))
         finally:
             if self.live:
                 await broker.pause(time.time())
                 await broker.obliterate(True, time.time())
-            store.close()
+                dead = broker.sibling(dead_letters_of(broker.queue))
+                await dead.pause(time.time())
+                await dead.obliterate(True, time.time())
             if place is not None:
                 await place.close()
+
+    @contextmanager
+    def _store(self) -> Iterator[TaskStore]:
+        """An empty task store, for as long as the block."""
+        if self.database is None and not self.live:
+            with TaskStore().opened() as store:
+                yield store
+            return
+        with temporary_database(self.database) as url, TaskStore(url).opened() as store:
+            yield store
 
     async def _broker(self, name: str) -> tuple[Any, Any]:
         if self.backend == "sim":
@@ -188,7 +234,7 @@ class Ground:
         relay = Relay(store, queue, interval=60 * self.unit, settle=count_delivered)
         delivery: Any = Outbox(relay.wake) if self.has("outbox") else AfterCommit(queue)
         service = TaskService(store, queue, delivery)
-        letters = DeadLetters(broker, f"{broker.queue}-dead")
+        letters = DeadLetters(broker, dead_letters_of(broker.queue))
         return Desk(self, store, broker, processor, queue, relay, service, delivery, letters)
 
     def _settings(self, queue: str) -> dict[str, Any]:
@@ -197,7 +243,7 @@ class Ground:
         settings: dict[str, Any] = {
             "limiter": RateLimit(100, 60.0 * self.unit) if self.has("limiter") else None,
             "defaults": JobOptions(attempts=attempts, backoff=Backoff("exponential", self.unit)),
-            "dead_letters": f"{queue}-dead" if self.has("dead letters") else None,
+            "dead_letters": dead_letters_of(queue) if self.has("dead letters") else None,
         }
         if not self.has("retention"):
             settings |= {"keep_completed": Keep(), "keep_failed": Keep()}
@@ -206,6 +252,11 @@ class Ground:
 
             settings["rules"] = (ErrorRule(BaseException, UNKNOWN),)
         return settings
+
+
+def dead_letters_of(queue: str) -> str:
+    """The name of a queue's dead letters."""
+    return f"{queue}-dead"
 
 
 STALLED = WorkerOptions(lock_duration=3.0, stalled_interval=3.0)

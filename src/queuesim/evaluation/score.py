@@ -62,13 +62,21 @@ def evaluate(ground: Ground) -> Iterator[Verdict]:
             yield Verdict(area, name, claim, points, points, evidence)
 
 
-def report(ground: Ground, verdicts: list[Verdict], command: str) -> str:
-    """The evaluation as Markdown."""
+def report(sections: list[tuple[Ground, list[Verdict]]], command: str) -> str:
+    """The evaluation as Markdown: a section for each ground that claims were tried on."""
+    lines = ["# Evaluation", "", f"Made by `{command}`.", ""]
+    for ground, verdicts in sections:
+        lines += _section(ground, verdicts)
+    return "\n".join(lines)
+
+
+def _section(ground: Ground, verdicts: list[Verdict]) -> list[str]:
     total, possible = sum(v.scored for v in verdicts), sum(v.points for v in verdicts)
     off = f", without {', '.join(sorted(ground.without))}" if ground.without else ""
+    time = "real time" if ground.live else "virtual time"
     lines = [
-        "# Evaluation", "",
-        f"{total} of {possible} points, on the backend {ground.backend}{off}. Made by `{command}`.", "",
+        f"## {ground.backend}", "",
+        f"{total} of {possible} points, on the backend {ground.backend}{off}, in {time}.", "",
         "| area | points | of |", "|---|---:|---:|",
     ]  # fmt: skip
     for area in dict.fromkeys(v.area for v in verdicts):
@@ -76,4 +84,4 @@ def report(ground: Ground, verdicts: list[Verdict], command: str) -> str:
         lines.append(f"| {area} | {sum(v.scored for v in mine)} | {sum(v.points for v in mine)} |")
     lines += ["", "| claim | points | evidence |", "|---|---:|---|"]
     lines += [f"| {v.claim} | {v.scored} of {v.points} | {v.evidence.replace('|', '/')} |" for v in verdicts]
-    return "\n".join(lines) + "\n"
+    return [*lines, ""]

@@ -13,7 +13,6 @@ from queuesim.clock import Clock, sleep, sleep_until
 from queuesim.job import JobOptions, NewJob
 from queuesim.processor import Processor
 from queuesim.scenario.handlers import OVERDUE, job_options
-from queuesim.scenario.live.database import database
 from queuesim.scenario.live.scanner import ScanOrders
 from queuesim.scenario.live.staff import Hand, Staff
 from queuesim.scenario.overdue_schema import OverdueSettings, SchedulerCrash
@@ -23,6 +22,7 @@ from queuesim.scenario.schema import Scenario
 from queuesim.simulation.streams import Streams
 from queuesim.tasks import TaskStore
 from queuesim.tasks.overdue import SOURCE, scan_of
+from queuesim.tasks.temporary import temporary_database
 
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker
@@ -115,13 +115,13 @@ def overdue_tasks(scenario: Scenario, own: Processor | None, seed: int) -> Itera
     """The overdue tasks of a scenario that has some: their database is there for as long as the block.
 
     Raises:
-        BackendError: the database can't be used.
+        StoreError: the database can't be used.
         MissingExtraError: what it takes is not installed.
     """
     settings = scenario.overdue
     assert settings is not None
     options = job_options(scenario, own)[OVERDUE]
-    with database(settings.database.url) as url:
+    with temporary_database(settings.database.url) as url:
         overdue = LiveOverdue(settings, url, options, seed)
         try:
             overdue.prepare(scenario.duration, Streams(seed).python("overdue/due").random)

@@ -1,4 +1,4 @@
-"""The task database of a live run, which is gone when the run is over: a SQLite file, or a schema in PostgreSQL."""
+"""Databases that are gone when they are no longer needed: a SQLite file, or a schema in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from queuesim.scenario.backends import BackendError
-from queuesim.tasks.store import TaskStore, database_url
+from queuesim.tasks.store import StoreError, TaskStore, database_url
 
 
 @contextmanager
-def database(url: str | None) -> Iterator[str]:
+def temporary_database(url: str | None) -> Iterator[str]:
     """The URL of an empty database.
 
     Args:
         url: of a PostgreSQL database; None: a SQLite file.
 
     Raises:
-        BackendError: the server can't be used.
+        StoreError: the server can't be used.
         MissingExtraError: what it takes is not installed.
     """
     if url is None:
@@ -46,6 +45,6 @@ def _command(url: str, command: str) -> None:
         store.run_now(lambda connection: connection.execute(text(command)))
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
-        raise BackendError(f"the task database {store.url.render_as_string()} can't be used: {reason}") from None
+        raise StoreError(f"the task database {store.url.render_as_string()} can't be used: {reason}") from None
     finally:
         store.close()
