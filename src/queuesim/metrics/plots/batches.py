@@ -29,11 +29,12 @@ def overdue_batches(result: Result, ax: Axes | None, least: int) -> Axes:
         return canvas.nothing(ax, "no scan enqueued anything" if len(result.overdue) else "no batch of jobs came")
     unit, name = canvas.time_unit(result.facts.duration)
     jobs = result.jobs
-    slowest, undrained = 0.0, 0
+    slowest, undrained, largest = 0.0, 0, 0
     for number, batch in enumerate(batches):
         finished = np.sort(jobs["finished"].to_numpy()[batch.own])
         done = finished[~np.isnan(finished)]
         count = len(finished)
+        largest = max(largest, count)
         drained = len(done) == count
         until = float(done[-1]) if drained else result.facts.duration
         slowest, undrained = max(slowest, until - batch.began), undrained + (not drained)
@@ -46,10 +47,10 @@ def overdue_batches(result: Result, ax: Axes | None, least: int) -> Axes:
         if drained:
             ax.plot([until / unit], [0], "o", color=color, markersize=6, clip_on=False, zorder=3)
     canvas.time_axis(ax, result, unit, f"time since the start ({name}); a dot: the batch is done")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, largest * 1.15)
     ax.yaxis.set_major_formatter("{x:,g}")
     ax.set_ylabel("jobs of the batch that are not done")
     told = f"the slowest of {counted(len(batches), 'batch').replace('batchs', 'batches')} took {readable(slowest)}"
     canvas.finish(ax, f"{undrained} of {len(batches)} were not done at the end" if undrained else told)
-    canvas.legend(ax, "upper right", columns=1)
+    canvas.legend(ax, "upper right", columns=2)
     return ax

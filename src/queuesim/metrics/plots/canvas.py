@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from queuesim.extras import need
@@ -25,6 +27,12 @@ BLUE, ORANGE, GREEN, RED, SKY, PINK, YELLOW = (
 """Colours that colour-blind people tell apart (Okabe and Ito, Color Universal Design, 2008)."""
 
 GREY, PALE = "#6B6B6B", "#DDDDDD"
+
+FAULT_COLORS = {"redis": RED, "worker": PINK, "handler": GREEN, "database": GREY, "producer": SKY}
+"""By what a fault strikes."""
+
+HATCHES = ("////", "\\\\\\\\", "xxxx", "....", "||||")
+"""Of the kinds of faults that strike the same."""
 
 
 def axes(ax: Axes | None) -> Axes:
@@ -104,18 +112,29 @@ def shade(ax: Axes, result: Result, unit: float, start: float = 0.0, end: float 
     facts = result.facts
     if facts.warmup > start:
         ax.axvspan(0, facts.warmup / unit, color=PALE, alpha=0.5, linewidth=0, label="warm-up")
-    faults, seen = result.faults, set()
+    faults = result.faults
+    styles, seen = fault_styles(faults["fault"].unique().tolist()), set()
     ends = faults["ended"].fillna(facts.duration)
     for fault, began, ended in zip(faults["fault"], faults["began"], ends, strict=True):
         if began > end or ended < start:
             continue
         label = None if fault in seen else str(fault)
         seen.add(fault)
+        color, hatch = styles[fault]
         # a fault of a moment is a span without a width: its edge still shows
         ax.axvspan(
-            began / unit, ended / unit, facecolor=(*to_rgb(RED), 0.12), edgecolor=(*to_rgb(RED), 0.55), hatch="////",
+            began / unit, ended / unit, facecolor=(*to_rgb(color), 0.12), edgecolor=(*to_rgb(color), 0.55), hatch=hatch,
             linewidth=0.8, label=label, zorder=0,
         )  # fmt: skip
+
+
+def fault_styles(kinds: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and hatch of each kind of fault: a colour for what it strikes (redis, worker, ...), a hatch for how."""
+    styles, hatches = {}, {what: itertools.cycle(HATCHES) for what in {kind.partition(".")[0] for kind in kinds}}
+    for kind in sorted(kinds):
+        what = kind.partition(".")[0]
+        styles[kind] = FAULT_COLORS.get(what, RED), next(hatches[what])
+    return styles
 
 
 def to_rgb(color: str) -> tuple[float, float, float]:
@@ -138,8 +157,13 @@ def time_axis(ax: Axes, result: Result, unit: float, told: str) -> None:
     ax.set_xlabel(told)
 
 
-def legend(ax: Axes, where: Literal["upper left", "upper right"] = "upper left", columns: int = 4) -> None:
-    """A legend, if there is anything to tell apart: an entry a label."""
+def legend(
+    ax: Axes, where: Literal["upper left", "upper right"] = "upper left", columns: int = 4, line: float = 0.06
+) -> None:
+    """A legend, if there is anything to tell apart: an entry a label. The axes have room for its first line; for each
+    further one, which takes this share of their height, they get more."""
     entries = {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     if entries:
         ax.legend(entries.values(), entries.keys(), loc=where, fontsize="small", framealpha=0.8, ncols=columns)
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, low + (high - low) * (1 + line * (math.ceil(len(entries) / columns) - 1)))

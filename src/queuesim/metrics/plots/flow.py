@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from queuesim.metrics.result import Result
 
 
+COUNTS = ("added", "started", "completed", "failed", "retried")
+"""The timeline's columns that are counts."""
+
+
 def backlog_and_throughput(result: Result, ax: Axes | None, every: str | float | None) -> Axes:
     """See `Plots.backlog_and_throughput`."""
     ax = canvas.axes(ax)
@@ -30,7 +34,7 @@ def backlog_and_throughput(result: Result, ax: Axes | None, every: str | float |
     _rates(rates, result, bins, edges, unit)
     _levels(levels, bins, edges, unit)
     for panel in (rates, levels):
-        _dress(panel, result, edges, unit)
+        _dress(panel, result, edges, unit, line=0.14)
         panel.yaxis.set_label_coords(-0.07, 0.5)
     rates.tick_params(labelbottom=False)
     rates.set_xlabel("")
@@ -67,17 +71,34 @@ def something(result: Result) -> bool:
 
 def _bins(result: Result, every: str | float | None) -> tuple[pd.DataFrame, Array, float]:
     """The timeline, its edges in seconds, and the unit of the axis in seconds."""
-    bins = result.timeline(bin_width_of(result) if every is None else every)
-    return bins, np.append(bins.index.to_numpy(), result.facts.duration), canvas.time_unit(result.facts.duration)[0]
+    return *whole_bins(result, bin_width_of(result) if every is None else every), _unit(result)
 
 
-def _dress(ax: Axes, result: Result, edges: Array, unit: float, title: str = "") -> None:
+def whole_bins(result: Result, every: str | float) -> tuple[pd.DataFrame, Array]:
+    """The timeline, and its edges in seconds. A last bin of less than half a width, in which a rate would be noise, is
+    part of the one before."""
+    bins = result.timeline(every)
+    edges = np.append(bins.index.to_numpy(), result.facts.duration)
+    if len(bins) < 2 or edges[-1] - edges[-2] >= (edges[1] - edges[0]) / 2:
+        return bins, edges
+    rest, bins, edges = bins.iloc[-1], bins.iloc[:-1].copy(), np.delete(edges, -2)
+    for count in COUNTS:
+        bins.loc[bins.index[-1], count] += int(rest[count])
+    bins["throughput"] = bins["completed"] / np.diff(edges)
+    return bins, edges
+
+
+def _unit(result: Result) -> float:
+    return canvas.time_unit(result.facts.duration)[0]
+
+
+def _dress(ax: Axes, result: Result, edges: Array, unit: float, title: str = "", line: float = 0.06) -> None:
     name = canvas.time_unit(result.facts.duration)[1]
     canvas.time_axis(ax, result, unit, f"time since the start ({name}); averages over {readable(edges[1] - edges[0])}")
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_formatter("{x:,g}")
     canvas.finish(ax, title)
-    canvas.legend(ax)
+    canvas.legend(ax, line=line)
 
 
 def bin_width_of(result: Result) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from queuesim.metrics.plots import canvas
-from queuesim.metrics.plots.flow import bin_width_of
+from queuesim.metrics.plots.flow import bin_width_of, whole_bins
 from queuesim.metrics.text import readable
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ LINES = (
     (canvas.SKY, "--"),
 )
 """Colour and style of each run: either is enough to tell two apart."""
+
+LONGEST = 80
+"""Characters of a title above axes of the usual size."""
 
 
 def overlay(
@@ -52,12 +55,11 @@ def overlay(
     unit, name = canvas.time_unit(longest.facts.duration)
     highest = []
     for (title, result), (color, style) in zip(drawn.items(), (LINES * len(drawn))[: len(drawn)], strict=True):
-        bins = result.timeline(width)
+        bins, edges = whole_bins(result, width)
         if what not in bins:
             raise ValueError(f"the timeline has no column {what!r}; there are {', '.join(bins.columns)}")
         values = bins[what].to_numpy(dtype=np.float64)
-        edges = np.append(bins.index.to_numpy(), result.facts.duration) / unit
-        ax.step(edges, np.append(values, values[-1:]), style, where="post", color=color, linewidth=1.6, label=title)
+        ax.step(edges / unit, np.append(values, values[-1:]), style, where="post", color=color, linewidth=1.6, label=title)
         highest.append(float(np.nanmax(values)) if np.isfinite(values).any() else np.nan)
     for result in drawn.values():
         canvas.shade(ax, result, unit)
@@ -67,7 +69,16 @@ def overlay(
     ax.set_xlabel(f"time since the start ({name}); bins of {width if isinstance(width, str) else readable(width)}")
     ax.set_ylabel(what.replace("_", " "))
     ax.yaxis.set_major_formatter("{x:,g}")
-    tops = ", ".join(f"{title} {top:,.4g}" for title, top in zip(drawn, highest, strict=True))
-    canvas.finish(ax, f"{what.replace('_', ' ')}, at most: {tops}")
+    canvas.finish(ax, _title(what.replace("_", " "), dict(zip(drawn, highest, strict=True))))
     canvas.legend(ax)
     return ax
+
+
+def _title(what: str, highest: Mapping[str, float]) -> str:
+    """The highest value of each run; of many runs, or runs with long names, only of the highest one."""
+    told = f"{what}, at most: {', '.join(f'{name} {top:,.4g}' for name, top in highest.items())}"
+    known = {name: top for name, top in highest.items() if top == top}
+    if len(told) <= LONGEST or not known:
+        return told
+    name = max(known, key=known.__getitem__)
+    return f"{what}, at most: {known[name]:,.4g} of {name}"
