@@ -285,3 +285,13 @@ def test_own_rules_for_the_queue_hold_where_the_scenario_says_nothing() -> None:
     assert built.retries.policies == {"Network": RetryPolicy(retry=False), "Database": RetryPolicy(attempts=8)}
     # and the user's own object is as it was
     assert (mine.queue, mine.keep_completed, mine.dead_letters) == ("mine", Keep(5), "letters")
+
+
+def test_a_mapping_need_not_name_the_processor_that_is_given_with_it() -> None:
+    seen: list[str] = []
+    scenario = {"name": "n", "duration": 1.0, "jobs": {"a": {"data": {}}}, "load": [{"name": "l", "backlog": 2}]}
+    result = queuesim.run(scenario, processor=own(lambda job: seen.append(job.id)))
+    assert seen == ["1", "2"]
+    assert list(result.jobs["state"].astype(str)) == ["completed", "completed"]
+    with pytest.raises(ValueError, match='"service" is missing'):
+        queuesim.run(scenario)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MOST_GENERATIONS = 1_000_000
 """So often may callbacks beget callbacks at one instant before the run is stuck: about a second of real time."""
 
+GIVEN = "given:processor"
+"""What a scenario names in place of a processor that is at hand: with a processor no job needs a service time."""
+
 Source = Scenario | Mapping[str, Any] | str | Path
 
 
@@ -55,7 +58,7 @@ def run(
         redis_url: for the backend "redis", the server: ``redis://host:port``, or ``embedded`` for a private one. None:
             what the environment says (REDIS_URL, or REDIS_HOST and REDIS_PORT), or else a private one.
         seed: in place of the scenario's.
-        processor: in place of the one that the scenario names.
+        processor: in place of the one that the scenario names; a mapping need not name one then.
         progress: called now and then with the seconds simulated and the jobs finished; True for a bar (by tqdm), False
             for none; None for one in a notebook only.
         shuffle: run tasks that are ready at the same instant in an order drawn from the seed, to look for races.
@@ -73,6 +76,8 @@ def run(
     from queuesim.metrics.result import Result
 
     check_backend(backend)
+    if processor is not None and isinstance(scenario, Mapping):
+        scenario = {"processor": GIVEN, **scenario}
     chosen = as_scenario(scenario)
     seed = chosen.seed if seed is None else seed
     with run_bar(chosen.duration, chosen.name, progress) as tell:

@@ -57,7 +57,7 @@ def assert_survives(
     from hypothesis import HealthCheck, Phase, find, settings
     from hypothesis.errors import NoSuchExample
 
-    from queuesim.scenario.runner import run
+    from queuesim.scenario.runner import GIVEN, run
     from queuesim.testing.strategies import scenarios
 
     types = jobs or {name: {} for name in processor.types}
@@ -65,7 +65,7 @@ def assert_survives(
         duration,
         jobs=types,
         kinds=faults,
-        processor=reference or "given:processor",
+        processor=reference or GIVEN,
         thresholds=list(thresholds),
         **fixed,
     )

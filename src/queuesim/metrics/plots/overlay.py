@@ -59,7 +59,9 @@ def overlay(
         if what not in bins:
             raise ValueError(f"the timeline has no column {what!r}; there are {', '.join(bins.columns)}")
         values = bins[what].to_numpy(dtype=np.float64)
-        ax.step(edges / unit, np.append(values, values[-1:]), style, where="post", color=color, linewidth=1.6, label=title)
+        ax.step(
+            edges / unit, np.append(values, values[-1:]), style, where="post", color=color, linewidth=1.6, label=title
+        )
         highest.append(float(np.nanmax(values)) if np.isfinite(values).any() else np.nan)
     for result in drawn.values():
         canvas.shade(ax, result, unit)
