@@ -142,3 +142,47 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_fence_is_a_block(page: Path) -> None:
     assert page.read_text().count("\n```") == 2 * len(blocks(page))
+
+
+# -- the site
+
+
+def nav_of_site() -> set[str]:
+    """The pages that the site's navigation leads to."""
+    text = (ROOT / "mkdocs.yml").read_text()
+    section = text.partition("\nnav:\n")[2].partition("\nplugins:")[0]
+    return set(re.findall(r"([\w-]+\.md)$", section, re.MULTILINE))
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")}
+    assert nav_of_site() == pages | {"readme.md", "contributing.md", "changelog.md"}, "list it in mkdocs.yml, below nav"
+
+
+REFERENCE = [
+    entry
+    for page in (ROOT / "docs").glob("reference*.md")
+    for entry in re.findall(r"^::: queuesim\.(\S+)$", page.read_text(), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("name", sorted(queuesim.HOMES))
+def test_every_public_name_is_in_the_reference(name: str) -> None:
+    home = queuesim.HOMES[name]
+    assert {home, f"{home}.{name}"} & set(REFERENCE)
+
+
+def test_every_part_that_users_meet_is_in_the_reference() -> None:
+    parts = {entry.partition(".")[0] for entry in REFERENCE}
+    assert parts >= {
+        *("scenario", "metrics", "notebook", "analysis", "broker", "live", "tasks", "admin", "check", "evaluation"),
+        *("testing", "simulation"),
+    }
+    assert len(REFERENCE) == len(set(REFERENCE)), "an entry is on two pages"
+
+
+@pytest.mark.parametrize("entry", REFERENCE)
+def test_what_the_reference_names_is_there(entry: str) -> None:
+    import pkgutil
+
+    assert pkgutil.resolve_name(f"queuesim.{entry}").__doc__
