@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import jwt
 
-from queuesim.admin.app import Administration, create_app
+from queuesim.admin.administration import Administration
+from queuesim.admin.app import create_app
 from queuesim.admin.tokens import Verifier
 from queuesim.broker.memory import MemoryBroker
 from queuesim.clock import set_clock

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from queuesim.job import Job, JobState
 from queuesim.tasks.model import Status
 from queuesim.tasks.payloads import TaskId
 
@@ -56,44 +57,6 @@ class ErrorOut(BaseModel):
     )
 
 
-class ScanOut(BaseModel):
-    """A scan for overdue tasks."""
-
-    id: int
-    trigger: str
-    began_at: float
-    ended_at: float | None
-    pages: int
-    found: int
-    enqueued: int
-    duplicates: int
-
-
-class MetricsOut(BaseModel):
-    """The metrics of the queue."""
-
-    queue: str
-    since: float
-    processed: int
-    failed: int
-    average_processing_time: float | None
-    success_rate: float | None
-    health: str
-    paused: bool
-    counts: dict[str, int]
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "queue": "task-processing", "since": 1735689600.0, "processed": 981, "failed": 4,
-                    "average_processing_time": 0.118, "success_rate": 0.9959, "health": "healthy", "paused": False,
-                    "counts": {"waiting": 12, "active": 5, "delayed": 2, "completed": 100, "failed": 4},
-                }
-            ]
-        }
-    )  # fmt: skip
-
-
 class JobOut(BaseModel):
     """A job as it is now."""
 
@@ -106,9 +69,17 @@ class JobOut(BaseModel):
     failed_reason: str | None
     timestamp: float
 
+    @classmethod
+    def of(cls, job: Job, state: JobState) -> JobOut:
+        """A job that is in this state."""
+        given = {name: getattr(job, name) for name in cls.model_fields if name != "state"}
+        return cls(state=state.value, **given)
+
 
 class LetterOut(BaseModel):
     """A dead letter."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     id: str
     job_id: str
@@ -117,19 +88,6 @@ class LetterOut(BaseModel):
     reason: str
     buried: float
     history: list[dict[str, Any]]
-
-
-class AuditOut(BaseModel):
-    """An entry of the audit log."""
-
-    id: int
-    at: float
-    actor: str
-    action: str
-    target: str
-    outcome: str
-    correlation_id: str
-    detail: str
 
 
 class Done(BaseModel):

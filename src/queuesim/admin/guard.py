@@ -23,7 +23,11 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-PUBLIC = frozenset({"/health", "/openapi.json"})
+PUBLIC = frozenset(
+    {
+        "/health", "/openapi.json", "/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css",
+    }
+)  # fmt: skip
 """What needs no token."""
 READING = frozenset({"GET", "HEAD"})
 """Methods that change nothing: who may use them is checked, but their use is no action."""
@@ -96,16 +100,16 @@ class Guard:
         body = await self._read(receive, headers)
         scope["state"] = {**scope.get("state", {}), "correlation_id": correlation}
         if path in PUBLIC and method in READING:
-            await self.app(scope, _replay(body), answer.send)
+            await self.app(scope, _replay(body, receive), answer.send)
             return
         principal = await self._admit(method, path, headers, correlation)
         scope["state"]["principal"] = principal
         if method in READING:
-            await self.app(scope, _replay(body), answer.send)
+            await self.app(scope, _replay(body, receive), answer.send)
             return
         number = await self._begin(principal, method, path, correlation)
         try:
-            await self.app(scope, _replay(body), answer.send)
+            await self.app(scope, _replay(body, receive), answer.send)
         except Exception as error:
             await self.log.close(number, FAILED, f"500 {type(error).__name__}")
             raise
@@ -129,7 +133,7 @@ class Guard:
 
     async def _admit(self, method: str, path: str, headers: dict[str, str], correlation: str) -> Principal:
         try:
-            principal = self.verifier.verify(bearer(headers.get("authorization")))
+            principal = await self.verifier.verify(bearer(headers.get("authorization")))
         except TokenError as error:
             logger.warning("request %s refused: %s", correlation, error)
             await self._note_refusal("nobody", method, path, correlation, f"401 {error}")
@@ -195,11 +199,11 @@ def error_body(code: str, message: str, correlation: str) -> bytes:
     return json.dumps({"error": code, "message": message, "correlation_id": correlation}).encode()
 
 
-def _replay(body: bytes) -> Receive:
-    """The body that was read, for the application to read again."""
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body that was read, for the application to read again, and then what still comes."""
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
-    async def receive() -> MutableMapping[str, Any]:
-        return next(messages, {"type": "http.disconnect"})
+    async def replay() -> MutableMapping[str, Any]:
+        return next(messages, None) or await receive()
 
-    return receive
+    return replay

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from queuesim.clock import now
 from queuesim.events import Event, EventKind
@@ -33,6 +34,19 @@ class Metrics:
     paused: bool
     counts: dict[str, int]
     """Jobs by state, now."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "json_schema_extra": {
+            "examples": [
+                {
+                    "queue": "task-processing", "since": 1735689600.0, "processed": 981, "failed": 4,
+                    "average_processing_time": 0.118, "success_rate": 0.9959, "health": "healthy", "paused": False,
+                    "counts": {"waiting": 12, "active": 5, "delayed": 2, "completed": 100, "failed": 4},
+                }
+            ]
+        }
+    }  # fmt: skip
+    """For the OpenAPI document."""
 
 
 class Meter:

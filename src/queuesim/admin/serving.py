@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import socket
 import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import cast
 
-from queuesim.admin.app import Administration, create_app
+from queuesim.admin.administration import Administration
+from queuesim.admin.app import create_app
 from queuesim.admin.limits import RequestLimiter
 from queuesim.admin.tokens import Verifier
 from queuesim.broker.base import Broker
@@ -34,31 +40,64 @@ class Place:
     port: int
 
 
-def serve(place: Place, verifier: Verifier) -> None:
-    """Serve until interrupted. Raises StoreError, BrokerUnavailableError, AddressError."""
+def serve(place: Place, verifier: Verifier, tell: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; a second one cuts requests off that are under way.
+
+    Args:
+        tell: is told the address, as soon as it answers there.
+
+    Raises:
+        StoreError, BrokerUnavailableError, AddressError: the database or the queue can't be used.
+        OSError: the port can't.
+    """
     with TaskStore(place.database).opened() as store:
-        asyncio.run(_serve(place, verifier, store))
+        asyncio.run(_serve(place, verifier, store, tell))
 
 
-async def _serve(place: Place, verifier: Verifier, store: TaskStore) -> None:
+async def _serve(place: Place, verifier: Verifier, store: TaskStore, tell: Callable[[str], None]) -> None:
     import uvicorn
 
+    class Server(uvicorn.Server):
+        """One that leaves signals to us: uvicorn's own raises them again when it has ended."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Catch none."""
+            yield
+
     set_clock(time.time)
-    broker = await _broker(place)
-    application = create_app(assemble(store, broker, verifier, work=place.work))
-    config = uvicorn.Config(application, host=place.host, port=place.port, log_level="warning", server_header=False)
-    await uvicorn.Server(config).serve()
+    async with _broker(place) as broker:
+        application = create_app(assemble(store, broker, verifier, work=place.work))
+        server = Server(uvicorn.Config(application, log_level="warning", server_header=False))
+
+        def stop() -> None:
+            server.force_exit = server.should_exit
+            server.should_exit = True
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+        with socket.create_server((place.host, place.port), family=family) as listener:
+            host = f"[{place.host}]" if ":" in place.host else place.host
+            tell(f"http://{host}:{listener.getsockname()[1]}")
+            await server.serve(sockets=[listener])
 
 
-async def _broker(place: Place) -> Broker:
+@asynccontextmanager
+async def _broker(place: Place) -> AsyncIterator[Broker]:
     if place.memory:
         from queuesim.broker.memory import MemoryBroker
 
-        return MemoryBroker(place.queue)
+        yield MemoryBroker(place.queue)
+        return
     from queuesim.broker.redis import RedisBroker
     from queuesim.broker.redis.server import connect
 
-    return RedisBroker(place.queue, await connect(place.redis_url))
+    server = await connect(place.redis_url)
+    try:
+        yield cast(Broker, RedisBroker(place.queue, server))
+    finally:
+        await server.close()
 
 
 def assemble(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
+from queuesim.admin.keys import RemoteKeys, SigningKeyError, public_keys
 from queuesim.errors import QueuesimError
 from queuesim.extras import need
 
@@ -23,10 +24,6 @@ METRICS = "metrics"
 
 class TokenError(QueuesimError):
     """No token, or one that is not good. What exactly is wrong is for the log, not for who sent it."""
-
-
-class SigningKeyError(QueuesimError):
-    """The key that tokens are checked with is no good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +43,7 @@ class Verifier:
         issuer, audience: what a token must say of itself.
         secret: for HS256, 32 bytes or more.
         jwks: for RS256, a JSON Web Key Set: its public RSA keys, each with a `kid`.
+        remote: for RS256 in place of `jwks`, a key set that is fetched.
         leeway: seconds by which the issuer's clock may differ.
 
     Raises:
@@ -57,21 +55,22 @@ class Verifier:
     audience: str
     secret: str = field(default="", repr=False)
     jwks: Mapping[str, Any] | None = field(default=None, repr=False)
+    remote: RemoteKeys | None = None
     leeway: float = 10.0
 
     def __post_init__(self) -> None:
         if self.algorithm == "HS256":
             if len(self.secret.encode()) < SHORTEST_SECRET:
                 raise SigningKeyError(f"a secret for HS256 has {SHORTEST_SECRET} bytes or more")
-            if self.jwks is not None or self.secret.lstrip().startswith("-----BEGIN"):
+            if self.jwks is not None or self.remote is not None or self.secret.lstrip().startswith("-----BEGIN"):
                 raise SigningKeyError("HS256 takes a secret, not a public key: that is no secret")
         elif self.algorithm == "RS256":
-            if self.secret or not self._public_keys():
+            if self.secret or (self.jwks is None) is (self.remote is None) or not (self.remote or self._public_keys):
                 raise SigningKeyError("RS256 takes a key set with public RSA keys, each with a kid, and no secret")
         else:
             raise SigningKeyError(f"the algorithm is HS256 or RS256, not {self.algorithm}")
 
-    def verify(self, token: str) -> Principal:
+    async def verify(self, token: str) -> Principal:
         """Who sent the token. Raises TokenError if it is not good: wrong key, algorithm, issuer, audience, or time."""
         if len(token) > LONGEST_TOKEN:
             raise TokenError("the token is too long")
@@ -81,7 +80,7 @@ class Verifier:
                 raise TokenError(f"signed by {header.get('alg')!r}, not by {self.algorithm}")
             claims = jwt.decode(
                 token,
-                self._key(header),
+                await self._key(header),
                 algorithms=[self.algorithm],
                 issuer=self.issuer,
                 audience=self.audience,
@@ -94,22 +93,20 @@ class Verifier:
             raise TokenError(f"it can't be read: {type(error).__name__}") from None
         return Principal(_subject(claims), _roles(claims))
 
-    def _key(self, header: Mapping[str, Any]) -> Any:
+    async def _key(self, header: Mapping[str, Any]) -> Any:
         if self.algorithm == "HS256":
             return self.secret
-        keys = self._public_keys()
         kid = header.get("kid")
-        if not isinstance(kid, str) or kid not in keys:
+        key = None
+        if isinstance(kid, str):
+            key = self._public_keys.get(kid) if self.remote is None else await self.remote.find(kid)
+        if key is None:
             raise TokenError("it names no key that is known")
-        return keys[kid]
+        return key
 
+    @cached_property
     def _public_keys(self) -> dict[str, Any]:
-        found = {}
-        for key in (self.jwks or {}).get("keys", ()):
-            usable = key.get("kty") == "RSA" and key.get("alg", "RS256") == "RS256" and key.get("use", "sig") == "sig"
-            if usable and isinstance(key.get("kid"), str) and "d" not in key:
-                found[key["kid"]] = jwt.PyJWK(dict(key), algorithm="RS256").key
-        return found
+        return public_keys(self.jwks or {})
 
 
 def _subject(claims: Mapping[str, Any]) -> str:
@@ -131,14 +128,3 @@ def bearer(header: str | None) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise TokenError("there is no bearer token")
     return token.strip()
-
-
-def read_jwks(text: str) -> dict[str, Any]:
-    """A key set from its JSON text. Raises SigningKeyError if it is none."""
-    try:
-        jwks = json.loads(text)
-    except ValueError:
-        raise SigningKeyError("the key set is no JSON") from None
-    if not isinstance(jwks, dict) or not isinstance(jwks.get("keys"), list):
-        raise SigningKeyError('a key set is a JSON object with a list "keys"')
-    return jwks

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from queuesim.cli.refusal import refusing
+
+if TYPE_CHECKING:
+    from queuesim.admin.tokens import Verifier
 
 
 def admin(
@@ -22,12 +25,20 @@ def admin(
     issuer: Annotated[str, typer.Option(help="What tokens must say of who issued them.")] = "queuesim",
     audience: Annotated[str, typer.Option(help="What tokens must say of whom they are for.")] = "queuesim-admin",
     jwks: Annotated[
-        Path | None, typer.Option(help="A file with the issuer's key set, for RS256.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            help="The issuer's key set, for RS256. From a URL it is fetched again every five minutes, and when a token "
+            "names a new key.",
+            show_default=False,
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0: a free one.")] = 8080,
 ) -> None:
-    """Serve the admin API: metrics, pause, dead letters, the overdue check.
+    """Serve the admin API: metrics, pause, dead letters, the overdue check. SIGTERM or Ctrl-C ends it.
+
+    For instance: queuesim admin --database sqlite:///tasks.db --redis-url redis://127.0.0.1:6379 --work
 
     Tokens are checked with the key set of --jwks (RS256), or else with the secret in QUEUESIM_ADMIN_SECRET (HS256).
     """
@@ -36,10 +47,22 @@ def admin(
 
         need("uvicorn", "admin", "the admin API's servers")
         from queuesim.admin.serving import Place, serve
-        from queuesim.admin.tokens import Verifier, read_jwks
 
-        if jwks is not None:
-            verifier = Verifier("RS256", issuer, audience, jwks=read_jwks(jwks.read_text(encoding="utf-8")))
-        else:
-            verifier = Verifier("HS256", issuer, audience, secret=os.environ.get("QUEUESIM_ADMIN_SECRET", ""))
-        serve(Place(database, None if memory else redis_url, memory, queue, work, host, port), verifier)
+        verifier = _verifier(issuer, audience, jwks)
+        place = Place(database, None if memory else redis_url, memory, queue, work, host, port)
+        serve(
+            place, verifier, lambda url: typer.echo(f"the admin API answers on {url}, its documentation on {url}/docs")
+        )
+
+
+def _verifier(issuer: str, audience: str, jwks: str | None) -> Verifier:
+    from queuesim.admin.keys import RemoteKeys, read_jwks
+    from queuesim.admin.tokens import Verifier
+
+    if jwks is None:
+        return Verifier("HS256", issuer, audience, secret=os.environ.get("QUEUESIM_ADMIN_SECRET", ""))
+    if "://" not in jwks:
+        return Verifier("RS256", issuer, audience, jwks=read_jwks(Path(jwks).read_text(encoding="utf-8")))
+    remote = RemoteKeys(jwks)
+    remote.fetch()
+    return Verifier("RS256", issuer, audience, remote=remote)

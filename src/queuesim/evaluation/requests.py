@@ -6,7 +6,8 @@ import time
 from collections.abc import MutableMapping
 from typing import Any
 
-from queuesim.admin.app import Administration, create_app
+from queuesim.admin.administration import Administration
+from queuesim.admin.app import create_app
 from queuesim.admin.tokens import Verifier
 from queuesim.evaluation.ground import Desk
 

@@ -16,7 +16,7 @@ need("sqlalchemy", "tasks", "task stores")
 
 from sqlalchemy import Connection, Engine, create_engine, event  # noqa: E402
 from sqlalchemy.engine import URL, make_url  # noqa: E402
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError  # noqa: E402
+from sqlalchemy.exc import ArgumentError  # noqa: E402
 from sqlalchemy.pool import StaticPool  # noqa: E402
 
 T = TypeVar("T")
@@ -100,6 +100,8 @@ def database_url(text: str) -> URL:
     if url.drivername in ("postgres", "postgresql"):
         need("psycopg", "postgres", "PostgreSQL databases")
         url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StoreError(f'there is no database "{url.drivername}": choose sqlite or postgresql')
     return url
 
 
@@ -107,10 +109,7 @@ def _engine(url: URL, in_memory: bool, connections: int) -> Engine:
     options: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_pre_ping": True}
     if in_memory:
         options = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
-    try:
-        engine = create_engine(url, **options)
-    except NoSuchModuleError:
-        raise StoreError(f'there is no database "{url.drivername}": choose sqlite or postgresql') from None
+    engine = create_engine(url, **options)
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _configure)
         event.listen(engine, "begin", _begin)

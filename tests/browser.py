@@ -1,4 +1,4 @@
-"""A browser for the report's tests: Debian's Chromium, or whatever CHROMIUM names."""
+"""A browser for tests of what people look at: Debian's Chromium, or whatever CHROMIUM names."""
 
 from __future__ import annotations
 

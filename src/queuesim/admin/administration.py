@@ -1,0 +1,33 @@
+"""What the admin API administers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from queuesim.admin.guard import LARGEST_BODY
+from queuesim.admin.limits import RequestLimiter
+from queuesim.admin.tokens import Verifier
+from queuesim.clock import Clock
+from queuesim.deadletters import DeadLetters
+from queuesim.queue import Queue
+from queuesim.tasks import OverdueScan, TaskService, TaskStore
+
+
+@dataclass
+class Administration:
+    """All that the API administers."""
+
+    queue: Queue
+    letters: DeadLetters
+    store: TaskStore
+    service: TaskService
+    scan: OverdueScan
+    verifier: Verifier
+    limiter: RequestLimiter | None = None
+    largest_body: int = LARGEST_BODY
+    clock: Clock | None = None
+    """The queue's clock; the event loop's, if None."""
+    beside: list[Callable[[], Any]] = field(default_factory=list)
+    """Coroutine functions that run as long as the API does: a worker, a relay."""
