@@ -89,6 +89,12 @@ def test_an_id_is_released_by_hand(queue: Driver) -> None:
     assert queue.add(deduplication=dedup()) == "2"
 
 
+def test_an_id_that_expired_is_not_released_by_hand(queue: Driver) -> None:
+    queue.at(1000).add(deduplication=dedup(ttl=1.0))
+    queue.at(2000)
+    assert queue.run(queue.broker.release_deduplication("d", queue.now)) is False
+
+
 def test_an_old_owner_frees_nothing_that_it_no_longer_holds(queue: Driver) -> None:
     queue.add(deduplication=dedup())
     first = queue.take_one()

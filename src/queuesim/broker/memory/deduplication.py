@@ -57,9 +57,12 @@ class Deduplications:
         self._holders = live
         self._sweep_at = max(FIRST_SWEEP, 2 * len(live))
 
-    def release(self, deduplication_id: str) -> bool:
-        """Free an id by hand."""
-        return self._holders.pop(deduplication_id, None) is not None
+    def release(self, deduplication_id: str, now: float) -> bool:
+        """Free an id by hand. Whether it was held until now."""
+        if self.holder(deduplication_id, now) is None:
+            return False
+        del self._holders[deduplication_id]
+        return True
 
     def removed(self, record: Record) -> None:
         """A removed job frees its id, time-to-live or not."""

@@ -278,7 +278,7 @@ class Managing(Settling):
 
     async def release_deduplication(self, dedup_id: str, now: float) -> bool:
         """Free a deduplication id by hand."""
-        return self._deduplications.release(dedup_id)
+        return self._deduplications.release(dedup_id, now)
 
 
 def _last_seen(record: Record) -> float:

@@ -5,9 +5,12 @@ local ATTEMPTS_MADE, ATTEMPTS_STARTED, OPTIONS, DEDUPLICATION, ATTEMPTS_MADE_BEF
 local PARENT, PARENT_KEY = 6, 7
 local PENDING_CHILDREN, FAILED_CHILDREN = -4, -9
 
+-- Batches from here on take their jobs out of active at one go.
+local MANY_ENDED = 4
+
 -- What every outcome needs to know of its job; what only some do, they ask for themselves.
-local function read_job(q, id)
-  local job = call("HMGET", q.base .. id, "atm", "ats", "opts", "deid", "attemptsMade", "parent", "parentKey")
+local function read_job(key)
+  local job = call("HMGET", key, "atm", "ats", "opts", "deid", "attemptsMade", "parent", "parentKey")
   job[ATTEMPTS_MADE] = tonumber(job[ATTEMPTS_MADE] or job[ATTEMPTS_MADE_BEFORE]) or 0
   return job
 end
@@ -28,20 +31,31 @@ local function options_of(job)
   return job[OPTIONS] and decoded(job[OPTIONS]) or {}
 end
 
--- The job's own rule of retention, or else the worker's. true: remove at once; false: keep all; a number: so many.
-local function retention(job, name, of_worker)
-  -- most jobs have no rule of their own: to look is cheaper than to decode
-  local rule
-  if job[OPTIONS] and string.find(job[OPTIONS], name, 1, true) then
-    rule = decoded(job[OPTIONS])[name]
-  end
-  if rule == nil or rule == cjson.null then
-    if of_worker == "" then return {} end
-    return decoded(of_worker)
-  end
+-- A rule of retention as options have it: true removes at once, false keeps all, a number keeps so many. nil: no rule.
+local function rule_of(options, name)
+  local rule = decoded(options)[name]
+  if rule == nil or rule == cjson.null then return nil end
   if rule == true then return { count = 0 } end
   if type(rule) == "table" then return rule end
   return type(rule) == "number" and rule >= 0 and { count = rule } or {}
+end
+
+local NO_RULE = {}
+local rules = { removeOnComplete = {}, removeOnFail = {} }
+
+-- The job's own rule of retention, or else the worker's.
+local function retention(job, name, of_worker)
+  local options = job[OPTIONS]
+  if options then
+    local rule = rules[name][options]
+    if rule == nil then
+      -- most jobs have no rule of their own: to look is cheaper than to decode
+      rule = string.find(options, name, 1, true) and rule_of(options, name) or NO_RULE
+      rules[name][options] = rule
+    end
+    if rule ~= NO_RULE then return rule end
+  end
+  return of_worker == "" and NO_RULE or decoded(of_worker)
 end
 
 local function with_stacktrace(q, id, job, rows)
@@ -57,6 +71,15 @@ local function with_stacktrace(q, id, job, rows)
   return #kept > 0 and cjson.encode(kept) or "[]"
 end
 
+-- The jobs that completed in this batch, as score and id: they go into their set together, for nobody looks before.
+local function flush_completed(q)
+  local pairs_of = q.completing
+  for at = 1, #pairs_of, MANY do
+    call("ZADD", q.completed, unpack(pairs_of, at, math.min(at + MANY - 1, #pairs_of)))
+  end
+  q.completing = {}
+end
+
 -- Jobs of a batch mostly share a rule. What it leaves over goes at the end of the batch, or before another rule counts.
 local function evict_later(q, set, keep)
   q.evicting[set] = keep
@@ -64,6 +87,7 @@ end
 
 local function evict_now(q, set, now)
   if q.evicting[set] then
+    flush_completed(q)
     evict(q, set, q.evicting[set], now)
     q.evicting[set] = nil
   end
@@ -76,16 +100,23 @@ local function made_now(job, made)
 end
 
 local function finish(q, id, job, state, keep, now, made, ...)
-  local key, set = q.base .. id, q[state]
+  local key, set = job.key, q[state]
   if keep.count == 0 then
     delete_keys(q, id)
     child_removed(q, id, job[PARENT_KEY])
   else
     if q.evicting[set] and q.evicting[set].count ~= keep.count then evict_now(q, set, now) end
-    call("ZADD", set, q.now, id)
+    if state == "failed" then
+      call("ZADD", set, q.now, id)
+      call("HDEL", key, "defa")
+    else
+      local completing = q.completing
+      completing[#completing + 1] = q.now
+      completing[#completing + 1] = id
+    end
     call("HSET", key, "atm", made_now(job, made), "finishedOn", q.now, ...)
-    if state == "failed" then call("HDEL", key, "defa") end
     if keep.age then
+      flush_completed(q)
       evict(q, set, keep, now)
     elseif keep.count then
       evict_later(q, set, keep)
@@ -109,8 +140,8 @@ end
 settle.F = function(q, id, job, now, made, reason, keep, stacktrace, dead_letter)
   local name = dead_letter ~= "" and call("HGET", q.base .. id, "name")
   if job[PARENT] then child_failed(q, id, job[PARENT], reason, now) end
-  finish(q, id, job, "failed", retention(job, "removeOnFail", keep), now, made, "failedReason", reason, "stacktrace",
-    with_stacktrace(q, id, job, stacktrace))
+  local traces = with_stacktrace(q, id, job, stacktrace)
+  finish(q, id, job, "failed", retention(job, "removeOnFail", keep), now, made, "failedReason", reason, "stacktrace", traces)
   emit_untrimmed(q, "failed", id, "failedReason", reason, "prev", "active")
   local attempts = job[ATTEMPTS_MADE] + 1
   if attempts >= (tonumber(options_of(job).attempts) or 0) then
@@ -178,15 +209,50 @@ local function was_applied(q, id, attempt, made, exchange_token)
   return counts[1] == attempt and (counts[2] or "0") == made and not call("LPOS", q.active, id)
 end
 
--- Who holds the lock of each job that the outcomes are about, by id.
-local function read_holders(q, first, width)
-  local keys, holders = {}, {}
-  for i = first, #ARGV, width do keys[#keys + 1] = q.base .. ARGV[i + 1] .. ":lock" end
-  for at = 1, #keys, MANY do
-    local found = call("MGET", unpack(keys, at, math.min(at + MANY - 1, #keys)))
+-- What a batch of outcomes is about: who holds the lock of each job, by id, and whether any has children.
+local function survey(q, first, width)
+  local locks, families, holders, children = {}, {}, {}, 0
+  for i = first, #ARGV, width do
+    local key = q.base .. ARGV[i + 1]
+    locks[#locks + 1] = key .. ":lock"
+    if ARGV[i] == "C" then
+      families[#families + 1] = key .. ":dependencies"
+      families[#families + 1] = key .. ":unsuccessful"
+    end
+  end
+  for at = 1, #locks, MANY do
+    local found = call("MGET", unpack(locks, at, math.min(at + MANY - 1, #locks)))
     for i, holder in ipairs(found) do holders[ARGV[first + (at + i - 2) * width + 1]] = holder end
   end
-  return holders
+  for at = 1, #families, MANY do
+    children = children + call("EXISTS", unpack(families, at, math.min(at + MANY - 1, #families)))
+  end
+  return { holders = holders, has_children = children > 0, removed = {}, unlocked = {} }
+end
+
+-- The jobs that end were mostly started together, so that they stand together at the end of active: take them out at one
+-- go, and put back what else came with them.
+local function remove_together(q, batch, first, width)
+  local ending, count = {}, 0
+  for i = first, #ARGV, width do
+    local id = ARGV[i + 1]
+    if batch.holders[id] == ARGV[i + 2] and not ending[id] then
+      ending[id] = true
+      count = count + 1
+    end
+  end
+  if count < MANY_ENDED then return end
+  local others, popped = {}, call("RPOP", q.active, count) or {}
+  for i = #popped, 1, -1 do
+    if ending[popped[i]] then
+      batch.removed[popped[i]] = true
+    else
+      others[#others + 1] = popped[i]
+    end
+  end
+  for at = 1, #others, MANY do
+    call("RPUSH", q.active, unpack(others, at, math.min(at + MANY - 1, #others)))
+  end
 end
 
 -- Take the locks off the jobs that were given back. They count as gone from the moment of that: nobody looks before.
@@ -200,34 +266,52 @@ local function unlock(q, ids)
   end
 end
 
--- Give a job back that `token` holds: out of active, no lock. Returns 0, or the error code of a refusal, and the job.
-local function give_back(q, id, token, batch, kind)
-  local holder = batch.holders[id]
-  local job = read_job(q, id)
-  if not job[ATTEMPTS_STARTED] and call("EXISTS", q.base .. id) == 0 then
+-- Why a job can't be given back, as an error code; 0 if it can.
+local function refusal(q, key, job, token, holder, batch, kind, now)
+  if not holder then
+    -- an outcome before this one may have driven it out
+    evict_now(q, q.completed, now)
+    evict_now(q, q.failed, now)
+  end
+  if (not job[ATTEMPTS_STARTED] or not holder) and call("EXISTS", key) == 0 then
     return JOB_MISSING
   end
-  if kind == "C" then
-    local key = q.base .. id
-    -- a parent is not complete before its children
-    if call("EXISTS", key .. ":dependencies", key .. ":unsuccessful") > 0 then
-      return call("SCARD", key .. ":dependencies") > 0 and PENDING_CHILDREN or FAILED_CHILDREN
-    end
+  -- a parent is not complete before its children
+  if kind == "C" and batch.has_children and call("EXISTS", key .. ":dependencies", key .. ":unsuccessful") > 0 then
+    return call("SCARD", key .. ":dependencies") > 0 and PENDING_CHILDREN or FAILED_CHILDREN
   end
   if holder ~= token then
     return holder and LOCK_MISMATCH or LOCK_MISSING
   end
+  return 0
+end
+
+-- Give a job back that `token` holds: out of active, no lock. Returns 0, or the error code of a refusal, and the job.
+local function give_back(q, id, token, batch, kind, now)
+  local key = q.base .. id
+  local job = read_job(key)
+  local code = refusal(q, key, job, token, batch.holders[id], batch, kind, now)
+  if code ~= 0 then
+    if batch.removed[id] then
+      call("RPUSH", q.active, id)
+      batch.removed[id] = nil
+    end
+    return code
+  end
   batch.holders[id] = false
   batch.unlocked[#batch.unlocked + 1] = id
-  if call("LREM", q.active, -1, id) == 0 then
+  if batch.removed[id] then
+    batch.removed[id] = nil
+  elseif call("LREM", q.active, -1, id) == 0 then
     return NOT_ACTIVE
   end
+  job.key = key
   return 0, job
 end
 
 -- Do what one outcome asks for. Returns 0, or the error code with which it is refused, and whether it was done now.
 local function apply(q, now, batch, kind, id, token, attempt, made, ...)
-  local code, job = give_back(q, id, token, batch, kind)
+  local code, job = give_back(q, id, token, batch, kind, now)
   if code ~= 0 then
     return batch.again and was_applied(q, id, attempt, made, batch.token) and 0 or code, false
   end
@@ -238,9 +322,11 @@ end
 -- Do what all outcomes ask for, each `width` words of ARGV from `first` on. Returns index and code of each that was
 -- refused in a flat list, and the kind of the last one that was done.
 local function apply_all(q, now, token, again, first, width)
-  local batch = { token = token, again = again, holders = read_holders(q, first, width), unlocked = {} }
+  local batch = survey(q, first, width)
+  batch.token, batch.again = token, again
+  remove_together(q, batch, first, width)
   local refused, last = {}, nil
-  q.evicting = {}
+  q.evicting, q.completing = {}, {}
   for i = first, #ARGV, width do
     local code, done = apply(q, now, batch, unpack(ARGV, i, i + width - 1))
     if code ~= 0 then
@@ -251,6 +337,7 @@ local function apply_all(q, now, token, again, first, width)
     end
   end
   unlock(q, batch.unlocked)
+  flush_completed(q)
   evict_now(q, q.completed, now)
   evict_now(q, q.failed, now)
   return refused, last

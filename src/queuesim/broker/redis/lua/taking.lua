@@ -44,7 +44,9 @@ end
 -- Lock a job and note its start. Returns what the worker is told, its id last; nil where there is only an id and no job.
 local function start(q, id, terms, now)
   local key = q.base .. id
-  local fields = call("HMGET", key, unpack(FIELDS))
+  -- FIELDS, not unpacked: this is done for every job
+  local fields = call("HMGET", key, "name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "defa",
+    "progress", "attemptsMade")
   if not fields[1] and call("EXISTS", key) == 0 then
     call("LREM", q.active, 1, id)
     return nil
