@@ -27,6 +27,11 @@ def set_clock(clock: Clock | None) -> None:
     _clock.set(clock)
 
 
+def get_clock() -> Clock | None:
+    """The clock that was set for this task, for whoever starts others that do not inherit it."""
+    return _clock.get()
+
+
 def sleep_until(when: float) -> Awaitable[object]:
     """Wait until `when`, in seconds on the queue's clock. Returns after all that is ready if that is past."""
     return sleeper_until()(when)

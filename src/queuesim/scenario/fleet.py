@@ -30,7 +30,7 @@ def name_workers(kinds: tuple[WorkerSettings, ...]) -> list[tuple[str, WorkerSet
     for settings in kinds:
         for i in range(settings.count):
             name = settings.name if settings.count == 1 else f"{settings.name}-{i + 1}"
-            named[_unused(name, list(named))] = settings
+            named[unused(name, list(named))] = settings
     return list(named.items())
 
 
@@ -106,7 +106,7 @@ class Fleet:
 
     def add(self, settings: WorkerSettings, name: str, joined: float = 0.0) -> Member:
         """One more member, which does not work yet. Its name is changed if another one has it."""
-        member = Member(_unused(name, [other.name for other in self.members]), settings, joined=joined)
+        member = Member(unused(name, [other.name for other in self.members]), settings, joined=joined)
         self.members.append(member)
         return member
 
@@ -188,7 +188,7 @@ class Fleet:
         return None if state is None else FATES.get(state)
 
 
-def _unused(name: str, taken: list[str]) -> str:
+def unused(name: str, taken: list[str]) -> str:
     """Workers of two kinds may have been given one name."""
     candidate, i = name, 2
     while candidate in taken:

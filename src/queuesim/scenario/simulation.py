@@ -377,7 +377,8 @@ class Simulation:
         """What the oracles say of the run: nothing if it got stuck, so that nobody could ask the queue at its end."""
         if not self._closed:
             return []
-        return judge(recording, promises(self.scenario, self._processor, self.fleet, self.recorder), self._evidence)
+        promised = promises(self.scenario, self._processor, self.fleet.members, self.recorder)
+        return judge(recording, promised, self._evidence)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> bool:

@@ -13,6 +13,9 @@ from queuesim.job import JobState, NewJob
 KINDS = {kind.value: kind for kind in EventKind}
 STATES = {state.value: state for state in JobState}
 
+MOST_SUSPECTED = 1000
+"""Of each type of jobs: what is suspected for long did not happen."""
+
 
 class Chronicle:
     """Reads the stream, numbers jobs in the order of adding, and knows what was asked for when they were added.
@@ -34,8 +37,11 @@ class Chronicle:
         """What is known, by its id and its type, of a job that nobody told of."""
         self._observer = observer
         self._time_of = time_of
-        self._last = 0
+        self.last = 0
+        """The number of the job that was added last."""
+        """The highest number so far."""
         self._expected: defaultdict[str, deque[tuple[NewJob, float]]] = defaultdict(deque)
+        self._suspected: dict[str, deque[tuple[NewJob, float]]] = {}
 
     def expect(self, ids: Sequence[str], jobs: Sequence[NewJob], now: float) -> None:
         """These jobs were added under these ids, unless they were duplicates."""
@@ -45,6 +51,11 @@ class Chronicle:
     def expect_no_more(self) -> None:
         """Whatever is expected still was a duplicate."""
         self._expected.clear()
+
+    def suspect(self, jobs: Sequence[NewJob], now: float) -> None:
+        """These jobs may have been added: the answer got lost, and with it their ids."""
+        for job in jobs:
+            self._suspected.setdefault(job.name, deque(maxlen=MOST_SUSPECTED)).append((job, now))
 
     def read(self, entries: Sequence[tuple[str, Sequence[Any]]]) -> None:
         """Tell the observer of entries of the stream, given as (id, flat list of fields)."""
@@ -68,11 +79,22 @@ class Chronicle:
         return time, kind, number, job_id, STATES.get(fields.get("prev", "")), None
 
     def _added(self, job_id: str, name: str, time: float) -> None:
-        self._last = number = int(job_id) if job_id.isdecimal() else self._last + 1
+        self.last = number = int(job_id) if job_id.isdecimal() else self.last + 1
         self.numbers[job_id] = number
         expected = self._expected.get(job_id)
-        job, when = expected.popleft() if expected else (self.foreign(job_id, name), time)
+        job, when = expected.popleft() if expected else self._stranger(job_id, name, time)
         if expected is not None and not expected:
             del self._expected[job_id]
         timestamp = when if job.options.timestamp is None else job.options.timestamp
         self._observer.added(number, job_id, job, timestamp)
+
+    def _stranger(self, job_id: str, name: str, time: float) -> tuple[NewJob, float]:
+        """What is known of a job that nobody expected, and since when."""
+        suspected = self._suspected.get(name)
+        if suspected is None:
+            return self.foreign(job_id, name), time
+        # most of them were tries that failed before the one that did not
+        job, when = suspected.pop()
+        if not suspected:
+            del self._suspected[name]
+        return job, when

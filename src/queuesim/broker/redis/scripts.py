@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -29,6 +30,13 @@ def script(name: str) -> Script:
     text = "\n".join(parts.values())
     # the name is all that SHA-1 is for here; Redis asks for it
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+@cache
+def names() -> Mapping[str, str]:
+    """The names of all scripts by their SHA-1."""
+    files_of = [file.name for file in (files(__package__) / "lua").iterdir()]
+    return {script(name).sha: name for name in (file.removesuffix(".lua") for file in files_of)}
 
 
 def _collect(name: str, parts: dict[str, str]) -> None:

@@ -13,8 +13,7 @@ from queuesim.scenario.faults.fault import Fault
 from queuesim.scenario.faults.hooks import HandlerHook
 from queuesim.scenario.faults.plant import end
 from queuesim.scenario.faults.schedule import Strike
-from queuesim.scenario.faults.server import outside
-from queuesim.scenario.faults.workers import crash
+from queuesim.scenario.faults.workers import Deadly
 from queuesim.simulation.process import CURRENT, Process
 
 if TYPE_CHECKING:
@@ -24,24 +23,35 @@ if TYPE_CHECKING:
 class HandlerFault(Fault, HandlerHook):
     """A fault of attempts: on for a while, or always, it strikes each with a probability."""
 
+    count = 0
+    """Attempts that it has struck since it is on."""
+
     def prepare(self) -> None:
         self.job = self.settings.job
 
     async def strike(self, strike: Strike) -> None:
-        self.active = True
         row = self.plant.note(self.kind, self.job or "", lasting=True)
         self.count = 0
+        self._switch(True)
         try:
             await self.schedule.over(strike)
         finally:
-            self.active = False
+            self._switch(False)
             row.detail = f"{self.count} attempts"
             end(row)
 
+    def _switch(self, on: bool) -> None:
+        self.active = on
+        self.plant.switched(self, on)
+
     def strikes(self, job: Job) -> bool:
         """Whether this attempt is struck."""
-        struck: bool = self.settings.chance >= 1 or self.rng.random() < self.settings.chance
-        self.count += struck
+        return self._counted(self.settings.chance >= 1 or self.rng.random() < self.settings.chance)
+
+    def _counted(self, struck: bool) -> bool:
+        if struck:
+            self.count += 1
+            self.plant.struck(self)
         return struck
 
 
@@ -85,9 +95,7 @@ class ByNumber(HandlerFault):
         self._salt = self.rng.getrandbits(64)
 
     def strikes(self, job: Job) -> bool:
-        struck: bool = mixed(self._salt + job.number) < self.settings.chance * 2**64
-        self.count += struck
-        return struck
+        return self._counted(mixed(self._salt + job.number) < self.settings.chance * 2**64)
 
 
 class PoisonJobs(ByNumber):
@@ -98,14 +106,13 @@ class PoisonJobs(ByNumber):
             raise simulated(self.settings.category)
 
 
-class Payload(ByNumber):
+class Payload(ByNumber, Deadly):
     """The data are counted, not made: nothing of this size is ever in this process's memory."""
 
     def prepare(self) -> None:
         super().prepare()
         self._held: dict[Process | None, dict[str, int]] = {}
         self._restart = self.sampler(self.settings.restart, "restart")
-        self._crashes: set[asyncio.Task[None]] = set()
 
     async def before(self, job: Job) -> None:
         if not self.strikes(job):
@@ -116,7 +123,7 @@ class Payload(ByNumber):
         member = next((m for m in self.plant.fleet.members if m.alive and m.process is process), None)
         if member is not None and sum(held.values()) > self.settings.memory:
             self._held.pop(process)
-            self._crashes.add(outside(crash(self, member, self._restart())))
+            self.kill(member)
             await asyncio.Event().wait()
 
     def finally_(self, job: Job) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from queuesim.processor import Processor
@@ -15,7 +15,7 @@ from queuesim.scenario.faults.plant import Plant
 from queuesim.scenario.faults.producers import Outbox, ProducerFault
 from queuesim.scenario.faults.schema import FaultEntry
 
-FAULTS: dict[str, type[Fault]] = {
+FAULTS: Mapping[str, type[Fault]] = {
     "redis.outage": redis.Outage,
     "redis.latency": redis.Latency,
     "redis.drop": redis.Drop,
@@ -50,6 +50,21 @@ FAULTS: dict[str, type[Fault]] = {
 Launch = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
 
+def named(entries: Sequence[FaultEntry]) -> Iterator[tuple[FaultEntry, str]]:
+    """Each fault with the name of its streams: by its kind and number, so that one of another kind shifts nothing."""
+    count: dict[str, int] = {}
+    for entry in entries:
+        count[entry.kind] = number = count.get(entry.kind, 0) + 1
+        yield entry, f"fault/{entry.kind}/{number}"
+
+
+def make_fault(entry: FaultEntry, name: str, plant: Plant, kinds: Mapping[str, type[Fault]]) -> Fault:
+    """What makes it happen, ready to run."""
+    fault = kinds[entry.kind](entry.kind, entry.settings, plant, name)
+    fault.prepare()
+    return fault
+
+
 class Injector:
     """All faults of a run.
 
@@ -58,17 +73,12 @@ class Injector:
         plant: what they can get at.
     """
 
+    kinds = FAULTS
+
     def __init__(self, entries: Sequence[FaultEntry], plant: Plant) -> None:
         self._plant = plant
         self._tasks: list[asyncio.Task[None]] = []
-        self.faults: list[Fault] = []
-        count: dict[str, int] = {}
-        for entry in entries:
-            count[entry.kind] = number = count.get(entry.kind, 0) + 1
-            # by its kind and number: a fault of another kind shifts nothing
-            fault = FAULTS[entry.kind](entry.kind, entry.settings, plant, f"fault/{entry.kind}/{number}")
-            fault.prepare()
-            self.faults.append(fault)
+        self.faults = [make_fault(entry, name, plant, self.kinds) for entry, name in named(entries)]
         plant.fleet.gone = self._gone
         self._connections: dict[str, Connection] = {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +33,10 @@ class Plant:
     streams: Streams
     guests: list[Callable[[Member], None]] = field(default_factory=list)
     """Told of every worker that ends or dies."""
+    switched: Callable[[Any, bool], None] = lambda fault, on: None
+    """Told of every fault of handlers that begins or ends."""
+    struck: Callable[[Any], None] = lambda fault: None
+    """Told of every attempt that such a fault strikes, with the fault."""
 
     def note(self, kind: str, target: str, detail: str = "", *, lasting: bool = False) -> FaultRow:
         """Record that a fault struck. One that lasts gets its end later."""
@@ -52,4 +55,4 @@ class Plant:
 
 def end(row: FaultRow) -> None:
     """A fault is over."""
-    row.ended = asyncio.get_running_loop().time()
+    row.ended = now()

@@ -9,6 +9,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from queuesim.clock import get_clock, set_clock
 from queuesim.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
@@ -76,16 +77,17 @@ class Server:
     async def serve(self, client: str, command: str, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Have a client's command served, or not."""
         self.check(command)
-        lost = self._broken(client, command)
+        lost = self.broken(client, command)
         if lost == "before":
             raise BrokerUnavailableError("the connection broke before the command was sent")
-        delay = self._delayed(client)
+        delay = self.delayed(client)
         answer = await (self._far(command, delay, operation) if delay else operation())
         if lost:
             raise BrokerUnavailableError("the connection broke before the answer came")
         return answer
 
-    def _delayed(self, client: str) -> float:
+    def delayed(self, client: str) -> float:
+        """Seconds that a client's next command takes longer."""
         total = 0.0
         for delay in self.delays:
             if delay.client in (client, "all") and (delay.chance >= 1 or delay.rng.random() < delay.chance):
@@ -93,7 +95,8 @@ class Server:
                 total += delay.seconds()
         return total
 
-    def _broken(self, client: str, command: str) -> str:
+    def broken(self, client: str, command: str) -> str:
+        """Whether the connection breaks on this command, and when: "before" or "after" it takes effect, or ""."""
         for fault in self.breaks:
             if fault.client in (client, "all") and fault.rng.random() < fault.chance:
                 effect = fault.effect if fault.effect != "either" else fault.rng.choice(("before", "after"))
@@ -126,4 +129,6 @@ class Server:
 
 def outside(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """A task that belongs to no process: it goes on when the one that asked for it is frozen or dead."""
-    return asyncio.get_running_loop().create_task(coroutine, context=Context())
+    context = Context()
+    context.run(set_clock, get_clock())
+    return asyncio.get_running_loop().create_task(coroutine, context=context)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from queuesim.clock import now, sleep
 from queuesim.job import Job
 from queuesim.scenario.faults.fault import Fault
 from queuesim.scenario.faults.hooks import HandlerHook
-from queuesim.scenario.faults.plant import end
+from queuesim.scenario.faults.plant import Plant, end
 from queuesim.scenario.faults.schedule import Strike
 from queuesim.scenario.faults.server import outside
 from queuesim.simulation.process import CURRENT, State
@@ -32,14 +33,27 @@ async def crash(fault: Fault, member: Member, restart: float) -> None:
             end(row)
 
 
-class Crash(Fault, HandlerHook):
+class Deadly(Fault):
+    """A fault by which workers die one by one."""
+
+    _restart: Callable[[], float]
+
+    def __init__(self, kind: str, settings: Any, plant: Plant, name: str) -> None:
+        super().__init__(kind, settings, plant, name)
+        self._crashes: set[asyncio.Task[None]] = set()
+
+    def kill(self, member: Member) -> None:
+        """Kill a worker now, and start its successor later."""
+        self._crashes.add(outside(crash(self, member, self._restart())))
+
+
+class Crash(Deadly, HandlerHook):
     """With a probability, workers die of an attempt that they start."""
 
     def prepare(self) -> None:
         self.by_attempt = self.active = not self.settings.timed
         restart = self.settings.restart
         self._restart = (lambda: math.inf) if restart == "never" else self.sampler(restart, "restart")
-        self._crashes: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         if self.settings.timed:
@@ -71,7 +85,7 @@ class Crash(Fault, HandlerHook):
         if member is None or meant not in ("any", "all", member.name, member.settings.name):
             return
         if self.rng.random() < self.settings.probability:
-            self._crashes.add(outside(crash(self, member, self._restart())))
+            self.kill(member)
             await asyncio.Event().wait()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from queuesim.broker.base import Completed, Failed, Outcome, Postponed, Retried, Returned
 from queuesim.errors import ErrorInfo
@@ -46,6 +46,18 @@ class Reporter:
         """See broker.base.Observer."""
         self._write("window", opened, closes, max_jobs)
 
+    def began(self, worker: str, time: float) -> None:
+        """A worker's process is ready, and takes jobs from now on."""
+        self._write("began", worker, time)
+
+    def struck(self, fault: int) -> None:
+        """A fault struck an attempt of this worker's; `fault` is its place among the scenario's."""
+        self._write("struck", fault)
+
+    def died(self, worker: str, fault: int) -> None:
+        """A worker is about to die of a fault."""
+        self._write("died", worker, fault)
+
     def _write(self, *row: Any) -> None:
         os.write(self._file, json.dumps(row).encode() + b"\n")
 
@@ -61,20 +73,34 @@ class Reporter:
         """See broker.base.Observer. The event stream tells it to the run."""
 
 
+class Told(Protocol):
+    """Is told of what happens to workers, beside their attempts; see Reporter."""
+
+    def began(self, worker: str, time: float) -> None: ...
+
+    def struck(self, fault: int) -> None: ...
+
+    def died(self, worker: str, fault: int) -> None: ...
+
+
 def _told(job: Job) -> tuple[Any, ...]:
     return job.id, job.name, job.attempts_started, job.attempts_made, job.ready_at, job.processed_on
 
 
-def note(line: bytes, recorder: Recorder, number_of: Callable[[str], int]) -> None:
+def note(line: bytes, recorder: Recorder, number_of: Callable[[str], int], told: Told) -> None:
     """Record what one line reports.
 
     Args:
         number_of: the number of the job with that id.
+        told: whom to tell of what concerns the workers themselves.
 
     Raises:
         ValueError: it is no report.
     """
     kind, *row = json.loads(line)
+    if kind in ("began", "struck", "died"):
+        getattr(told, kind)(*row)
+        return
     if kind == "window":
         recorder.window(*row)
         return

@@ -5,46 +5,54 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from queuesim.broker.base import Broker
 from queuesim.broker.redis import RedisBroker
-from queuesim.broker.redis.address import find_address
-from queuesim.broker.redis.chronicle import Chronicle
-from queuesim.broker.redis.server import connect
+from queuesim.broker.redis.address import Address, find_address
+from queuesim.broker.redis.server import ServerPlace, connect
 from queuesim.clock import set_clock
 from queuesim.errors import BrokerUnavailableError
-from queuesim.job import JobState, NewJob
+from queuesim.job import JobState
 from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import CheckRow, Facts, Recording
 from queuesim.persistence import persist
 from queuesim.processor import Processor
+from queuesim.scenario.evidence import gather, promises
 from queuesim.scenario.fleet import name_workers
 from queuesim.scenario.handlers import build_processor, job_options
+from queuesim.scenario.live.crew import Crew
 from queuesim.scenario.live.inquest import account_for
+from queuesim.scenario.live.judging import Post, facts_of, judge_live
 from queuesim.scenario.live.report import note
 from queuesim.scenario.live.staff import Staff
+from queuesim.scenario.live.trouble import Trouble
+from queuesim.scenario.live.watch import Watch, WatchedBroker
 from queuesim.scenario.live.worker import Orders, clock_from, make_worker
 from queuesim.scenario.load_schema import LoadEntry
 from queuesim.scenario.overdue_schema import schedules_of
 from queuesim.scenario.producers import Endings, Producer
+from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.schema import Overhead, Scenario
 from queuesim.simulation.streams import Streams
+from queuesim.testing.oracles import Evidence
 from queuesim.worker import Worker
 
 if TYPE_CHECKING:
+    from queuesim.live.embedded import EmbeddedServer
     from queuesim.scenario.live.overdue import LiveOverdue
 
 LOOK = 0.05
 """Seconds between two looks at the event stream."""
-ENTRIES = 5000
-"""Entries of the event stream that are read at a time."""
-EVENTS_KEPT = 1_000_000
-"""Of the run's own stream: more than can come between two looks."""
 PATIENCE = 300.0
 """A run that is to go on until it is drained ends when for so many seconds nothing moved, and nothing is due."""
+FLUSH = 10.0
+"""When the faults are over, producers have so many seconds to add what they could not add before."""
+LAST_TRIES = 3
+"""So often are the books asked for: a server that has just come back has forgotten our connections."""
 UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
 
 Progress = Callable[[float, int], None]
@@ -61,6 +69,7 @@ class LiveRun:
         own: a processor object. Its workers run as tasks of this process, for an object can't be handed to another one;
             a processor that the scenario names runs in processes of their own.
         overdue: the overdue tasks, if the scenario has some.
+        private: the server, if it is the run's own.
     """
 
     def __init__(
@@ -74,10 +83,12 @@ class LiveRun:
         progress: Progress | None = None,
         aborting: Judge | None = None,
         overdue: LiveOverdue | None = None,
+        private: EmbeddedServer | None = None,
     ) -> None:
         # what a backend costs is real here
         self.scenario = scenario.model_copy(update={"overhead": Overhead()})
-        self.url = find_address(url).url
+        address = find_address(url)
+        self.url = address.url
         self.prefix = f"{{queuesim-{secrets.token_hex(4)}}}"
         self.recorder = Recorder()
         self.stopped = ""
@@ -90,7 +101,12 @@ class LiveRun:
         self._progress = progress
         self._aborting = aborting
         self._endings = Endings()
+        self._trouble = Trouble(self.scenario.faults, address, private, self.recorder.faults)
+        self._evidence = Evidence()
         self._workers: list[Worker] = []
+        self._producers: dict[str, Producer] = {}
+        self._places: list[ServerPlace] = []
+        """Connections to the server of whoever has some of his own."""
         self._parts: list[asyncio.Task[None]] = []
         self._left: dict[int, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -102,14 +118,16 @@ class LiveRun:
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[str] = self._loop.create_future()
         self._place = await connect(self.url)
-        try:
-            await self._open()
+        with TemporaryDirectory(prefix="queuesim-") as directory:
+            self._directory = directory
             try:
-                await self._play()
+                await self._open()
+                try:
+                    await self._play()
+                finally:
+                    await self._close_books()
             finally:
-                await self._close_books()
-        finally:
-            await self._clear_up()
+                await self._clear_up()
         if self._over.done() and not self._over.cancelled():
             self._over.result()
 
@@ -120,13 +138,13 @@ class LiveRun:
         ahead = int(seconds) + int(micros) / 1e6 - origin
         self._clock = clock_from(origin)
         set_clock(self._clock)
-        self._chronicle = Chronicle(self.recorder, lambda stamp: stamp / 1000 - origin - ahead)
+        base = f"{self.prefix}:{self._processor.queue}:"
+        self.watch = Watch(self._place, base, self.recorder, lambda stamp: stamp / 1000 - origin - ahead)
         if self._overdue is not None:
-            self._chronicle.foreign = self._overdue.notification
-        self.broker = WatchedBroker(self._processor.queue, self._place, self.prefix, origin=origin)
-        self.broker.chronicle, self.broker.telling = self._chronicle, asyncio.Lock()
+            self.watch.chronicle.foreign = self._overdue.notification
+        self.broker = self._broker_at(self._place)
         self.broker.observe(self.recorder)
-        await self._place.command("HSET", f"{self.prefix}:{self.broker.queue}:meta", "opts.maxLenEvents", EVENTS_KEPT)
+        await self.watch.begin()
         self.recorder.when_ended = self._endings
         queue = self.scenario.queue
         if queue.concurrency is not None:
@@ -134,23 +152,33 @@ class LiveRun:
         if queue.rate_limit is not None:
             await self.broker.set_rate_limit(queue.rate_limit.model(), 0.0)
 
+    def _broker_at(self, place: ServerPlace) -> WatchedBroker:
+        return WatchedBroker(self._processor.queue, place, self.prefix, origin=self._origin, watch=self.watch)
+
     async def _play(self) -> None:
-        producers = [self._make_producer(entry) for entry in self.scenario.load]
-        for producer in producers:
-            if producer.entry.backlog is not None:
+        self._engage()
+        producers = self._producers
+        for entry in self.scenario.load:
+            producers[entry.name] = producer = await self._make_producer(entry)
+            if entry.backlog is not None:
                 await producer.run()
-        self._start(self._watch(), "event stream")
+        self._start(self._follow(), "event stream")
         self._start(self._tell(), "progress")
         self._start(self._abort_when_due(), "thresholds")
+        self._trouble.start(self._start)
         await self._start_workers()
         await self._start_schedulers()
         loads = [
-            self._start(producer.run(), f"load {producer.entry.name}")
-            for producer in producers
+            self._start(producer.run(), f"load {name}")
+            for name, producer in producers.items()
             if producer.entry.backlog is None
         ]
         await asyncio.wait([self._over], timeout=max(self.scenario.duration - self._clock(), 0.0))
         if not self._over.done() and self.scenario.drain_time:
+            await self._trouble.end()
+            if self.scenario.faults and loads:
+                # what they could not add yet, they add now
+                await asyncio.wait(loads, timeout=FLUSH)
             for task in loads:
                 task.cancel()
             await self._drain()
@@ -178,8 +206,11 @@ class LiveRun:
         if error is not None and not self._over.done():
             self._over.set_exception(error)
 
-    def _make_producer(self, entry: LoadEntry) -> Producer:
-        broker = cast(Broker, self.broker)
+    async def _make_producer(self, entry: LoadEntry) -> Producer:
+        broker: Any = self.broker
+        if self._trouble.injector is not None:
+            self._places.append(place := ServerPlace(Address(await self._trouble.way(entry.name))))
+            broker = self._trouble.injector.outbox(self._broker_at(place), entry.name)
         return Producer(entry, self.scenario, broker, self._options, Streams(self._seed), self._endings)
 
     async def _start_schedulers(self) -> None:
@@ -193,46 +224,52 @@ class LiveRun:
                 clock=self._clock,
             )
 
+    def _order(self, settings: WorkerSettings, name: str) -> Orders:
+        return Orders(
+            self.scenario,
+            settings,
+            name,
+            name,
+            self.url,
+            self.prefix,
+            self._origin,
+            self._seed,
+            database=None if self._overdue is None else self._overdue.url,
+            directory=self._directory,
+        )
+
+    def _engage(self) -> None:
+        """Give every worker its place, and faults their hold on all of it."""
+        self._orders = [self._order(settings, name) for name, settings in name_workers(self.scenario.workers)]
+        self.staff = Staff([] if self._own is not None else self._orders, self._note)
+        self.crew = Crew(self.staff, self._order, self._start, self._trouble.way, self.watch.held)
+        self._trouble.prepare(self.crew, self.broker, self._place, self.watch, self._producers, Streams(self._seed))
+
     async def _start_workers(self) -> None:
-        database = None if self._overdue is None else self._overdue.url
-        orders = [
-            Orders(
-                self.scenario, settings, name, name, self.url, self.prefix, self._origin, self._seed, database=database
-            )
-            for name, settings in name_workers(self.scenario.workers)
-        ]
-        self.staff = Staff([] if self._own is not None else orders, self._note)
-        await self.staff.start()
+        await self.crew.start()
         if self._own is not None:
-            for order in orders:
-                broker = RedisBroker(self.broker.queue, self._place, self.prefix, origin=self._origin)
+            for order in self._orders:
+                self._places.append(place := ServerPlace(Address(await self._trouble.way(order.name))))
+                broker = RedisBroker(self.broker.queue, place, self.prefix, origin=self._origin)
                 broker.observe(self.recorder)
                 self._workers.append(worker := make_worker(order, broker, self.recorder, self._own, self._overdue))
+                self._trouble.began(worker.name, self._clock())
                 self._start(worker.run(), worker.name)
 
     # -- what happens meanwhile
 
-    async def _watch(self) -> None:
+    async def _follow(self) -> None:
         """Follow the event stream. While the server can't be reached, nothing happens there."""
         rng = Streams(self._seed).python("watch")
         while True:
-            await persist(self._read_events, rng)
+            await persist(self.watch.read, rng)
             await asyncio.sleep(LOOK)
 
-    async def _read_events(self) -> None:
-        key = f"{self.prefix}:{self.broker.queue}:events"
-        while True:
-            async with self.broker.telling:
-                entries = await self._place.command("XRANGE", key, self._chronicle.next_id, "+", "COUNT", ENTRIES)
-                self._chronicle.read(entries)
-            if len(entries) < ENTRIES:
-                return
-
     def _note(self, line: bytes) -> None:
-        note(line, self.recorder, self._number_of)
+        note(line, self.recorder, self._number_of, self._trouble)
 
     def _number_of(self, job_id: str) -> int:
-        return int(job_id) if job_id.isdecimal() else self._chronicle.numbers.get(job_id, 0)
+        return int(job_id) if job_id.isdecimal() else self.watch.chronicle.numbers.get(job_id, 0)
 
     async def _tell(self) -> None:
         while self._progress is not None:
@@ -243,7 +280,8 @@ class LiveRun:
         """End the run when a threshold that can do so has failed."""
         while self._aborting is not None:
             await asyncio.sleep(max(self.scenario.duration / 100, 0.2))
-            failed = self._aborting(self.recorder.so_far(self.facts(), await self._where_left()))
+            left = await persist(self._where_left, Streams(self._seed).python("thresholds"))
+            failed = self._aborting(self.recorder.so_far(self.facts(), left))
             if failed:
                 self._end(f"threshold {failed[0].name} failed")
 
@@ -270,7 +308,10 @@ class LiveRun:
         for worker in self._workers:
             for slot, job in sorted(worker.running.items()):
                 self.recorder.unfinished(worker.name, slot, job)
-        if hasattr(self, "staff"):
+        # what is on now has no end, whatever undoes it
+        self.recorder.faults = [replace(fault) for fault in self.recorder.faults]
+        if hasattr(self, "crew"):
+            self.crew.closed = True
             await self.staff.stop()
         for part in self._parts:
             part.cancel()
@@ -279,11 +320,23 @@ class LiveRun:
         if self._overdue is not None:
             await self._overdue.stop()
         if hasattr(self, "broker"):
-            await self._read_events()
-            self._left = await self._where_left()
+            await self._read_books()
         if self._overdue is not None:
             self.recorder.scans = self._overdue.scans(self.recorder.so_far(self.facts(), {}))
         self.recorder.close()
+
+    async def _read_books(self) -> None:
+        for tries_left in reversed(range(LAST_TRIES)):
+            try:
+                await self.watch.read()
+                self._left = await self._where_left()
+                self._evidence = await gather(
+                    self.broker, self.recorder, self._processor.dead_letters, self.watch.number_of
+                )
+                return
+            except BrokerUnavailableError:
+                if not tries_left:
+                    raise
 
     async def _where_left(self) -> dict[int, str]:
         """Where every job is that has not ended, by its number."""
@@ -304,7 +357,9 @@ class LiveRun:
         except BrokerUnavailableError as error:
             self.stopped = self.stopped or f"interrupted: {error}"
         finally:
-            await self._place.close()
+            for place in (*self._places, self._place):
+                await place.close()
+            await self._trouble.close()
 
     def _queues(self) -> set[str]:
         """All queues of the run."""
@@ -313,44 +368,18 @@ class LiveRun:
 
     def facts(self) -> Facts:
         """What was run, as far as it is known now."""
-        scenario = self.scenario
-        kinds = scenario.workers
-        own = next((kind.limiter.model() for kind in kinds if kind.limiter is not None), self._processor.limiter)
-        shared = scenario.queue.rate_limit
-        limiter = None if own is None else (own.max, own.duration)
-        if shared is not None:
-            # of a shared one the max goes first (BullMQ 6.7)
-            limiter = (shared.max, shared.duration if own is None else own.duration)
-        return Facts(
-            scenario=scenario.name,
-            backend="redis",
-            seed=self._seed,
-            duration=self._clock() if self.ended is None else self.ended,
-            asked=scenario.duration,
-            warmup=scenario.warmup,
-            epoch=self._origin,
-            workers=sum(kind.count for kind in kinds),
-            concurrency=sum(kind.count * (kind.concurrency or self._processor.concurrency) for kind in kinds),
-            limiter=limiter,
-            stopped=self.stopped,
-        )
+        duration = self._clock() if self.ended is None else self.ended
+        return facts_of(self.scenario, self._processor, self._seed, self._origin, duration, self.stopped)
 
     def recording(self, *, wall: float = 0.0, version: str = "") -> Recording:
         """Everything that was recorded, once the run is over."""
         facts = replace(self.facts(), stopped=self.stopped, wall=wall, version=version)
         return account_for(self.recorder.recording(facts, self._left))
 
-
-class WatchedBroker(RedisBroker):
-    """The run's own hand on the queue: its adds are known before the event stream tells of them."""
-
-    chronicle: Chronicle
-    telling: asyncio.Lock
-    """Held while jobs are added: the stream is not to be read before it is known whose they are."""
-
-    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
-        """Add jobs and return their ids; see Broker.add."""
-        async with self.telling:
-            ids = await super().add(jobs, now)
-            self.chronicle.expect(ids, jobs, now)
-        return ids
+    def judge(self, recording: Recording) -> list[CheckRow]:
+        """What the oracles say of the run."""
+        places: list[Any] = list(self.crew.members)
+        if self._own is not None:
+            places = [Post(order.name, order.settings) for order in self._orders]
+        promised = promises(self.scenario, self._processor, places, self.recorder)
+        return judge_live(recording, promised, self._evidence, self._trouble.first_beginnings())

@@ -10,16 +10,20 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from queuesim.broker.redis.address import find_address
 from queuesim.metrics.recording import Recording
 from queuesim.processor import Processor
-from queuesim.scenario.backends import BackendError
+from queuesim.scenario.live.faults import check_faults, needs_persistence
 from queuesim.scenario.live.run import Judge, LiveRun, Progress
 from queuesim.scenario.live.worker import own_processor
 from queuesim.scenario.schema import Scenario
 
 if TYPE_CHECKING:
+    from queuesim.live.embedded import EmbeddedServer
     from queuesim.scenario.live.overdue import LiveOverdue
 
+DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+"""Directives of a server that loses nothing that it has acknowledged."""
 ENVIRONMENT = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
 
 
@@ -41,32 +45,44 @@ def record(
     """
     from queuesim import __version__
 
-    if scenario.faults:
-        raise BackendError(
-            f"scenario {scenario.name} injects faults, which the backend redis can't do; play it on sim or fakeredis"
-        )
     named = None if own is not None else own_processor(scenario)
-    with server(url) as address, _overdue(scenario, own or named, seed) as overdue:
+    with server(url, scenario) as (address, private), _overdue(scenario, own or named, seed) as overdue:
+        check_faults(scenario, private, find_address(address).url, own)
         run = LiveRun(
-            scenario, address, seed=seed, own=own, named=named, progress=progress, aborting=aborting, overdue=overdue
+            scenario,
+            address,
+            seed=seed,
+            own=own,
+            named=named,
+            progress=progress,
+            aborting=aborting,
+            overdue=overdue,
+            private=private,
         )
         began = time.perf_counter()
         _play(run)
-        return run.recording(wall=time.perf_counter() - began, version=__version__)
+        recording = run.recording(wall=time.perf_counter() - began, version=__version__)
+    recording.checks.extend(run.judge(recording))
+    return recording
 
 
 @contextmanager
-def server(url: str | None) -> Iterator[str | None]:
-    """The server's URL: the one given, the environment's (None), or a private server's for as long as it is needed."""
+def server(url: str | None, scenario: Scenario) -> Iterator[tuple[str | None, EmbeddedServer | None]]:
+    """The server's URL: the one given, the environment's (None), or a private server's for as long as it is needed.
+
+    A private one that a fault restarts keeps its data on disk, each write before it is acknowledged, unless the URL
+    says otherwise.
+    """
     from queuesim.live.embedded import EmbeddedServer, is_embedded
 
     if url is None and not any(os.environ.get(name) for name in ENVIRONMENT):
         url = "embedded"
     if url is None or not is_embedded(url):
-        yield url
+        yield url, None
         return
-    with EmbeddedServer.from_url(url) as private:
-        yield private.url
+    defaults = DURABLE if needs_persistence(scenario.faults) else {}
+    with EmbeddedServer.from_url(url, defaults) as private:
+        yield private.url, private
 
 
 def _overdue(

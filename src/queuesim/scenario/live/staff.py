@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from queuesim.scenario.live.worker import LENGTH, Orders
 
@@ -35,6 +36,11 @@ class Hand:
     def name(self) -> str:
         """The worker's."""
         return self.orders.name
+
+    @property
+    def token(self) -> str:
+        """First part of the lock tokens of its present life."""
+        return self.orders.token if self.lives == 1 else f"{self.orders.token}.{self.lives}"
 
     @property
     def alive(self) -> bool:
@@ -65,14 +71,20 @@ class Staff:
         """Start all of them."""
         await asyncio.gather(*(self.hire(hand) for hand in self.hands))
 
-    async def hire(self, hand: Hand) -> None:
-        """Start a process for this place. Raises RuntimeError if one is there."""
+    async def hire(self, hand: Hand, **changes: Any) -> None:
+        """Start a process for this place.
+
+        Args:
+            changes: to its orders, for this life.
+
+        Raises:
+            RuntimeError: one is there.
+        """
         if hand.alive:
             raise RuntimeError(f"worker {hand.name} is there already")
         hand.lives += 1
         reading, writing = os.pipe()
-        token = hand.orders.token if hand.lives == 1 else f"{hand.orders.token}.{hand.lives}"
-        orders = pickle.dumps(replace(hand.orders, report=writing, token=token))
+        orders = pickle.dumps(replace(hand.orders, report=writing, token=hand.token, **changes))
         try:
             hand.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", self._program, stdin=asyncio.subprocess.PIPE, pass_fds=[writing]
@@ -103,6 +115,11 @@ class Staff:
         """Send a signal to a worker's process. Nothing happens where there is none."""
         if hand.alive and hand.process is not None:
             hand.process.send_signal(number)
+
+    def say(self, hand: Hand, *words: Any) -> None:
+        """Tell a worker's process something, as its `Ears` understand it. Nothing happens where there is none."""
+        if hand.alive and hand.process is not None and hand.process.stdin is not None:
+            hand.process.stdin.write(json.dumps(words).encode() + b"\n")
 
     async def stop(self) -> None:
         """Have all of them report what is unfinished and end; kill those that don't, and read their last reports."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import struct
 import sys
 import time
@@ -22,6 +23,8 @@ from queuesim.broker.redis.server import ServerPlace
 from queuesim.clock import set_clock
 from queuesim.processor import Processor
 from queuesim.scenario.handlers import build_processor
+from queuesim.scenario.live.disturbance import Disturbance
+from queuesim.scenario.live.ears import listen
 from queuesim.scenario.live.report import Reporter
 from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.reference import load_processor
@@ -54,6 +57,14 @@ class Orders:
     """The file descriptor to report to."""
     database: str | None = None
     """The task database's URL, if there are overdue tasks."""
+    start: float = 0.0
+    """Seconds until it takes jobs."""
+    skew: float = 0.0
+    """Seconds that its clock is ahead."""
+    faults_on: tuple[int, ...] = ()
+    """Faults of handlers that are on when it starts, by their places among the scenario's."""
+    directory: str = ""
+    """Of files that all workers of the run share."""
 
 
 class BusyProcess:
@@ -64,19 +75,44 @@ class BusyProcess:
         time.sleep(seconds)  # noqa: ASYNC251 - that it blocks is what it is for
 
 
+class WorkersClock:
+    """What time a worker believes it is, in seconds since the run began."""
+
+    def __init__(self, origin: float, skew: float = 0.0) -> None:
+        self.skew = skew
+        self._origin = origin
+
+    def __call__(self) -> float:
+        return time.time() - self._origin + self.skew
+
+    def set(self, skew: float) -> None:
+        """From now on it is so many seconds ahead."""
+        self.skew = skew
+
+
+def streams_of(orders: Orders) -> Streams:
+    """A worker's random streams, its own in each of its lives: no two draw the same service times."""
+    return Streams(int(Streams(orders.seed).named(f"worker/{orders.token}").integers(2**62)))
+
+
 def make_worker(
     orders: Orders,
     broker: RedisBroker,
     observer: WorkerObserver,
     own: Processor | None,
     overdue: OverdueStore | None = None,
+    *,
+    clock: Callable[[], float] | None = None,
+    disturbance: Disturbance | None = None,
 ) -> Worker:
-    """The worker that a scenario asks for. Each has random streams of its own: no two draw the same service times."""
-    streams = Streams(int(Streams(orders.seed).named(f"worker/{orders.token}").integers(2**62)))
+    """The worker that a scenario asks for."""
+    streams = streams_of(orders)
     settings = orders.settings
     processor = build_processor(orders.scenario, own, streams)
     if overdue is not None:
         overdue.serve(processor)
+    if disturbance is not None:
+        disturbance.disturb(processor)
     return Worker(
         processor,
         cast(Broker, broker),
@@ -85,7 +121,7 @@ def make_worker(
         concurrency=settings.concurrency,
         limiter=None if settings.limiter is None else settings.limiter.model(),
         options=settings.options(),
-        clock=clock_from(orders.origin),
+        clock=clock or clock_from(orders.origin),
         rng=streams.python("backoff"),
         observer=observer,
     )
@@ -113,7 +149,8 @@ def open_tasks(orders: Orders) -> OverdueStore | None:
 
 
 async def work(orders: Orders) -> None:
-    """Run the worker until standard input ends."""
+    """Run the worker until standard input ends. SIGTERM has it finish what it runs, and end."""
+    loop = asyncio.get_running_loop()
     set_clock(clock_from(orders.origin))
     CURRENT.set(BusyProcess())  # type: ignore[arg-type]
     reporter = Reporter(orders.report)
@@ -122,13 +159,18 @@ async def work(orders: Orders) -> None:
     queue = build_processor(orders.scenario, own, Streams(orders.seed)).queue
     broker = RedisBroker(queue, place, orders.prefix, origin=orders.origin)
     broker.observe(reporter)
-    worker = make_worker(orders, broker, reporter, own, open_tasks(orders))
-    told = asyncio.get_running_loop().create_task(stop_told())
-    await asyncio.wait([told], timeout=orders.settings.start)
-    if told.done():
+    clock = WorkersClock(orders.origin, orders.skew)
+    disturbance = Disturbance(orders, broker, reporter, streams_of(orders))
+    worker = make_worker(orders, broker, reporter, own, open_tasks(orders), clock=clock, disturbance=disturbance)
+    over = await listen({"skew": clock.set, "switch": disturbance.switch})
+    await asyncio.wait([over], timeout=orders.start)
+    if over.done():
         return
-    running = asyncio.create_task(worker.run())
-    await asyncio.wait([told, running], return_when=asyncio.FIRST_COMPLETED)
+    running = loop.create_task(worker.run())
+    closing: list[asyncio.Task[bool]] = []
+    loop.add_signal_handler(signal.SIGTERM, lambda: closing.append(loop.create_task(worker.close())))
+    reporter.began(orders.name, clock())
+    await asyncio.wait([over, running], return_when=asyncio.FIRST_COMPLETED)
     reporter.unfinished(worker)
     if running.done():
         running.result()

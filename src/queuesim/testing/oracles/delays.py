@@ -62,10 +62,12 @@ def _kept(case: Case, rows: Array) -> list[str]:
     since = following(begun, rows["number"][earlier], rows["ended"][earlier] - MILLISECOND)
     due = since + rows["backoff"][earlier]
     ready, started = rows["ready"][earlier + 1], rows["started"][earlier + 1]
-    wrong = np.abs(ready - due) > MILLISECOND
+    # it is reckoned from a moment at which its worker told the queue: after its end, and before the queue knew
+    soonest = np.minimum(due, rows["ended"][earlier] + rows["backoff"][earlier]) if case.promises.slack else due
+    wrong = (ready > due + MILLISECOND) | (ready < soonest - MILLISECOND)
     if not case.late:
         # a start bears the time at which its worker asked
-        wrong |= started < due - MILLISECOND
+        wrong |= started < np.minimum(due, ready) - np.maximum(MILLISECOND, case.promises.resolution)
     return [
         f"job {rows['number'][earlier[i]]} was due at {due[i]:.3f} s, ready at {ready[i]:.3f} s and started at "
         f"{started[i]:.3f} s"

@@ -86,7 +86,7 @@ def deduplication(case: Case) -> CheckRow:
     for id, spans in held.items():
         spans.sort()
         for (_, until, earlier), (since, _, later) in pairwise(spans):
-            if since < until:
+            if since < until - case.promises.slack:
                 told.append(f"job {later} was added at {since:g} s with {id!r}, which job {earlier} held")
     return verdict(name, told)
 

@@ -35,6 +35,10 @@ class Promises:
     dead_letters: bool = False
     drained: bool = False
     """Whether the run had all the time that it needed to end every job."""
+    resolution: float = 1e-6
+    """Seconds that two moments may differ and be one."""
+    slack: float = 0.0
+    """Seconds for which a command may be under way: what is told of it bears the time before or after."""
     pickup: float = 0.0
     """Seconds that the backend itself may take to start a job."""
     blocking: bool = False

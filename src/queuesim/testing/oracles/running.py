@@ -13,15 +13,15 @@ from queuesim.testing.oracles.rollback import TICK
 COUNTED = (Ending.OK, Ending.RETRIED, Ending.FAILED)
 
 
-def overlaps(attempts: Array, order: Array, *keys: str) -> Array:
+def overlaps(attempts: Array, order: Array, *keys: str, resolution: float = TICK) -> Array:
     """Pairs (earlier, later) of neighbours in `order` with equal keys, of which the later began before the earlier
-    had ended."""
+    had ended, by more than the resolution of the clocks."""
     rows = attempts[order]
     same = np.ones(max(len(rows) - 1, 0), dtype=bool)
     for key in keys:
         same &= rows[key][1:] == rows[key][:-1]
     ended = np.where(np.isnan(rows["ended"]), np.inf, rows["ended"])
-    found = np.flatnonzero(same & (rows["started"][1:] < ended[:-1] - TICK))
+    found = np.flatnonzero(same & (rows["started"][1:] < ended[:-1] - resolution))
     return np.stack((order[found], order[found + 1]), axis=1)
 
 
@@ -29,7 +29,7 @@ def exclusive(case: Case) -> CheckRow:
     """No two workers run a job at once, except after a stall: the first may not know yet that it lost its lock."""
     told, stalled, undone = [], 0, []
     undid = case.rollbacks.undid(case.attempts["started"])
-    for earlier, later in overlaps(case.attempts, case.by_job, "number").tolist():
+    for earlier, later in overlaps(case.attempts, case.by_job, "number", resolution=case.promises.resolution).tolist():
         first, second = case.attempts[earlier], case.attempts[later]
         number, since, until = int(first["number"]), float(first["started"]), float(second["started"])
         if any(since <= time <= until for time in case.stalls.get(number, ())):
@@ -52,7 +52,9 @@ def concurrency(case: Case) -> CheckRow:
         told = [
             f"{workers[attempts['worker'][later]]} ran two jobs in slot {attempts['slot'][later]} at "
             f"{attempts['started'][later]:g} s"
-            for _, later in overlaps(attempts, order, "worker", "slot").tolist()
+            for _, later in overlaps(attempts, order, "worker", "slot", resolution=case.promises.resolution).tolist()
+            # nobody knows in which slots those were that a killed process did not report
+            if workers[attempts["worker"][later]] in case.promises.concurrency
         ]
     for i, worker in enumerate(workers):
         slots = case.promises.concurrency.get(worker)
