@@ -27,7 +27,7 @@ JUDGED = 17
 def play(*faults: dict[str, Any], until: Callable[[LiveRun], bool], url: str = "embedded", **more: Any) -> Result:
     """Play a busy queue with these faults until a condition holds, and then its oracles have nothing to say."""
     scenario = Scenario.model_validate({**BUSY, "faults": list(faults), **more})
-    with server(url, scenario) as (address, private):
+    with server(url, scenario.faults) as (address, private):
         run = LiveRun(scenario, address, seed=1, private=private)
         asyncio.run(_play(run, until))
     recording = run.recording()

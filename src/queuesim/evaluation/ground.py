@@ -149,7 +149,7 @@ class Ground:
             await (await connect(self.redis_url)).close()
 
         given = self.redis_url
-        with server(given) as self.redis_url:
+        with server(given) as (self.redis_url, _):
             asyncio.run(reach())
             yield
         self.redis_url = given

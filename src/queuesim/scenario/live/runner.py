@@ -6,13 +6,14 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from queuesim.broker.redis.address import find_address
 from queuesim.metrics.recording import Recording
 from queuesim.processor import Processor
+from queuesim.scenario.faults.schema import FaultEntry
 from queuesim.scenario.live.faults import check_faults, needs_persistence
 from queuesim.scenario.live.run import Judge, LiveRun, Progress
 from queuesim.scenario.live.worker import own_processor
@@ -46,7 +47,7 @@ def record(
     from queuesim import __version__
 
     named = None if own is not None else own_processor(scenario)
-    with server(url, scenario) as (address, private), _overdue(scenario, own or named, seed) as overdue:
+    with server(url, scenario.faults) as (address, private), _overdue(scenario, own or named, seed) as overdue:
         check_faults(scenario, private, find_address(address).url, own)
         run = LiveRun(
             scenario,
@@ -67,7 +68,7 @@ def record(
 
 
 @contextmanager
-def server(url: str | None, scenario: Scenario) -> Iterator[tuple[str | None, EmbeddedServer | None]]:
+def server(url: str | None, faults: Sequence[FaultEntry] = ()) -> Iterator[tuple[str | None, EmbeddedServer | None]]:
     """The server's URL: the one given, the environment's (None), or a private server's for as long as it is needed.
 
     A private one that a fault restarts keeps its data on disk, each write before it is acknowledged, unless the URL
@@ -80,7 +81,7 @@ def server(url: str | None, scenario: Scenario) -> Iterator[tuple[str | None, Em
     if url is None or not is_embedded(url):
         yield url, None
         return
-    defaults = DURABLE if needs_persistence(scenario.faults) else {}
+    defaults = DURABLE if needs_persistence(faults) else {}
     with EmbeddedServer.from_url(url, defaults) as private:
         yield private.url, private
 
