@@ -30,7 +30,9 @@ class Place(Protocol):
     def settings(self) -> WorkerSettings: ...
 
     @property
-    def joined(self) -> float: ...
+    def joined(self) -> float:
+        """When it came into the run, in seconds; 0: it was there from the beginning."""
+        ...
 
 
 def promises(scenario: Scenario, processor: Processor, places: Sequence[Place], recorder: Recorder) -> Promises:

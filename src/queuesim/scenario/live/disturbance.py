@@ -66,6 +66,7 @@ class Crash(workers.Crash):
     plant: Inside
 
     async def before(self, job: Job) -> None:
+        """See HandlerHook."""
         if self.rng.random() < self.settings.probability:
             self.plant.die(self)
 
