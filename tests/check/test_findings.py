@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+import queuesim
+from queuesim import Backoff, Job, JobOptions, Keep, Processor, RateLimit
+from queuesim.check.finding import Finding
 from queuesim.check.findings import examine
-from queuesim.check.outline import outlines
+from queuesim.check.outline import outlines, slots
+from queuesim.check.processors import examine_processor
+from queuesim.cli.app import app
+from queuesim.retry import RetryPolicy
 from queuesim.scenario.file import load_scenario
+from queuesim.scenario.override import load_with, parse_set
+from queuesim.scenario.reference import load_processor
 from queuesim.scenario.schema import Scenario
+from queuesim.tasks import TaskStore, task_processor
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,17 +74,20 @@ def test_an_overdue_batch_that_outlives_its_period(per: str, outlives: bool) -> 
         assert "33h20m" in messages[0]
 
 
-def test_a_blocking_part_longer_than_half_a_lock() -> None:
-    jobs = {"a": {"service": 0.1, "blocking": 20.0}}
-    assert "run twice" in found(jobs=jobs)["lock shorter than a blocking job"]
-    assert "lock shorter than a blocking job" not in found(jobs={"a": {"service": 0.1, "blocking": 10.0}})
+def test_a_blocking_part_that_outlasts_a_lock() -> None:
+    jobs: dict[str, Any] = {"a": {"service": 0.1, "blocking": 20.0}}
+    assert "lock shorter than a blocking job" not in found(jobs=jobs), "alone, it has just been locked"
+    workers = {"concurrency": 20}
+    assert "run twice" in found(jobs=jobs, workers=workers)["lock shorter than a blocking job"]
+    jobs["a"]["blocking"] = 14.0
+    assert "lock shorter than a blocking job" not in found(jobs=jobs, workers=workers)
+    jobs["a"]["blocking"] = 31.0
+    assert "after 30s" in found(jobs=jobs)["lock shorter than a blocking job"]
 
 
 def test_a_lock_that_is_renewed_too_late() -> None:
     workers = {"concurrency": 60, "lock_duration": 10.0, "lock_renew": 30.0}
-    assert (
-        "without being renewed" in found(jobs={"a": {"service": 20.0}}, workers=workers)["lock shorter than slow jobs"]
-    )
+    assert "renewed every 15s" in found(jobs={"a": {"service": 20.0}}, workers=workers)["lock shorter than slow jobs"]
 
 
 def test_retention_that_forgets_ids_between_two_scans() -> None:
@@ -92,17 +107,8 @@ def test_slots_that_the_limiter_leaves_empty() -> None:
     assert "0.17 jobs" in found(workers=workers)["concurrency that the limiter makes useless"]
 
 
-def test_what_is_found_is_in_the_scenario_that_is_named() -> None:
-    for file in sorted((ROOT / "scenarios").glob("*.yaml")):
-        for finding in examine(load_scenario(file)):
-            named = ROOT / finding.shown_by
-            assert finding.name in {other.name for other in examine(load_scenario(named))}
-
-
 def test_starts_are_counted_as_a_run_has_them() -> None:
     """Against a simulation: the mean number of attempts."""
-    import queuesim
-
     scenario = {
         "name": "s", "duration": 20_000.0, "drain": True, "queue": {"attempts": 3}, "workers": {"concurrency": 20},
         "jobs": {"a": {"service": 0.1, "errors": {"network": 0.3, "validation": 0.1}}},
@@ -111,3 +117,162 @@ def test_starts_are_counted_as_a_run_has_them() -> None:
     (job,) = outlines(Scenario.model_validate(scenario))
     result = queuesim.run(scenario)
     assert job.starts == pytest.approx(len(result.attempts) / len(result.jobs), rel=0.02)
+
+
+EXAMPLES = sorted((ROOT / "scenarios" / "check").glob("*.yaml"))
+HEALED: dict[str, dict[str, Any]] = {
+    "limiter below arrivals": {"workers.limiter.max": 100},
+    "too few slots": {"workers.concurrency": 3},
+    "overdue batch outlives its period": {"overdue.per": "page"},
+    "lock shorter than a blocking job": {"workers.lock_duration": "60s"},
+    "lock shorter than slow jobs": {"workers.lock_renew": "5s"},
+    "retention undoes deduplication": {"queue.keep.completed": 100_000},
+    "backoff outlives the caller": {"queue.attempts": 4},
+    "concurrency that the limiter makes useless": {"workers.concurrency": 1},
+}
+"""What mends each example: the finding is gone then, and so is the trouble."""
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_an_example_has_exactly_its_finding_and_the_trouble_that_it_foretells(file: Path) -> None:
+    scenario = load_scenario(file)
+    (finding,) = examine(scenario, processor_of(scenario))
+    assert ROOT / finding.shown_by == file
+    result = queuesim.run(scenario)
+    assert not result.ok
+    assert result.facts.stopped == ""
+    kinds = result.checks.loc[~result.checks["ok"], "kind"].unique().tolist()
+    assert kinds == ["threshold"], "the trouble is what was asked for, and no fault of the queue"
+
+
+@pytest.mark.parametrize("name", HEALED)
+def test_an_example_that_is_mended_has_neither(name: str) -> None:
+    file = ROOT / "scenarios" / "check" / f"{name.replace(' ', '-')}.yaml"
+    overrides = [parse_set(f"{key}={value}") for key, value in HEALED[name].items()]
+    scenario = load_with(file, overrides)
+    assert examine(scenario, processor_of(scenario)) == []
+    assert queuesim.run(scenario).ok
+
+
+def test_every_finding_has_an_example() -> None:
+    assert sorted(name.replace(" ", "-") for name in HEALED) == [file.stem for file in EXAMPLES]
+    sources = [ROOT / "src" / "queuesim" / "check" / f"{module}.py" for module in ("findings", "processors")]
+    named = {name for source in sources for name in re.findall(r'Finding\(\s+"([^"]+)"', source.read_text())}
+    assert named == set(HEALED)
+
+
+def processor_of(scenario: Scenario) -> Processor | None:
+    return None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)
+
+
+# -- a scenario with a processor of its own
+
+
+def test_what_the_scenario_leaves_out_is_the_processors() -> None:
+    own = Processor(
+        "q",
+        concurrency=3,
+        limiter=RateLimit(70, 60.0),
+        defaults=JobOptions(attempts=6, backoff=Backoff("exponential", 1)),
+    )
+    scenario = {
+        "name": "s", "duration": 3600.0, "processor": "m:p", "load": [{"name": "l", "poisson": 2.0, "jobs": "a"}],
+        "workers": {"count": 2},
+    }  # fmt: skip
+    validated = Scenario.model_validate(scenario)
+    names = {finding.name: finding.message for finding in examine(validated, own)}
+    assert "120/min arrive" in names["limiter below arrivals"]
+    assert "31s together" in names["backoff outlives the caller"]
+    assert slots(validated, own) == 6
+    assert examine(validated) == []
+
+
+# -- a processor alone
+
+
+def async_handler(timeout: float | None = None, **settings: Any) -> Processor:
+    processor = Processor("q", **settings)
+
+    @processor.job("a", timeout=timeout)
+    async def handle(job: Job) -> None:
+        """Nothing."""
+
+    return processor
+
+
+def of(processor: Processor) -> dict[str, Finding]:
+    return {finding.key: finding for finding in examine_processor(processor)}
+
+
+def test_a_healthy_processor_has_no_finding() -> None:
+    assert of(async_handler(concurrency=50)) == {}
+
+
+def test_an_ordinary_function_holds_the_slots_beside_it() -> None:
+    processor = Processor("q", concurrency=5)
+
+    @processor.job("report", timeout=9.0)
+    def report(job: Job) -> None:
+        """Nothing."""
+
+    message = of(processor)["report"].message
+    assert "none of the 4 other slots" in message
+    assert "longer than 15s" in message
+    assert "Its timeout of 9s can't end it." in message
+    processor.concurrency = 1
+    assert of(processor) == {}
+
+
+def test_ids_that_the_limiters_pace_frees_within_the_hour() -> None:
+    limited = {"limiter": RateLimit(100, 60.0), "keep_completed": Keep(100)}
+    assert "at the limiter's 100/min is 1m" in of(async_handler(**limited))["keep_completed"].message
+    assert of(async_handler(limiter=RateLimit(100, 60.0), keep_completed=Keep(6000))) == {}
+
+
+def test_each_rule_for_retries_has_its_own_wait() -> None:
+    processor = async_handler(
+        defaults=JobOptions(attempts=3, backoff=Backoff("exponential", 1.0)),
+        retries={
+            "Network": RetryPolicy(attempts=7),
+            "Database": RetryPolicy(backoff=Backoff("fixed", 20.0)),
+            "Unknown": RetryPolicy(retry=False, attempts=20),
+        },
+    )
+    found = of(processor)
+    assert sorted(found) == ["retries[Database]", "retries[Network]"]
+    assert "1m3s together before attempt 7" in found["retries[Network]"].message
+    assert "40s together before attempt 3" in found["retries[Database]"].message
+
+
+def test_slots_that_no_timeout_lets_jobs_fill() -> None:
+    limiter = RateLimit(100, 60.0)
+    assert "0.83 jobs" in of(async_handler(timeout=0.5, limiter=limiter, concurrency=50))["concurrency"].message
+    assert of(async_handler(timeout=30.0, limiter=limiter, concurrency=50)) == {}
+    assert of(async_handler(limiter=limiter, concurrency=50)) == {}
+
+
+def test_the_task_services_own_processor_is_known_for_what_its_retention_does() -> None:
+    with TaskStore().opened() as store:
+        assert set(of(task_processor(store))) == {"keep_completed"}
+
+
+# -- the command
+
+
+def test_the_command_takes_scenarios_and_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "checked_jobs.py").write_text(
+        "from queuesim import Backoff, JobOptions, Processor\n"
+        "slow = Processor('q', defaults=JobOptions(attempts=3, backoff=Backoff('fixed', 60.0)))\n"
+        "good = Processor('q')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["check", "checked_jobs:slow", "checked_jobs:good", str(EXAMPLES[0])])
+    assert done.exit_code == 1
+    assert "checked_jobs:slow: defaults: backoff outlives the caller: retries wait 2m" in done.output
+    assert "checked_jobs:good: nothing found" in done.output
+    assert f"{EXAMPLES[0]}: jobs.task-created.backoff" in done.output
+    told = json.loads(CliRunner().invoke(app, ["check", "--json", "checked_jobs:slow"]).output)
+    assert told["checked_jobs:slow"][0]["shown_by"] == "scenarios/check/backoff-outlives-the-caller.yaml"
+    assert CliRunner().invoke(app, ["check", "checked_jobs:good"]).exit_code == 0
+    for wrong in ("checked_jobs:god", "no_such:p", "no_such.yaml"):
+        assert CliRunner().invoke(app, ["check", wrong]).exit_code == 2

@@ -1,149 +1,130 @@
-"""Findings: what will go wrong, by arithmetic, each with its numbers and a scenario that shows it."""
+"""What will go wrong in a scenario, by arithmetic: each finding with its numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from queuesim.check.outline import OVERDUE, JobOutline, batch, limiter, outlines, slots
+from queuesim.check.finding import PATIENCE, Finding, rate, time
+from queuesim.check.outline import JobOutline, batch, limiter, outlines, period, slots, slow
+from queuesim.processor import Processor
+from queuesim.scenario.handlers import OVERDUE
+from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.schema import Scenario
-from queuesim.units import format_duration
-
-PATIENCE = 30.0
-"""Seconds for which whoever waits for a job's result usually waits: the time-out of HTTP clients and proxies."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that will go wrong, or that does nothing."""
-
-    name: str
-    key: str
-    """The key of the scenario that it is about, as ``workers.limiter``."""
-    message: str
-    shown_by: str
-    """A scenario of the repository in which it can be seen."""
-
-
-def examine(scenario: Scenario) -> list[Finding]:
-    """All findings, the most harmful kinds first."""
-    jobs = outlines(scenario)
+def examine(scenario: Scenario, own: Processor | None = None) -> list[Finding]:
+    """All findings, the most harmful kinds first. `own` is the scenario's own processor, if it names one."""
+    jobs = outlines(scenario, own)
     return [
-        *_overload(scenario, jobs),
-        *_overdue_batch(scenario, jobs),
-        *_locks(scenario, jobs),
-        *_retention(scenario, jobs),
+        *_overload(scenario, jobs, own),
+        *_overdue_batch(scenario, jobs, own),
+        *_locks(scenario, jobs, own),
+        *_retention(scenario, jobs, own),
         *_backoffs(jobs),
-        *_concurrency(scenario, jobs),
+        *_concurrency(scenario, jobs, own),
     ]
 
 
-def _overload(scenario: Scenario, jobs: list[JobOutline]) -> Iterator[Finding]:
+def _overload(scenario: Scenario, jobs: list[JobOutline], own: Processor | None) -> Iterator[Finding]:
     """More starts are needed than the limiter or the slots allow: the backlog grows without end."""
     arrivals, starts = sum(job.rate for job in jobs), sum(job.rate * job.starts for job in jobs)
-    limit = limiter(scenario)
+    limit = limiter(scenario, own)
     if limit is not None and starts > limit.max / limit.duration:
         capacity = limit.max / limit.duration
         yield Finding(
             "limiter below arrivals",
             "workers.limiter",
-            f"{_rate(arrivals)} arrive at the busiest time, which with retries makes {_rate(starts)} starts; "
-            f"the limiter allows {_rate(capacity)}. The backlog grows by {_rate(starts - capacity)} meanwhile.",
-            "scenarios/task-processing.yaml",
+            f"{rate(arrivals)} arrive at the busiest time, which with retries makes {rate(starts)} starts; "
+            f"the limiter allows {rate(capacity)}. The backlog grows by {rate(starts - capacity)} meanwhile.",
         )
     known = [job for job in jobs if job.service is not None]
     work = sum(job.rate * job.starts * (job.service or 0.0) for job in known)
-    if work > slots(scenario):
+    if work > slots(scenario, own):
         yield Finding(
             "too few slots",
             "workers.concurrency",
-            f"jobs bring {work:.3g} s of work a second, retries counted, and there are {slots(scenario)} slots: "
+            f"jobs bring {work:.3g} s of work a second, retries counted, and there are {slots(scenario, own)} slots: "
             f"{-(-work // 1):.0f} are needed at least.",
-            "scenarios/task-processing.yaml",
         )
 
 
-def _overdue_batch(scenario: Scenario, jobs: list[JobOutline]) -> Iterator[Finding]:
+def _overdue_batch(scenario: Scenario, jobs: list[JobOutline], own: Processor | None) -> Iterator[Finding]:
     """The batch is not done when the next scan comes, which finds all that is left of it again."""
-    overdue, limit, size = scenario.overdue, limiter(scenario), batch(scenario)
-    if overdue is None or not size:
+    overdue, limit, size, between = scenario.overdue, limiter(scenario, own), batch(scenario), period(scenario)
+    if overdue is None or not size or between is None:
         return
     others = sum(job.rate * job.starts for job in jobs if job.name != OVERDUE)
     service = next((job.service or 0.0 for job in jobs if job.name == OVERDUE), 0.0)
-    speeds = [slots(scenario) / service] if service else []
+    speeds = [slots(scenario, own) / service] if service else []
     if limit is not None:
         speeds.append(max(limit.max / limit.duration - others, 0.0))
-    schedule = overdue.schedule(scenario.epoch.timestamp())
-    first = schedule.after(0.0)
-    second = None if first is None else schedule.after(first)
-    if first is None or second is None or not speeds:
+    if not speeds:
         return
     takes = size / min(speeds) if min(speeds) else float("inf")
-    if takes > second - first:
-        lasts = "never ends" if takes == float("inf") else f"takes {_time(takes)}"
+    if takes > between:
+        lasts = "never end" if takes == float("inf") else f"take {time(takes)}"
         advice = (
             "" if overdue.per == "page" else f'; "per: page" makes {-(-overdue.backlog // overdue.page_size):,} jobs'
         )
         yield Finding(
             "overdue batch outlives its period",
             "overdue",
-            f"{size:,} notification jobs at {_rate(min(speeds))} {lasts}, and scans come every "
-            f"{_time(second - first)}: each finds what is left again{advice}.",
-            "scenarios/overdue-backlog-per-task.yaml",
+            f"{size:,} notification jobs at {rate(min(speeds))} {lasts}, and scans come every {time(between)}: each "
+            f"finds what is left again{advice}.",
         )
 
 
-def _locks(scenario: Scenario, jobs: list[JobOutline]) -> Iterator[Finding]:
-    """A part of an attempt that holds the event loop keeps its lock from being renewed."""
-    shortest = min(workers.lock_duration for workers in scenario.workers)
+def _locks(scenario: Scenario, jobs: list[JobOutline], own: Processor | None) -> Iterator[Finding]:
+    """A lock that is not renewed in time: the job is taken for stalled, and runs a second time."""
     for name, settings in scenario.jobs.items():
-        if settings.blocking is not None:
-            from queuesim.check.outline import _slow
-
-            blocked = _slow(settings.blocking.model())
-            if blocked > shortest / 2:
-                yield Finding(
-                    "lock shorter than a blocking job",
-                    f"jobs.{name}.blocking",
-                    f"one attempt in a thousand holds the event loop for {_time(blocked)} or more; locks last "
-                    f"{_time(shortest)} and are renewed halfway, which can't happen meanwhile: such jobs run twice.",
-                    "scenarios/task-processing.yaml",
-                )
-    renewed = all(
-        (workers.lock_renew or workers.lock_duration / 2) / 2 < workers.lock_duration for workers in scenario.workers
-    )
-    for job in jobs:
-        if not renewed and job.slow is not None and job.slow > shortest:
+        blocked = 0.0 if settings.blocking is None else slow(settings.blocking.model())
+        bears = min(_bears(workers, own) for workers in scenario.workers)
+        if blocked > bears:
             yield Finding(
-                "lock shorter than slow jobs",
-                "workers.lock_duration",
-                f"one attempt of {job.name} in a thousand takes {_time(job.slow)} or more, and locks last "
-                f"{_time(shortest)} without being renewed in time: such jobs run twice.",
-                "scenarios/task-processing.yaml",
+                "lock shorter than a blocking job",
+                f"jobs.{name}.blocking",
+                f"one attempt in a thousand holds the event loop for {time(blocked)} or more, in which no lock of its "
+                f"worker is renewed: after {time(bears)} the first may end, and such jobs run twice.",
             )
+    for workers in scenario.workers:
+        for job in jobs:
+            if _look(workers) >= workers.lock_duration and job.slow is not None and job.slow > workers.lock_duration:
+                yield Finding(
+                    "lock shorter than slow jobs",
+                    "workers.lock_duration",
+                    f"one attempt of {job.name} in a thousand takes {time(job.slow)} or more; locks last "
+                    f"{time(workers.lock_duration)}, and are renewed every {time(_look(workers))}, which is too late: "
+                    "such jobs run twice.",
+                )
 
 
-def _retention(scenario: Scenario, jobs: list[JobOutline]) -> Iterator[Finding]:
+def _look(workers: WorkerSettings) -> float:
+    """Seconds between two looks at which locks are to be renewed: those that are older than that (BullMQ 6.7)."""
+    return (workers.lock_renew or workers.lock_duration / 2) / 2
+
+
+def _bears(workers: WorkerSettings, own: Processor | None) -> float:
+    """For how long the event loop can be held before a lock may end: when it begins, the job's own is new, and that of
+    one beside it was renewed two looks ago at most."""
+    concurrency = workers.concurrency or (1 if own is None else own.concurrency)
+    return max(workers.lock_duration - (2 * _look(workers) if concurrency > 1 else 0.0), 0.0)
+
+
+def _retention(scenario: Scenario, jobs: list[JobOutline], own: Processor | None) -> Iterator[Finding]:
     """A custom id only keeps a second job away while the first one is kept."""
-    keep = scenario.queue.keep.completed
-    rate = sum(job.rate for job in jobs)
-    if keep is None or keep.count is None or not rate:
+    given = scenario.queue.keep.completed
+    keep = given.model() if given is not None else None if own is None else own.keep_completed
+    arrivals, between = sum(job.rate for job in jobs), period(scenario)
+    if keep is None or keep.count is None or not arrivals or between is None:
         return
-    kept = keep.count / rate
-    period = None
-    if scenario.overdue is not None:
-        schedule = scenario.overdue.schedule(scenario.epoch.timestamp())
-        first = schedule.after(0.0)
-        second = None if first is None else schedule.after(first)
-        period = None if first is None or second is None else second - first
-    if period is not None and kept < period:
+    kept = keep.count / arrivals
+    if kept < between:
         yield Finding(
             "retention undoes deduplication",
             "queue.keep.completed",
-            f"{keep.count} completed jobs are kept, which at {_rate(rate)} is {_time(kept)}; after that their ids are "
-            f"free, and a job of the same id is added again. Scans come every {_time(period)}: job ids alone would "
+            f"{keep.count} completed jobs are kept, which at {rate(arrivals)} is {time(kept)}; after that their ids "
+            f"are free, and a job of the same id is added again. Scans come every {time(between)}: job ids alone would "
             "not keep their notifications apart.",
-            "scenarios/overdue-hourly.yaml",
         )
 
 
@@ -154,34 +135,23 @@ def _backoffs(jobs: list[JobOutline]) -> Iterator[Finding]:
             yield Finding(
                 "backoff outlives the caller",
                 f"jobs.{job.name}.backoff",
-                f"the retries of {job.name} wait {_time(job.backoff)} together before attempt {job.attempts}: longer "
-                f"than the {_time(PATIENCE)} for which a caller usually waits.",
-                "scenarios/task-processing.yaml",
+                f"the retries of {job.name} wait {time(job.backoff)} together before attempt {job.attempts}: longer "
+                f"than the {time(PATIENCE)} for which a caller usually waits.",
             )
 
 
-def _concurrency(scenario: Scenario, jobs: list[JobOutline]) -> Iterator[Finding]:
+def _concurrency(scenario: Scenario, jobs: list[JobOutline], own: Processor | None) -> Iterator[Finding]:
     """By Little's law the limiter never lets so many jobs run at once."""
-    limit = limiter(scenario)
+    limit, there = limiter(scenario, own), slots(scenario, own)
     services = [(job.rate or 1e-12, job.service) for job in jobs if job.service is not None]
     if limit is None or not services:
         return
-    mean = sum(rate * service for rate, service in services) / sum(rate for rate, _ in services)
+    mean = sum(share * service for share, service in services) / sum(share for share, _ in services)
     busy = limit.max / limit.duration * mean
-    if slots(scenario) > max(4 * busy, 1) and limit.max < limit.duration / mean * slots(scenario):
+    if there > max(4 * busy, 1):
         yield Finding(
             "concurrency that the limiter makes useless",
             "workers.concurrency",
-            f"at {_rate(limit.max / limit.duration)} and {_time(mean)} an attempt {busy:.2g} jobs run at once on "
-            f"average (Little's law); {slots(scenario)} slots only make each window's jobs start sooner, not more of "
-            "them.",
-            "scenarios/task-processing.yaml",
+            f"at {rate(limit.max / limit.duration)} and {time(mean)} an attempt {busy:.2g} jobs run at once on "
+            f"average (Little's law); {there} slots only make each window's jobs start sooner, not more of them.",
         )
-
-
-def _rate(per_second: float) -> str:
-    return f"{per_second * 60:.3g}/min"
-
-
-def _time(seconds: float) -> str:
-    return format_duration(float(f"{seconds:.3g}")) if seconds < 100 else format_duration(float(round(seconds)))

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from queuesim.backoff import Backoff
+from queuesim.job import JobOptions
 from queuesim.limits import RateLimit
-from queuesim.scenario.handlers import OVERDUE
+from queuesim.processor import Processor
+from queuesim.scenario.handlers import job_options
 from queuesim.scenario.job_schema import CATEGORIES, JobSettings
 from queuesim.scenario.schema import Scenario
 
@@ -31,10 +33,11 @@ class JobOutline:
     """Seconds that a job waits for its retries at most, all together."""
 
 
-def outlines(scenario: Scenario) -> list[JobOutline]:
-    """Every type of job that has settings."""
-    rates = arrival_rates(scenario)
-    return [_outline(scenario, name, settings, rates.get(name, 0.0)) for name, settings in scenario.jobs.items()]
+def outlines(scenario: Scenario, own: Processor | None = None) -> list[JobOutline]:
+    """Every type of job that has settings, or arrives at a known rate. `own` is the scenario's own processor."""
+    rates, options = arrival_rates(scenario), job_options(scenario, own)
+    names = dict.fromkeys([*scenario.jobs, *rates])
+    return [_outline(name, scenario.job(name), options[name], rates.get(name, 0.0)) for name in names]
 
 
 def arrival_rates(scenario: Scenario) -> dict[str, float]:
@@ -68,8 +71,7 @@ def _segments(arrivals: object, duration: float) -> Iterator[_Segment]:
         before = stage.target
 
 
-def _outline(scenario: Scenario, name: str, settings: JobSettings, rate: float) -> JobOutline:
-    options = settings.options(scenario.queue)
+def _outline(name: str, settings: JobSettings, options: JobOptions, rate: float) -> JobOutline:
     attempts = max(options.attempts, 1)
     service = None if settings.service is None else settings.service.model()
     return JobOutline(
@@ -78,8 +80,8 @@ def _outline(scenario: Scenario, name: str, settings: JobSettings, rate: float) 
         attempts,
         _starts(settings, attempts),
         None if service is None else float(service.mean),
-        None if service is None else _slow(service),
-        _longest_backoff(options.backoff, attempts),
+        None if service is None else slow(service),
+        longest_backoff(options.backoff, attempts),
     )
 
 
@@ -95,7 +97,7 @@ def _starts(settings: JobSettings, attempts: int) -> float:
     return total
 
 
-def _slow(service: object) -> float:
+def slow(service: object) -> float:
     """The 99.9th percentile, by drawing: exact enough for a warning, and the same every time."""
     import numpy as np
 
@@ -103,7 +105,8 @@ def _slow(service: object) -> float:
     return float(np.quantile([draw() for _ in range(20_000)], 0.999))
 
 
-def _longest_backoff(backoff: Backoff | None, attempts: int) -> float:
+def longest_backoff(backoff: Backoff | None, attempts: int) -> float:
+    """Seconds that a job waits for its retries at most, all together."""
     if backoff is None:
         return 0.0
     delays = (
@@ -112,19 +115,31 @@ def _longest_backoff(backoff: Backoff | None, attempts: int) -> float:
     return sum(min(delay, backoff.cap or delay) for delay in delays)
 
 
-def limiter(scenario: Scenario) -> RateLimit | None:
+def limiter(scenario: Scenario, processor: Processor | None = None) -> RateLimit | None:
     """The limiter that holds for the whole queue; the queue's own goes before the workers' (BullMQ 6.7)."""
-    own = next((workers.limiter for workers in scenario.workers if workers.limiter is not None), None)
+    given = next((workers.limiter.model() for workers in scenario.workers if workers.limiter is not None), None)
+    own = given or (None if processor is None else processor.limiter)
     shared = scenario.queue.rate_limit
     if shared is not None:
         return RateLimit(shared.max, shared.duration if own is None else own.duration)
-    return None if own is None else own.model()
+    return own
 
 
-def slots(scenario: Scenario) -> int:
+def slots(scenario: Scenario, processor: Processor | None = None) -> int:
     """Jobs that run at the same time at most, over all workers."""
-    total = sum(workers.count * (workers.concurrency or 1) for workers in scenario.workers)
+    each = 1 if processor is None else processor.concurrency
+    total = sum(workers.count * (workers.concurrency or each) for workers in scenario.workers)
     return min(total, scenario.queue.concurrency or total)
+
+
+def period(scenario: Scenario) -> float | None:
+    """Seconds between the first two scans for overdue tasks; None if there are no two."""
+    if scenario.overdue is None:
+        return None
+    schedule = scenario.overdue.schedule(scenario.epoch.timestamp())
+    first = schedule.after(0.0)
+    second = None if first is None else schedule.after(first)
+    return None if first is None or second is None else second - first
 
 
 def batch(scenario: Scenario) -> int:
@@ -134,6 +149,3 @@ def batch(scenario: Scenario) -> int:
         return 0
     size = overdue.page_size if overdue.per == "page" else 1
     return -(-overdue.backlog // size)
-
-
-__all__ = ["OVERDUE", "JobOutline", "arrival_rates", "batch", "limiter", "outlines", "slots"]

@@ -4,35 +4,59 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from queuesim.cli.refusal import refusing
 
+if TYPE_CHECKING:
+    from queuesim.check.finding import Finding
+
 
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="SCENARIO", help="Scenario files, in YAML.")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SCENARIO|MODULE:PROCESSOR", help="Scenario files, in YAML, or processors.", show_default=False
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Say what queueing arithmetic expects to go wrong in scenarios. Exit code 1 if there is a finding."""
-    found = {}
+    """Say what queueing arithmetic expects to go wrong. Exit code 1 if there is a finding.
+
+    For instance: queuesim check my_scenario.yaml my_service.jobs:processor
+    """
     with refusing():
-        from queuesim.check.findings import examine
-        from queuesim.scenario.file import load_scenario
-
-        for file in files:
-            found[str(file)] = examine(load_scenario(file))
+        found = {target: _examine(target) for target in targets}
     if as_json:
-        from dataclasses import asdict
-
-        typer.echo(
-            json.dumps({file: [asdict(each) for each in findings] for file, findings in found.items()}, indent=1)
-        )
+        told = {
+            target: [
+                {"name": each.name, "key": each.key, "message": each.message, "shown_by": each.shown_by}
+                for each in findings
+            ]
+            for target, findings in found.items()
+        }
+        typer.echo(json.dumps(told, indent=1))
     else:
-        for name, findings in found.items():
-            for finding in findings:
-                typer.echo(f"{name}: {finding.key}: {finding.name}: {finding.message} See {finding.shown_by}.")
+        for target, findings in found.items():
+            for each in findings:
+                typer.echo(f"{target}: {each.key}: {each.name}: {each.message} See {each.shown_by}.")
             if not findings:
-                typer.echo(f"{name}: nothing found")
+                typer.echo(f"{target}: nothing found")
     raise typer.Exit(1 if any(found.values()) else 0)
+
+
+def _examine(target: str) -> list[Finding]:
+    from queuesim.scenario.reference import load_processor
+
+    if ":" in target and not Path(target).exists():
+        from queuesim.check.processors import examine_processor
+
+        return examine_processor(load_processor(target, Path()))
+    from queuesim.check.findings import examine
+    from queuesim.scenario.file import load_scenario
+
+    scenario = load_scenario(target, check_processor=True)
+    own = None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)
+    return examine(scenario, own)

@@ -49,14 +49,17 @@ class OverdueStore:
         first = processor.types.get(OVERDUE)
 
         async def handle(job: Job) -> Any:
-            payload = job.data
+            assert tell.parse is not None
+            given, payload = job.data, tell.parse(job.data)
             if first is not None:
+                if first.parse is not None:
+                    job.data = first.parse(given)
                 await call(first.handler, job)
             job.data = payload
             return await call(tell.handler, job)
 
         timeout = None if first is None else first.timeout
-        processor.add(JobType(OVERDUE, handle, tell.parse, timeout=timeout))
+        processor.add(JobType(OVERDUE, handle, timeout=timeout))
 
     def scans(self, recording: Recording) -> list[ScanRow]:
         """What became of every scan so far, by the store and by what was recorded of its notifications."""

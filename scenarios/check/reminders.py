@@ -1,0 +1,23 @@
+"""A processor that relies on job ids: one reminder for a team, as long as its job is kept."""
+
+from __future__ import annotations
+
+from queuesim import Job, Processor, Queue
+
+TEAMS = 10
+
+processor = Processor("task-processing", concurrency=5)
+
+
+@processor.job("overdue-tasks-notification")
+async def overdue_tasks_notification(job: Job) -> None:
+    """Have the teams of these tasks reminded."""
+    queue = Queue(job.broker)
+    for task in job.data["task_ids"]:
+        team = task % TEAMS
+        await queue.add("reminder", {"team": team}, job_id=f"reminder-{team}")
+
+
+@processor.job("reminder")
+async def reminder(job: Job) -> None:
+    """Remind a team."""
