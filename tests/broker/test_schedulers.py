@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -142,3 +143,12 @@ def test_obliterate_takes_schedulers_too(desk: Desk) -> None:
     desk.do("obliterate", False, desk.clock.now)
     assert desk.do("schedulers") == []
     assert desk.pending() == []
+
+
+def test_an_upsert_replaces_the_pending_job_while_paused_too(desk: Desk) -> None:
+    """BullMQ 6.7 leaves both jobs pending."""
+    desk.do("pause", desk.clock.now)
+    for version in (1, 2):
+        desk.upsert(replace(every(), data=f'{{"v":{version}}}'))
+    jobs = [job for state in (JobState.DELAYED, JobState.WAITING) for job in desk.do("jobs", state, 0, -1, True)]
+    assert [job.data for job in jobs] == [{"v": 2}]
