@@ -67,6 +67,7 @@ def test_the_command_writes_all_and_its_exit_code_is_the_verdict(tmp_path: Path)
     )
     assert done.exit_code == 1
     assert all(file.stat().st_size > 300 for file in outputs)
+    assert f"queuesim report {tmp_path / 'run'} -o {outputs[0]}</td>" in outputs[0].read_text()
     checked(ok=True).to_parquet(tmp_path / "good")
     assert CliRunner().invoke(app, ["report", str(tmp_path / "good"), "-o", str(outputs[1])]).exit_code == 0
 

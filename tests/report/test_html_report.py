@@ -98,3 +98,31 @@ def test_faults_are_told() -> None:
     text = day().to_html()
     assert 'id="faults"' in text
     assert "redis.outage" in text
+
+
+EXAMPLE = Path(__file__).parents[2] / "reports" / "task-processing.html"
+
+
+def test_the_example_in_the_repository_is_small_and_of_this_version() -> None:
+    import queuesim
+    from queuesim.metrics import digest
+
+    text = EXAMPLE.read_text()
+    assert len(text) < 2_000_000
+    result = queuesim.run(EXAMPLE.parents[1] / "scenarios" / "task-processing.yaml")
+    command = "queuesim report scenarios/task-processing.yaml -o reports/task-processing.html"
+    assert f"<td>{command}</td>" in text
+    assert digest.headline(result) in text, f"make it again: {command}"
+
+
+def test_the_example_in_the_repository_opens_in_a_browser(browser: Any) -> None:
+    page = browser.new_page()
+    told: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(EXAMPLE.as_uri())
+    assert page.locator("section svg").count() == 9
+    assert (told, asked) == ([], [EXAMPLE.as_uri()])
+    page.close()

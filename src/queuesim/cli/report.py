@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,6 @@ def report(
 
                 result = play(run)
             for file in output:
-                write_report(result, file)
+                write_report(result, file, command=shlex.join(["queuesim", "report", str(run), "-o", str(file)]))
                 typer.echo(f"written to {file}", err=True)
         raise typer.Exit(exit_code(result))

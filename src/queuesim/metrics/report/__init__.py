@@ -26,8 +26,8 @@ def check_ending(file: Path) -> None:
         )
 
 
-def write_report(result: Result, file: Path) -> None:
-    """Write a report of the kind that the file's ending says.
+def write_report(result: Result, file: Path, command: str = "") -> None:
+    """Write a report of the kind that the file's ending says. A page names the command that made it, if it is given.
 
     Raises:
         ReportError: the ending is none of ENDINGS.
@@ -39,7 +39,7 @@ def write_report(result: Result, file: Path) -> None:
     if ending == ".html":
         from queuesim.metrics.report.page import page
 
-        text = page(result)
+        text = page(result, command)
     elif ending == ".md":
         from queuesim.metrics.report.markdown import markdown
 

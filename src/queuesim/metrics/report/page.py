@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from queuesim.metrics.result import Result
 
 
-def page(result: Result) -> str:
-    """The whole file. It asks for nothing from outside.
+def page(result: Result, command: str = "") -> str:
+    """The whole file. It asks for nothing from outside, and names the command that made it, if it is given.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -34,7 +34,7 @@ def page(result: Result) -> str:
         _section("jobs", "Jobs by type", _tables(result)),
         *(_section(anchor, title, f"<figure>{svg}</figure>") for anchor, title, svg in drawn),
         _faults(result),
-        _details(result),
+        _details(result, command),
     ]
     sources = files("queuesim.metrics.report")
     style, script = (sources.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -129,7 +129,7 @@ def _faults(result: Result) -> str:
     return _section("faults", "Faults", _table(("fault", "target", "at", "for", "detail"), rows))
 
 
-def _details(result: Result) -> str:
+def _details(result: Result, command: str) -> str:
     facts = result.facts
     limiter = "none" if facts.limiter is None else f"{facts.limiter[0]} per {readable(facts.limiter[1])}"
     rows = [
@@ -141,6 +141,7 @@ def _details(result: Result) -> str:
         ("limiter", limiter),
         ("played in", readable(facts.wall)),
         ("queuesim", facts.version or "unknown"),
+        *([("made by", command)] if command else []),
     ]
     return _section("details", "Details", _table((), [*rows, *digest.totals(result)]))
 
