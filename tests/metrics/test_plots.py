@@ -7,16 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from metrics_script import NAN, Script
+from metrics_script import Script
+from oddruns import RUNS, busy, many_attempts, one, unfinished
 
 from queuesim.extras import MissingExtraError
 from queuesim.metrics.plots.waterfall import waterfall
 from queuesim.metrics.result import Result
 
 matplotlib = pytest.importorskip("matplotlib")
-
-DATABASE = ("DatabaseError", "Database", True)
-INVALID = ("ValidationError", "Validation", False)
 
 PLOTS = (
     *("backlog_and_throughput", "throughput", "backlog", "latency_over_time", "latency_distribution", "attempts"),
@@ -31,77 +29,6 @@ def _agg() -> Iterator[None]:
     with matplotlib.rc_context({"backend": "agg"}):
         yield
         pyplot.close("all")
-
-
-def busy() -> Script:
-    script = Script(600.0, warmup=5.0, limiter=(10, 60.0))
-    for number in range(100):
-        job = script.job(number * 5.0)
-        start = number * 5.0 + number / 10
-        if number % 10 == 3:
-            script.attempt(job, start, start + 1, "retried", error=DATABASE, backoff=1.0)
-            script.attempt(job, start + 4, start + 6)
-        else:
-            ending, error = ("failed", INVALID) if number == 50 else ("ok", None)
-            script.attempt(job, start, start + 1, ending, error=error)
-    for opened in range(0, 600, 60):
-        script.window(opened, opened + 60, 10)
-    return script
-
-
-def one() -> Script:
-    script = Script()
-    script.attempt(script.job(1.0), 1.0, 2.0)
-    return script
-
-
-def all_failed() -> Script:
-    script = Script()
-    for number in range(5):
-        script.attempt(script.job(number), number, number + 0.5, "failed", error=INVALID)
-    return script
-
-
-def unfinished() -> Script:
-    script = Script()
-    script.attempt(script.job(1.0, left="active"), 1.0)
-    script.job(2.0, left="waiting")
-    return script
-
-
-def nothing_waited() -> Script:
-    script = Script(4 * 86400.0)
-    for number in range(3):
-        script.attempt(script.job(number * 86400.0), number * 86400.0, number * 86400.0)
-    return script
-
-
-def many_attempts() -> Script:
-    script = Script()
-    job = script.job(0.0)
-    for number in range(15):
-        script.attempt(job, number, number + 0.5, "retried", error=(f"E{number}", f"C{number}", True), backoff=0.5)
-    return script
-
-
-def only_warm_up() -> Script:
-    script = Script(warmup=90.0)
-    script.attempt(script.job(1.0), 1.0, NAN)
-    return script
-
-
-RUNS = {
-    "busy": busy,
-    "one": one,
-    "all failed": all_failed,
-    "unfinished": unfinished,
-    "nothing waited": nothing_waited,
-    "many attempts": many_attempts,
-    "only warm-up": only_warm_up,
-    "empty": Script,
-    "no time": lambda: Script(0.0),
-    "limiter without windows": lambda: Script(limiter=(1, 1.0)),
-}
 
 
 @pytest.mark.parametrize("run", RUNS)

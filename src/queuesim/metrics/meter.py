@@ -149,7 +149,7 @@ def _rate(result: Result, metric: str, chosen: Selection) -> Reading:
         return lambda start, end: _ratio(finished.count(start, end), end - start)
     if metric == "utilisation":
         level = active(result, chosen)
-        return lambda start, end: level.mean(start, end) / facts.concurrency
+        return lambda start, end: _ratio(level.mean(start, end), facts.concurrency)
     measured = chosen.jobs & ~jobs["warmup"].to_numpy()
     starts = _Times(facts, jobs["started"].to_numpy()[measured], jobs["attempts"].to_numpy()[measured])
     return lambda start, end: statistic_of(starts.values[starts.span(start, end)], "mean")

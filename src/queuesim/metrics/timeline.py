@@ -28,7 +28,7 @@ def timeline(result: Result, every: str | float = "10s") -> pd.DataFrame:
     - throughput: jobs completed per second;
     - backlog, active, delayed: averages over the bin of the jobs that could start and didn't, of the attempts that ran,
       and of the jobs in a delay or backoff; backlog_end: the backlog at the end of the bin;
-    - utilisation: active, over the number of slots;
+    - utilisation: active, over the number of slots; NaN without any;
     - waiting_p50, waiting_p95, latency_p95: of the jobs that finished in the bin, in seconds; NaN if none did.
 
     Raises:
@@ -57,7 +57,7 @@ def timeline(result: Result, every: str | float = "10s") -> pd.DataFrame:
             "backlog": _mean(waiting, edges),
             "backlog_end": waiting.at(edges[1:]),
             "active": busy,
-            "utilisation": busy / facts.concurrency,
+            "utilisation": busy / (facts.concurrency or math.nan),
             "delayed": _mean(delayed(result), edges),
             "waiting_p50": waiting_p50,
             "waiting_p95": waiting_p95,
