@@ -139,3 +139,43 @@ def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r'pip install "queuesim\[parquet\]"'):
         Result(full().recording()).to_parquet(tmp_path)
+
+
+# -- other libraries that read Parquet
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_polars_reads_and_writes_each_frame_without_loss(tmp_path: Path, name: str) -> None:
+    polars = pytest.importorskip("polars")
+    result = Result(full().recording())
+    result.to_parquet(tmp_path)
+    read = polars.read_parquet(tmp_path / f"{name}.parquet")
+    own = getattr(result, name)
+    assert read.columns == list(own.columns)
+    for column in own:
+        missing = read[column].is_null() | (
+            read[column].is_nan().fill_null(False) if read[column].dtype.is_float() else False
+        )
+        assert missing.to_list() == own[column].isna().to_list(), column
+        told = [value for value, lacks in zip(read[column].to_list(), missing, strict=True) if not lacks]
+        assert told == own[column].dropna().tolist(), column
+    # and back: what polars wrote is a result again
+    read.write_parquet(tmp_path / f"{name}.parquet")
+    again = getattr(load(tmp_path), name)
+    pd.testing.assert_frame_equal(again, own, check_dtype=False, check_categorical=False)
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_duckdb_reads_each_frame_without_loss(tmp_path: Path, name: str) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    result = Result(full().recording())
+    result.to_parquet(tmp_path)
+    own = getattr(result, name)
+    with duckdb.connect() as connection:
+        read = connection.sql(f"SELECT * FROM '{tmp_path / name}.parquet'")
+        assert read.columns == list(own.columns)
+        rows = read.fetchall()
+    assert len(rows) == len(own)
+    for place, column in enumerate(own):
+        told = [row[place] for row in rows if row[place] is not None and row[place] == row[place]]
+        assert told == own[column].dropna().tolist(), column
