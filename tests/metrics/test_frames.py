@@ -13,6 +13,7 @@ from queuesim.events import EventKind
 from queuesim.job import JobState
 from queuesim.metrics.frames import FRAMES
 from queuesim.metrics.frames.events import BEFORE, KINDS
+from queuesim.metrics.metric import measure
 from queuesim.metrics.recording import CheckRow, FaultRow, ScanRow
 from queuesim.metrics.result import Result
 
@@ -82,6 +83,28 @@ def test_a_dropped_result_decides_nothing() -> None:
     script.attempt(job, 4, 6, "ok", slot=1)  # another worker's turn
     row = Result(script.recording()).jobs.iloc[0]
     assert (row["state"], row["finished"], row["attempts"]) == ("completed", 6.0, 2)
+
+
+def lost_answers() -> Script:
+    """A worker died between sending two outcomes and hearing of them; retention has removed the jobs since."""
+    script = Script()
+    for number, ending in enumerate(("completed", "failed", None), start=1):
+        job = script.job(1.0)
+        script.attempt(job, 2.0, 3.0, "lost")
+        script.event(1.0, "added", number)
+        if ending is not None:
+            script.event(3.5, ending, number, previous="active")
+    return script
+
+
+@pytest.mark.parametrize("first", ["jobs", "events"])
+def test_where_nobody_knows_how_a_job_ended_the_events_tell(first: str) -> None:
+    result = Result(lost_answers().recording())
+    getattr(result, first)
+    assert list(result.jobs["state"]) == ["completed", "failed", "lost"]
+    assert list(result.jobs["finished"]) == [3.5, 3.5, pytest.approx(NAN, nan_ok=True)]
+    assert measure(result, "lost") == 1
+    assert len(result.events) == 5
 
 
 def test_a_failed_job_put_back_by_hand_is_what_the_queue_says() -> None:

@@ -61,6 +61,8 @@ class Result:
         if name not in self._frames:
             from queuesim.metrics.frames import build_frames
 
+            if name == "events":
+                self._frame("jobs")  # needs the rows of events, which are let go of
             recording = self._recording
             assert recording is not None, "a result without a recording has all of its frames"
             if name == "checks":

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from queuesim.events import EventKind
 from queuesim.job import JobState
 from queuesim.metrics.frames.columns import Array, categories, frame, labels, seconds
 from queuesim.metrics.frames.starts import Starts
@@ -97,7 +98,8 @@ def _ends(recording: Recording, starts: Starts) -> tuple[Array, Array]:
     """The state of each job at the end, as a code of STATES, and when it finished.
 
     The queue's own word on what is left in it goes first: a failed job may have been put back by hand. Else the
-    attempt that started last decides. An attempt that lost its lock decides nothing: another one took its place.
+    attempt that started last decides. An attempt that lost its lock decides nothing: another one took its place. Where
+    nobody knows, for a worker died before it heard that its outcome had been applied, the queue's events do.
     """
     ending, ended = starts.take("ending"), starts.take("ended")
     state = np.full(len(starts.jobs), STATES.index(LOST), dtype=np.int8)
@@ -114,5 +116,20 @@ def _ends(recording: Recording, starts: Starts) -> tuple[Array, Array]:
         codes = np.array([STATES.index(name) for name in recording.left.values()], dtype=np.int8)
         rows = rows_of(np.ascontiguousarray(starts.jobs["number"]), left)
         state[rows[rows >= 0]] = codes[rows >= 0]
+    _tell(recording, starts, state, finished, verdict)
     finished[~np.isin(state, verdict[[Ending.OK, Ending.FAILED]])] = np.nan
     return state, finished
+
+
+def _tell(recording: Recording, starts: Starts, state: Array, finished: Array, verdict: Array) -> None:
+    """Fill in how jobs ended that no attempt and no queue tell of."""
+    unknown = state == STATES.index(LOST)
+    if not unknown.any():
+        return
+    events, numbers = recording.events, np.ascontiguousarray(starts.jobs["number"])
+    for kind, ending in ((EventKind.FAILED, Ending.FAILED), (EventKind.COMPLETED, Ending.OK)):
+        told = events[events["kind"] == kind.code]
+        row = rows_of(numbers, np.ascontiguousarray(told["number"]))
+        mine = (row >= 0) & unknown[row]
+        state[row[mine]] = verdict[ending]
+        finished[row[mine]] = told["time"][mine]
