@@ -271,3 +271,24 @@ def test_several_stalled_jobs_are_all_found(queue: Driver) -> None:
     assert sorted(queue.recover(CHECK), key=int) == [str(i) for i in range(1, 11)]
     assert queue.counts() == {"waiting": 12}
     assert set(queue.take_ids(10)) == {str(i) for i in range(1, 11)}
+
+
+def test_of_many_active_jobs_those_without_a_lock_are_found_and_the_others_keep_their_order(queue: Driver) -> None:
+    queue.add_each(180)
+    locks: dict[str, int] = {}
+    for first in range(0, 180, 3):
+        queue.take(2, lock=1000)
+        queue.take(1, lock=90_000)
+        locks |= {str(first + 1): 1000, str(first + 2): 1000, str(first + 3): 90_000}
+    queue.recover(CHECK)
+    queue.at(CHECK)
+    stalled = queue.recover(CHECK)
+    assert sorted(stalled, key=int) == [job_id for job_id, lock in locks.items() if lock == 1000]
+    assert queue.counts() == {"waiting": 120, "active": 60}
+    active = queue.run(queue.broker.jobs(JobState.ACTIVE, 0, -1, True))
+    assert [job.id for job in active] == [job_id for job_id, lock in locks.items() if lock == 90_000]
+    queue.at(2 * CHECK)
+    assert queue.recover(CHECK) == []
+    queue.at(4 * CHECK)
+    assert len(queue.recover(CHECK)) == 60
+    assert queue.counts() == {"waiting": 180}

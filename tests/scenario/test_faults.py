@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -420,3 +421,49 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert first.attempts.equals(second.attempts)
     assert first.faults.equals(second.faults)
     assert not first.faults.equals(queuesim.run(scenario, seed=6).faults)
+
+
+# -- schedules that starve everybody
+
+
+STARVING = [
+    {"redis.outage": {"every": 0.001, "for": 1000.0}},
+    {"worker.crash": {"at": 20.25, "worker": "all", "restart": "never"}},
+    {"worker.freeze": {"every": 20.25, "for": 1000.0, "worker": "all"}},
+    {"worker.scale": {"at": 20.25, "to": 0}},
+    {"handler.hang": {"at": 20.25, "for": 79.0}},
+]
+
+
+@pytest.mark.parametrize("fault", STARVING, ids=lambda fault: next(iter(fault)))
+def test_a_schedule_that_starves_every_worker_ends_with_a_verdict(fault: dict[str, Any]) -> None:
+    result = struck(fault, drain=False)
+    assert re.fullmatch(r"no progress since (0\.001|2[0-9](\.\d+)?) s", result.facts.stopped)
+    assert not result.ok
+    assert result.facts.duration == 100.0
+
+
+@pytest.mark.parametrize("fault", STARVING[1:2])
+def test_with_a_drain_too(fault: dict[str, Any]) -> None:
+    assert struck(fault).facts.stopped == "no progress since 100 s"
+
+
+def test_overlapping_outages_that_never_end_are_undone_for_the_drain_and_a_verdict_without() -> None:
+    outages = [{"redis.outage": {"every": 1.0, "for": 1000.0}}, {"redis.outage": {"at": 0.5, "for": 99.0}}]
+    assert states(struck(*outages)) == {"completed": 100}
+    assert struck(*outages, drain=False).facts.stopped == "no progress since 0.5 s"
+
+
+@pytest.mark.parametrize(
+    ("fault", "more"),
+    [
+        ({"redis.outage": {"at": 60.0, "for": 40.0}}, {}),
+        ({"worker.freeze": {"at": 60.0, "for": 40.0, "worker": "all"}}, {}),
+        ({"redis.latency": {"probability": 0.1, "delay": 0.01}}, {"service": 80.0}),
+        ({"worker.crash": {"at": 1.0}}, {"workers": {"name": "w", "limiter": {"max": 1, "duration": 90.0}}}),
+        ({"worker.crash": {"at": 1.0, "restart": "never"}}, {"load": {"bulk": {"at": 99.0, "size": 5}}}),
+    ],
+    ids=["outage", "freeze", "slow handlers", "limiter", "late load"],
+)
+def test_a_run_that_only_waits_is_not_stuck(fault: dict[str, Any], more: dict[str, Any]) -> None:
+    assert struck(fault, drain=False, **more).facts.stopped == ""

@@ -217,8 +217,14 @@ class Recorder:
     def last_moved(self) -> float:
         """When a job was last added or an attempt last ended; 0 if neither ever happened."""
         added = _JOB.unpack_from(self._jobs, len(self._jobs) - _JOB.size)[4] if self._jobs else 0.0
-        ended = _ATTEMPT.unpack_from(self._attempts, len(self._attempts) - _ATTEMPT.size)[6] if self._attempts else 0.0
-        return max(float(added), float(ended))
+        return max(float(added), self.last_ended)
+
+    @property
+    def last_ended(self) -> float:
+        """When an attempt last ended; 0 if none did."""
+        if not self._attempts:
+            return 0.0
+        return float(_ATTEMPT.unpack_from(self._attempts, len(self._attempts) - _ATTEMPT.size)[6])
 
     @property
     def removed_numbers(self) -> list[int]:

@@ -27,6 +27,7 @@ from queuesim.scenario.load_schema import LoadEntry
 from queuesim.scenario.pickup import SlowPickup
 from queuesim.scenario.producers import Endings, Producer
 from queuesim.scenario.schema import Scenario
+from queuesim.scenario.starvation import starved_since
 from queuesim.simulation.afterlife import is_buried
 from queuesim.simulation.handle import Handle
 from queuesim.simulation.loop import VirtualLoop
@@ -249,6 +250,10 @@ class Simulation:
             for task in producers:
                 task.cancel()
             await self._drain()
+        elif not self._over.done() and self._injector is not None:
+            now, duration = self.loop.time(), self.scenario.duration
+            since = await starved_since(self.broker, self.fleet, self.recorder, duration, now)
+            self.stopped = "" if since is None else f"no progress since {since:g} s"
         if self._over.done() and self._over.exception() is None:
             self.stopped = self._over.result()
 

@@ -4,12 +4,18 @@
 -- include: queue, moves
 
 local q = read_meta(open_queue(KEYS[1]))
-local recovered = {}
+-- so many are taken out of the list of active jobs one by one; so many ids go into one command
+local FEW, MANY = 50, 5000
+local recovered, removed = {}, {}
 if call("EXISTS", q.base .. "stalled-check") == 1 then
   return recovered
 end
 call("SET", q.base .. "stalled-check", ARGV[1], "PX", ARGV[2])
 trim_events(q)
+
+local active = call("LRANGE", q.active, 0, -1)
+local is_active = {}
+for _, id in ipairs(active) do is_active[id] = true end
 
 local suspects = call("SMEMBERS", q.stalled)
 -- so that the order does not depend on how the server hashes
@@ -17,7 +23,11 @@ table.sort(suspects)
 call("DEL", q.stalled)
 for _, id in ipairs(suspects) do
   local key = q.base .. id
-  if call("EXISTS", key .. ":lock") == 0 and call("LREM", q.active, 1, id) == 1 and call("EXISTS", key) == 1 then
+  if is_active[id] and call("EXISTS", key .. ":lock") == 0 then
+    is_active[id] = false
+    removed[#removed + 1] = id
+  end
+  if is_active[id] == false and call("EXISTS", key) == 1 then
     local stalls = call("HINCRBY", key, "stc", 1)
     -- the job of a scheduler is never failed for it
     if stalls > tonumber(ARGV[3]) and not call("HGET", key, "rjk") then
@@ -32,8 +42,20 @@ for _, id in ipairs(suspects) do
   end
 end
 
-local active = call("LRANGE", q.active, 0, -1)
-for i = 1, #active, 5000 do
-  call("SADD", q.stalled, unpack(active, i, math.min(i + 4999, #active)))
+local left = active
+if #removed > FEW then
+  -- a list is searched from its beginning each time: with thousands that takes the server seconds
+  left = {}
+  for _, id in ipairs(active) do
+    if is_active[id] then left[#left + 1] = id end
+  end
+  call("DEL", q.active)
+  for i = 1, #left, MANY do call("RPUSH", q.active, unpack(left, i, math.min(i + MANY - 1, #left))) end
+elseif #removed > 0 then
+  for _, id in ipairs(removed) do call("LREM", q.active, 1, id) end
+  left = call("LRANGE", q.active, 0, -1)
+end
+for i = 1, #left, MANY do
+  call("SADD", q.stalled, unpack(left, i, math.min(i + MANY - 1, #left)))
 end
 return recovered
