@@ -1,4 +1,4 @@
-"""Trying again while the broker is unavailable: exponential backoff with jitter, for ever."""
+"""Trying again while something is unavailable, mostly the broker: exponential backoff with jitter, for ever."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from queuesim.clock import sleep
 from queuesim.errors import BrokerUnavailableError
 
 T = TypeVar("T")
+Trouble = type[Exception] | tuple[type[Exception], ...]
 
 FIRST_PAUSE = 0.1
 """Seconds before the second try, at most; half of that at least. Each further pause is twice as long."""
@@ -19,12 +20,19 @@ DOUBLINGS = 10
 """After so many the longest pause is reached."""
 
 
-async def persist(operation: Callable[[], Awaitable[T]], rng: random.Random, *, failed: int = 0) -> T:
-    """Try an operation again whenever it raises BrokerUnavailableError. Ends by success, another error or cancellation.
+async def persist(
+    operation: Callable[[], Awaitable[T]],
+    rng: random.Random,
+    *,
+    failed: int = 0,
+    trouble: Trouble = BrokerUnavailableError,
+) -> T:
+    """Try an operation again whenever it raises what passes. Ends by success, another error or cancellation.
 
     Args:
         operation: makes one try.
         rng: where jitter is drawn from, so that the workers of a queue don't come back in step.
+        trouble: which errors pass.
         failed: how many tries failed already; unless it is 0, the first thing is a pause.
     """
     while True:
@@ -33,5 +41,5 @@ async def persist(operation: Callable[[], Awaitable[T]], rng: random.Random, *, 
             await sleep(rng.uniform(pause / 2, pause))
         try:
             return await operation()
-        except BrokerUnavailableError:
+        except trouble:
             failed += 1

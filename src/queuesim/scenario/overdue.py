@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from queuesim.tasks import DatabaseModel, TaskStore
 
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker
+    from queuesim.scenario.faults.crons import CronFault
 
 Launch = Callable[[Coroutine[Any, Any, None], str, Context], asyncio.Task[None]]
 
@@ -47,6 +48,7 @@ class OverdueTasks(OverdueStore):
         self._round_trip = round_trip
         self._streams = streams
         self._processes: list[Process] = []
+        self.cron_faults: Sequence[CronFault] = ()
 
     def start(self, broker: Broker, launch: Launch, connect: Callable[[str], Broker]) -> None:
         """Start the processes that scan, and whoever triggers or kills them.
@@ -72,12 +74,30 @@ class OverdueTasks(OverdueStore):
             self._launch(self._schedule(name), name, process.context)
 
     async def _schedule(self, name: str) -> None:
-        await self._scanner(name).run(self.schedule, self._broker)
+        scanner = self._scanner(name)
+        scanner.at_tick = lambda tick: self._tick(name, tick)
+        await scanner.run(self.schedule, self._broker)
+
+    async def _tick(self, name: str, tick: float | None) -> bool:
+        """Whether a scheduler is to scan at this tick, as far as faults let it."""
+        return all([await fault.tick(self, name, tick) for fault in self.cron_faults])
+
+    def scan_beside(self, name: str, tick: float | None, page: Callable[[], float] | None = None) -> asyncio.Task[None]:
+        """Scan once more, in a process of its own.
+
+        Args:
+            tick: for which tick of the scheduler; None: for none that anybody has agreed on.
+            page: draws how much longer each page takes, in seconds.
+        """
+        process = Process(name)
+        self._processes.append(process)
+        scanner = self._scanner(name, page)
+        return self._launch(scanner.once("cron", tick), name, process.context)
 
     async def _trigger(self) -> None:
         await self._scanner("administrator").at(self.settings.triggers)
 
-    def _scanner(self, name: str) -> Scanner:
+    def _scanner(self, name: str, page: Callable[[], float] | None = None) -> Scanner:
         return Scanner(
             self.settings,
             self.store,
@@ -86,8 +106,13 @@ class OverdueTasks(OverdueStore):
             name=name,
             launch=lambda part, title: self._launch(part, title, copy_context()),
             rng=self._streams.python(f"overdue/{name}"),
-            round_trip=self._round_trip,
+            round_trip=self._answer_time(page),
         )
+
+    def _answer_time(self, page: Callable[[], float] | None) -> Callable[[], float] | None:
+        if page is None:
+            return (lambda: self._round_trip) if self._round_trip else None
+        return lambda: self._round_trip + page()
 
     async def _crash(self, life: int, crash: SchedulerCrash) -> None:
         await sleep_until(crash.at)

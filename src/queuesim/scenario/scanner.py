@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from queuesim.clock import Clock, now, sleep_until
-from queuesim.errors import BrokerUnavailableError
+from queuesim.clock import Clock, now, sleep, sleep_until
+from queuesim.errors import BrokerUnavailableError, DatabaseError
 from queuesim.job import Job, JobOptions
 from queuesim.persistence import persist
 from queuesim.processor import Processor
@@ -40,7 +40,7 @@ class Scanner:
         name: of the process.
         launch: starts its relay, if it has one.
         rng: where pauses are drawn from while the queue can't be reached.
-        round_trip: seconds that a simulated server takes to add jobs.
+        round_trip: draws the seconds that a simulated server takes to add jobs.
         clock: of the queue, where it is not the event loop's.
     """
 
@@ -54,15 +54,17 @@ class Scanner:
         name: str,
         launch: Launch,
         rng: Random,
-        round_trip: float = 0.0,
+        round_trip: Callable[[], float] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.settings = settings
         self.name = name
         self._rng = rng
         self._clock = clock
+        self.at_tick: Callable[[float | None], Awaitable[bool]] | None = None
+        """Asked at every tick whether to scan."""
         queue = Queue(broker, defaults=options)
-        distant = DistantQueue(queue, lambda: round_trip) if round_trip else queue
+        distant = queue if round_trip is None else DistantQueue(queue, round_trip)
         if settings.delivery == "outbox":
             relay = Relay(store, distant, interval=RELAY_INTERVAL, settle=count_delivered, rng=rng)
             launch(relay.run(), f"{name}: relay")
@@ -84,23 +86,40 @@ class Scanner:
         """Scan at these moments, as an administrator does."""
         for moment in sorted(moments):
             await sleep_until(moment)
-            await self._persistently("manual")
+            await self.once("manual")
 
     async def _by_timer(self, schedule: Cron | Every) -> None:
         """As a cron in each process: all of them scan at every tick."""
         tick = schedule.after(now())
         while tick is not None:
             await sleep_until(tick)
-            await self._persistently("cron")
+            await self._at_tick(None)
             tick = schedule.after(max(tick, now()))
 
-    async def _persistently(self, trigger: str, tick: float | None = None) -> None:
-        """However long the queue can't be reached: a scan goes on from where it was."""
-        await persist(self._scan.resume, self._rng)
+    async def _at_tick(self, tick: float | None) -> None:
+        if self.at_tick is None or await self.at_tick(tick):
+            await self.once("cron", tick)
+
+    async def once(self, trigger: str, tick: float | None = None) -> None:
+        """Scan. However long queue or database can't be reached: a scan goes on from where it was."""
+        await self._resume()
         try:
             await self._scan.scan(trigger, tick)
         except BrokerUnavailableError:
-            await persist(self._scan.resume, self._rng, failed=1)
+            await self._resume(failed=1)
+        except DatabaseError:
+            await sleep(self.settings.lease)
+            await self._resume()
+
+    async def _resume(self, failed: int = 0) -> None:
+        while True:
+            try:
+                await persist(self._scan.resume, self._rng, failed=failed)
+            except DatabaseError:
+                # nobody could give the scan up: it can be taken over when its lease is over
+                await sleep(self.settings.lease)
+            else:
+                return
 
     async def _by_scheduler(self, schedule: Cron | Every, broker: Broker) -> None:
         """As jobs of a queue of their own: one tick is one job, whoever takes it."""
@@ -109,7 +128,7 @@ class Scanner:
 
         @processor.job(SCAN)
         async def overdue_scan(job: Job) -> None:
-            await self._persistently("cron", tick=int(job.id.rpartition(":")[2]) / 1000)
+            await self._at_tick(int(job.id.rpartition(":")[2]) / 1000)
 
         await persist(lambda: self._make_scheduler(Queue(broker, defaults=processor.defaults), schedule), self._rng)
         await Worker(processor, broker, name=self.name, clock=self._clock, rng=self._rng).run()

@@ -140,6 +140,8 @@ class Simulation:
         plant = Plant(self.broker, self.fleet, Server(), self._producers, self.recorder.faults, self._streams)
         injector = Injector(self.scenario.faults, plant)
         injector.disturb(self._processor)
+        if self._overdue is not None:
+            injector.disturb_overdue(self._overdue, OVERDUE)
         return injector
 
     # -- playing

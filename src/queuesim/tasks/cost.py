@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from queuesim.clock import sleep
 from queuesim.job import NewJob
@@ -12,8 +12,28 @@ from queuesim.queue import Queue
 if TYPE_CHECKING:
     import simpy
 
+T = TypeVar("T")
 Draw = Callable[[], float]
 """Draws a number of seconds."""
+
+
+class Trouble(Protocol):
+    """A fault of a simulated database. What it raises is what the transaction fails with."""
+
+    active: bool
+    """Whether it is on."""
+
+    async def begin(self, transaction: object) -> None:
+        """A transaction begins; it may be made to wait."""
+
+    async def commit(self, transaction: object) -> None:
+        """It is about to do its work and commit: if it fails now, nothing is done."""
+
+    async def answer(self, transaction: object) -> None:
+        """It has committed: if it fails now, its work is done all the same."""
+
+    def release(self, transaction: object) -> None:
+        """It is over, however it ended."""
 
 
 class DatabaseModel:
@@ -34,8 +54,27 @@ class DatabaseModel:
         self.transactions = 0
         self.waited = 0.0
         """Seconds that all transactions together waited for a connection."""
+        self.troubles: list[Trouble] = []
         self._pools: dict[object, simpy.Resource] = {}
         """By process: what a dead one held is nobody's trouble."""
+
+    async def transact(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the work of a transaction, when it has a connection and its time is over. Raises what it or a trouble
+        raises."""
+        struck, transaction = [trouble for trouble in self.troubles if trouble.active], object()
+        try:
+            for trouble in struck:
+                await trouble.begin(transaction)
+            async with self.connection():
+                for trouble in struck:
+                    await trouble.commit(transaction)
+                value = await work()
+            for trouble in struck:
+                await trouble.answer(transaction)
+            return value
+        finally:
+            for trouble in struck:
+                trouble.release(transaction)
 
     def connection(self) -> Lease:
         """For ``async with``: waits for a connection, then for as long as the transaction takes.

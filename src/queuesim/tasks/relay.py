@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
+from queuesim.errors import BrokerUnavailableError, DatabaseError
 from queuesim.job import NewJob
 from queuesim.persistence import persist
 from queuesim.queue import Queue
@@ -16,6 +17,7 @@ from queuesim.tasks.delivery import staged_job
 from queuesim.tasks.store import TaskStore
 from queuesim.tasks.tables import outbox
 
+TROUBLE = (BrokerUnavailableError, DatabaseError)
 Settle = Callable[[Connection, Sequence[NewJob], Sequence[str]], None]
 """Told, in the transaction that removes them from the outbox, which jobs were added under which ids."""
 
@@ -60,10 +62,10 @@ class Relay:
         self._woken.set()
 
     async def run(self) -> None:
-        """Move what there is, and what comes, until cancelled; while the queue can't be reached, try again."""
+        """Move what there is, and what comes, until cancelled; while queue or database can't be reached, try again."""
         while True:
             self._woken.clear()
-            if await persist(self.move, self._rng) == self.batch:
+            if await persist(self.move, self._rng, trouble=TROUBLE) == self.batch:
                 continue
             try:
                 async with asyncio.timeout(self.interval):

@@ -62,8 +62,7 @@ class TaskStore:
         """
         if self.cost is None:
             return await asyncio.to_thread(self.run_now, work)
-        async with self.cost.connection():
-            return await asyncio.to_thread(self.run_now, work)
+        return await self.cost.transact(lambda: asyncio.to_thread(self.run_now, work))
 
     def run_now(self, work: Work[T]) -> T:
         """As `run`, for callers outside an event loop."""

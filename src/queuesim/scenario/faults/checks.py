@@ -84,5 +84,7 @@ def _needs(scenario: Scenario, entry: FaultEntry) -> Iterator[tuple[str, str]]:
         chosen = [load for load in scenario.load if settings.load in (None, load.name)]
         if chosen and chosen[0].trace is not None:
             yield "load", f'"{chosen[0].name}" replays a trace: it has no jobs to draw from'
+    if entry.kind.startswith("cron.") and scenario.overdue is None:
+        yield "", 'nobody scans here: it needs the key "overdue"'
     if entry.kind == "handler.payload" and settings.size > settings.memory:
         yield "size", "one such job alone is more than a worker can hold: all of them would fail"

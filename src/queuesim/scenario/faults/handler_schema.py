@@ -83,14 +83,14 @@ class Payload(HandlerFault):
 
 
 class DatabaseOutage(HandlerFault):
-    """The database refuses connections: attempts fail at once."""
+    """The database refuses connections: attempts, and the transactions on overdue tasks, fail at once."""
 
 
 class SlowQueries(HandlerFault):
     """Queries take longer."""
 
     delay: ServiceTime
-    """How much longer, all of an attempt's together."""
+    """How much longer, all of an attempt's together, or each transaction on overdue tasks."""
 
 
 class ExhaustedPool(HandlerFault):

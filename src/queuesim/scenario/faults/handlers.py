@@ -1,12 +1,10 @@
-"""Faults of handlers and of the database behind them, at work."""
+"""Faults of handlers, at work."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from queuesim.clock import sleep
-from queuesim.errors import DatabaseError
 from queuesim.job import Job
 from queuesim.scenario.failures import mixed, simulated
 from queuesim.scenario.faults.fault import Fault
@@ -16,15 +14,14 @@ from queuesim.scenario.faults.schedule import Strike
 from queuesim.scenario.faults.workers import Deadly
 from queuesim.simulation.process import CURRENT, Process
 
-if TYPE_CHECKING:
-    from queuesim.scenario.fleet import Member
-
 
 class HandlerFault(Fault, HandlerHook):
     """A fault of attempts: on for a while, or always, it strikes each with a probability."""
 
     count = 0
-    """Attempts that it has struck since it is on."""
+    """How many it has struck since it is on."""
+    counted = "attempts"
+    """What of."""
 
     def prepare(self) -> None:
         self.job = self.settings.job
@@ -37,7 +34,7 @@ class HandlerFault(Fault, HandlerHook):
             await self.schedule.over(strike)
         finally:
             self._switch(False)
-            row.detail = f"{self.count} attempts"
+            row.detail = f"{self.count} {self.counted}"
             end(row)
 
     def _switch(self, on: bool) -> None:
@@ -46,6 +43,10 @@ class HandlerFault(Fault, HandlerHook):
 
     def strikes(self, job: Job) -> bool:
         """Whether this attempt is struck."""
+        return self.struck()
+
+    def struck(self) -> bool:
+        """Draw whether the next one is struck, and count it."""
         return self._counted(self.settings.chance >= 1 or self.rng.random() < self.settings.chance)
 
     def _counted(self, struck: bool) -> bool:
@@ -128,72 +129,3 @@ class Payload(ByNumber, Deadly):
 
     def finally_(self, job: Job) -> None:
         self._held.get(CURRENT.get(None), {}).pop(job.token + job.id, None)
-
-
-# -- the database
-
-
-class DatabaseOutage(HandlerFault):
-    """Attempts fail at once."""
-
-    async def before(self, job: Job) -> None:
-        if self.strikes(job):
-            raise DatabaseError("simulated outage: connection refused")
-
-
-class Deadlock(HandlerFault):
-    """Attempts fail at their end."""
-
-    async def after(self, job: Job) -> None:
-        if self.strikes(job):
-            raise DatabaseError("simulated deadlock: the transaction was rolled back")
-
-
-class LostCommit(HandlerFault):
-    """Attempts fail although their work was done."""
-
-    async def after(self, job: Job) -> None:
-        if self.strikes(job):
-            raise DatabaseError("simulated loss of the answer to a commit: the transaction is there")
-
-
-class ExhaustedPool(HandlerFault):
-    """A pool of connections that whoever runs shares; those of a dead worker are free again."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        self._timeout = self.sampler(self.settings.timeout, "timeout")
-        self._holders: dict[str, Process | None] = {}
-        self._waiting: list[asyncio.Future[None]] = []
-        self.plant.guests.append(self._gone)
-
-    async def before(self, job: Job) -> None:
-        if not self.strikes(job):
-            return
-        deadline = asyncio.get_running_loop().time() + self._timeout()
-        while len(self._holders) >= self.settings.size:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await future
-            except TimeoutError:
-                raise DatabaseError("simulated exhaustion: no connection became free in time") from None
-            finally:
-                if future in self._waiting:
-                    self._waiting.remove(future)
-        self._holders[job.token + job.id] = CURRENT.get(None)
-
-    def finally_(self, job: Job) -> None:
-        if self._holders.pop(job.token + job.id, self) is not self:
-            self._wake()
-
-    def _gone(self, member: Member) -> None:
-        self._holders = {key: process for key, process in self._holders.items() if process is not member.process}
-        self._wake()
-
-    def _wake(self) -> None:
-        # all of them: the first may belong to a worker that is frozen or dead
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)

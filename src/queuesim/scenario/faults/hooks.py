@@ -15,6 +15,8 @@ class HandlerHook:
 
     job: str | None = None
     """The type of jobs that it concerns; None: all."""
+    spared: frozenset[str] = frozenset()
+    """Types of jobs that it does not concern."""
     by_attempt: bool = True
     """Whether it concerns attempts at all."""
     active: bool = False
@@ -34,6 +36,7 @@ def disturb(processor: Processor, hooks: Sequence[HandlerHook]) -> None:
     """Let faults get at the handlers of a processor."""
     for job_type in list(processor.types.values()):
         mine = [hook for hook in hooks if hook.by_attempt and hook.job in (None, job_type.name)]
+        mine = [hook for hook in mine if job_type.name not in hook.spared]
         if mine:
             processor.add(replace(job_type, handler=_disturbed(job_type, mine), is_async=True))
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from queuesim.processor import Processor
-from queuesim.scenario.faults import handlers, producers, queues, redis, workers
+from queuesim.scenario.faults import crons, databases, handlers, producers, queues, redis, workers
 from queuesim.scenario.faults.connection import Connection
 from queuesim.scenario.faults.fault import Fault
 from queuesim.scenario.faults.hooks import HandlerHook, disturb
 from queuesim.scenario.faults.plant import Plant
 from queuesim.scenario.faults.producers import Outbox, ProducerFault
 from queuesim.scenario.faults.schema import FaultEntry
+
+if TYPE_CHECKING:
+    from queuesim.scenario.overdue import OverdueTasks
 
 FAULTS: Mapping[str, type[Fault]] = {
     "redis.outage": redis.Outage,
@@ -36,11 +39,14 @@ FAULTS: Mapping[str, type[Fault]] = {
     "handler.slow": handlers.Slow,
     "handler.poison": handlers.PoisonJobs,
     "handler.payload": handlers.Payload,
-    "database.outage": handlers.DatabaseOutage,
-    "database.slow": handlers.Slow,
-    "database.pool": handlers.ExhaustedPool,
-    "database.deadlock": handlers.Deadlock,
-    "database.lost-commit": handlers.LostCommit,
+    "database.outage": databases.Outage,
+    "database.slow": databases.SlowQueries,
+    "database.pool": databases.ExhaustedPool,
+    "database.deadlock": databases.Deadlock,
+    "database.lost-commit": databases.LostCommit,
+    "cron.missed": crons.MissedTick,
+    "cron.twice": crons.TwoSchedulers,
+    "cron.overlap": crons.Overlap,
     "producer.duplicate": producers.Duplicates,
     "producer.retry": producers.RetryAfterLostAnswer,
     "producer.burst": producers.Burst,
@@ -100,6 +106,20 @@ class Injector:
         rng = self._plant.streams.python(f"reconnect/{load}")
         hooks: Any = [fault for fault in self.faults if isinstance(fault, ProducerFault)]
         return Outbox(connection, load, rng, hooks)
+
+    def disturb_overdue(self, overdue: OverdueTasks, job: str) -> None:
+        """Let the faults get at the scans of a run, and at the transactions of its store.
+
+        Args:
+            job: the type of the jobs whose handlers work on that store.
+        """
+        overdue.cron_faults = [fault for fault in self.faults if isinstance(fault, crons.CronFault)]
+        troubles = [f for f in self.faults if isinstance(f, databases.DatabaseFault) and f.job is None]
+        for fault in troubles:
+            fault.spared, fault.counted = frozenset({job}), "transactions and attempts"
+        cost = overdue.store.cost
+        assert cost is not None
+        cost.troubles += troubles
 
     def disturb(self, processor: Processor) -> None:
         """Let the faults get at its handlers."""

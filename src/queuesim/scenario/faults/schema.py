@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from queuesim.scenario.base_schema import Section
-from queuesim.scenario.faults import handler_schema, queue_schema, redis_schema, worker_schema
+from queuesim.scenario.faults import cron_schema, handler_schema, queue_schema, redis_schema, worker_schema
 from queuesim.scenario.faults.timing_schema import Timing
 from queuesim.scenario.unit_schema import refuse
 from queuesim.scenario.wording import listing
@@ -45,6 +45,9 @@ class FaultEntry(Section):
     database_pool: handler_schema.ExhaustedPool | None = Field(None, alias="database.pool")
     database_deadlock: handler_schema.Deadlock | None = Field(None, alias="database.deadlock")
     database_lost_commit: handler_schema.LostCommit | None = Field(None, alias="database.lost-commit")
+    cron_missed: cron_schema.MissedTick | None = Field(None, alias="cron.missed")
+    cron_twice: cron_schema.TwoSchedulers | None = Field(None, alias="cron.twice")
+    cron_overlap: cron_schema.Overlap | None = Field(None, alias="cron.overlap")
     producer_duplicate: handler_schema.Duplicates | None = Field(None, alias="producer.duplicate")
     producer_retry: handler_schema.RetryAfterLostAnswer | None = Field(None, alias="producer.retry")
     producer_burst: handler_schema.Burst | None = Field(None, alias="producer.burst")
