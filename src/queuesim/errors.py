@@ -14,8 +14,8 @@ class QueuesimError(Exception):
 
 
 class JobError(QueuesimError):
-    """An operation on a job was refused. `code` is BullMQ's (BULLMQ error codes): -1 missing, -2 lock missing,
-    -3 not in the expected state, -6 locked by another worker, -8 belongs to a scheduler."""
+    """An operation on a job was refused. `code` is BullMQ's: -1 missing, -2 lock missing, -3 not in the expected state,
+    -6 locked by another worker, -8 belongs to a scheduler, -10 and -11 ticks are taken; see REFUSALS."""
 
     def __init__(self, job_id: str, code: int, doing: str) -> None:
         self.job_id = job_id
@@ -35,6 +35,7 @@ REFUSALS = {
     -8: "it belongs to a job scheduler",
     -9: "one of its children failed",
     -10: "there is a job of that id already",
+    -11: "there are jobs at all of its next ticks already",
 }
 """What BullMQ's error codes mean."""
 

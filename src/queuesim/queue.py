@@ -14,7 +14,7 @@ from queuesim.events import Event
 from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, check_priority, to_json
 from queuesim.limits import RateLimit
 from queuesim.schedule import Cron, Every, Missed
-from queuesim.scheduler import Scheduler
+from queuesim.scheduler import Scheduler, upsert
 
 
 class Queue:
@@ -104,16 +104,14 @@ class Queue:
 
         Raises:
             ScheduleError: it would never fire, or the id has a ':'.
+            JobError: -11, there is a job at each of its next 32 ticks already.
             ValidationError, ValueError: as `add` does.
         """
         new = self.new_job(name, data, options)
         scheduler = Scheduler(
             scheduler_id, schedule, new.name, new.data, new.options, Missed(missed), limit, start, end
         )
-        now = current_time()
-        due = scheduler.first(now)
-        scheduler = scheduler.anchored(due)
-        return await self.broker.upsert_scheduler(scheduler, due, now)
+        return await upsert(self.broker, scheduler, current_time())
 
     async def remove_scheduler(self, scheduler_id: str) -> bool:
         """Remove a scheduler and its pending job. False if there is none."""

@@ -148,4 +148,7 @@ def following(schedule: Schedule, due: float, now: float, missed: Missed = Misse
         latest = schedule.until(now)
         if latest is not None and latest > due:
             return latest
+    following_tick = schedule.after(due)
+    if isinstance(schedule, Every) and following_tick is not None and following_tick >= now:
+        return following_tick  # at this very moment it has not been missed; that of a cron line has (BullMQ 6.7)
     return schedule.after(max(now, due))

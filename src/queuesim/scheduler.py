@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from queuesim.errors import JobError
 from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions
 from queuesim.schedule import Cron, Every, Missed, ScheduleError, following
 
@@ -75,9 +77,53 @@ class Scheduler:
             return replace(self, schedule=self.schedule.anchored(first))
         return self
 
+    def continues(self, present: Scheduler) -> bool:
+        """Whether this is the same interval as that of the scheduler that is there."""
+        new, old = self.schedule, present.schedule
+        if not isinstance(new, Every) or not isinstance(old, Every):
+            return False
+        # Redis has whole milliseconds
+        starts = [math.inf if start is None else round(start, 3) for start in (self.start, present.start)]
+        return starts[0] == starts[1] and new.seconds == old.seconds and new.offset in (None, old.offset)
+
     def job_id(self, due: float) -> str:
         """The id of the job that is due then (BullMQ 6.7)."""
         return f"repeat:{self.id}:{round(due * 1000)}"
+
+
+SLOT_TAKEN, SLOTS_TAKEN = -10, -11
+"""A JobError's codes: a job of this tick has started already; so it is with all ticks that were tried (BullMQ 6.7)."""
+SLOTS = 32
+"""Ticks that are tried (BullMQ 6.7)."""
+
+
+async def upsert(broker: Broker, scheduler: Scheduler, now: float) -> str:
+    """Store a scheduler, and add its first job, at the first tick that has none: where clocks differ, another machine
+    may have run the next one already. Returns the job's id.
+
+    An interval that the scheduler has already goes on from where it is (BullMQ 6.7): whoever is started again and says
+    once more what is to be done every hour does not begin the hour anew.
+
+    Raises:
+        ScheduleError: it would never fire.
+        JobError: -11, there is a job at each of its next ticks.
+    """
+    first = scheduler.first(now)
+    present = await broker.scheduler(scheduler.id)
+    if present is not None and present.due is not None and scheduler.continues(present):
+        scheduler, first = replace(scheduler, schedule=present.schedule), present.due
+    scheduler = scheduler.anchored(first)
+    due: float | None = first
+    for _ in range(SLOTS):
+        if due is None or (scheduler.end is not None and due > scheduler.end):
+            break
+        try:
+            return await broker.upsert_scheduler(scheduler, due, now)
+        except JobError as error:
+            if error.code != SLOT_TAKEN:
+                raise
+        due = scheduler.schedule.after(due)
+    raise JobError(scheduler.job_id(first), SLOTS_TAKEN, "schedule")
 
 
 async def advance(broker: Broker, job: Job, now: float) -> None:

@@ -13,7 +13,7 @@ from queuesim.broker.base import Broker, Completed, Terms
 from queuesim.errors import JobError
 from queuesim.job import JobOptions, JobState
 from queuesim.schedule import Cron, Every, Missed
-from queuesim.scheduler import Scheduler, advance
+from queuesim.scheduler import Scheduler, advance, upsert
 
 HOUR = 3600.0
 
@@ -127,6 +127,23 @@ def test_the_pending_job_is_not_removed_drained_or_lost(desk: Desk) -> None:
     assert desk.pending() == [first]
     desk.clock.now = desk.do("schedulers")[0].due
     assert [job.id for job in desk.take()] == [first]
+
+
+def test_a_tick_whose_job_has_started_is_refused_and_nothing_has_changed(desk: Desk) -> None:
+    """As after a clock that was ahead."""
+    first = desk.upsert(every())
+    desk.clock.now = desk.do("schedulers")[0].due
+    (job,) = desk.take()
+    assert job.id == first
+    before = (desk.pending(), desk.do("schedulers"))
+    desk.clock.now = desk.start
+    with pytest.raises(JobError, match="a job of that id already") as refusal:
+        desk.upsert(every())
+    assert refusal.value.code == -10
+    assert (desk.pending(), desk.do("schedulers")) == before
+    # the one that is pending may be in its own place
+    assert desk.runner.run(upsert(desk.broker, every(), desk.start)) == before[0][0]
+    assert desk.pending() == before[0]
 
 
 def test_removing_a_scheduler_removes_its_job(desk: Desk) -> None:

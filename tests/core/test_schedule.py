@@ -147,3 +147,11 @@ def test_ticks_that_were_missed(missed: Missed, expected: float) -> None:
 @pytest.mark.parametrize("missed", list(Missed))
 def test_a_job_in_time_is_followed_by_the_next_tick(missed: Missed) -> None:
     assert following(Every(10.0, 0.0), 10.0, 10.5, missed) == 20.0
+
+
+def test_a_tick_of_an_interval_at_this_very_moment_has_not_been_missed() -> None:
+    """BullMQ 6.7. Of a cron line it has."""
+    assert following(Every(10.0, 0.0), 10.0, 20.0) == 20.0
+    assert following(Every(10.0, 0.0), 10.0, 20.1) == 30.0
+    assert following(Every(10.0, 0.0), 10.0, 30.0) == 40.0
+    assert following(Cron("* * * * *"), 60.0, 120.0) == 180.0

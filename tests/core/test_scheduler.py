@@ -156,6 +156,20 @@ def test_upsert_replaces_what_is_pending() -> None:
     play(scene())
 
 
+def test_a_service_that_is_started_again_does_not_begin_its_interval_anew() -> None:
+    bench = Bench()
+    bench.serve()
+
+    async def scene() -> None:
+        async with bench.working():
+            for _ in range(8):
+                await bench.queue.upsert_scheduler("tick", Every(10.0), "job")
+                await asyncio.sleep(4)
+
+    play(scene())
+    assert starts(bench) == [0.0, 10.0, 20.0, 30.0]
+
+
 def test_the_pending_job_can_not_be_removed_alone() -> None:
     bench = Bench()
 

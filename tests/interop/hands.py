@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
@@ -22,6 +22,8 @@ from queuesim.errors import JobError, QueueActiveError, QueueNotPausedError, Unr
 from queuesim.job import Deduplication, Job, JobOptions, JobState, NewJob, to_json
 from queuesim.limits import KEEP_ALL, Keep, RateLimit
 from queuesim.processor import Processor
+from queuesim.schedule import Cron, Every
+from queuesim.scheduler import Scheduler, advance, upsert
 
 T = TypeVar("T")
 ORIGIN = 1_750_000_000_000
@@ -194,6 +196,31 @@ class OurHand:
     def state(self, job_id: str) -> str | None:
         return self._run(self.broker.state(job_id))
 
+    # -- job schedulers
+
+    def schedule(
+        self, scheduler_id: str, data: Any = None, options: Mapping[str, Any] | None = None, **rule: Any
+    ) -> Any:
+        """Every so many ms, or by a pattern in a time zone. The first job's id, or the error code."""
+        start, end = (None if rule.get(name) is None else rule[name] / 1000 for name in ("start", "end"))
+        schedule: Cron | Every
+        if "pattern" in rule:
+            schedule = Cron(rule["pattern"], rule.get("zone", "UTC"))
+        else:
+            offset = rule.get("offset")
+            schedule = Every(rule["every"] / 1000, None if offset is None else offset / 1000)
+        scheduler = Scheduler(
+            scheduler_id, schedule, "job", to_json({} if data is None else data), job_options(**(options or {})),
+            limit=rule.get("limit"), start=start, end=end,
+        )  # fmt: skip
+        try:
+            return self._run(upsert(self.broker, scheduler, self.now))
+        except JobError as error:
+            return error.code
+
+    def unschedule(self, scheduler_id: str) -> bool:
+        return self._run(self.broker.remove_scheduler(scheduler_id, self.now))
+
     # -- what these share
 
     def _exchange(
@@ -213,6 +240,8 @@ class OurHand:
             return None
         (job,) = reply.jobs
         self._jobs[job.id] = job
+        if job.scheduler_id is not None:
+            self._run(advance(self.broker, job, self.now))
         return job.id
 
     def _job(self, job_id: str, token: str) -> Job:
@@ -364,7 +393,10 @@ class NodeHand:
         self.queue.promoteJobs()
 
     def remove(self, job_id: str) -> Any:
-        return None if self.queue.remove(job_id) == 1 else "refused"
+        try:
+            return None if self.queue.remove(job_id) == 1 else "refused"
+        except NodeError:
+            return "refused"
 
     def change_delay(self, job_id: str, delay: int) -> Any:
         return _code(lambda: self._known(job_id).changeDelay(delay))
@@ -387,6 +419,27 @@ class NodeHand:
     def state(self, job_id: str) -> str | None:
         state: str = self._known(job_id).getState()
         return None if state == "unknown" else state
+
+    def schedule(
+        self, scheduler_id: str, data: Any = None, options: Mapping[str, Any] | None = None, **rule: Any
+    ) -> Any:
+        names = {"zone": "tz", "start": "startDate", "end": "endDate"}
+        repeat = {names.get(name, name): value for name, value in rule.items() if value is not None}
+        if "pattern" in repeat:
+            repeat.setdefault("tz", "UTC")
+        job = {
+            "name": "job",
+            "data": {} if data is None else data,
+            "opts": node_options(job_options(**(options or {}))),
+        }
+        try:
+            made = self.queue.upsertJobScheduler(scheduler_id, repeat, job)
+        except NodeError as error:
+            return error.code if error.code is not None else str(error)
+        return made.json["id"]
+
+    def unschedule(self, scheduler_id: str) -> bool:
+        return bool(self.queue.removeJobScheduler(scheduler_id))
 
     def _worker(self, **options: Any) -> NodeObject:
         key = repr(options)
@@ -513,6 +566,11 @@ class Both:
     def left(self) -> dict[str, Any]:
         """What both left."""
         return snapshot(self._client, self._queue, self._prefixes[0])
+
+    def each(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What ours left, and Node's, where they may differ."""
+        ours, theirs = (snapshot(self._client, self._queue, prefix) for prefix in self._prefixes)
+        return ours, theirs
 
     def events(self, *kinds: str) -> list[dict[str, str]]:
         """What both told, so far."""

@@ -36,6 +36,8 @@ def snapshot(client: Redis, queue: str, prefix: str = "bull") -> dict[str, Any]:
     return found
 
 
+MEANT_TO_DIFFER = ("version", "missed", "options")
+"""Which program opened the queue; and what only our job schedulers have, which Node's workers pass over."""
 READERS: dict[str, Callable[[Any, str], Any]] = {
     "hash": lambda client, key: client.hgetall(key),
     "stream": lambda client, key: client.xrange(key),
@@ -62,20 +64,34 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _hash(value: dict[str, str]) -> dict[str, Any]:
-    # which program opened the queue: the one thing that is meant to differ
-    return {name: field for name, field in _fields(value).items() if name != "version"}
+    return {name: field for name, field in _fields(value).items() if name not in MEANT_TO_DIFFER}
 
 
 PARSERS: dict[str, Callable[[Any], Any]] = {
     "hash": _hash,
-    "stream": lambda value: [_fields(fields) for _, fields in value],
+    "stream": lambda value: [event for event in (_fields(fields) for _, fields in value) if not _replaced(event)],
     "set": sorted,
     "zset": lambda value: [tuple(pair) for pair in value],
 }
 
 
 def _fields(fields: dict[str, str]) -> dict[str, Any]:
-    return {name: _json(text) if name in JSON_FIELDS else text for name, text in fields.items()}
+    parsed = {name: _json(text) if name in JSON_FIELDS else text for name, text in fields.items()}
+    if isinstance(parsed.get("opts"), dict) and "repeatJobKey" in parsed["opts"]:
+        parsed["opts"] = _of_scheduler(parsed["opts"])
+    return parsed
+
+
+def _replaced(event: dict[str, Any]) -> bool:
+    """Ours tell when the pending job of a scheduler is removed with it, or replaced; Node's do so in silence."""
+    return event["event"] == "removed" and str(event.get("jobId", "")).startswith("repeat:")
+
+
+def _of_scheduler(opts: dict[str, Any]) -> dict[str, Any]:
+    """Of a scheduler's jobs Node gives the first one no attempts, and the others 0, which is the same. It repeats an
+    offset if its user gave one; ours repeats the one that holds, which stands in the scheduler's hash."""
+    repeat = {name: value for name, value in opts["repeat"].items() if name != "offset"}
+    return {**opts, "repeat": repeat, "attempts": opts.get("attempts", 0)}
 
 
 def _json(text: str) -> Any:

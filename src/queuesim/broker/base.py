@@ -215,7 +215,7 @@ class Broker(Protocol):
 
     async def upsert_scheduler(self, scheduler: Scheduler, due: float, now: float) -> str:
         """Store a scheduler, in place of another one of its id and of that one's pending job, and add its first job,
-        due at `due`. Returns the job's id. Raises JobError (-10) if there is a job of that id."""
+        due at `due`. Returns the job's id. Raises JobError (-10) if there is a job of that id that has started."""
         ...
 
     async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:

@@ -10,9 +10,7 @@ from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.settling import Settling
 from queuesim.errors import JobError
 from queuesim.job import NewJob
-from queuesim.scheduler import Scheduler
-
-SLOT_TAKEN = -10
+from queuesim.scheduler import SLOT_TAKEN, Scheduler
 
 
 class Scheduling(Settling):
@@ -20,10 +18,13 @@ class Scheduling(Settling):
 
     async def upsert_scheduler(self, scheduler: Scheduler, due: float, now: float) -> str:
         """Store a scheduler and add its first job; see Broker.upsert_scheduler."""
-        self._remove_pending(scheduler.id, now)
         job_id = scheduler.job_id(due)
-        if job_id in self._records:
+        if (
+            self._records.get(job_id) is not self._pending_of(self._schedulers.get(scheduler.id))
+            and job_id in self._records
+        ):
             raise JobError(job_id, SLOT_TAKEN, "schedule")
+        self._remove_pending(scheduler.id, now)
         self._schedulers[scheduler.id] = replace(scheduler, iterations=1, due=due, pending=job_id)
         self._add_iteration(scheduler, job_id, due, now)
         return job_id

@@ -73,8 +73,11 @@ class Scheduling(RedisQueue):
         opts = json.loads(encode_options(replace(options, timestamp=None)))
         opts["delay"] = max(stamp - self._stamp(now), 0)
         opts["jobId"] = f"repeat:{scheduler.id}:{stamp}"
+        opts["timestamp"] = self._stamp(now)
         opts["repeat"] = {**self._rule(scheduler), "count": count}
-        opts["prevMillis"], opts["repeatJobKey"] = stamp, scheduler.id
+        opts["repeatJobKey"] = scheduler.id
+        if isinstance(scheduler.schedule, Cron):
+            opts["prevMillis"] = stamp
         deduplication = options.deduplication
         return [
             stamp,
@@ -99,14 +102,22 @@ class Scheduling(RedisQueue):
         return rule if scheduler.limit is None else {**rule, "limit": scheduler.limit}
 
     def _fields(self, scheduler: Scheduler) -> list[Argument]:
+        opts = json.loads(encode_options(replace(scheduler.options, timestamp=None)))
+        if not opts["attempts"]:
+            del opts["attempts"]
         fields = {
             "name": scheduler.name,
-            "data": scheduler.data,
-            "opts": encode_options(replace(scheduler.options, timestamp=None)),
+            # of a cron line, too, though it has none (BullMQ 6.7)
+            "offset": 0,
             **self._rule(scheduler),
             "missed": scheduler.missed.value,
             "options": to_json(to_plain(scheduler.options)),
         }
+        # what says nothing is left out (BullMQ 6.7)
+        if opts:
+            fields["opts"] = to_json(opts)
+        if scheduler.data != "{}":
+            fields["data"] = scheduler.data
         return [item for pair in fields.items() for item in pair]
 
     def _read(self, scheduler_id: str, fields: dict[str, str], due: float | None, score: Any) -> Scheduler:

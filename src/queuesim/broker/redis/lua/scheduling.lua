@@ -11,11 +11,17 @@ local function present_job(q, id)
   return due and ("repeat:" .. id .. ":" .. whole(tonumber(due)))
 end
 
--- Remove the present job unless it has started.
-local function remove_pending(q, id)
+-- The present job unless it has started, or nil.
+local function pending_job(q, id)
   local job = present_job(q, id)
-  if not job or call("EXISTS", q.base .. job) == 0 then return end
-  if call("ZSCORE", q.completed, job) or call("ZSCORE", q.failed, job) or call("LPOS", q.active, job) then return end
+  if not job or call("EXISTS", q.base .. job) == 0 then return nil end
+  if call("ZSCORE", q.completed, job) or call("ZSCORE", q.failed, job) or call("LPOS", q.active, job) then return nil end
+  return job
+end
+
+local function remove_pending(q, id)
+  local job = pending_job(q, id)
+  if not job then return end
   local state = take_out(q, job)
   release_removed(q, job)
   delete_keys(q, job)
