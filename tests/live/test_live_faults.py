@@ -55,3 +55,23 @@ def test_faults_of_workers_take_processes() -> None:
     scenario = {**BUSY, "processor": "passed:by", "faults": [{"worker.crash": {"at": 1.0}}]}
     with pytest.raises(BackendError, match="name it in the scenario"):
         queuesim.run(scenario, backend="redis", redis_url="embedded", processor=Processor("default"))
+
+
+@pytest.mark.parametrize("fault", [{"cron.missed": {}}, {"cron.twice": {}}, {"cron.overlap": {"delay": 1.0}}])
+def test_nobody_can_get_at_the_clock_of_a_scheduler(fault: dict[str, dict[str, Any]]) -> None:
+    ((kind, settings),) = fault.items()
+    scenario = {**BUSY, "overdue": {"every": 10.0}, "faults": [{kind: {"probability": 0.5, **settings}}]}
+    with pytest.raises(BackendError, match=f"can't do {kind}: its schedulers are processes of their own"):
+        queuesim.run(scenario, backend="redis", redis_url="redis://127.0.0.1:1")
+
+
+def test_a_queue_that_is_paused_and_resumed_loses_nothing() -> None:
+    def resumed(run: LiveRun) -> bool:
+        return over(run, "queue.pause") and run.recorder.ended_count > 100
+
+    result = play({"queue.pause": {"while": "completed > 5", "for": 0.5}}, until=resumed)
+    assert result.faults["target"].tolist()[0] == "default"
+    kinds = result.events["kind"].tolist()
+    meanwhile = kinds[kinds.index("paused") : kinds.index("resumed")]
+    assert "active" not in meanwhile
+    assert "added" in meanwhile

@@ -122,6 +122,10 @@ INSIDE = ("worker.", "handler.", "database.")
 IMPOSSIBLE = {
     "redis.failover": "it takes a replica that lags behind by just so much, and the ids of the jobs that it has "
     "not got are given again, so that nobody could tell which job is which",
+    **dict.fromkeys(
+        (kind for kind in FAULTS if kind.startswith("cron.")),
+        "its schedulers are processes of their own, whose clocks nobody can get at",
+    ),
 }
 """Faults that can't be had in real time, and why."""
 

@@ -84,6 +84,19 @@ class Queue:
         """See Broker.counts."""
         return await persist(self._broker.counts, self._rng)
 
+    @property
+    def queue(self) -> str:
+        """Its name."""
+        return self._broker.queue
+
+    async def pause(self, now: float) -> None:
+        """See Broker.pause."""
+        await persist(lambda: self._broker.pause(now), self._rng)
+
+    async def resume(self, now: float) -> None:
+        """See Broker.resume."""
+        await persist(lambda: self._broker.resume(now), self._rng)
+
     async def flush_scripts(self) -> None:
         """The server forgets its scripts."""
         await persist(lambda: self._place.command("SCRIPT", "FLUSH"), self._rng)
