@@ -145,10 +145,12 @@ local function add_plain_jobs(q, jobs, ids)
     call("HSET", q.base .. id, "name", job[1], "data", job[2], "opts", template.opts, "timestamp", template.stamp,
       "delay", "0", "priority", "0")
     emit_untrimmed(q, "added", id, "name", job[1])
-    emit(q, "waiting", id)
+    emit_untrimmed(q, "waiting", id)
     new[i] = id
     ids[#ids + 1] = id
   end
+  -- each of them would trim; once does as much
+  trim_events(q)
   call("LPUSH", q.wait, unpack(new))
   mark_work(q)
 end
