@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from queuesim.cli.redis_url import RedisUrl
 from queuesim.cli.refusal import refusing
 
 if TYPE_CHECKING:
@@ -28,15 +29,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="URL", help="postgresql://USER@HOST/NAME; SQLite if left out.", show_default=False),
     ] = None,
-    redis_url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="For redis: redis://HOST:PORT, or embedded for a private server. Else REDIS_URL, REDIS_HOST and "
-            "REDIS_PORT count, or a private server is started.",
-            show_default=False,
-        ),
-    ] = None,
+    redis_url: RedisUrl = None,
     without: Annotated[
         list[str] | None,
         typer.Option(metavar="FEATURE", help="Switch a feature off, to see its points go. Repeatable."),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from queuesim.cli.exitcode import exit_code
+from queuesim.cli.redis_url import RedisUrl
 from queuesim.cli.refusal import interruptible, refusing
 
 if TYPE_CHECKING:
@@ -25,15 +26,7 @@ def run(
     backend: Annotated[
         str, typer.Option(help="sim: virtual time; fakeredis: virtual time, our Lua scripts; redis: real time.")
     ] = "sim",
-    redis_url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="For redis: redis://HOST:PORT, or embedded for a private server. Else REDIS_URL, REDIS_HOST and "
-            "REDIS_PORT count, or a private server is started.",
-            show_default=False,
-        ),
-    ] = None,
+    redis_url: RedisUrl = None,
     seed: Annotated[int | None, typer.Option(min=0, help="In place of the scenario's.", show_default=False)] = None,
     changes: Annotated[
         list[str] | None,
