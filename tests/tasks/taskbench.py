@@ -61,20 +61,18 @@ class TaskBench:
         self.store.run_now(lambda connection: connection.execute(insert(tasks), rows))
 
     @asynccontextmanager
-    async def working(self, count: int = 1) -> AsyncIterator[None]:
+    async def working(self, count: int = 1, relaying: bool = True) -> AsyncIterator[None]:
         workers = [Worker(self.processor, self.broker, name=f"worker-{n}") for n in range(count)]
         running = [asyncio.create_task(worker.run()) for worker in workers]
-        relaying: list[asyncio.Task[None]] = []
-        if self.delivery.atomic:
-            relaying.append(asyncio.create_task(self.relay.run()))
+        relays = [asyncio.create_task(self.relay.run())] if self.delivery.atomic and relaying else []
         try:
             yield
         finally:
             for worker in workers:
                 await worker.close()
-            for task in [*running, *relaying]:
+            for task in [*running, *relays]:
                 task.cancel()
-            await asyncio.wait([*running, *relaying])
+            await asyncio.wait([*running, *relays])
 
     async def drained(self, every: float = 1.0) -> None:
         """Wait until the outbox and the queue are empty."""

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from copy import copy
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,11 +13,15 @@ from sqlalchemy import select
 from taskbench import TaskBench, bench
 
 from queuesim.backoff import Backoff
+from queuesim.errors import BrokerUnavailableError
 from queuesim.job import Deduplication, JobOptions
 from queuesim.limits import Keep
 from queuesim.plain_options import from_plain, to_plain
 from queuesim.simulation.process import Process
 from queuesim.simulation.runner import run
+from queuesim.tasks import TaskStore
+from queuesim.tasks.cost import DistantQueue
+from queuesim.tasks.overdue import count_delivered, reports
 from queuesim.tasks.relay import Relay, waiting
 from queuesim.tasks.tables import tasks
 
@@ -114,3 +121,108 @@ def test_options_survive_the_outbox() -> None:
     )  # fmt: skip
     assert from_plain(to_plain(options)) == options
     assert to_plain(JobOptions()) == {}
+
+
+def relay_of(desk: TaskBench, owner: str, **settings: Any) -> Relay:
+    return Relay(desk.store, desk.relay.queue, settle=count_delivered, owner=owner, **settings)
+
+
+def added(events: list[Any]) -> Counter[str]:
+    """How often each job came into the queue."""
+    return Counter(event.job_id for event in events if event.kind == "added")
+
+
+def test_of_two_relays_one_moves_a_job_and_counts_it() -> None:
+    """No jobs are kept, so that ids alone would not keep a second one away."""
+
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(300)
+        desk.queue.defaults = replace(desk.queue.defaults, keep_completed=Keep(0))
+        relays = [relay_of(desk, f"relay-{n}", batch=7) for n in range(3)]
+        await desk.scan().run()
+        async with desk.working(relaying=False):
+            await asyncio.gather(*(relay.drain() for relay in relays))
+            await desk.drained()
+        (report,) = desk.store.run_now(reports)
+        assert (report.enqueued, report.duplicates) == (300, 0)
+        assert set(added(await desk.queue.events()).values()) == {1}
+        assert sum(relay.moved > 0 for relay in relays) > 1, "they share the work"
+
+    with bench(latency=0.01, round_trip=0.005, delivery="outbox") as desk:
+        run(scene(desk))
+
+
+def test_a_batch_is_moved_again_when_the_lease_of_whoever_died_with_it_has_ended() -> None:
+    async def scene(desk: TaskBench) -> None:
+        for n in range(10):
+            await desk.service.create(f"t{n}", "ann")
+        began = asyncio.get_running_loop().time()
+        process = Process("relay-1")
+        dying = relay_of(desk, "relay-1", lease=5.0).run()
+        task = asyncio.get_running_loop().create_task(dying, context=process.context)
+        await asyncio.sleep(0.012)
+        process.kill()
+        other = relay_of(desk, "relay-2")
+        assert await other.move() == 0, "it is leased"
+        assert await other.drain() == 10
+        assert 5.0 <= asyncio.get_running_loop().time() - began <= 5.3
+        assert len(added(await desk.queue.events())) == 10
+        assert not task.done()
+
+    with bench(latency=0.01, round_trip=0.005, delivery="outbox") as desk:
+        run(scene(desk))
+
+
+def test_a_batch_that_could_not_be_added_is_free_again_at_once() -> None:
+    async def scene(desk: TaskBench) -> None:
+        await desk.service.create("t", "ann")
+        broken = relay_of(desk, "broken")
+
+        async def refuse(jobs: Any) -> list[str]:
+            raise BrokerUnavailableError("away")
+
+        broken.queue = copy(desk.queue)
+        broken.queue.add_bulk = refuse  # type: ignore[method-assign,assignment]
+        with pytest.raises(BrokerUnavailableError):
+            await broken.move()
+        assert await relay_of(desk, "other").move() == 1
+
+    with bench(delivery="outbox") as desk:
+        run(scene(desk))
+
+
+def test_who_is_slower_than_its_lease_settles_nothing_that_another_one_has_moved() -> None:
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(20)
+        await desk.scan().run()
+        slow = relay_of(desk, "slow", lease=0.1)
+        slow.queue = DistantQueue(desk.queue, lambda: 1.0)
+        moving = asyncio.create_task(slow.move())
+        await asyncio.sleep(0.5)
+        assert await relay_of(desk, "quick").drain() == 20
+        await moving
+        (report,) = desk.store.run_now(reports)
+        assert (report.enqueued, report.duplicates) == (20, 0)
+        assert set(added(await desk.queue.events()).values()) == {1}
+
+    with bench(latency=0.01, delivery="outbox") as desk:
+        run(scene(desk))
+
+
+def test_relays_on_real_databases_share_the_work(store: TaskStore) -> None:
+    async def scene() -> None:
+        desk = TaskBench(store, delivery="outbox")
+        desk.add_tasks(200)
+        await desk.scan().run()
+        relays = [relay_of(desk, f"relay-{n}", batch=10) for n in range(4)]
+        assert sum(await asyncio.gather(*(relay.drain() for relay in relays))) == 200
+        assert set(added(await desk.queue.events()).values()) == {1}
+        assert store.run_now(reports)[0].enqueued == 200
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("wrong", [{"batch": 0}, {"lease": 0.0}])
+def test_an_impossible_relay_is_refused(wrong: dict[str, Any]) -> None:
+    with bench() as desk, pytest.raises(ValueError, match=r"1 job or more|above 0 s"):
+        relay_of(desk, "r", **wrong)

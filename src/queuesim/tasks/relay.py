@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, or_, select, update
 
+from queuesim.clock import now, sleep
 from queuesim.errors import BrokerUnavailableError, DatabaseError
 from queuesim.job import NewJob
 from queuesim.persistence import persist
@@ -22,17 +24,30 @@ Settle = Callable[[Connection, Sequence[NewJob], Sequence[str]], None]
 """Told, in the transaction that removes them from the outbox, which jobs were added under which ids."""
 
 
+LEASE = 10.0
+"""Seconds for which a relay has a batch to itself."""
+LOOK = 0.1
+"""Seconds between two looks at jobs that another relay has leased."""
+
+
 class Relay:
     """Moves jobs from the outbox into the queue, the oldest first, and only then removes them from the outbox.
 
-    If it dies in between they are moved again, under the same ids: while the queue still keeps the first, that changes
-    nothing. What retention has removed by then runs twice, which idempotent handlers bear.
+    A batch *is leased*, *is added* to the queue and *is removed*. Several relays share the work: none touches what
+    another one has leased. If a relay dies in between, its batch is leased again when the lease has ended, and moved
+    again under the same ids: while the queue still keeps the first job of an id, that changes nothing. What retention
+    has removed by then runs twice, which idempotent handlers bear.
 
     Args:
         batch: jobs that are moved in one step.
         interval: seconds between two looks, where nobody wakes it.
         settle: see Settle.
         rng: where pauses are drawn from while the queue can't be reached.
+        lease: seconds for which it has a batch to itself: more than it takes to move one.
+        owner: who leases; unlike any other relay of the same database.
+
+    Raises:
+        ValueError: a batch of nothing, or no lease.
     """
 
     def __init__(
@@ -44,9 +59,13 @@ class Relay:
         interval: float = 1.0,
         settle: Settle | None = None,
         rng: Random | None = None,
+        lease: float = LEASE,
+        owner: str | None = None,
     ) -> None:
         if batch < 1:
             raise ValueError(f"a batch has 1 job or more, not {batch}")
+        if not lease > 0:
+            raise ValueError(f"a lease must be above 0 s, not {lease}")
         self.store = store
         self.queue = queue
         self.batch = batch
@@ -54,6 +73,8 @@ class Relay:
         self.moved = 0
         """Jobs moved so far."""
         self.settle = settle
+        self.lease = lease
+        self.owner = owner or f"relay-{uuid4().hex}"
         self._rng = rng or Random("relay")
         self._woken = asyncio.Event()
 
@@ -74,31 +95,53 @@ class Relay:
                 continue
 
     async def drain(self) -> int:
-        """Move all that there is now. Returns how many jobs."""
+        """Move jobs until the outbox is empty; what others have leased is waited for. Returns how many it moved."""
         total = 0
-        while moved := await self.move():
+        while True:
+            moved = await self.move()
             total += moved
-        return total
+            if not moved:
+                if not await self.store.run(waiting):
+                    return total
+                await sleep(LOOK)
 
     async def move(self) -> int:
         """Move one batch. Returns how many jobs."""
-        rows = await self.store.run(self._read)
+        time = now()
+        rows = await self.store.run(lambda connection: self._take(connection, time))
         if not rows:
             return 0
         jobs = [staged_job(row) for row in rows]
-        ids = await self.queue.add_bulk(jobs)
-
-        def remove(connection: Connection) -> None:
-            connection.execute(delete(outbox).where(outbox.c.id.in_([row.id for row in rows])))
-            if self.settle is not None:
-                self.settle(connection, jobs, ids)
-
-        await self.store.run(remove)
+        try:
+            ids = await self.queue.add_bulk(jobs)
+        except BrokerUnavailableError:
+            await self.store.run(lambda connection: self._release(connection, rows))
+            raise
+        await self.store.run(lambda connection: self._remove(connection, rows, jobs, ids))
         self.moved += len(rows)
         return len(rows)
 
-    def _read(self, connection: Connection) -> Sequence[Any]:
-        return connection.execute(select(outbox).order_by(outbox.c.id).limit(self.batch)).all()
+    def _take(self, connection: Connection, time: float) -> list[Any]:
+        free = or_(outbox.c.leased_until.is_(None), outbox.c.leased_until <= time)
+        # two relays on PostgreSQL pass over each other's rows; SQLite lets one in at a time
+        oldest = (
+            select(outbox.c.id).where(free).order_by(outbox.c.id).limit(self.batch).with_for_update(skip_locked=True)
+        )
+        lease = update(outbox).where(outbox.c.id.in_(oldest)).returning(*outbox.c)
+        rows = connection.execute(lease.values(owner=self.owner, leased_until=time + self.lease))
+        return sorted(rows, key=lambda row: row.id)
+
+    def _release(self, connection: Connection, rows: Sequence[Any]) -> None:
+        ours = outbox.c.id.in_([row.id for row in rows]) & (outbox.c.owner == self.owner)
+        connection.execute(update(outbox).where(ours).values(leased_until=None))
+
+    def _remove(self, connection: Connection, rows: Sequence[Any], jobs: Sequence[NewJob], ids: Sequence[str]) -> None:
+        """Whoever removes a row settles it: after the lease that may be another one."""
+        ours = delete(outbox).where(outbox.c.id.in_([row.id for row in rows]), outbox.c.owner == self.owner)
+        removed = set(connection.execute(ours.returning(outbox.c.id)).scalars())
+        settled = [i for i, row in enumerate(rows) if row.id in removed]
+        if self.settle is not None and settled:
+            self.settle(connection, [jobs[i] for i in settled], [ids[i] for i in settled])
 
 
 def waiting(connection: Connection) -> int:

@@ -75,9 +75,12 @@ outbox = Table(
     Column("options", Text, nullable=False),
     Column("source", String(200), nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("owner", String(100)),
+    Column("leased_until", Double),
     sqlite_autoincrement=True,
 )
-"""Jobs that are to be added to the queue: written with the change that they belong to, removed by the relay."""
+"""Jobs that are to be added to the queue: written with the change that they belong to, leased by the relay that moves
+them, and removed by it."""
 
 scans = Table(
     "scans",
