@@ -5,29 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from queuesim.scenario.faults.fault import Fault
+from queuesim.scenario.faults.fault import Chance
 from queuesim.scenario.faults.plant import end
-from queuesim.scenario.faults.schedule import Strike
 
 if TYPE_CHECKING:
     from queuesim.scenario.overdue import OverdueTasks
 
 
-class CronFault(Fault):
+class CronFault(Chance):
     """A fault of ticks: on for a while, or always, it strikes each with a probability."""
-
-    active = False
-
-    async def strike(self, strike: Strike) -> None:
-        self.active = True
-        try:
-            await self.schedule.over(strike)
-        finally:
-            self.active = False
-
-    def struck(self) -> bool:
-        """Whether this tick is struck."""
-        return self.active and bool(self.settings.chance >= 1 or self.rng.random() < self.settings.chance)
 
     async def tick(self, overdue: OverdueTasks, name: str, tick: float | None) -> bool:
         """The scheduler of that name is about to scan. False: it is not to."""

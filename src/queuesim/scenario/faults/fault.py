@@ -72,3 +72,20 @@ class State(Fault):
     def finish(self, row: FaultRow) -> None:
         """Record its end."""
         end(row)
+
+
+class Chance(Fault):
+    """A fault that while it is on, or always, strikes each of something with a probability."""
+
+    active = False
+
+    async def strike(self, strike: Strike) -> None:
+        self.active = True
+        try:
+            await self.schedule.over(strike)
+        finally:
+            self.active = False
+
+    def struck(self) -> bool:
+        """Whether this one is struck."""
+        return self.active and bool(self.settings.chance >= 1 or self.rng.random() < self.settings.chance)

@@ -12,7 +12,7 @@ from queuesim.errors import BrokerUnavailableError
 from queuesim.job import NewJob
 from queuesim.persistence import persist
 from queuesim.scenario.faults.connection import Connection
-from queuesim.scenario.faults.fault import Fault
+from queuesim.scenario.faults.fault import Chance, Fault
 from queuesim.scenario.faults.plant import end
 from queuesim.scenario.faults.schedule import Strike
 
@@ -58,23 +58,12 @@ def _meant_for(jobs: Sequence[NewJob], when: float) -> list[NewJob]:
     return [job if job.scheduled is not None else replace(job, scheduled=when) for job in jobs]
 
 
-class ProducerFault(Fault):
+class ProducerFault(Chance):
     """Strikes what producers add, each add with a probability."""
-
-    active = False
-
-    async def strike(self, strike: Strike) -> None:
-        self.active = True
-        try:
-            await self.schedule.over(strike)
-        finally:
-            self.active = False
 
     def strikes(self, load: str) -> bool:
         """Whether what this load entry adds now is struck."""
-        if not self.active or self.settings.load not in (None, load):
-            return False
-        return bool(self.settings.chance >= 1 or self.rng.random() < self.settings.chance)
+        return self.settings.load in (None, load) and self.struck()
 
 
 class Duplicates(ProducerFault):
