@@ -10,6 +10,7 @@ import numpy as np
 from queuesim.metrics.plots import canvas
 from queuesim.metrics.plots.flow import bin_width_of, whole_bins
 from queuesim.metrics.text import readable
+from queuesim.units import parse_duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +69,9 @@ def overlay(
     ax.set_xlim(0, longest.facts.duration / unit)
     tallest = max((top for top in highest if top == top), default=0.0)
     ax.set_ylim(0, tallest * 1.25 or 1.0)
-    ax.set_xlabel(f"time since the start ({name}); bins of {width if isinstance(width, str) else readable(width)}")
+    ax.set_xlabel(
+        f"time since the start ({name}); bins of {readable(parse_duration(width) if isinstance(width, str) else width)}"
+    )
     ax.set_ylabel(what.replace("_", " "))
     ax.yaxis.set_major_formatter("{x:,g}")
     canvas.finish(ax, _title(what.replace("_", " "), dict(zip(drawn, highest, strict=True))))
