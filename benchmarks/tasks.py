@@ -25,7 +25,7 @@ from sqlalchemy import func, select
 
 from queuesim.broker.memory import MemoryBroker
 from queuesim.clock import set_clock
-from queuesim.job import JobState, NewJob
+from queuesim.job import NewJob
 from queuesim.queue import Queue
 from queuesim.simulation.process import Process
 from queuesim.simulation.runner import run as run_in_virtual_time
@@ -43,6 +43,7 @@ from queuesim.tasks.cost import DistantQueue
 from queuesim.tasks.filling import fill
 from queuesim.tasks.overdue import count_delivered
 from queuesim.tasks.queries import overdue_page
+from queuesim.tasks.relay import drained
 from queuesim.tasks.tables import notifications, tasks
 from queuesim.worker import Worker
 
@@ -124,17 +125,6 @@ def service(delivery: str) -> Any:
         relay = Relay(store, distant, settle=count_delivered)
         way = Outbox(relay.wake) if delivery == "outbox" else AfterCommit(distant)
         yield store, processor, queue, relay, way
-
-
-async def drained(queue: Queue, relay: Relay) -> None:
-    """Until nothing is left in the outbox and the queue."""
-    while True:
-        await asyncio.sleep(1.0)
-        counts = await queue.counts()
-        if not await relay.drain() and not sum(
-            counts[state] for state in (JobState.WAITING, JobState.DELAYED, JobState.ACTIVE)
-        ):
-            return
 
 
 def crashed_scans(delivery: str, seed: int) -> dict[str, int]:
@@ -267,8 +257,12 @@ def serve() -> None:
 
 def _in_process(part: str) -> Any:
     """Run a part in a process of its own, so that its memory is its own."""
+    print(f"{part} ...", file=sys.stderr, flush=True)
+    began = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.tasks", "--only", part]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    measured = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    print(f"{part}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    return measured
 
 
 PARTS: dict[str, Callable[[], Any]] = {

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from queuesim.broker.memory import MemoryBroker
-from queuesim.job import JobState
 from queuesim.queue import Queue
 from queuesim.tasks import (
     AfterCommit,
@@ -25,6 +24,7 @@ from queuesim.tasks import (
 from queuesim.tasks.cost import DistantQueue
 from queuesim.tasks.delivery import Delivery
 from queuesim.tasks.overdue import count_delivered
+from queuesim.tasks.relay import drained
 from queuesim.tasks.tables import notifications, tasks
 from queuesim.worker import Worker
 
@@ -76,12 +76,7 @@ class TaskBench:
 
     async def drained(self, every: float = 1.0) -> None:
         """Wait until the outbox and the queue are empty."""
-        while True:
-            await asyncio.sleep(every)
-            counts = await self.queue.counts()
-            left = sum(counts[state] for state in JobState if state not in (JobState.COMPLETED, JobState.FAILED))
-            if not left and not await self.relay.drain():
-                return
+        await drained(self.queue, self.relay, every)
 
     def told(self, kind: str = "overdue") -> dict[int, list[float]]:
         """When assignees were told of each task."""

@@ -14,12 +14,13 @@ from queuesim.broker.base import Broker
 from queuesim.clock import now, set_clock
 from queuesim.deadletters import DeadLetters
 from queuesim.errors import QueuesimError
-from queuesim.job import JobOptions, JobState
+from queuesim.job import JobOptions
 from queuesim.limits import Keep, RateLimit
 from queuesim.processor import Processor
 from queuesim.queue import Queue
 from queuesim.tasks import AfterCommit, Outbox, OverdueScan, Relay, TaskService, TaskStore, task_processor
 from queuesim.tasks.overdue import count_delivered
+from queuesim.tasks.relay import drained
 from queuesim.tasks.temporary import temporary_database
 from queuesim.worker import Worker, WorkerOptions
 
@@ -96,12 +97,7 @@ class Desk:
 
     async def drained(self) -> None:
         """Wait until nothing is left to do."""
-        while True:
-            await asyncio.sleep(self.unit)
-            counts = await self.queue.counts()
-            left = sum(counts[state] for state in (JobState.WAITING, JobState.ACTIVE, JobState.DELAYED))
-            if not await self.relay.drain() and not left:
-                return
+        await drained(self.queue, self.relay, self.unit)
 
 
 @dataclass

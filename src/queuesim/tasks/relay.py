@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 
 from queuesim.clock import now, sleep
 from queuesim.errors import BrokerUnavailableError, DatabaseError
-from queuesim.job import NewJob
+from queuesim.job import JobState, NewJob
 from queuesim.persistence import persist
 from queuesim.queue import Queue
 from queuesim.tasks.delivery import staged_job
@@ -147,3 +147,17 @@ class Relay:
 def waiting(connection: Connection) -> int:
     """How many jobs are in the outbox."""
     return connection.execute(select(func.count()).select_from(outbox)).scalar_one()
+
+
+UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
+
+
+async def drained(queue: Queue, relay: Relay, every: float = 1.0) -> None:
+    """Wait until nothing is left to do, neither in the outbox nor in the queue; look every so many seconds."""
+    while True:
+        await sleep(every)
+        # the outbox first: what leaves it is in the queue then
+        await relay.drain()
+        counts = await queue.counts()
+        if not any(counts[state] for state in UNFINISHED):
+            return
