@@ -52,6 +52,15 @@ class Chronicle:
         """Whatever is expected still was a duplicate."""
         self._expected.clear()
 
+    def give_up(self) -> None:
+        """Whatever is expected still is not in the stream, though it was acknowledged: tell that it was added."""
+        for job_id, expected in self._expected.items():
+            # one with an id of its own may have been a duplicate
+            for job, when in expected if job_id not in self.numbers else ():
+                self.last = self.numbers[job_id] = number = int(job_id) if job_id.isdecimal() else self.last + 1
+                self._observer.added(number, job_id, job, when)
+        self._expected.clear()
+
     def suspect(self, jobs: Sequence[NewJob], now: float) -> None:
         """These jobs may have been added: the answer got lost, and with it their ids."""
         for job in jobs:

@@ -7,7 +7,9 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from queuesim.clock import now
 from queuesim.scenario.fleet import unused
+from queuesim.scenario.live.inquest import Death
 from queuesim.scenario.live.staff import Hand, Staff
 from queuesim.scenario.live.worker import Orders
 from queuesim.scenario.queue_schema import WorkerSettings
@@ -91,7 +93,7 @@ class Crew:
         order: the orders of one more worker.
         launch: starts a part of the run.
         way: the URL by which a worker of that name reaches the server.
-        held: how many jobs are locked with tokens that begin so.
+        held: the ids of the jobs that are locked with tokens that begin so.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Crew:
         order: Callable[[WorkerSettings, str], Orders],
         launch: Launch,
         way: Callable[[str], Awaitable[str]],
-        held: Callable[[str], Awaitable[int]],
+        held: Callable[[str], Awaitable[list[str]]],
     ) -> None:
         self.staff = staff
         self.members = [self._member(hand) for hand in staff.hands]
@@ -112,6 +114,8 @@ class Crew:
         """The run is over: nobody is hired any more."""
         self.switched_on: set[int] = set()
         """Faults of handlers that are on, by their places among the scenario's."""
+        self.deaths: list[Death] = []
+        """Of workers that were killed."""
         self._order = order
         self._launch = launch
         self._way = way
@@ -167,11 +171,14 @@ class Crew:
             await asyncio.wait([member.hiring])
         if member.hand.process is None:
             return 0
+        died = now()
         self.staff.send(member.hand, signal.SIGKILL)
         await member.hand.process.wait()
         if self.gone is not None:
             self.gone(member)
-        return await self._held(f"{member.hand.token}:")
+        held = await self._held(f"{member.hand.token}:")
+        self.deaths.append(Death(died, member.name, held))
+        return len(held)
 
     async def retire(self, member: Member, grace: float) -> int:
         """End a worker by SIGTERM; after `grace` seconds, kill it. Returns how many attempts did not end."""

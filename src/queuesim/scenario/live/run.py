@@ -329,6 +329,7 @@ class LiveRun:
         for tries_left in reversed(range(LAST_TRIES)):
             try:
                 await self.watch.read()
+                self.watch.chronicle.give_up()
                 self._left = await self._where_left()
                 self._evidence = await gather(
                     self.broker, self.recorder, self._processor.dead_letters, self.watch.number_of
@@ -374,7 +375,8 @@ class LiveRun:
     def recording(self, *, wall: float = 0.0, version: str = "") -> Recording:
         """Everything that was recorded, once the run is over."""
         facts = replace(self.facts(), stopped=self.stopped, wall=wall, version=version)
-        return account_for(self.recorder.recording(facts, self._left))
+        deaths = self.crew.deaths if hasattr(self, "crew") else []
+        return account_for(self.recorder.recording(facts, self._left), deaths, self._number_of)
 
     def judge(self, recording: Recording) -> list[CheckRow]:
         """What the oracles say of the run."""

@@ -59,15 +59,16 @@ class Watch:
             if len(entries) < ENTRIES:
                 return
 
-    async def held(self, token: str) -> int:
-        """How many jobs are locked with tokens that begin so. Waits while the server is away."""
+    async def held(self, token: str) -> list[str]:
+        """The ids of the jobs that are locked with tokens that begin so. Waits while the server is away."""
 
-        async def count() -> int:
+        async def ask() -> list[str]:
             ids = await self._place.command("LRANGE", f"{self._base}active", 0, -1)
             locks = await self._place.command("MGET", *(f"{self._base}{job_id}:lock" for job_id in ids)) if ids else []
-            return sum(lock is not None and lock.startswith(token) for lock in locks)
+            pairs = zip(ids, locks, strict=True)
+            return [job_id for job_id, lock in pairs if lock is not None and lock.startswith(token)]
 
-        return await persist(count, self._rng)
+        return await persist(ask, self._rng)
 
     def number_of(self, job: Job) -> int:
         """A job's number; 0 if nobody has told of it."""

