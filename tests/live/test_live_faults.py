@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from liveplay import BUSY, detail, over, play, violations
+from liveplay import BUSY, detail, over, play, then, violations
 
 import queuesim
 from queuesim.processor import Processor
 from queuesim.scenario.backends import BackendError
 from queuesim.scenario.live.run import LiveRun
+
+PROCESSES = ("worker.freeze", "worker.block", "worker.deploy", "worker.scale")
+INSIDE = ("handler.error", "handler.hang", "handler.poison", "database.pool")
 
 
 def test_a_killed_worker_is_replaced_and_its_jobs_run_again() -> None:
@@ -35,6 +38,105 @@ def test_the_oracles_judge_runs_without_faults() -> None:
     result = queuesim.run({**BUSY, "duration": 1.0, "drain": True}, backend="redis", redis_url="embedded")
     assert violations(result) == {}
     assert set(result.jobs["state"]) <= {"completed", "failed"}
+
+
+def test_processes_stand_still_are_replaced_and_come_and_go() -> None:
+    result = play(
+        {"worker.freeze": {"while": "completed > 5", "worker": "w-1", "for": "1.5s"}},
+        {"worker.block": {"while": "completed > 5", "worker": "w-2", "for": "1.5s"}},
+        {"worker.deploy": {"while": "completed > 30", "grace": "20s", "down": "0.1s"}},
+        {"worker.scale": {"while": "completed > 30", "to": 3, "for": "1s"}},
+        until=lambda run: all(over(run, kind) for kind in PROCESSES),
+    )
+    faults = result.faults.drop_duplicates("fault").set_index("fault")
+    assert set(faults.index) == set(PROCESSES)
+    assert faults.loc["worker.freeze", "target"] == "w-1"
+    # their locks expired meanwhile
+    stalled = result.events[result.events["kind"] == "stalled"]
+    assert len(stalled) >= 1
+    assert (result.attempts["outcome"] == "lost").sum() >= 1
+    assert faults.loc["worker.deploy", "detail"] == "0 attempts were killed"
+    assert faults.loc["worker.scale", "detail"].endswith("to 3 workers")
+
+
+def test_faults_inside_of_workers_strike_their_attempts() -> None:
+    during = {"while": "completed > 5", "for": "2s"}
+    result = play(
+        {"handler.error": {**during, "probability": 0.5, "category": "database"}},
+        {"handler.hang": {**during, "probability": 0.5, "lasts": "0.2s"}},
+        {"handler.poison": {**during, "probability": 0.5, "category": "validation"}},
+        {"database.pool": {**during, "size": 2, "timeout": "0.01s"}},
+        {"worker.crash": {"probability": 0.01, "restart": "0.1s"}},
+        until=lambda run: all(over(run, kind) for kind in INSIDE),
+    )
+    faults = result.faults.drop_duplicates("fault").set_index("fault")
+    struck = {kind: int(faults.loc[kind, "detail"].split()[0]) for kind in INSIDE}
+    assert all(count >= 1 for count in struck.values()), struck
+    kinds = " ".join(result.attempts["category"].dropna().unique()).lower()
+    assert "database" in kinds
+    assert "validation" in kinds
+    assert "exhaustion" in " ".join(result.attempts["message"].unique())
+
+
+def test_who_holds_too_much_is_killed() -> None:
+    payload = {"handler.payload": {"probability": 1.0, "size": "10MB", "memory": "15MB", "restart": "0.1s"}}
+    result = play(payload, until=lambda run: over(run, "handler.payload"))
+    assert set(result.faults["target"]) >= {""}
+    assert result.faults["detail"].str.endswith("attempts died").any()
+    assert (result.attempts["outcome"] == "lost").any()
+
+
+def test_a_slow_start_and_a_wrong_clock_are_the_workers_own() -> None:
+    result = play(
+        {"worker.slow-start": {"probability": 1.0, "delay": "0.5s"}},
+        {"worker.clock": {"while": "completed > 5", "worker": "w-1", "skew": "60s", "for": "1s"}},
+        until=lambda run: over(run, "worker.clock"),
+    )
+    slow = result.faults[result.faults["fault"] == "worker.slow-start"]
+    assert sorted(slow["target"]) == ["w-1", "w-2"]
+    skewed = result.attempts[result.attempts["started"] > 60]
+    assert set(skewed["worker"]) == {"w-1"}
+    assert result.facts.duration < 60
+
+
+def test_the_way_to_the_server_breaks() -> None:
+    result = play(
+        {"redis.outage": {"while": "completed > 5", "for": "0.5s"}},
+        {"redis.latency": {"while": "completed > 20", "for": "1s", "delay": "40ms"}},
+        {"redis.drop": {"probability": 0.05}},
+        {"producer.duplicate": {"probability": 0.3}},
+        until=lambda run: (
+            all(over(run, kind) for kind in ("redis.outage", "redis.latency")) and over(run, "redis.drop", 8)
+        ),
+    )
+    faults = result.faults
+    drops = faults[faults["fault"] == "redis.drop"]
+    assert set(drops["target"]) <= {"w-1", "w-2", "users"}
+    assert drops["detail"].str.fullmatch(r"(exchange|add|renew|recover), (before|after) it took effect").all()
+    assert int(faults.set_index("fault").loc["redis.latency", "detail"].split()[0]) > 5
+    # an add whose answer was lost is known all the same, and whose it was
+    assert set(result.jobs["load"]) == {"backlog", "users"}
+
+
+def test_the_server_itself_is_killed_made_a_replica_and_forgets_its_scripts() -> None:
+    result = play(
+        {"redis.restart": {"while": "completed > 5", "down": "0.2s"}},
+        {"redis.script-flush": {"while": "completed > 10"}},
+        {"redis.read-only": {"while": "completed > 30", "for": "0.5s"}},
+        until=then("redis.read-only"),
+    )
+    faults = result.faults.drop_duplicates("fault").set_index("fault")
+    assert set(faults.index) == {"redis.restart", "redis.script-flush", "redis.read-only"}
+    assert faults.loc["redis.restart", "detail"] == "killed by SIGKILL"
+
+
+def test_a_server_that_forgets_everything_is_told_apart_from_one_that_loses_jobs() -> None:
+    result = play({"redis.restart": {"while": "completed > 5", "empty": True}}, until=then("redis.restart"))
+    assert result.faults["detail"][0] == "its memory is lost"
+    assert "lost by redis.restart" in detail(result, "no job lost")
+    # no number is given twice
+    assert result.jobs["job"].is_unique
+    assert set(result.jobs["state"]) >= {"lost", "completed"}
 
 
 @pytest.mark.parametrize(
