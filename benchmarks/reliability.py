@@ -23,11 +23,14 @@ import queuesim
 from queuesim.metrics.result import Result
 
 SEED = 1
-EVERY = {"kills": 1.7, "restarts": 2.0}
-"""Seconds between two faults, on average. A process takes about one to start."""
-FIRST = 5.0
+EVERY = {"kills": 2.0, "restarts": 2.0}
+"""Seconds between two faults, on average."""
+FIRST = 10.0
 """Seconds until the first fault: by then all workers run."""
-LOCKS = {"lock_duration": 1.0, "stalled_interval": 0.5, "max_stalled": 1000}
+LOCKS = {
+    "kills": {"lock_duration": 1.0, "stalled_interval": 0.5, "max_stalled": 1000},
+    "restarts": {"lock_duration": 4.0, "stalled_interval": 2.0, "max_stalled": 1000},
+}
 TITLE = """# Reliability
 
 `python -m benchmarks.reliability` made this report. Every run was judged by all oracles; what a fault can't but do is
@@ -52,8 +55,8 @@ def kills(count: int) -> Campaign:
     return Campaign(
         f"Worker processes killed {count} times",
         "Each kill is SIGKILL to one of 4 processes with 5 slots, at a random moment; its successor is started 0.1 s "
-        "later. Locks last 1 s and the check for stalled jobs runs every 0.5 s, in place of 30 s and 30 s: recovery "
-        "takes from one lock's end to the check after the next.",
+        "later, in a process that stood by. Locks last 1 s and the check for stalled jobs runs every 0.5 s, in place "
+        "of 30 s each: recovery takes until the lock has expired, two checks have seen that, and a slot is free.",
         "worker.crash",
         ("redis", "sim"),
         scenario("kills", count, {"worker.crash": {"at": moments("kills", count), "restart": 0.1}}),
@@ -65,8 +68,8 @@ def restarts(count: int) -> Campaign:
     return Campaign(
         f"The server killed and restarted {count} times",
         "Each restart is SIGKILL to the server, with `appendonly yes` and `appendfsync always`, at a random moment; it "
-        "is started again 0.2 s later on its data. Adds and exchanges whose answer got lost are made again; an add "
-        "that took effect before is then there twice, as with every client that retries.",
+        "is started again 0.2 s later on its data. Locks last 4 s. Adds and exchanges whose answer got lost are made "
+        "again; an add that took effect before is then there twice, as with every client that retries.",
         "redis.restart",
         ("redis", "sim"),
         scenario("restarts", count, {"redis.restart": {"at": moments("restarts", count), "down": 0.2}}),
@@ -88,7 +91,7 @@ def scenario(what: str, count: int, fault: dict[str, Any]) -> dict[str, Any]:
         "duration": FIRST + EVERY[what] * count + 5.0,
         "drain": True,
         "queue": {"attempts": 5, "backoff": {"type": "exponential", "delay": 0.1}},
-        "workers": {"name": "w", "count": 4, "concurrency": 5, **LOCKS},
+        "workers": {"name": "w", "count": 4, "concurrency": 5, **LOCKS[what]},
         "jobs": {"job": {"service": {"exponential": 0.15}, "errors": {"network": 0.02}}},
         "load": [{"name": "users", "poisson": 75.0}],
         "faults": [fault],
@@ -107,7 +110,10 @@ def figures(result: Result, fault: str) -> dict[str, str]:
     cut_off = attempts[attempts["outcome"] == "lost"]
     following = attempts.groupby("job")["started"].shift(-1)
     pauses = (following - attempts["ended"])[attempts["outcome"] == "lost"].dropna().to_numpy()
+    began = np.sort(attempts["started"].dropna().to_numpy())
     struck = result.faults[result.faults["fault"] == fault]
+    moments_of = struck["began"].to_numpy()
+    until = began[np.minimum(np.searchsorted(began, moments_of), len(began) - 1)] - moments_of
     hit = sum(not detail.startswith("0 ") for detail in struck["detail"])
     violations = [name for name, row in checks.items() if row["kind"] == "oracle" and not row["ok"]]
     return {
@@ -124,6 +130,8 @@ def figures(result: Result, fault: str) -> dict[str, str]:
         "time to recovery, median": quantile(pauses, 0.5),
         "time to recovery, 95 %": quantile(pauses, 0.95),
         "time to recovery, longest": quantile(pauses, 1.0),
+        "until the next attempt began, median": quantile(until, 0.5),
+        "until the next attempt began, longest": quantile(until, 1.0),
         "left at the end": f"{int((~result.jobs['state'].isin(['completed', 'failed'])).sum())}",
         "violations of all oracles": ", ".join(violations) or "none",
     }

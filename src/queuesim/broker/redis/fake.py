@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,10 @@ from queuesim.broker.redis.place import Argument
 from queuesim.broker.redis.scripts import Script
 from queuesim.extras import need
 
+Image = dict[bytes, tuple[Any, float | None]]
+"""What every key held, and when it expires."""
+LASTING = (b":events", b":id")
+"""Ends of keys that are part of no image."""
 Clock = Callable[[], float]
 
 
@@ -49,6 +54,7 @@ class FakePlace:
         need("lupa", "fakeredis", "queues on fakeredis")
         _divert()
         server = fakeredis.FakeServer(version=(7, 0))
+        self._server = server
         server.dbs = defaultdict(lambda: _punctual_database()(server.lock))
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
         self.client: Any = fakeredis.FakeRedis(server=server, decode_responses=True, protocol=2)
@@ -118,6 +124,37 @@ class FakePlace:
                 with self.at_its_time():
                     if not self.client.zpopmin(marker):
                         break
+                _release(waiting.popleft())
+
+    # -- images
+
+    def save(self) -> Image:
+        """All that it holds now, without streams of events and counters of ids."""
+        database = self._server.dbs[0]
+        return {
+            key: (copy.deepcopy(database[key].value), database[key].expireat)
+            for key in list(database)
+            if not key.endswith(LASTING)
+        }
+
+    def restore(self, image: Image) -> None:
+        """Undo everything that happened since `save`, as if a replica had taken over. An image can be restored once.
+
+        The stream of events goes on, for whoever listened has heard; and no id is given a second time, as a real
+        server's would be.
+        """
+        from fakeredis._core._database import Item
+
+        database = self._server.dbs[0]
+        for key in list(database):
+            if not key.endswith(LASTING):
+                del database[key]
+        for key, (value, expires) in image.items():
+            item: Any = Item(value)
+            item.expireat = expires
+            database[key] = item
+        for waiting in self._waiting.values():
+            while waiting:
                 _release(waiting.popleft())
 
     async def close(self) -> None:

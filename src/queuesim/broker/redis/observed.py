@@ -8,7 +8,7 @@ from typing import Any
 from queuesim.broker.base import Observer, Outcome, Reply, Terms
 from queuesim.broker.redis import RedisBroker
 from queuesim.broker.redis.chronicle import Chronicle
-from queuesim.broker.redis.fake import FakePlace
+from queuesim.broker.redis.fake import FakePlace, Image
 from queuesim.broker.redis.jobs import decode_job
 from queuesim.broker.redis.scripts import script
 from queuesim.job import Job, JobState, NewJob
@@ -83,6 +83,26 @@ class ObservedBroker(RedisBroker):
             if job.id not in self._chronicle.numbers:
                 self.flush()
             job.number = self._chronicle.numbers.get(job.id, 0)
+
+    # -- what can happen to a server
+
+    def save(self) -> Image:
+        """What all queues of the place hold now; see FakePlace.save."""
+        self.flush()
+        return self._fake.save()
+
+    def restore(self, image: Image) -> None:
+        """Undo everything that happened since `save`."""
+        self.flush()
+        self._fake.restore(image)
+
+    def forget(self) -> None:
+        """Lose everything, as a server without persistence does when it restarts."""
+        self.restore({})
+
+    async def flush_scripts(self) -> None:
+        """Forget all scripts."""
+        await self._fake.command("SCRIPT", "FLUSH")
 
     # -- what no event tells of
 

@@ -119,6 +119,8 @@ PRIVATE = ("redis.read-only", "redis.restart", "redis.script-flush")
 """Faults of the server itself: nobody else may use it."""
 INSIDE = ("worker.", "handler.", "database.")
 """Faults of workers, and inside of them: each has to be a process of its own."""
+REPLACING = ("worker.crash", "worker.deploy", "worker.scale", "handler.payload")
+"""Faults after which other processes take the places of workers."""
 IMPOSSIBLE = {
     "redis.failover": "it takes a replica that lags behind by just so much, and the ids of the jobs that it has "
     "not got are given again, so that nobody could tell which job is which",

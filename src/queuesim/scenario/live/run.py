@@ -25,6 +25,7 @@ from queuesim.scenario.evidence import gather, promises
 from queuesim.scenario.fleet import name_workers
 from queuesim.scenario.handlers import build_processor, job_options
 from queuesim.scenario.live.crew import Crew
+from queuesim.scenario.live.faults import REPLACING
 from queuesim.scenario.live.inquest import account_for
 from queuesim.scenario.live.judging import Post, facts_of, judge_live
 from queuesim.scenario.live.report import note
@@ -51,6 +52,8 @@ PATIENCE = 300.0
 """A run that is to go on until it is drained ends when for so many seconds nothing moved, and nothing is due."""
 FLUSH = 10.0
 """When the faults are over, producers have so many seconds to add what they could not add before."""
+SPARES = 2
+"""Processes that stand by where faults have workers replaced."""
 LAST_TRIES = 3
 """So often are the books asked for: a server that has just come back has forgotten our connections."""
 UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
@@ -241,7 +244,8 @@ class LiveRun:
     def _engage(self) -> None:
         """Give every worker its place, and faults their hold on all of it."""
         self._orders = [self._order(settings, name) for name, settings in name_workers(self.scenario.workers)]
-        self.staff = Staff([] if self._own is not None else self._orders, self._note)
+        spares = SPARES if any(entry.kind in REPLACING for entry in self.scenario.faults) else 0
+        self.staff = Staff([] if self._own is not None else self._orders, self._note, spares=spares)
         self.crew = Crew(self.staff, self._order, self._start, self._trouble.way, self.watch.held)
         self._trouble.prepare(self.crew, self.broker, self._place, self.watch, self._producers, Streams(self._seed))
 

@@ -48,6 +48,17 @@ class Hand:
         return self.process is not None and self.process.returncode is None
 
 
+@dataclass(frozen=True, slots=True)
+class Recruit:
+    """A process that nobody has told what to do."""
+
+    process: asyncio.subprocess.Process
+    reading: int
+    """Where its reports are read."""
+    writing: int
+    """The same pipe's other end, by its number in the process."""
+
+
 class Staff:
     """All workers of a live run.
 
@@ -55,6 +66,8 @@ class Staff:
         orders: a worker each, or a scheduler.
         note: takes each line that a worker reports.
         program: the module that each of them runs.
+        spares: so many processes stand by that have nothing to do yet: whoever takes the place of another one need not
+            wait until Python has started.
     """
 
     def __init__(
@@ -62,14 +75,22 @@ class Staff:
         orders: Sequence[Orders] | Sequence[ScanOrders],
         note: Callable[[bytes], None],
         program: str = "queuesim.scenario.live.worker",
+        spares: int = 0,
     ) -> None:
         self.hands = [Hand(order) for order in orders]
         self._note = note
         self._program = program
+        self._spares: list[Recruit] = []
+        self._spares_wanted = spares
+        self._recruiting: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Start all of them."""
         await asyncio.gather(*(self.hire(hand) for hand in self.hands))
+
+    async def stand_by(self) -> None:
+        """Start the spares."""
+        await asyncio.gather(*(self._stand_by() for _ in range(self._spares_wanted)))
 
     async def hire(self, hand: Hand, **changes: Any) -> None:
         """Start a process for this place.
@@ -83,19 +104,36 @@ class Staff:
         if hand.alive:
             raise RuntimeError(f"worker {hand.name} is there already")
         hand.lives += 1
-        reading, writing = os.pipe()
-        orders = pickle.dumps(replace(hand.orders, report=writing, token=hand.token, **changes))
-        try:
-            hand.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", self._program, stdin=asyncio.subprocess.PIPE, pass_fds=[writing]
-            )
-        finally:
-            os.close(writing)
+        if self._spares:
+            recruit = self._spares.pop(0)
+            self._recruiting.add(task := asyncio.create_task(self._stand_by(), name="spare worker"))
+            task.add_done_callback(self._recruiting.discard)
+        else:
+            recruit = await self._recruit()
+        hand.process = recruit.process
+        orders = pickle.dumps(replace(hand.orders, report=recruit.writing, token=hand.token, **changes))
         assert hand.process.stdin is not None
         hand.process.stdin.write(LENGTH.pack(len(orders)) + orders)
         if hand.reports is not None:
             hand.past.append(hand.reports)
-        hand.reports = asyncio.create_task(self._listen(reading), name=f"{hand.name}: reports")
+        hand.reports = asyncio.create_task(self._listen(recruit.reading), name=f"{hand.name}: reports")
+
+    async def _recruit(self) -> Recruit:
+        """A process that waits for its orders."""
+        reading, writing = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self._program, stdin=asyncio.subprocess.PIPE, pass_fds=[writing]
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        return Recruit(process, reading, writing)
+
+    async def _stand_by(self) -> None:
+        self._spares.append(await self._recruit())
 
     async def _listen(self, file: int) -> None:
         reader = asyncio.StreamReader(limit=2**24)
@@ -131,11 +169,22 @@ class Staff:
         if waiting:
             await asyncio.wait(waiting, timeout=PATIENCE)
         self.kill()
+        await self._dismiss()
         readers = [task for hand in self.hands for task in (hand.reports, *hand.past) if task is not None]
         if readers:
             await asyncio.wait(readers)
             for reader in readers:
                 reader.result()
+
+    async def _dismiss(self) -> None:
+        """The spares are not needed any more."""
+        if self._recruiting:
+            await asyncio.wait(self._recruiting)
+        for spare in self._spares:
+            spare.process.kill()
+            await spare.process.wait()
+            os.close(spare.reading)
+        self._spares = []
 
     def kill(self) -> None:
         """End all processes at once."""

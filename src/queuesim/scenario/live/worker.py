@@ -187,7 +187,11 @@ async def stop_told() -> None:
 
 def read_orders() -> Any:
     """The orders from standard input."""
-    (length,) = LENGTH.unpack(os.read(0, LENGTH.size))
+    head = os.read(0, LENGTH.size)
+    if not head:
+        # whoever would have given them has gone
+        sys.exit()
+    (length,) = LENGTH.unpack(head)
     data = b""
     while len(data) < length:
         data += os.read(0, length - len(data))
