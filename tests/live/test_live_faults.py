@@ -122,11 +122,12 @@ def test_the_server_itself_is_killed_made_a_replica_and_forgets_its_scripts() ->
     result = play(
         {"redis.restart": {"while": "completed > 5", "down": "0.2s"}},
         {"redis.script-flush": {"while": "completed > 10"}},
+        {"queue.pause": {"while": "completed > 10", "for": "0.3s"}},
         {"redis.read-only": {"while": "completed > 30", "for": "0.5s"}},
         until=then("redis.read-only"),
     )
     faults = result.faults.drop_duplicates("fault").set_index("fault")
-    assert set(faults.index) == {"redis.restart", "redis.script-flush", "redis.read-only"}
+    assert set(faults.index) == {"redis.restart", "redis.script-flush", "queue.pause", "redis.read-only"}
     assert faults.loc["redis.restart", "detail"] == "killed by SIGKILL"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from queuesim.errors import DatabaseError
 from queuesim.job import Job
 from queuesim.processor import Processor
-from queuesim.scenario.faults import handlers, workers
+from queuesim.scenario.faults import databases, handlers, workers
 from queuesim.scenario.faults.hooks import HandlerHook, disturb
 from queuesim.scenario.faults.injector import FAULTS, make_fault, named
 from queuesim.scenario.faults.plant import Plant
@@ -87,7 +87,7 @@ class Payload(handlers.Payload):
         self._held.get(None, {}).pop(job.token + job.id, None)
 
 
-class ExhaustedPool(handlers.HandlerFault):
+class ExhaustedPool(databases.DatabaseFault):
     """A pool that all workers share: a connection is a locked file, which is free again when its holder dies."""
 
     plant: Inside
@@ -95,18 +95,16 @@ class ExhaustedPool(handlers.HandlerFault):
     def prepare(self) -> None:
         super().prepare()
         self._timeout = self.sampler(self.settings.timeout, "timeout")
-        self._held: dict[str, int] = {}
+        self._held: dict[object, int] = {}
 
-    async def before(self, job: Job) -> None:
-        if not self.strikes(job):
-            return
+    async def hinder(self, transaction: object) -> None:
         try:
             async with asyncio.timeout(self._timeout()):
                 while (file := self._take()) is None:  # noqa: ASYNC110 - another process lets it go
                     await asyncio.sleep(LOOK)
         except TimeoutError:
             raise DatabaseError("simulated exhaustion: no connection became free in time") from None
-        self._held[job.token + job.id] = file
+        self._held[transaction] = file
 
     def _take(self) -> int | None:
         for number in range(self.settings.size):
@@ -120,8 +118,8 @@ class ExhaustedPool(handlers.HandlerFault):
                 return file
         return None
 
-    def finally_(self, job: Job) -> None:
-        file = self._held.pop(job.token + job.id, None)
+    def release(self, transaction: object) -> None:
+        file = self._held.pop(transaction, None)
         if file is not None:
             os.close(file)
 
