@@ -159,6 +159,21 @@ def test_a_read_only_replica(server: EmbeddedServer) -> None:
         assert "read-only replica: connect to the primary" in refusal(replica.tcp_url)
 
 
+def test_a_worker_that_waits_outlives_that_its_server_becomes_a_replica(server: EmbeddedServer) -> None:
+    """As an old primary does when another takes over: it throws out whoever waits, with an error of its own."""
+
+    async def play() -> None:
+        async with place_at(server.url) as place, place_at(server.url) as hand:
+            waiting = asyncio.create_task(place.block("bull:jobs:marker", None, 0.0))
+            while "cmd=bzpopmin" not in await hand.command("CLIENT", "LIST"):  # noqa: ASYNC110 - the server is asked
+                await asyncio.sleep(0.01)
+            await hand.command("REPLICAOF", "127.0.0.1", "1")
+            with pytest.raises(BrokerUnavailableError, match="it has become a replica"):
+                await waiting
+
+    asyncio.run(play())
+
+
 def test_a_server_that_is_too_old(monkeypatch: pytest.MonkeyPatch, server: EmbeddedServer) -> None:
     async def old(self: ServerPlace, *words: object) -> str:
         return "redis_version:6.0.16\r\nrole:master\r\n"

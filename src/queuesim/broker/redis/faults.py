@@ -34,6 +34,7 @@ ADVICE = {
     "used memory": _MEMORY,
     "LOADING": _LOADING,
     "is loading": _LOADING,
+    "UNBLOCKED": "it has become a replica, as at a failover: connect to the new primary",
     "MASTERDOWN": _ORPHAN,
     "Link with MASTER": _ORPHAN,
     "CLUSTERDOWN": "its cluster is down",
