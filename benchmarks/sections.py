@@ -7,9 +7,9 @@ from pathlib import Path
 TITLE = "# Benchmarks\n\nFigures are one machine's; ratios carry over. Each section names the command that made it.\n"
 
 
-def write_section(path: Path, heading: str, text: str) -> None:
+def write_section(path: Path, heading: str, text: str, title: str = TITLE) -> None:
     """Put a section into the report, in place of the one of that heading."""
     sections = path.read_text().split("\n## ")[1:] if path.exists() else []
     kept = {section.partition("\n")[0]: section.partition("\n")[2].strip() for section in sections}
     kept[heading] = text.strip()
-    path.write_text(TITLE + "".join(f"\n## {name}\n\n{body}\n" for name, body in kept.items()))
+    path.write_text(title + "".join(f"\n## {name}\n\n{body}\n" for name, body in kept.items()))

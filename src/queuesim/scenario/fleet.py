@@ -126,6 +126,9 @@ class Fleet:
             self._bear(member)
             self._run(member, 0.0)
 
+    async def arrived(self, member: Member) -> None:
+        """Return when a worker that was just started takes jobs: here it does so at once."""
+
     def _bear(self, member: Member) -> None:
         member.lives += 1
         member.worker = self._make(member)

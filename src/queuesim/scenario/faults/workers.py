@@ -31,6 +31,8 @@ async def crash(fault: Fault, member: Member, restart: float) -> None:
         if math.isfinite(restart):
             fault.plant.fleet.revive(member)
             end(row)
+    await fault.plant.fleet.arrived(member)
+    end(row)
 
 
 class Deadly(Fault):

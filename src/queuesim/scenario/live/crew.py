@@ -15,6 +15,8 @@ from queuesim.scenario.live.worker import Orders
 from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.simulation.process import State
 
+LOOK = 0.005
+"""Seconds between two looks whether a worker has begun."""
 Launch = Callable[[Coroutine[Any, Any, None], str], object]
 
 
@@ -196,6 +198,11 @@ class Crew:
         if self.gone is not None:
             self.gone(member)
         return 0
+
+    async def arrived(self, member: Member) -> None:
+        """Return when a worker that was just started takes jobs, or has ended before."""
+        while member.alive and not (member.ready or self.closed):  # noqa: ASYNC110 - its report is noted elsewhere
+            await asyncio.sleep(LOOK)
 
     def member(self, name: str) -> Member:
         """The one of that name."""
