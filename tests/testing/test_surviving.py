@@ -45,9 +45,10 @@ def test_a_handler_that_hangs_after_a_crash_is_found_made_small_and_saved(tmp_pa
             processor_of(send),
             faults=["worker.crash", "handler.slow"],
             examples=40,
-            load=[{"name": "steady", "constant": 0.2, "jobs": "send"}],
-            duration=30.0,
-            drain=90.0,
+            load=[{"name": "steady", "constant": 0.5, "jobs": "send"}],
+            workers={"name": "w", "lock_duration": 2.0, "stalled_interval": 1.0},
+            duration=10.0,
+            drain=10.0,
             thresholds=["unfinished == 0"],
             directory=tmp_path,
         )
