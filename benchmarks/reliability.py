@@ -60,7 +60,8 @@ def kills(count: int) -> Campaign:
         "Worker processes killed",
         "Each kill is SIGKILL to one of 4 processes with 5 slots, at a random moment; its successor is started 0.1 s "
         "later, in a process that stood by. Locks last 1 s and the check for stalled jobs runs every 0.5 s, in place "
-        "of 30 s each: recovery takes until the lock has expired, two checks have seen that, and a slot is free.",
+        "of 30 s each: recovery takes until the lock has expired, two checks have seen that, and a slot is free. A "
+        "kill waits until the successor of the last one works, so that on a busy machine the last ones find no time.",
         "worker.crash",
         ("redis", "sim"),
         scenario("kills", count, {"worker.crash": {"at": moments("kills", count), "restart": 0.1}}),

@@ -48,6 +48,8 @@ GRACE = 60.0
 LOOKS = 100
 """How often progress is told, and thresholds that can end the run are looked at."""
 
+MILLISECOND = 0.001
+
 Progress = Callable[[float, int], None]
 """Told now and then: seconds simulated, jobs finished."""
 Judge = Callable[[Recording], list[CheckRow]]
@@ -385,6 +387,9 @@ class Simulation:
         if not self._closed:
             return []
         promised = promises(self.scenario, self._processor, self.fleet.members, self.recorder)
+        if self.backend != "sim":
+            # keys have whole milliseconds, which is all that the second answer to one exchange can tell
+            promised = replace(promised, resolution=MILLISECOND)
         return judge(recording, promised, self._evidence)
 
 
