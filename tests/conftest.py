@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from browser import browser
-from servers import default_server, place, real_server, start_server
+from servers import default_server, place, real_server, scratch, start_server
 
-__all__ = ["browser", "default_server", "place", "real_server", "start_server"]
+__all__ = ["browser", "default_server", "place", "real_server", "scratch", "start_server"]
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 IN_CI = os.environ.get("CI") == "true"

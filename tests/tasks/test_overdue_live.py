@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -80,9 +79,7 @@ def all_told(overdue: LiveOverdue) -> bool:
     return overdue.store.run_now(lambda connection: count_to_notify(connection, LONG)) == 0
 
 
-def test_schedulers_scan_a_sqlite_file_and_everybody_is_told_once() -> None:
-    before = set(Path(tempfile.gettempdir()).glob("queuesim-tasks-*"))
-
+def test_schedulers_scan_a_sqlite_file_and_everybody_is_told_once(scratch: Path) -> None:
     def enough(overdue: LiveOverdue, run: LiveRun) -> bool:
         return (
             ended(overdue) >= 3 and ended(overdue, "manual") and all_told(overdue) and run.recorder.ended_count >= 250
@@ -100,7 +97,7 @@ def test_schedulers_scan_a_sqlite_file_and_everybody_is_told_once() -> None:
     assert result.jobs["id"].str.startswith("overdue-").all()
     assert len(result.faults) == 0
     assert keys == []
-    assert set(Path(tempfile.gettempdir()).glob("queuesim-tasks-*")) == before
+    assert list(scratch.iterdir()) == []
 
 
 def test_job_schedulers_and_the_outbox_on_postgres_in_a_schema_of_its_own(postgres: TaskStore) -> None:
