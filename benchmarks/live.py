@@ -1,6 +1,7 @@
 """Speed on a server: queuesim beside BullMQ on Node, arq, SAQ and the official Python port of BullMQ.
 
     python -m benchmarks.live -o reports/benchmarks.md
+    python -m benchmarks.live -o reports/benchmarks.md --server redis-server
     python -m benchmarks.live --rounds 1 --jobs 5000        # a quick look, printed only
 
 One private server serves everybody over a loopback port and is emptied before each measurement. Contenders take turns,
@@ -177,14 +178,14 @@ def main() -> None:
         info = bench.client.info("server")
         version = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
         text = (
-            f"Made by `python -m benchmarks.live -o reports/benchmarks.md` with Python {platform.python_version()}, "
+            f"Made by `python -m benchmarks.live {' '.join(sys.argv[1:])}` with Python {platform.python_version()}, "
             f"{version}, {os.cpu_count()} cores; {arguments.jobs:,} no-op jobs, the best of {arguments.rounds} rounds."
             "\n\n"
             f"{report(bench, arguments.rounds, arguments.jobs, arguments.peer_jobs)}"
         )
     print(text)
     if arguments.output:
-        write_section(arguments.output, "Queues on a server", text)
+        write_section(arguments.output, f"Queues on {version.split()[0]}", text)
 
 
 if __name__ == "__main__":
