@@ -174,6 +174,19 @@ def test_a_processor_object_runs_in_this_process() -> None:
     assert set(result.jobs["state"]) == {"completed"}
 
 
+def test_processes_are_ready_before_second_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = []
+    start_clocks = LiveRun._open
+
+    async def note_who_is_ready(run: LiveRun) -> None:
+        ready.append(run.staff.standing_by)
+        await start_clocks(run)
+
+    monkeypatch.setattr(LiveRun, "_open", note_who_is_ready)
+    queuesim.run({**QUICK, "workers": {"count": 3}}, backend="redis", redis_url="embedded")
+    assert ready == [3]
+
+
 def test_jobs_of_a_killed_process_are_recovered_and_its_attempts_accounted_for() -> None:
     scenario = Scenario.model_validate(
         {
@@ -188,7 +201,7 @@ def test_jobs_of_a_killed_process_are_recovered_and_its_attempts_accounted_for()
 
     async def play(run: LiveRun) -> None:
         playing = asyncio.create_task(run.play())
-        while not hasattr(run, "staff"):  # noqa: ASYNC110 - nothing tells of it
+        while not hasattr(run, "crew"):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
         victim = run.staff.hands[0]
         while not await run.watch.held(f"{victim.token}:"):  # noqa: ASYNC110 - the server is asked

@@ -130,7 +130,6 @@ class Crew:
     async def start(self) -> None:
         """Start all of them."""
         await asyncio.gather(*(self._hire(member, member.settings.start) for member in self.members))
-        await self.staff.stand_by()
 
     def add(self, settings: WorkerSettings, name: str, joined: float = 0.0) -> Member:
         """One more member, which does not work yet; see fleet.Fleet.add."""

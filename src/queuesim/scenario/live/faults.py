@@ -121,6 +121,8 @@ INSIDE = ("worker.", "handler.", "database.")
 """Faults of workers, and inside of them: each has to be a process of its own."""
 REPLACING = ("worker.crash", "worker.deploy", "worker.scale", "handler.payload")
 """Faults after which other processes take the places of workers."""
+SPARES = 2
+"""Processes that stand by where faults have workers replaced."""
 IMPOSSIBLE = {
     "redis.failover": "it takes a replica that lags behind by just so much, and the ids of the jobs that it has "
     "not got are given again, so that nobody could tell which job is which",
@@ -171,3 +173,8 @@ def check_faults(scenario: Scenario, private: EmbeddedServer | None, url: str, o
                 f"{kind} strikes workers in processes of their own, and a processor object can't be handed to one: "
                 'name it in the scenario, as processor: "module:name"'
             )
+
+
+def spares(entries: Sequence[FaultEntry]) -> int:
+    """How many processes are to stand by, with these faults."""
+    return SPARES if any(entry.kind in REPLACING for entry in entries) else 0

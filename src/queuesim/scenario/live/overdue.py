@@ -48,7 +48,11 @@ class LiveOverdue(OverdueStore):
         self._options = options
         self._seed = seed
         self._streams = Streams(seed)
-        self._staff = Staff([], _ignore)
+        self._staff = Staff([], _ignore, program="queuesim.scenario.live.scanner")
+
+    async def stand_by(self) -> None:
+        """Have the schedulers' processes ready."""
+        await self._staff.stand_by(self.settings.schedulers)
 
     async def start(
         self, broker: Broker, launch: Launch, *, url: str, prefix: str, origin: float, clock: Clock
@@ -58,8 +62,7 @@ class LiveOverdue(OverdueStore):
             self.settings, self._options, "", "", self.url, url, prefix, broker.queue, origin, self._seed
         )
         names = [f"scheduler-{n}" for n in range(1, self.settings.schedulers + 1)]
-        orders = [replace(common, name=name, token=name) for name in names]
-        self._staff = Staff(orders, _ignore, program="queuesim.scenario.live.scanner")
+        self._staff.hands = [Hand(replace(common, name=name, token=name)) for name in names]
         await self._staff.start()
         for hand in self._staff.hands:
             launch(self._watch(hand), f"{hand.name}: watch")

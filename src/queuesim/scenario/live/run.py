@@ -25,11 +25,11 @@ from queuesim.scenario.evidence import gather, promises
 from queuesim.scenario.fleet import name_workers
 from queuesim.scenario.handlers import build_processor, job_options
 from queuesim.scenario.live.crew import Crew
-from queuesim.scenario.live.faults import REPLACING
+from queuesim.scenario.live.faults import spares
 from queuesim.scenario.live.inquest import account_for
 from queuesim.scenario.live.judging import Post, facts_of, judge_live
 from queuesim.scenario.live.report import note
-from queuesim.scenario.live.staff import Staff
+from queuesim.scenario.live.staff import Hand, Staff
 from queuesim.scenario.live.trouble import Trouble
 from queuesim.scenario.live.watch import Watch, WatchedBroker
 from queuesim.scenario.live.worker import Orders, clock_from, make_worker
@@ -52,8 +52,6 @@ PATIENCE = 300.0
 """A run that is to go on until it is drained ends when for so many seconds nothing moved, and nothing is due."""
 FLUSH = 10.0
 """When the faults are over, producers have so many seconds to add what they could not add before."""
-SPARES = 2
-"""Processes that stand by where faults have workers replaced."""
 LAST_TRIES = 3
 """So often are the books asked for: a server that has just come back has forgotten our connections."""
 UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
@@ -124,6 +122,7 @@ class LiveRun:
         with TemporaryDirectory(prefix="queuesim-") as directory:
             self._directory = directory
             try:
+                await self._assemble()
                 await self._open()
                 try:
                     await self._play()
@@ -133,6 +132,14 @@ class LiveRun:
                 await self._clear_up()
         if self._over.done() and not self._over.cancelled():
             self._over.result()
+
+    async def _assemble(self) -> None:
+        """Have all processes ready before second 0: what they need to start is no part of the run."""
+        self.staff = Staff([], self._note, spares=spares(self.scenario.faults))
+        if self._own is None:
+            await self.staff.stand_by(sum(1 for _ in name_workers(self.scenario.workers)))
+        if self._overdue is not None:
+            await self._overdue.stand_by()
 
     async def _open(self) -> None:
         """Set the clocks: second 0 is now, here and on the server."""
@@ -244,8 +251,7 @@ class LiveRun:
     def _engage(self) -> None:
         """Give every worker its place, and faults their hold on all of it."""
         self._orders = [self._order(settings, name) for name, settings in name_workers(self.scenario.workers)]
-        spares = SPARES if any(entry.kind in REPLACING for entry in self.scenario.faults) else 0
-        self.staff = Staff([] if self._own is not None else self._orders, self._note, spares=spares)
+        self.staff.hands = [Hand(order) for order in self._orders if self._own is None]
         self.crew = Crew(self.staff, self._order, self._start, self._trouble.way, self.watch.held)
         self._trouble.prepare(self.crew, self.broker, self._place, self.watch, self._producers, Streams(self._seed))
 
@@ -316,7 +322,7 @@ class LiveRun:
         self.recorder.faults = [replace(fault) for fault in self.recorder.faults]
         if hasattr(self, "crew"):
             self.crew.closed = True
-            await self.staff.stop()
+        await self.staff.stop()
         for part in self._parts:
             part.cancel()
         if self._parts:
@@ -362,6 +368,9 @@ class LiveRun:
         except BrokerUnavailableError as error:
             self.stopped = self.stopped or f"interrupted: {error}"
         finally:
+            await self.staff.stop()
+            if self._overdue is not None:
+                await self._overdue.stop()
             for place in (*self._places, self._place):
                 await place.close()
             await self._trouble.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pickle
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from queuesim.scenario.live.worker import LENGTH, Orders
+from queuesim.scenario.live.worker import LENGTH, READY, Orders
 
 if TYPE_CHECKING:
     from queuesim.scenario.live.scanner import ScanOrders
@@ -84,13 +85,18 @@ class Staff:
         self._spares_wanted = spares
         self._recruiting: set[asyncio.Task[None]] = set()
 
+    @property
+    def standing_by(self) -> int:
+        """So many processes wait for orders."""
+        return len(self._spares)
+
     async def start(self) -> None:
         """Start all of them."""
         await asyncio.gather(*(self.hire(hand) for hand in self.hands))
 
-    async def stand_by(self) -> None:
-        """Start the spares."""
-        await asyncio.gather(*(self._stand_by() for _ in range(self._spares_wanted)))
+    async def stand_by(self, more: int = 0) -> None:
+        """Start the spares, and so many processes besides: the next ones that are hired. Returns when all are ready."""
+        await asyncio.gather(*(self._stand_by() for _ in range(self._spares_wanted + more)))
 
     async def hire(self, hand: Hand, **changes: Any) -> None:
         """Start a process for this place.
@@ -106,8 +112,9 @@ class Staff:
         hand.lives += 1
         if self._spares:
             recruit = self._spares.pop(0)
-            self._recruiting.add(task := asyncio.create_task(self._stand_by(), name="spare worker"))
-            task.add_done_callback(self._recruiting.discard)
+            if len(self._spares) + len(self._recruiting) < self._spares_wanted:
+                self._recruiting.add(task := asyncio.create_task(self._stand_by(), name="spare worker"))
+                task.add_done_callback(self._recruiting.discard)
         else:
             recruit = await self._recruit()
         hand.process = recruit.process
@@ -119,17 +126,28 @@ class Staff:
         hand.reports = asyncio.create_task(self._listen(recruit.reading), name=f"{hand.name}: reports")
 
     async def _recruit(self) -> Recruit:
-        """A process that waits for its orders."""
+        """A process that waits for its orders. Raises RuntimeError if it does not come so far."""
         reading, writing = os.pipe()
+        command = [sys.executable, "-m", self._program, str(writing)]
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", self._program, stdin=asyncio.subprocess.PIPE, pass_fds=[writing]
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command, stdin=asyncio.subprocess.PIPE, pass_fds=[writing]
+                )
+            finally:
+                os.close(writing)
+            try:
+                await _readable(reading)
+                if os.read(reading, 1) != READY:
+                    raise RuntimeError(f"{self._program} ended before it had begun: its process said why")
+            except BaseException:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+                raise
         except BaseException:
             os.close(reading)
             raise
-        finally:
-            os.close(writing)
         return Recruit(process, reading, writing)
 
     async def _stand_by(self) -> None:
@@ -190,3 +208,19 @@ class Staff:
         """End all processes at once."""
         for hand in self.hands:
             self.send(hand, signal.SIGKILL)
+
+
+async def _readable(file: int) -> None:
+    """Return when there is something to read, or an end."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(file, tell)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(file)

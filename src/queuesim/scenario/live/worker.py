@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from queuesim.scenario.overdue_store import OverdueStore
 
 LENGTH = struct.Struct("<I")
+READY = b"\n"
+"""What a process says when it can take its orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +188,12 @@ async def stop_told() -> None:
 
 
 def read_orders() -> Any:
-    """The orders from standard input."""
-    head = os.read(0, LENGTH.size)
+    """The orders from standard input, once the pipe that the command names has been told that they may come."""
+    try:
+        os.write(int(sys.argv[1]), READY)
+        head = os.read(0, LENGTH.size)
+    except BrokenPipeError:
+        head = b""
     if not head:
         # whoever would have given them has gone
         sys.exit()
