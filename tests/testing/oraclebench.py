@@ -9,6 +9,8 @@ import pytest
 
 import queuesim
 from queuesim import Result
+from queuesim.broker.memory.names import ACTIVE_EVENT
+from queuesim.broker.memory.taking import Taking
 
 Patch = pytest.MonkeyPatch
 
@@ -62,6 +64,20 @@ def every(count: int) -> Callable[[], bool]:
         return calls[0] % count == 0
 
     return now
+
+
+def hush_starts(patch: Patch) -> None:
+    """A bug: the queue does not tell of each tenth start."""
+    silent = every(10)
+
+    def start(original: Any, self: Any, *rest: Any) -> None:
+        emit = self._emit
+        if silent():
+            self._emit = lambda entry: None if entry[1] is ACTIVE_EVENT else emit(entry)
+        original(self, *rest)
+        self._emit = emit
+
+    wrap(patch, Taking, "_start", start)
 
 
 def notes(result: Result) -> dict[str, str]:

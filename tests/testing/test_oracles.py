@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from oraclebench import CRASHES, every, found, notes, played, wrap
+from oraclebench import CRASHES, every, found, hush_starts, notes, played, wrap
 
 import queuesim
 from queuesim import Processor
@@ -114,18 +114,7 @@ def test_a_job_in_no_list(monkeypatch: Patch) -> None:
 
 
 def test_a_transition_that_is_not_told(monkeypatch: Patch) -> None:
-    from queuesim.broker.memory.names import ACTIVE_EVENT
-
-    silent = every(10)
-
-    def start(original: Any, self: Any, *rest: Any) -> None:
-        emit = self._emit
-        if silent():
-            self._emit = lambda entry: None if entry[1] is ACTIVE_EVENT else emit(entry)
-        original(self, *rest)
-        self._emit = emit
-
-    wrap(monkeypatch, Taking, "_start", start)
+    hush_starts(monkeypatch)
     assert "events in a legal order" in found(played())
 
 

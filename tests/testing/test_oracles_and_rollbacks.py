@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from oraclebench import every, found, notes, played, wrap
+from oraclebench import every, found, hush_starts, notes, played, wrap
 
 from queuesim.broker.base import Outcome, Retried
 from queuesim.broker.memory.image import Images
@@ -111,19 +111,7 @@ def test_dead_letters_of_a_failover_are_complete_without_a_bug() -> None:
 
 
 def test_an_illegal_transition_is_not_excused_by_a_failover(monkeypatch: Patch) -> None:
-    from queuesim.broker.memory.names import ACTIVE_EVENT
-    from queuesim.broker.memory.taking import Taking
-
-    silent = every(10)
-
-    def start(original: Any, self: Any, *rest: Any) -> None:
-        emit = self._emit
-        if silent():
-            self._emit = lambda entry: None if entry[1] is ACTIVE_EVENT else emit(entry)
-        original(self, *rest)
-        self._emit = emit
-
-    wrap(monkeypatch, Taking, "_start", start)
+    hush_starts(monkeypatch)
     assert "events in a legal order" in found(played(faults=[FAILOVER]))
 
 
