@@ -82,8 +82,8 @@ def test_attempts_and_limiter() -> None:
 
 
 def test_checks() -> None:
-    assert [(line.ok, line.text) for line in digest.checks(run())] == [
-        (False, "lost == 0: measured 1 at 45 s (first seen then)"),
-        (False, "latency.p95 of fax < 30s: nothing to measure"),
-        (True, "no job runs twice: measured 0"),
+    assert [(line.status, line.text) for line in digest.checks(run())] == [
+        ("failed", "lost == 0: measured 1 at 45 s (first seen then)"),
+        ("failed", "latency.p95 of fax < 30s: nothing to measure"),
+        ("passed", "no job runs twice: measured 0"),
     ]

@@ -79,11 +79,11 @@ def test_a_foreign_directory(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.parametrize(("version", "advice"), [(0, "run the scenario again"), (None, "run"), (3, "a newer queuesim")])
+@pytest.mark.parametrize(("version", "advice"), [(0, "run the scenario again"), (None, "run"), (4, "a newer queuesim")])
 def test_another_version(tmp_path: Path, version: int | None, advice: str) -> None:
     Result(full().recording()).to_parquet(tmp_path)
     rewrite(tmp_path, version=version)
-    with pytest.raises(StoredResultError, match=rf"version {version} of.* reads versions 1 to 2: {advice}"):
+    with pytest.raises(StoredResultError, match=rf"version {version} of.* reads versions 1 to 3: {advice}"):
         load(tmp_path)
 
 

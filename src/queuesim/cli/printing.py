@@ -30,7 +30,7 @@ def print_failures(result: Result) -> None:
     if result.facts.stopped:
         typer.echo(f"{result.facts.scenario}: stopped early: {result.facts.stopped}", err=True)
     for check in checks(result):
-        if not check.ok:
+        if check.status == "failed":
             typer.echo(f"{result.facts.scenario}: check failed: {check.text}", err=True)
 
 

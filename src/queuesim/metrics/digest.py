@@ -23,7 +23,8 @@ TIMES = ("job", "wait p50", "p95", "p99", "latency p50", "p95", "p99", "service 
 class CheckLine:
     """A check in words."""
 
-    ok: bool
+    status: str
+    """One of STATUSES."""
     text: str
 
 
@@ -125,16 +126,18 @@ def limiter(result: Result) -> str | None:
 def checks(result: Result) -> list[CheckLine]:
     """Each threshold with what was measured, each oracle that found something, and a line for those that did not."""
     frame = result.checks
-    quiet = (frame["kind"] == "oracle") & frame["ok"]
+    quiet = (frame["kind"] == "oracle") & (frame["status"] == "passed")
     told = frame[~quiet]
-    columns = (told[name].tolist() for name in ("ok", "check", "value", "limit", "at", "detail"))
-    lines = [CheckLine(ok, _check(*rest)) for ok, *rest in zip(*columns, strict=True)]
+    columns = (told[name].tolist() for name in ("status", "check", "value", "limit", "at", "detail"))
+    lines = [CheckLine(status, _check(status, *rest)) for status, *rest in zip(*columns, strict=True)]
     if quiet.any():
-        lines.append(CheckLine(True, f"{counted(int(quiet.sum()), 'oracle')} found no violation"))
+        lines.append(CheckLine("passed", f"{counted(int(quiet.sum()), 'oracle')} found no violation"))
     return lines
 
 
-def _check(name: str, value: float, limit: str, at: float, detail: str) -> str:
+def _check(status: str, name: str, value: float, limit: str, at: float, detail: str) -> str:
+    if status == "not judged":
+        return f"{name}: {detail}"
     measured = "nothing to measure" if math.isnan(value) else f"measured {value:.6g}"
     asked = "" if limit in name else f" {limit}"
     when = "" if math.isnan(at) else f" at {readable(at)}"

@@ -43,9 +43,9 @@ def _table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
 
 def _checks(result: Result) -> str:
     lines = digest.checks(result)
-    marks = {True: ("✓", "#007a5a"), False: ("✗", "#b34700")}
+    marks = {"passed": ("✓", "#007a5a"), "failed": ("✗", "#b34700"), "not judged": ("–", "#666666")}
     items = (
-        f'<li style="list-style: none; color: {marks[line.ok][1]}">{marks[line.ok][0]} {escape(line.text)}</li>'
+        f'<li style="list-style: none; color: {marks[line.status][1]}">{marks[line.status][0]} {escape(line.text)}</li>'
         for line in lines
     )
     return f'<ul style="padding-left: 0">{"".join(items)}</ul>' if lines else ""

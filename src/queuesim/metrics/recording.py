@@ -79,10 +79,11 @@ WINDOW_ROW = np.dtype([("opened", "<f8"), ("closes", "<f8"), ("max", "<u8")])
 
 @dataclass(slots=True)
 class CheckRow:
-    """A threshold or an invariant, and how it came out."""
+    """A threshold, a health check or an oracle, and how it came out."""
 
     name: str
     ok: bool
+    """False if it failed. True also if it was not judged: see `status`."""
     value: float
     """What was measured; NaN if there was nothing to measure."""
     limit: str
@@ -91,8 +92,21 @@ class CheckRow:
     """For a sliding window: the end of the first window that failed (or the worst one)."""
     detail: str = ""
     kind: str = "threshold"
-    """What sort of check: "threshold", or "oracle", whose value is the number of violations and whose detail names the
-    first witnesses."""
+    """What sort of check: "threshold"; "health", a built-in check that the run did what was asked of it; or "oracle",
+    whose value is the number of violations and whose detail names the first witnesses."""
+    unit: str = ""
+    """Unit of the value: "s", "1/s", "share", "jobs"; "" if it is a plain number."""
+    judged: float = 1.0
+    """Share of the run, between 0 and 1, that the check could judge. 0: it is neither passed nor failed."""
+
+    @property
+    def status(self) -> str:
+        """One of STATUSES."""
+        return "failed" if not self.ok else "passed" if self.judged > 0 else "not judged"
+
+
+STATUSES = ("failed", "not judged", "passed")
+"""How a check can come out, worst first."""
 
 
 @dataclass(slots=True)

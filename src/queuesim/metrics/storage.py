@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "queuesim-result"
-VERSION = 2
-"""Raised whenever an older reader would misread a directory. 2 has overdue scans, faults and the kinds of checks."""
+VERSION = 3
+"""Raised whenever an older reader would misread a directory. 2 has overdue scans, faults and the kinds of checks; 3 has
+the status, unit and judged share of checks."""
 OLDEST = 1
 """The oldest version that can still be read: what it lacks is empty."""
 
@@ -64,6 +65,8 @@ def read(directory: str | Path, names: tuple[str, ...]) -> tuple[Facts, dict[str
         }
         if text["version"] < 2:
             frames["checks"] = _with_kind(frames["checks"])
+        if text["version"] < 3:
+            frames["checks"] = _with_status(frames["checks"])
         return facts, frames
     except (KeyError, TypeError, AttributeError) as error:
         raise StoredResultError(f"{folder}: facts.json is damaged ({type(error).__name__}: {error})") from error
@@ -107,6 +110,24 @@ def _with_kind(checks: pd.DataFrame) -> pd.DataFrame:
     from queuesim.metrics.frames.columns import known_labels
 
     checks.insert(1, "kind", pd.Series(known_labels([KINDS[0]] * len(checks), KINDS)))
+    return checks
+
+
+def _with_status(checks: pd.DataFrame) -> pd.DataFrame:
+    """Version 2 said in words alone that a check was not judged."""
+    import numpy as np
+    import pandas as pd
+
+    from queuesim.metrics.frames.checks import KINDS
+    from queuesim.metrics.frames.columns import known_labels
+    from queuesim.metrics.recording import STATUSES
+
+    judged = ~checks["detail"].str.contains("not judged", regex=False) & ~(checks["value"].isna() & checks["ok"])
+    status = np.where(~checks["ok"], "failed", np.where(judged, "passed", "not judged")).tolist()
+    checks["kind"] = pd.Series(known_labels(checks["kind"].tolist(), KINDS))
+    checks.insert(2, "status", pd.Series(known_labels(status, STATUSES)))
+    checks.insert(5, "unit", pd.Series([""] * len(checks), dtype=str))
+    checks.insert(8, "judged", judged.to_numpy(dtype=np.float64))
     return checks
 
 

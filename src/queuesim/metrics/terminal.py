@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from queuesim.metrics.result import Result
 
 MOST_COLUMNS = 120
+MARKS = {"passed": ("✓", "ok  ", "green"), "failed": ("✗", "FAIL", "bold red"), "not judged": ("–", "--  ", "yellow")}
+"""For each status of a check: its mark, the same in ASCII, and its style."""
 
 
 def render(result: Result, console: Console) -> None:
@@ -38,10 +40,9 @@ def render(result: Result, console: Console) -> None:
             _line(console, line)
     if checks := digest.checks(result):
         console.print()
-        passed, failed = ("ok  ", "FAIL") if console.options.ascii_only else ("✓", "✗")
         for check in checks:
-            mark, style = (passed, "green") if check.ok else (failed, "bold red")
-            _line(console, f"{mark} {check.text}", style=style)
+            sign, word, style = MARKS[check.status]
+            _line(console, f"{word if console.options.ascii_only else sign} {check.text}", style=style)
 
 
 def _line(console: Console, text: str, style: str = "") -> None:

@@ -9,27 +9,35 @@ import numpy as np
 import pandas as pd
 
 from queuesim.metrics.frames.columns import frame, known_labels
-from queuesim.metrics.recording import CheckRow
+from queuesim.metrics.recording import STATUSES, CheckRow
 
-KINDS = ("threshold", "oracle")
+KINDS = ("threshold", "health", "oracle")
 """What sorts of checks there are."""
 
 
 def checks_frame(checks: Sequence[CheckRow]) -> pd.DataFrame:
-    """Columns: check (its name), kind (threshold or oracle), ok, value (what was measured; of an oracle: the number of
-    violations; NaN: there was nothing to measure), limit (what was asked for), at (end of the sliding window that
-    failed, in seconds; NaN: none), detail (of an oracle: the first witnesses)."""
+    """Columns: check (its name), kind (one of KINDS), status (one of STATUSES), ok (False if it failed), value (what
+    was measured; of an oracle: the number of violations; NaN: there was nothing to measure), unit (of the value), limit
+    (what was asked for), at (end of the sliding window that failed, in seconds; NaN: none), judged (share of the run
+    that the check could judge, 0 to 1), detail (the cause; of an oracle: the first witnesses)."""
     return frame(
         {
             "check": pd.Series([check.name for check in checks], dtype=str),
             "kind": known_labels([check.kind for check in checks], KINDS),
+            "status": known_labels([check.status for check in checks], STATUSES),
             "ok": np.array([check.ok for check in checks], dtype=bool),
             "value": np.array([check.value for check in checks], dtype=np.float64),
+            "unit": pd.Series([check.unit for check in checks], dtype=str),
             "limit": pd.Series([check.limit for check in checks], dtype=str),
             "at": np.array([math.nan if check.at is None else check.at for check in checks], dtype=np.float64),
+            "judged": np.array([check.judged for check in checks], dtype=np.float64),
             "detail": pd.Series([check.detail for check in checks], dtype=str),
         }
     )
+
+
+MARKS = {"passed": ("✓", "#007a5a"), "failed": ("✗", "#b34700"), "not judged": ("–", "#666666")}
+"""For each status of a check: its mark and the mark's colour."""
 
 
 class Checks(pd.DataFrame):
@@ -43,10 +51,10 @@ class Checks(pd.DataFrame):
         from html import escape
 
         rows = "".join(
-            f'<tr><td style="color: {"#007a5a" if row.ok else "#b34700"}">{"✓" if row.ok else "✗"}</td>'
+            f'<tr><td style="color: {MARKS[str(row.status)][1]}">{MARKS[str(row.status)][0]}</td>'
             f"<td>{escape(str(row.check))}</td><td>{row.kind}</td><td>{row.value:.6g}</td>"
             f"<td>{escape(str(row.limit))}</td><td>{escape(str(row.detail))}</td></tr>"
-            for row in self.sort_values("ok", kind="stable").itertuples()
+            for row in self.sort_values("status", kind="stable").itertuples()
         )
         head = "".join(f"<th>{name}</th>" for name in ("", "check", "kind", "value", "limit", "detail"))
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

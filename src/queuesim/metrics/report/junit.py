@@ -17,25 +17,33 @@ def junit(result: Result) -> str:
     """A test suite of the run's name with a case a check, and one that says whether the run came to its end."""
     facts, checks = result.facts, result.checks
     cases = [
-        (str(kind), str(name), "" if ok else f"measured {value:.6g}, asked for {limit}. {detail}".strip())
-        for kind, name, ok, value, limit, detail in zip(
-            *(checks[column] for column in ("kind", "check", "ok", "value", "limit", "detail")), strict=True
+        (str(kind), str(name), str(status), _message(str(status), value, limit, detail))
+        for kind, name, status, value, limit, detail in zip(
+            *(checks[column] for column in ("kind", "check", "status", "value", "limit", "detail")), strict=True
         )
     ]
-    cases.append(("run", "the run came to its end", facts.stopped))
-    failed = sum(bool(message) for _, _, message in cases)
-    numbers = {"tests": str(len(cases)), "failures": str(failed), "time": f"{facts.wall:.3f}"}
-    root = ET.Element("testsuites", {"name": "queuesim", **numbers})
-    suite = ET.SubElement(root, "testsuite", {"name": _clean(facts.scenario), "errors": "0", "skipped": "0", **numbers})
+    cases.append(("run", "the run came to its end", "failed" if facts.stopped else "passed", facts.stopped))
+    statuses = [status for _, _, status, _ in cases]
+    numbers = {"tests": str(len(cases)), "failures": str(statuses.count("failed")), "time": f"{facts.wall:.3f}"}
+    skipped = str(statuses.count("not judged"))
+    root = ET.Element("testsuites", {"name": "queuesim", "skipped": skipped, **numbers})
+    name = _clean(facts.scenario)
+    suite = ET.SubElement(root, "testsuite", {"name": name, "errors": "0", "skipped": skipped, **numbers})
     properties = ET.SubElement(suite, "properties")
     for name, value in (("backend", facts.backend), ("seed", facts.seed), ("duration", f"{facts.duration:g} s")):
         ET.SubElement(properties, "property", {"name": name, "value": str(value)})
-    for kind, name, message in cases:
+    for kind, name, status, message in cases:
         case = ET.SubElement(suite, "testcase", {"classname": f"{_clean(facts.scenario)}.{kind}", "name": _clean(name)})
-        if message:
+        if status == "not judged":
+            ET.SubElement(case, "skipped", {"message": _clean(message)})
+        elif status == "failed":
             ET.SubElement(case, "failure", {"message": _clean(message), "type": kind}).text = _clean(message)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _message(status: str, value: float, limit: str, detail: str) -> str:
+    return detail if status != "failed" else f"measured {value:.6g}, asked for {limit}. {detail}".strip()
 
 
 def _clean(text: str) -> str:

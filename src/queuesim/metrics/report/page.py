@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from queuesim.metrics.result import Result
 
 
+MARKS = {"passed": ("✓", "good"), "failed": ("✗", "bad"), "not judged": ("–", "unjudged")}
+"""For each status of a check: its mark and its class."""
+
+
 def page(result: Result, command: str = "") -> str:
     """The whole file. It asks for nothing from outside, and names the command that made it, if it is given.
 
@@ -96,7 +100,7 @@ def _checks(result: Result) -> str:
     stopped = result.facts.stopped
     items = [f'<li class="bad">✗ the run was stopped early: {escape(stopped)}</li>'] if stopped else []
     items += [
-        f'<li class="{"good" if line.ok else "bad"}">{"✓" if line.ok else "✗"} <span>{escape(line.text)}</span></li>'
+        f'<li class="{MARKS[line.status][1]}">{MARKS[line.status][0]} <span>{escape(line.text)}</span></li>'
         for line in lines
     ]
     return _section("checks", "Checks", f'<ul class="checks">{"".join(items)}</ul>' if items else "<p>None.</p>")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from queuesim.metrics.recording import CheckRow, Recording
 from queuesim.testing.oracles import delays, delivery, keeping, limiter, order, promptness, running, states
-from queuesim.testing.oracles.case import Case
+from queuesim.testing.oracles.case import Case, unjudged
 from queuesim.testing.oracles.promises import Evidence, Promises
 
 ORACLES: tuple[Callable[[Case], CheckRow], ...] = (
@@ -56,7 +56,7 @@ def _judged(oracle: Callable[[Case], CheckRow], case: Case) -> CheckRow:
     if not case.skewed or oracle not in BY_THE_CLOCK:
         return row
     # a queue in memory goes by its clients' clocks: locks expire early for whoever is ahead
-    return CheckRow(row.name, True, 0.0, row.limit, None, "not judged: a worker's clock was wrong", row.kind)
+    return unjudged(row.name, "a worker's clock was wrong")
 
 
 __all__ = ["ORACLES", "Evidence", "Promises", "judge"]

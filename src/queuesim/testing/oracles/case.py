@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 WITNESSES = 3
 """So many violations are told."""
-FORGETFUL = "not judged: the server lost a part of its memory"
+FORGETFUL = "the server lost a part of its memory"
 
 TELLING = np.isin(
     np.arange(len(EventKind)),
@@ -253,6 +253,11 @@ def verdict(name: str, violations: Sequence[str] | Iterable[str], note: str = ""
         shown += "; ..."
     detail = "; ".join(part for part in (shown, note) if part)
     return CheckRow(name, number == 0, float(number), "== 0", None, detail, "oracle")
+
+
+def unjudged(name: str, why: str) -> CheckRow:
+    """The row of an oracle that could not judge this run, and why."""
+    return CheckRow(name, True, math.nan, "== 0", None, f"not judged: {why}", "oracle", judged=0.0)
 
 
 def first(numbers: Array, format: str) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import Array, Case, following, verdict
+from queuesim.testing.oracles.case import Array, Case, following, unjudged, verdict
 from queuesim.testing.oracles.running import attempts_made
 
 MILLISECOND = 0.001
@@ -15,7 +15,7 @@ MILLISECOND = 0.001
 def backoff(case: Case) -> CheckRow:
     """Each delay is the one that the rules give, and the next attempt could start when it was over, not before."""
     if case.skewed:
-        return verdict("backoff to the millisecond", [], "not judged: a worker's clock was wrong")
+        return unjudged("backoff to the millisecond", "a worker's clock was wrong")
     rows, made = case.attempts[case.by_job], attempts_made(case)
     told = _drawn(case, rows, made) + _kept(case, rows)
     return verdict("backoff to the millisecond", told)

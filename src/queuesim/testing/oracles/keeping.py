@@ -11,7 +11,7 @@ from queuesim.events import EventKind
 from queuesim.job import Deduplication, JobState
 from queuesim.limits import Keep
 from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import FORGETFUL, Array, Case, first, verdict
+from queuesim.testing.oracles.case import FORGETFUL, Array, Case, first, unjudged, verdict
 
 
 def retention(case: Case) -> CheckRow:
@@ -23,7 +23,7 @@ def retention(case: Case) -> CheckRow:
     ):
         if state.value in case.evidence.census and not case.skewed:
             told += _kept(case, case.lasting, state, kind, keep)
-    return verdict("retention honoured", told, FORGETFUL if case.lasting is None else "")
+    return verdict("retention honoured", told, f"not judged: {FORGETFUL}" if case.lasting is None else "")
 
 
 def _kept(case: Case, events: Array | None, state: JobState, kind: EventKind, keep: Keep) -> list[str]:
@@ -55,7 +55,7 @@ def dead_letters(case: Case) -> CheckRow:
     if not case.promises.dead_letters or letters is None:
         return verdict(name, [])
     if case.lasting is None:
-        return verdict(name, [], FORGETFUL)
+        return unjudged(name, FORGETFUL)
     failed = case.lasting["number"][case.lasting["kind"] == EventKind.FAILED.code]
     ids = case.recording.ids
     expected = Counter(ids.get(number, str(number)) for number in failed.tolist())

@@ -6,7 +6,7 @@ import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow
-from queuesim.testing.oracles.case import FORGETFUL, Array, Case, verdict
+from queuesim.testing.oracles.case import FORGETFUL, Array, Case, unjudged, verdict
 
 
 def limiter(case: Case) -> CheckRow:
@@ -14,7 +14,7 @@ def limiter(case: Case) -> CheckRow:
     name = "limiter windows never exceeded"
     limits = case.promises.limiters
     if not limits or case.rollbacks or case.skewed:
-        return verdict(name, [], FORGETFUL if limits and case.rollbacks else "")
+        return unjudged(name, FORGETFUL) if limits and case.rollbacks else verdict(name, [])
     starts = np.sort(case.events["time"][case.events["kind"] == EventKind.ACTIVE.code], kind="stable")
     windows, starts = _on_time(case, starts)
     shortest = min(limit.duration for limit in limits)

@@ -9,7 +9,7 @@ import numpy as np
 from queuesim.events import EventKind
 from queuesim.job import JobState
 from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import FORGETFUL, Array, Case, verdict
+from queuesim.testing.oracles.case import FORGETFUL, Array, Case, unjudged, verdict
 
 SLACK = 0.001
 """Seconds that any start may be late."""
@@ -22,7 +22,7 @@ def prompt(case: Case) -> CheckRow:
     name = "no job waits beside an idle worker"
     held = np.isin(case.attempts["ending"], (Ending.RATE_LIMITED,)).any()
     if case.promises.blocking or held or case.rollbacks or case.skewed or not case.promises.concurrency:
-        return verdict(name, [], FORGETFUL if case.rollbacks else "")
+        return unjudged(name, FORGETFUL if case.rollbacks else "starts are late here for a reason that is not recorded")
     waits = _waiting(case)
     if not len(waits):
         return verdict(name, [])

@@ -62,8 +62,8 @@ def concurrency(case: Case) -> CheckRow:
             beyond = attempts["slot"][(attempts["worker"] == i) & (attempts["slot"] >= slots)]
             told += [f"{worker} has {slots} slots and ran a job in slot {slot}" for slot in beyond.tolist()]
     told += _shared(case)
-    unjudged = FORGETFUL if case.rollbacks and case.promises.shared_concurrency is not None else ""
-    return verdict("concurrency never exceeded", told, unjudged)
+    note = f"not judged: {FORGETFUL}" if case.rollbacks and case.promises.shared_concurrency is not None else ""
+    return verdict("concurrency never exceeded", told, note)
 
 
 def _shared(case: Case) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from queuesim.events import EventKind
 from queuesim.job import JobState
 from queuesim.metrics.recording import CheckRow
-from queuesim.testing.oracles.case import FORGETFUL, Array, Case, transitions, verdict
+from queuesim.testing.oracles.case import FORGETFUL, Array, Case, transitions, unjudged, verdict
 
 LEGAL: dict[EventKind, tuple[EventKind, ...]] = {
     EventKind.ADDED: (EventKind.WAITING, EventKind.DELAYED),
@@ -47,7 +47,7 @@ def legal(case: Case) -> CheckRow:
     """Events come in a legal order, and no later one has an earlier time."""
     name = "events in a legal order"
     if case.lasting is None:
-        return verdict(name, [], FORGETFUL)
+        return unjudged(name, FORGETFUL)
     events = case.lasting[transitions(case.lasting)]
     if not len(events):
         return verdict(name, [])
