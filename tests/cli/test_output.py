@@ -51,6 +51,6 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_pyarrow_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"queuesim\[parquet\]"):
+    with pytest.raises(MissingExtraError, match=r"-e '\.\[parquet\]'"):
         prepare_output(tmp_path / "new")
     assert not (tmp_path / "new").exists()

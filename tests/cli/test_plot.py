@@ -53,4 +53,4 @@ def test_without_matplotlib_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     done = invoke("plot", stored)
     assert done.returncode == 2
-    assert done.stderr == 'plots need matplotlib, which is not installed: pip install "queuesim[plot]"\n'
+    assert done.stderr == "plots need matplotlib, which is not installed: pip install -c constraints.txt -e '.[plot]'\n"

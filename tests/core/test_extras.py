@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from queuesim import extras
 from queuesim.errors import QueuesimError
-from queuesim.extras import MissingExtraError, need
+from queuesim.extras import MissingExtraError, install_command, need
 
 
 def test_what_is_there() -> None:
@@ -16,10 +17,19 @@ def test_what_is_there() -> None:
 
 
 def test_what_is_missing_is_named_with_its_command() -> None:
-    with pytest.raises(MissingExtraError, match=r'plots need no_such_module.*pip install "queuesim\[plot\]"') as caught:
+    with pytest.raises(MissingExtraError, match=r"plots need no_such_module.*: pip install .*\[plot\]'") as caught:
         need("no_such_module.part", "plot", "plots")
     assert isinstance(caught.value, QueuesimError)
     assert isinstance(caught.value, ImportError)
+
+
+def test_in_a_clone_the_command_is_that_of_the_clone() -> None:
+    assert install_command("live") == "pip install -c constraints.txt -e '.[live]'"
+
+
+def test_elsewhere_the_command_names_the_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "ROOT", tmp_path)
+    assert install_command("live") == "pip install 'queue-windtunnel[live]'"
 
 
 def test_a_module_that_is_broken_inside_says_so_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

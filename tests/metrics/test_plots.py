@@ -157,5 +157,5 @@ def test_windows_are_as_high_as_their_starts() -> None:
 @pytest.mark.parametrize("plot", [*PLOTS, "overview"])
 def test_without_matplotlib(plot: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "queuesim\[plot\]"'):
+    with pytest.raises(MissingExtraError, match=r"pip install -c constraints.txt -e '\.\[plot\]'"):
         getattr(Result(busy().recording()).plot, plot)()

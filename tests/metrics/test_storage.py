@@ -137,7 +137,7 @@ def test_an_interrupted_write_is_no_result(tmp_path: Path, monkeypatch: pytest.M
 
 def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "queuesim\[parquet\]"'):
+    with pytest.raises(MissingExtraError, match=r"pip install -c constraints.txt -e '\.\[parquet\]'"):
         Result(full().recording()).to_parquet(tmp_path)
 
 

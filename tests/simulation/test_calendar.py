@@ -65,5 +65,5 @@ def test_a_missing_library_is_named_with_the_command(monkeypatch):
     loop = VirtualLoop()
     with pytest.raises(MissingExtraError) as caught, Calendar(EPOCH).installed(loop):
         raise AssertionError("it was installed without the library")
-    assert 'pip install "queuesim[calendar]"' in str(caught.value)
+    assert "pip install -c constraints.txt -e '.[calendar]'" in str(caught.value)
     loop.close()

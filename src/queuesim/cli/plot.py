@@ -30,8 +30,8 @@ def plot(
 ) -> None:
     """Draw a stored result as a picture.
 
-    It shows backlog and throughput, latencies, attempts and the limiter's windows. Needs matplotlib: pip install
-    "queuesim[plot]". Exit code 2 if there is no such result, or the picture can't be made.
+    It shows backlog and throughput, latencies, attempts and the limiter's windows. Needs matplotlib, which
+    comes with the extra "plot". Exit code 2 if there is no such result, or the picture can't be made.
     """
     with interruptible(), refusing():
         from queuesim.metrics.result import load
