@@ -140,7 +140,7 @@ def test_an_example_has_exactly_its_finding_and_the_trouble_that_it_foretells(fi
     assert ROOT / finding.shown_by == file
     result = queuesim.run(scenario)
     assert not result.ok
-    assert result.facts.stopped == ""
+    assert result.facts.stopped is None
     kinds = result.checks.loc[~result.checks["ok"], "kind"].unique().tolist()
     assert kinds == ["threshold"], "the trouble is what was asked for, and no fault of the queue"
 

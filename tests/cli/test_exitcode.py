@@ -7,18 +7,19 @@ from types import SimpleNamespace
 import pytest
 
 from queuesim.cli.exitcode import ExitCode, exit_code
+from queuesim.metrics.recording import Stop, StopReason
 
 
 @pytest.mark.parametrize(
     ("ok", "stopped", "code"),
     [
-        (True, "", ExitCode.OK),
-        (False, "", ExitCode.FAILED),
-        (False, "threshold lost == 0 failed", ExitCode.FAILED),
-        (True, "interrupted at 3 s", ExitCode.INTERRUPTED),
-        (False, "interrupted at 3 s", ExitCode.INTERRUPTED),
+        (True, None, ExitCode.OK),
+        (False, None, ExitCode.FAILED),
+        (False, Stop(StopReason.THRESHOLD, 3.0, "lost == 0"), ExitCode.FAILED),
+        (True, Stop(StopReason.INTERRUPTED, 3.0), ExitCode.INTERRUPTED),
+        (False, Stop(StopReason.INTERRUPTED, 3.0), ExitCode.INTERRUPTED),
     ],
 )
-def test_code(ok: bool, stopped: str, code: ExitCode) -> None:
+def test_code(ok: bool, stopped: Stop | None, code: ExitCode) -> None:
     result = SimpleNamespace(ok=ok, facts=SimpleNamespace(stopped=stopped))
     assert exit_code(result) is code  # type: ignore[arg-type]

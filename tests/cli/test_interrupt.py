@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import queuesim
+from queuesim.metrics.recording import StopReason
 
 HANDLERS = """\
 import asyncio
@@ -75,7 +76,8 @@ def test_what_was_simulated_is_shown_and_written() -> None:
     assert "The run was stopped early (interrupted" in " ".join(told.split())
     assert told.endswith("✓ lost == 0: measured 0\n✓ 18 oracles found no violation\n")
     result = queuesim.load("out")
-    assert result.facts.stopped.startswith("interrupted")
+    assert result.facts.stopped is not None
+    assert result.facts.stopped.reason is StopReason.INTERRUPTED
     assert result.facts.duration < result.facts.asked
     assert len(result.jobs) >= 100
 

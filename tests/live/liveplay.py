@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from queuesim.metrics.recording import StopReason
 from queuesim.metrics.result import Result
 from queuesim.scenario.live.run import LiveRun
 from queuesim.scenario.live.runner import server
@@ -33,7 +34,8 @@ def play(*faults: dict[str, Any], until: Callable[[LiveRun], bool], url: str = "
     recording = run.recording()
     recording.checks.extend(run.judge(recording))
     result = Result(recording)
-    assert result.facts.stopped.startswith("interrupted"), "what was waited for never came"
+    assert result.facts.stopped is not None, "what was waited for never came"
+    assert result.facts.stopped.reason is StopReason.INTERRUPTED
     assert violations(result) == {}
     return result
 

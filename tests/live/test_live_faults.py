@@ -135,6 +135,7 @@ def test_the_server_itself_is_killed_made_a_replica_and_forgets_its_scripts() ->
 def test_a_server_that_forgets_everything_is_told_apart_from_one_that_loses_jobs() -> None:
     result = play({"redis.restart": {"while": "completed > 5", "empty": True}}, until=then("redis.restart"))
     assert result.faults["detail"][0] == "its memory is lost"
+    assert result.faults["lost"][0] == float("inf")
     assert "lost by redis.restart" in detail(result, "no job lost")
     # no number is given twice
     assert result.jobs["job"].is_unique

@@ -5,14 +5,15 @@ from __future__ import annotations
 from metrics_script import NAN, Script
 
 from queuesim.metrics import digest
-from queuesim.metrics.recording import CheckRow
+from queuesim.metrics.recording import CheckRow, Stop, StopReason
 from queuesim.metrics.result import Result
 
 INVALID = ("ValidationError", "Validation", False)
 
 
 def run() -> Result:
-    script = Script(100.0, warmup=10.0, limiter=(1, 20.0), concurrency=2, stopped="threshold lost == 0", wall=0.5)
+    stopped = Stop(StopReason.THRESHOLD, 60.0, "lost == 0")
+    script = Script(100.0, warmup=10.0, limiter=(1, 20.0), concurrency=2, stopped=stopped, wall=0.5)
     script.attempt(script.job(10.0), 10.0, 12.0)
     script.attempt(script.job(20.0, name="sms"), 30.0, 31.0, "failed", error=INVALID)
     script.job(30.0, left="waiting")
@@ -31,7 +32,7 @@ def test_headline() -> None:
     assert digest.headline(run()) == (
         "5 jobs in 1 min 40 s after a warm-up of 10 s: 1 completed, 1 failed for good, 1 had not finished, "
         "1 were removed and 1 were LOST. Of those that finished, 95 % took at most 10.5 s. "
-        "The run was stopped early (threshold lost == 0)."
+        "The run was stopped early (threshold lost == 0 failed at 60 s)."
     )
 
 

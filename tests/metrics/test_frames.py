@@ -226,6 +226,7 @@ def test_faults_and_scans_are_rows_in_order() -> None:
         "began": 5.0,
         "ended": -1,
         "detail": "no notice",
+        "lost": -1,
     }
     assert column(result.overdue, "trigger") == ["cron", "manual"]
     assert column(result.overdue, "duration") == [2.5, None]

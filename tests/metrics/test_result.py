@@ -8,7 +8,7 @@ import sys
 import pytest
 from metrics_script import Script
 
-from queuesim.metrics.recording import CheckRow
+from queuesim.metrics.recording import CheckRow, Stop, StopReason
 from queuesim.metrics.result import Result
 
 
@@ -21,9 +21,24 @@ def test_ok_needs_every_check() -> None:
     assert not Result(script.recording()).ok
 
 
-@pytest.mark.parametrize(("stopped", "ok"), [("", True), ("interrupted", True), ("deadlock: all tasks wait", False)])
-def test_ok_needs_a_run_without_deadlock(stopped: str, ok: bool) -> None:
-    assert Result(Script(stopped=stopped).recording()).ok is ok
+def test_ok_needs_a_run_that_could_go_on() -> None:
+    assert Result(Script().recording()).ok
+    stopped = {reason for reason in StopReason if not Result(Script(stopped=Stop(reason, 5.0)).recording()).ok}
+    assert stopped == {StopReason.NO_PROGRESS, StopReason.DEADLOCK, StopReason.LIVELOCK}
+
+
+@pytest.mark.parametrize(
+    ("stop", "sentence"),
+    [
+        (Stop(StopReason.INTERRUPTED, 5.0), "interrupted at 5 s"),
+        (Stop(StopReason.INTERRUPTED, detail="the server is gone"), "interrupted: the server is gone"),
+        (Stop(StopReason.THRESHOLD, 7.5, "lost == 0"), "threshold lost == 0 failed at 7.5 s"),
+        (Stop(StopReason.NO_PROGRESS, 30.0), "no progress since 30 s"),
+        (Stop(StopReason.DEADLOCK, 0.0, "nothing is ready"), "deadlock at 0 s: nothing is ready"),
+    ],
+)
+def test_a_stop_in_words(stop: Stop, sentence: str) -> None:
+    assert str(stop) == sentence
 
 
 def test_one_line() -> None:

@@ -12,7 +12,7 @@ from metrics_script import NAN, Script
 
 from queuesim.extras import MissingExtraError
 from queuesim.metrics.frames import FRAMES
-from queuesim.metrics.recording import CheckRow, FaultRow, ScanRow
+from queuesim.metrics.recording import CheckRow, FaultRow, ScanRow, Stop, StopReason
 from queuesim.metrics.result import Result, load
 from queuesim.metrics.storage import StoredResultError
 
@@ -33,6 +33,7 @@ def full() -> Script:
     script.checks.append(CheckRow("no job lost", False, 1.0, "0", detail="job 2", kind="oracle"))
     script.faults.append(FaultRow("redis.outage", "", 3.0, 4.5, "for 1.5 s"))
     script.faults.append(FaultRow("worker.crash", "worker-1", 40.0, NAN))
+    script.faults.append(FaultRow("redis.failover", "", 50.0, 51.0, "the last 2s are lost", 2.0))
     script.scans.append(ScanRow(1, "cron", 10.0, 12.0, 3, 250, 240, 10, 30.0))
     script.scans.append(ScanRow(2, "manual", 49.0, NAN, 1, 100, 100, 0, NAN))
     return script
@@ -98,6 +99,31 @@ def test_version_1_had_neither_scans_nor_faults_nor_kinds_of_checks() -> None:
     for name in ("jobs", "attempts", "events", "limiter"):
         pd.testing.assert_frame_equal(getattr(old, name), getattr(new, name))
     pd.testing.assert_frame_equal(old.checks, new.checks[:2])
+
+
+@pytest.mark.parametrize("reason", StopReason)
+def test_why_a_run_stopped(tmp_path: Path, reason: StopReason) -> None:
+    stopped = Stop(reason, 12.5, "a detail")
+    Result(Script(stopped=stopped).recording()).to_parquet(tmp_path)
+    assert load(tmp_path).facts.stopped == stopped
+
+
+@pytest.mark.parametrize(
+    ("sentence", "stopped"),
+    [
+        ("", None),
+        ("interrupted at 3 s", Stop(StopReason.INTERRUPTED, None, "at 3 s")),
+        ("no progress since 30 s", Stop(StopReason.NO_PROGRESS, None, "since 30 s")),
+        (
+            "deadlock at 5 s: all wait",
+            Stop(StopReason.DEADLOCK, None, "at 5 s: all wait"),
+        ),
+    ],
+)
+def test_version_2_had_a_sentence_of_it(tmp_path: Path, sentence: str, stopped: Stop | None) -> None:
+    Result(full().recording()).to_parquet(tmp_path)
+    rewrite(tmp_path, facts=json.loads((tmp_path / "facts.json").read_text())["facts"] | {"stopped": sentence})
+    assert load(tmp_path).facts.stopped == stopped
 
 
 def test_damage(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,8 @@ SCENARIOS = Path(__file__).parents[2] / "scenarios" / "museum"
 
 def found(result: Result) -> set[str]:
     """The checks that failed, and the verdict if the run could not go on."""
-    verdict = re.findall(r"^(livelock|deadlock|no progress)", result.facts.stopped)
+    stopped = result.facts.stopped
+    verdict = [stopped.reason.value] if stopped is not None and stopped.stuck else []
     return {*result.checks[~result.checks["ok"]]["check"], *verdict}
 
 

@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).parents[1] / "metrics"))
 from metrics_script import NAN, Script
 
 from queuesim.cli.app import app
-from queuesim.metrics.recording import CheckRow
+from queuesim.metrics.recording import CheckRow, Stop, StopReason
 from queuesim.metrics.report import ReportError, write_report
 from queuesim.metrics.result import Result
 
@@ -39,7 +39,7 @@ def test_a_case_for_each_check(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_stopped_has_failed(tmp_path: Path) -> None:
-    write_report(checked(ok=True, stopped="deadlock at 5 s"), tmp_path / "junit.xml")
+    write_report(checked(ok=True, stopped=Stop(StopReason.DEADLOCK, 5.0)), tmp_path / "junit.xml")
     root = ET.parse(tmp_path / "junit.xml").getroot()
     assert root.get("failures") == "1"
 

@@ -108,7 +108,7 @@ def live() -> Result:
 
 def test_a_real_server_plays_the_scenario_to_its_end(live: Result) -> None:
     assert live.facts.backend == "redis"
-    assert live.facts.stopped == ""
+    assert live.facts.stopped is None
     assert set(live.jobs["state"]) == {"completed", "failed"}
     assert len(live.jobs) >= 70
     # each job's last attempt ended it

@@ -11,6 +11,7 @@ import pytest
 from playing import column, own, play, rows
 
 from queuesim import Job, Queue, RateLimit
+from queuesim.metrics.recording import Stop, StopReason
 
 ONE = {"bulk": {"size": 1, "at": 0.0}}
 DAY = 24 * 3600.0
@@ -112,7 +113,7 @@ def test_of_a_shared_rate_limit_the_max_goes_first_and_of_a_workers_own_the_dura
 def test_a_run_ends_when_its_time_is_up() -> None:
     result = play({"backlog": 3}, service=4.0, duration=10.0)
     facts = result.facts
-    assert (facts.scenario, facts.backend, facts.seed, facts.stopped) == ("played", "sim", 0, "")
+    assert (facts.scenario, facts.backend, facts.seed, facts.stopped) == ("played", "sim", 0, None)
     assert (facts.duration, facts.asked, facts.warmup) == (10, 10, 0)
     assert facts.epoch == 1735689600
     assert facts.wall > 0
@@ -163,7 +164,7 @@ def test_warm_up_jobs_are_marked_and_left_out() -> None:
 def test_a_handler_that_waits_for_ever_ends_with_the_run() -> None:
     result = play({"backlog": 2}, processor=own(hang), duration=1000.0)
     assert result.facts.duration == 1000
-    assert result.facts.stopped == ""
+    assert result.facts.stopped is None
     assert rows(result, "job", "outcome") == [(1, "unfinished")]
     assert column(result, "state") == ["active", "waiting"]
 
@@ -173,7 +174,7 @@ def test_a_handler_that_waits_for_ever_ends_with_the_run() -> None:
 
 def test_drain_goes_on_until_all_jobs_are_done() -> None:
     result = play({"backlog": 5}, service=4.0, duration=10.0, drain=True)
-    assert (result.facts.duration, result.facts.asked, result.facts.stopped) == (20, 10, "")
+    assert (result.facts.duration, result.facts.asked, result.facts.stopped) == (20, 10, None)
     assert set(column(result, "state")) == {"completed"}
 
 
@@ -185,7 +186,7 @@ def test_drain_makes_no_new_load() -> None:
 
 def test_drain_for_some_time() -> None:
     result = play({"backlog": 9}, service=4.0, duration=10.0, drain=6.0)
-    assert (result.facts.duration, result.facts.stopped) == (16, "")
+    assert (result.facts.duration, result.facts.stopped) == (16, None)
     # the fourth ends at the very end, and the fifth starts
     assert Counter(column(result, "state")) == {"completed": 4, "active": 1, "waiting": 4}
 
@@ -208,7 +209,7 @@ def test_drain_waits_for_retries_and_delayed_jobs() -> None:
     result = play(ONE, jobs=jobs, drain=True)
     # two days of delay, an attempt, three days of backoff, another attempt: longer than any patience
     assert result.facts.duration == 5 * DAY + 2
-    assert (result.facts.stopped, column(result, "state")) == ("", ["completed"])
+    assert (result.facts.stopped, column(result, "state")) == (None, ["completed"])
 
 
 def test_drain_gives_up_on_a_handler_that_hangs() -> None:
@@ -217,7 +218,7 @@ def test_drain_gives_up_on_a_handler_that_hangs() -> None:
 
     result = play({"backlog": 2}, processor=own(handler), duration=10.0, drain=True)
     # the second job started at 30, and nothing happened since
-    assert result.facts.stopped == "no progress since 30 s"
+    assert result.facts.stopped == Stop(StopReason.NO_PROGRESS, 30.0)
     assert result.facts.duration == 30 + DAY
     assert column(result, "state") == ["completed", "active"]
     assert not result.ok
@@ -225,7 +226,7 @@ def test_drain_gives_up_on_a_handler_that_hangs() -> None:
 
 def test_drain_ends_with_its_time_before_patience_does() -> None:
     result = play({"backlog": 1}, processor=own(hang), duration=10.0, drain=DAY)
-    assert (result.facts.duration, result.facts.stopped) == (10 + DAY, "")
+    assert (result.facts.duration, result.facts.stopped) == (10 + DAY, None)
 
 
 def test_drain_does_not_wait_for_jobs_that_were_removed() -> None:
@@ -318,7 +319,7 @@ def test_a_handler_that_ignores_its_cancellation_does_not_outlive_the_run(wait: 
                 continue
 
     result = play({"backlog": 1}, processor=own(handler))
-    assert (result.facts.duration, result.facts.stopped) == (100, "")
+    assert (result.facts.duration, result.facts.stopped) == (100, None)
     assert rows(result, "outcome") == [("unfinished",)]
 
 

@@ -12,14 +12,10 @@ from hypothesis import strategies as st
 
 from queuesim.metrics.recording import FaultRow
 from queuesim.testing.oracles.rollback import Rollbacks
-from queuesim.units import format_duration
 
 
 def rollbacks(*spans: tuple[float, float], late: Any = ()) -> Rollbacks:
-    rows = [
-        FaultRow("redis.failover", "", until, until, f"the last {format_duration(round(until - since, 6))} are lost")
-        for since, until in spans
-    ]
+    rows = [FaultRow("redis.failover", "", until, until, lost=until - since) for since, until in spans]
     return Rollbacks(rows, late)
 
 
@@ -29,11 +25,11 @@ def forgotten(found: Rollbacks, *times: float) -> list[int]:
 
 
 def test_other_faults_are_none() -> None:
-    assert not Rollbacks([FaultRow("redis.restart", "", 5.0, 6.0, ""), FaultRow("redis.outage", "", 5.0, 6.0, "")])
+    assert not Rollbacks([FaultRow("redis.restart", "", 5.0, 6.0), FaultRow("redis.outage", "", 5.0, 6.0)])
 
 
 def test_an_empty_restart_forgets_everything() -> None:
-    found = Rollbacks([FaultRow("redis.restart", "", 5.0, 6.0, "its memory is lost")])
+    found = Rollbacks([FaultRow("redis.restart", "", 5.0, 6.0, lost=math.inf)])
     assert forgotten(found, 0.0, 4.9, 5.1, math.nan) == [0, 0, -1, -1]
     assert str(found.all[0]) == "redis.restart at 5 s"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from queuesim.metrics.recording import StopReason
+
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
 
@@ -24,6 +26,7 @@ class ExitCode(IntEnum):
 
 def exit_code(result: Result) -> ExitCode:
     """The code that a run ends with."""
-    if result.facts.stopped.startswith("interrupted"):
+    stopped = result.facts.stopped
+    if stopped is not None and stopped.reason is StopReason.INTERRUPTED:
         return ExitCode.INTERRUPTED
     return ExitCode.OK if result.ok else ExitCode.FAILED

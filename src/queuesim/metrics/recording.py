@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,6 +121,8 @@ class FaultRow:
     ended: float
     """NaN: it was still on at the end of the run."""
     detail: str = ""
+    lost: float | None = None
+    """Seconds of the server's memory that the fault lost, counted back from its start; inf: all of it; None: none."""
 
 
 @dataclass(slots=True)
@@ -145,6 +147,50 @@ class ScanRow:
     """When the last of its notifications ended; NaN: not all of them ever did."""
 
 
+class StopReason(StrEnum):
+    """Why a run ended before its time."""
+
+    INTERRUPTED = "interrupted"
+    """By its user, or because its server was gone for good."""
+    THRESHOLD = "threshold"
+    """A threshold failed that may end the run."""
+    NO_PROGRESS = "no progress"
+    """Jobs were left, and none started or ended any more."""
+    DEADLOCK = "deadlock"
+    """Nothing was left that could happen."""
+    LIVELOCK = "livelock"
+    """Time could not move."""
+
+
+STUCK = frozenset({StopReason.NO_PROGRESS, StopReason.DEADLOCK, StopReason.LIVELOCK})
+"""Reasons of a run that could not go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """That a run ended before its time: why and when."""
+
+    reason: StopReason
+    at: float | None = None
+    """Seconds since the run began. For "no progress": when something moved for the last time. None: unknown."""
+    detail: str = ""
+    """The name of the threshold; what each task waits for; the server's error."""
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the run could not go on."""
+        return self.reason in STUCK
+
+    def __str__(self) -> str:
+        """The sentence that is shown: "no progress since 30 s"."""
+        if self.reason is StopReason.THRESHOLD:
+            told = f"threshold {self.detail} failed"
+            return told if self.at is None else f"{told} at {self.at:g} s"
+        word = "since" if self.reason is StopReason.NO_PROGRESS else "at"
+        when = "" if self.at is None else f" {word} {self.at:g} s"
+        return f"{self.reason}{when}" + (f": {self.detail}" if self.detail else "")
+
+
 @dataclass(slots=True)
 class Facts:
     """What was run."""
@@ -164,9 +210,8 @@ class Facts:
     """Slots over all workers."""
     limiter: tuple[int, float] | None = None
     """(max, duration in seconds)."""
-    stopped: str = ""
-    """Why the run ended early: "" if it did not; else it begins with interrupted, threshold, no progress, deadlock or
-    livelock."""
+    stopped: Stop | None = None
+    """Why the run ended early; None if it did not. `str` makes a sentence of it."""
     wall: float = 0.0
     """Real seconds that the run took. Not part of what a seed reproduces."""
     version: str = ""

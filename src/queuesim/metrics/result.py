@@ -22,10 +22,6 @@ ROWS = ("jobs", "attempts", "events")
 """The parts of a recording that grow with the number of jobs."""
 
 
-STUCK = ("deadlock", "livelock", "no progress")
-"""How `facts.stopped` of a run begins that could not go on."""
-
-
 class Result:
     """What a run came to. Times are seconds since the run began; `facts.epoch` places them in the calendar."""
 
@@ -131,7 +127,8 @@ class Result:
     @property
     def ok(self) -> bool:
         """All checks hold, and the run did not get stuck."""
-        return bool(self.checks["ok"].all()) and not self.facts.stopped.startswith(STUCK)
+        stopped = self.facts.stopped
+        return bool(self.checks["ok"].all()) and not (stopped is not None and stopped.stuck)
 
     @property
     def calendar(self) -> Calendar:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from queuesim.errors import QueuesimError
 from queuesim.extras import need
-from queuesim.metrics.recording import Facts
+from queuesim.metrics.recording import Facts, Stop, StopReason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FORMAT = "queuesim-result"
 VERSION = 3
 """Raised whenever an older reader would misread a directory. 2 has overdue scans, faults and the kinds of checks; 3 has
-the status, unit and judged share of checks."""
+the status, unit and judged share of checks, what faults lost, and the reason of a stop as data."""
 OLDEST = 1
 """The oldest version that can still be read: what it lacks is empty."""
 
@@ -67,8 +67,9 @@ def read(directory: str | Path, names: tuple[str, ...]) -> tuple[Facts, dict[str
             frames["checks"] = _with_kind(frames["checks"])
         if text["version"] < 3:
             frames["checks"] = _with_status(frames["checks"])
+            frames["faults"] = _with_lost(frames["faults"])
         return facts, frames
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoredResultError(f"{folder}: facts.json is damaged ({type(error).__name__}: {error})") from error
 
 
@@ -131,12 +132,31 @@ def _with_status(checks: pd.DataFrame) -> pd.DataFrame:
     return checks
 
 
+def _with_lost(faults: pd.DataFrame) -> pd.DataFrame:
+    """Version 2 said in words alone how much memory the server lost."""
+    import numpy as np
+
+    faults["lost"] = np.full(len(faults), np.nan)
+    return faults
+
+
 def _facts(stored: dict[str, Any]) -> Facts:
     known = {field.name for field in dataclasses.fields(Facts)}
     facts = Facts(**{name: value for name, value in stored.items() if name in known})
+    facts.stopped = _stop(stored.get("stopped"))
     if facts.limiter is not None:
         facts.limiter = (int(facts.limiter[0]), float(facts.limiter[1]))
     return facts
+
+
+def _stop(stored: Any) -> Stop | None:
+    """Why the run ended early. Versions 1 and 2 have a sentence that begins with the reason."""
+    if not stored:
+        return None
+    if isinstance(stored, str):
+        reason = next((reason for reason in StopReason if stored.startswith(reason)), StopReason.INTERRUPTED)
+        return Stop(reason, None, stored.removeprefix(reason).strip(" :"))
+    return Stop(StopReason(stored["reason"]), stored["at"], stored["detail"])
 
 
 def _describe(column: pd.Series[Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from queuesim.metrics.progress import run_bar
-from queuesim.metrics.recording import CheckRow, Recording
+from queuesim.metrics.recording import CheckRow, Recording, Stop, StopReason
 from queuesim.scenario.backends import check_backend
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.simulation import Progress, Simulation
@@ -130,7 +130,7 @@ def record(
     from queuesim import __version__
 
     order = Streams(seed).python("order of tasks") if shuffle else None
-    stopped = ""
+    stopped = None
     with closing(VirtualLoop(shuffle=order)) as loop:
         loop.most_generations = MOST_GENERATIONS
         simulation = Simulation(
@@ -141,7 +141,8 @@ def record(
             try:
                 run_in_virtual_time(simulation.play(), loop=loop)
             except (Deadlock, Livelock) as error:
-                stopped = str(error)
+                reason = StopReason.DEADLOCK if isinstance(error, Deadlock) else StopReason.LIVELOCK
+                stopped = Stop(reason, error.time, error.detail)
         wall = time.perf_counter() - began
     recording = simulation.recording(stopped=stopped, wall=wall, version=__version__)
     recording.checks.extend(simulation.judge(recording))

@@ -14,7 +14,7 @@ from queuesim.broker.base import Broker
 from queuesim.job import Job, JobState
 from queuesim.limits import RateLimit
 from queuesim.metrics.recorder import Recorder
-from queuesim.metrics.recording import CheckRow, Facts, Recording
+from queuesim.metrics.recording import CheckRow, Facts, Recording, Stop, StopReason
 from queuesim.processor import Processor
 from queuesim.scenario.backends import make_broker
 from queuesim.scenario.evidence import gather, promises
@@ -92,13 +92,13 @@ class Simulation:
         self._producers: dict[str, Producer] = {}
         self._overdue = self._with_overdue()
         self._injector = self._with_faults()
-        self.stopped = ""
+        self.stopped: Stop | None = None
         self.ended: float | None = None
         """When the books were closed, in virtual seconds."""
         self._progress = progress
         self._aborting = aborting
         self._endings = Endings()
-        self._over: asyncio.Future[str] = loop.create_future()
+        self._over: asyncio.Future[Stop] = loop.create_future()
         """Why the run ends early."""
         self._idle = asyncio.Event()
         """A job ended, and no other was left."""
@@ -173,11 +173,11 @@ class Simulation:
 
     def interrupt(self) -> None:
         """End the run now. A signal handler may call this."""
-        self.loop.ready.appendleft(Handle(self._end, ("interrupted",), Context()))
+        self.loop.ready.appendleft(Handle(self._end, (StopReason.INTERRUPTED,), Context()))
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: StopReason, detail: str = "") -> None:
         if not self._over.done():
-            self._over.set_result(f"{reason} at {self.loop.time():g} s")
+            self._over.set_result(Stop(reason, self.loop.time(), detail))
 
     def _start(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context | None = None) -> Task:
         """Start a part of the run. If it fails, so does the run."""
@@ -257,7 +257,7 @@ class Simulation:
         elif not self._over.done() and self._injector is not None:
             now, duration = self.loop.time(), self.scenario.duration
             since = await starved_since(self.broker, self.fleet, self.recorder, duration, now)
-            self.stopped = "" if since is None else f"no progress since {since:g} s"
+            self.stopped = None if since is None else Stop(StopReason.NO_PROGRESS, since)
         if self._over.done() and self._over.exception() is None:
             self.stopped = self._over.result()
 
@@ -269,7 +269,7 @@ class Simulation:
         while not (self.broker.idle or self._over.done()):
             now, moved = self.loop.time(), await self._last_moved()
             if now >= moved + patience:
-                self._over.set_result(f"no progress since {moved:g} s")
+                self._over.set_result(Stop(StopReason.NO_PROGRESS, moved))
             elif now >= deadline:
                 break
             else:
@@ -315,7 +315,7 @@ class Simulation:
             self.broker.flush()
             failed = self._aborting(self.recorder.so_far(self.facts(), await self._where_left()))
             if failed:
-                self._end(f"threshold {failed[0].name} failed")
+                self._end(StopReason.THRESHOLD, failed[0].name)
 
     # -- the record
 
@@ -377,7 +377,7 @@ class Simulation:
             return own
         return RateLimit(shared.max, shared.duration if own is None else own.duration)
 
-    def recording(self, *, stopped: str = "", wall: float = 0.0, version: str = "") -> Recording:
+    def recording(self, *, stopped: Stop | None = None, wall: float = 0.0, version: str = "") -> Recording:
         """Everything that was recorded, once the run is over."""
         facts = replace(self.facts(), stopped=stopped or self.stopped, wall=wall, version=version)
         return self.recorder.recording(facts, self._left)

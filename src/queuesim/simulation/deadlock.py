@@ -17,10 +17,11 @@ class Deadlock(QueuesimError):  # noqa: N818  (a state of the program, by its us
     def __init__(self, loop: VirtualLoop) -> None:
         self.time = loop.time()
         """Seconds of virtual time at which nothing could happen any more."""
-        super().__init__(
-            f"deadlock at {self.time:g} s of virtual time: nothing is ready, no timer is left, "
-            f"and the program has not ended.\n{describe_waiters(loop.tasks())}"
+        self.detail = (
+            f"nothing is ready, no timer is left, and the program has not ended.\n{describe_waiters(loop.tasks())}"
         )
+        """Why, and what every task waits for."""
+        super().__init__(f"deadlock at {self.time:g} s of virtual time: {self.detail}")
 
 
 class Livelock(QueuesimError):  # noqa: N818
@@ -33,9 +34,11 @@ class Livelock(QueuesimError):  # noqa: N818
     def __init__(self, loop: VirtualLoop) -> None:
         self.time = loop.time()
         """Seconds of virtual time that can't get on."""
-        super().__init__(
-            f"livelock at {self.time:g} s of virtual time: callbacks were followed by callbacks "
-            f"{loop.most_generations} times at this one instant. A task that polls with sleep(0), or sleeps for "
-            f"less than the clock can tell, must sleep for a while or wait for an event.\n"
+        self.detail = (
+            f"callbacks were followed by callbacks {loop.most_generations} times at this one instant. A task that "
+            "polls with sleep(0), or sleeps for less than the clock can tell, must sleep for a while or wait for an "
+            "event.\n"
             f"{describe_waiters(loop.tasks())}"
         )
+        """Why, and what every task does."""
+        super().__init__(f"livelock at {self.time:g} s of virtual time: {self.detail}")

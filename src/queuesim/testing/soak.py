@@ -36,8 +36,8 @@ class Campaign:
 def problems(recording: Recording) -> list[str]:
     """What is wrong with a run: the oracles that found something, and that it got stuck."""
     wrong = [check.name for check in recording.checks if not check.ok]
-    stuck = recording.facts.stopped.startswith(("no progress", "deadlock", "livelock"))
-    return [*wrong, "stuck"] if stuck else wrong
+    stopped = recording.facts.stopped
+    return [*wrong, "stuck"] if stopped is not None and stopped.stuck else wrong
 
 
 def soak(

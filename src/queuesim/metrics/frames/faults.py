@@ -13,7 +13,7 @@ from queuesim.metrics.recording import FaultRow
 
 def faults_frame(faults: Sequence[FaultRow]) -> pd.DataFrame:
     """Columns: fault (its kind), target (what it happened to), began, ended (seconds since the run began; NaN: still on
-    at the end), detail."""
+    at the end), detail, lost (seconds of the server's memory that it lost; inf: all of it; NaN: none)."""
     return frame(
         {
             "fault": known_labels([fault.kind for fault in faults]),
@@ -21,5 +21,6 @@ def faults_frame(faults: Sequence[FaultRow]) -> pd.DataFrame:
             "began": np.array([fault.began for fault in faults], dtype=np.float64),
             "ended": np.array([fault.ended for fault in faults], dtype=np.float64),
             "detail": pd.Series([fault.detail for fault in faults], dtype=str),
+            "lost": np.array([np.nan if fault.lost is None else fault.lost for fault in faults], dtype=np.float64),
         }
     )

@@ -22,7 +22,8 @@ def junit(result: Result) -> str:
             *(checks[column] for column in ("kind", "check", "status", "value", "limit", "detail")), strict=True
         )
     ]
-    cases.append(("run", "the run came to its end", "failed" if facts.stopped else "passed", facts.stopped))
+    stopped = "" if facts.stopped is None else str(facts.stopped)
+    cases.append(("run", "the run came to its end", "failed" if stopped else "passed", stopped))
     statuses = [status for _, _, status, _ in cases]
     numbers = {"tests": str(len(cases)), "failures": str(statuses.count("failed")), "time": f"{facts.wall:.3f}"}
     skipped = str(statuses.count("not judged"))

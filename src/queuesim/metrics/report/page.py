@@ -98,7 +98,7 @@ def _plain(number: float) -> str:
 def _checks(result: Result) -> str:
     lines = digest.checks(result)
     stopped = result.facts.stopped
-    items = [f'<li class="bad">✗ the run was stopped early: {escape(stopped)}</li>'] if stopped else []
+    items = [f'<li class="bad">✗ the run was stopped early: {escape(str(stopped))}</li>'] if stopped else []
     items += [
         f'<li class="{MARKS[line.status][1]}">{MARKS[line.status][0]} <span>{escape(line.text)}</span></li>'
         for line in lines
@@ -128,7 +128,9 @@ def _faults(result: Result) -> str:
             "still on" if ended != ended else readable(ended - began),
             str(detail),
         )
-        for kind, target, began, ended, detail in faults.itertuples(index=False, name=None)
+        for kind, target, began, ended, detail in faults[["fault", "target", "began", "ended", "detail"]].itertuples(
+            index=False, name=None
+        )
     ]
     return _section("faults", "Faults", _table(("fault", "target", "at", "for", "detail"), rows))
 

@@ -38,10 +38,12 @@ class Plant:
     struck: Callable[[Any], None] = lambda fault: None
     """Told of every attempt that such a fault strikes, with the fault."""
 
-    def note(self, kind: str, target: str, detail: str = "", *, lasting: bool = False) -> FaultRow:
-        """Record that a fault struck. One that lasts gets its end later."""
+    def note(
+        self, kind: str, target: str, detail: str = "", *, lasting: bool = False, lost: float | None = None
+    ) -> FaultRow:
+        """Record that a fault struck, and the seconds of memory that it lost. One that lasts gets its end later."""
         began = now()
-        row = FaultRow(kind, target, began, math.nan if lasting else began, detail)
+        row = FaultRow(kind, target, began, math.nan if lasting else began, detail, lost)
         self.rows.append(row)
         return row
 

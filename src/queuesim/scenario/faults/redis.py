@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from queuesim.clock import now, sleep, sleep_until
 from queuesim.metrics.recording import FaultRow
 from queuesim.scenario.faults.fault import Fault, State
@@ -87,8 +89,9 @@ class Failover(Fault):
         async for when in self.schedule.ahead(lose):
             kept, image = now(), self.plant.broker.save()
             await sleep_until(when)
-            detail = f"the last {format_duration(round(when - kept, 6))} are lost"
-            row = self.plant.note(self.kind, "", detail, lasting=True)
+            lost = round(when - kept, 6)
+            detail = f"the last {format_duration(lost)} are lost"
+            row = self.plant.note(self.kind, "", detail, lasting=True, lost=lost)
             self.plant.server.go_away()
             self.plant.broker.restore(image)
             try:
@@ -104,7 +107,8 @@ class Restart(Fault):
 
     async def strike(self, strike: Strike) -> None:
         empty, down = self.settings.empty, self.settings.down
-        row = self.plant.note(self.kind, "", "its memory is lost" if empty else "", lasting=True)
+        detail, lost = ("its memory is lost", math.inf) if empty else ("", None)
+        row = self.plant.note(self.kind, "", detail, lasting=True, lost=lost)
         self.plant.server.go_away()
         if empty:
             self.plant.broker.forget()

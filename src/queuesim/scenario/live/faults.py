@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -79,7 +80,8 @@ class Restart(Fault):
             # what it was told until then is read before
             self.plant.server.go_away()
         await host.kill(forget)
-        row = self.plant.note(self.kind, "", "its memory is lost" if lost else "killed by SIGKILL", lasting=True)
+        detail = "its memory is lost" if lost else "killed by SIGKILL"
+        row = self.plant.note(self.kind, "", detail, lasting=True, lost=math.inf if lost else None)
         try:
             await sleep(self.settings.down)
         finally:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from queuesim.events import EventKind
-from queuesim.metrics.recording import CheckRow, Facts, Recording
+from queuesim.metrics.recording import CheckRow, Facts, Recording, Stop
 from queuesim.processor import Processor
 from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.schema import Scenario
@@ -81,7 +81,7 @@ class Post:
 
 
 def facts_of(
-    scenario: Scenario, processor: Processor, seed: int, origin: float, duration: float, stopped: str
+    scenario: Scenario, processor: Processor, seed: int, origin: float, duration: float, stopped: Stop | None
 ) -> Facts:
     """What was run, and for how long.
 

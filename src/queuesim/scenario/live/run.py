@@ -18,7 +18,7 @@ from queuesim.clock import set_clock
 from queuesim.errors import BrokerUnavailableError
 from queuesim.job import JobState
 from queuesim.metrics.recorder import Recorder
-from queuesim.metrics.recording import CheckRow, Facts, Recording
+from queuesim.metrics.recording import CheckRow, Facts, Recording, Stop, StopReason
 from queuesim.persistence import persist
 from queuesim.processor import Processor
 from queuesim.scenario.evidence import gather, promises
@@ -92,7 +92,7 @@ class LiveRun:
         self.url = address.url
         self.prefix = f"{{queuesim-{secrets.token_hex(4)}}}"
         self.recorder = Recorder()
-        self.stopped = ""
+        self.stopped: Stop | None = None
         self.ended: float | None = None
         self._seed = seed
         self._own = own
@@ -117,7 +117,7 @@ class LiveRun:
     async def play(self) -> None:
         """Run from second 0 to the end. However it ends, what was recorded until then is there."""
         self._loop = asyncio.get_running_loop()
-        self._over: asyncio.Future[str] = self._loop.create_future()
+        self._over: asyncio.Future[Stop] = self._loop.create_future()
         self._place = await connect(self.url)
         with TemporaryDirectory(prefix="queuesim-") as directory:
             self._directory = directory
@@ -198,11 +198,11 @@ class LiveRun:
     def interrupt(self) -> None:
         """End the run now. Any thread may call this."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._end, "interrupted")
+            self._loop.call_soon_threadsafe(self._end, StopReason.INTERRUPTED)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: StopReason, at: float | None = None, detail: str = "") -> None:
         if not self._over.done():
-            self._over.set_result(f"{reason} at {self._clock():.3g} s")
+            self._over.set_result(Stop(reason, self._clock() if at is None else at, detail))
 
     def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a part of the run. If it fails, so does the run."""
@@ -293,7 +293,7 @@ class LiveRun:
             left = await persist(self._where_left, Streams(self._seed).python("thresholds"))
             failed = self._aborting(self.recorder.so_far(self.facts(), left))
             if failed:
-                self._end(f"threshold {failed[0].name} failed")
+                self._end(StopReason.THRESHOLD, detail=failed[0].name)
 
     async def _drain(self) -> None:
         """Go on until every job has ended, the time for it is up, or nothing moves any more."""
@@ -307,7 +307,7 @@ class LiveRun:
             if self.recorder.attempt_count != before or counts[JobState.DELAYED]:
                 moved, before = self._clock(), self.recorder.attempt_count
             elif self._clock() > moved + PATIENCE:
-                self._end(f"no progress since {moved:.3g} s, given up")
+                self._end(StopReason.NO_PROGRESS, moved)
             await asyncio.wait([self._over], timeout=LOOK)
 
     # -- the record
@@ -366,7 +366,7 @@ class LiveRun:
                     await queue.pause(0.0)
                     await queue.obliterate(True, 0.0)
         except BrokerUnavailableError as error:
-            self.stopped = self.stopped or f"interrupted: {error}"
+            self.stopped = self.stopped or Stop(StopReason.INTERRUPTED, detail=str(error))
         finally:
             await self.staff.stop()
             if self._overdue is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from queuesim.metrics.recording import FaultRow
-from queuesim.units import parse_duration
 
 Array = npt.NDArray[Any]
-
-KINDS = ("redis.failover", "redis.restart", "redis.kill")
-"""Faults after which the queue may have forgotten something."""
-_FORGOT = re.compile(r"the last (\S+) are lost|its memory is lost")
-"""What the detail of such a fault says then."""
 
 TICK = 1e-6
 """Seconds that two moments may differ and be one."""
@@ -50,7 +43,11 @@ class Rollbacks:
     """
 
     def __init__(self, faults: Sequence[FaultRow], late: Sequence[Span] = ()) -> None:
-        found = [rollback for fault in faults if (rollback := _rollback(fault)) is not None]
+        found = [
+            Rollback(fault.kind, max(fault.began - fault.lost, 0.0), fault.began)
+            for fault in faults
+            if fault.lost is not None
+        ]
         self.all = sorted(found, key=lambda rollback: rollback.until)
         self._late = late
 
@@ -118,10 +115,3 @@ class Rollbacks:
     def _early(self, rollback: Rollback) -> float:
         under_way = any(since <= rollback.until and rollback.since <= until for since, until in self._late)
         return FLIGHT if under_way else TICK
-
-
-def _rollback(fault: FaultRow) -> Rollback | None:
-    lost = _FORGOT.search(fault.detail) if fault.kind in KINDS else None
-    if lost is None:
-        return None
-    return Rollback(fault.kind, fault.began - parse_duration(lost[1]) if lost[1] else 0.0, fault.began)
