@@ -24,7 +24,7 @@ OUTER = (
 """All that the core knows nothing of."""
 
 FORBIDDEN = {
-    **dict.fromkeys((*CORE, "extras", "units"), OUTER),
+    **dict.fromkeys((*CORE, "escaping", "extras", "inputfile", "units"), OUTER),
     "broker": ("simulation", "scenario", "metrics", "analysis", "live", "tasks", "notebook", "cli"),
     "simulation": ("broker", "scenario", "metrics", "analysis", "live", "tasks", "notebook", "cli"),
     "metrics": ("scenario", "analysis", "live", "tasks", "notebook", "cli"),

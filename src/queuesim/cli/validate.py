@@ -19,6 +19,7 @@ def validate(
 ) -> None:
     """Check scenario files without running them. Exit code 2 if one is not right; all problems are told."""
     # pydantic waits until a file is to be read: `queuesim --help` does not need it
+    from queuesim.escaping import shown
     from queuesim.scenario.file import ScenarioError, load_scenario
 
     wrong = False
@@ -29,7 +30,7 @@ def validate(
             wrong = True
             typer.echo(str(error), err=True)
         else:
-            typer.echo(f"{file}: ok: {outline(scenario)}")
+            typer.echo(shown(f"{file}: ok: {outline(scenario)}"))
     if wrong:
         raise typer.Exit(2)
 

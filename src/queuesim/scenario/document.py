@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +24,14 @@ class _Loader(_Base):  # type: ignore[misc]
 
 
 DEEPEST = 100
-"""So deep can lists and mappings be nested."""
+"""Levels to which lists and mappings can be nested, aliases and merged keys included."""
+
+LARGEST = 4_000_000
+"""Characters of a document at most."""
+
+MOST_VALUES = 200_000
+"""Keys and values of a document at most, after aliases and merged keys have been put in. A document of a few lines can
+stand for billions of them."""
 
 _TAG = "tag:yaml.org,2002:"
 for _name, _pattern, _first in (
@@ -54,8 +63,8 @@ class Document:
         text: the whole document.
 
     Raises:
-        DocumentError: its YAML is broken, empty or more than one document; a key is there twice or is no text; a value
-            is something that JSON can't say.
+        DocumentError: its YAML is broken, empty or more than one document; a key is there twice or is not text; a value
+            is something that JSON can't say; it is too large, or is so once its aliases are put in.
     """
 
     text: str
@@ -67,7 +76,9 @@ class Document:
         if root is None:
             raise DocumentError(1, (), "the file is empty")
         self._root = root
-        self.value = _Builder().build(root, ())
+        builder = _Builder()
+        self.value = builder.build(root, ())
+        self._entries = builder.entries
 
     def locate(self, location: Location) -> tuple[int, Location]:
         """The line of the place nearest to `location` that the document has, and where that is.
@@ -78,7 +89,7 @@ class Document:
         node, line, way = self._root, self._root.start_mark.line + 1, []
         for step in location:
             if isinstance(node, MappingNode):
-                entries = {key.value: (key, value) for key, value in _entries(node)}
+                entries = self._entries(node)
                 if step not in entries:
                     if isinstance(step, int):
                         continue
@@ -95,8 +106,10 @@ class Document:
 
 
 def _compose(text: str) -> Node | None:
+    if len(text) > LARGEST:
+        raise DocumentError(1, (), f"it is too large: {len(text):,} characters, and the most is {LARGEST:,}")
     try:
-        _check_depth(text)
+        _check_size(text)
         loader = _Loader(text)
         try:
             node: Node | None = loader.get_single_node()
@@ -111,29 +124,42 @@ def _compose(text: str) -> Node | None:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 1
         raise DocumentError(line, (), f"broken YAML: {error.reason}") from None
+    except UnicodeError:
+        # half of a surrogate pair, which the parser in C can't encode
+        line = next(n for n, part in enumerate(text.split("\n"), start=1) if _SURROGATE.search(part))
+        raise DocumentError(line, (), "broken YAML: half of a surrogate pair is no character") from None
 
 
-def _check_depth(text: str) -> None:
-    """Before nodes are made, for that is recursive in C and would end in a crash, not in an error."""
-    depth = 0
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _check_size(text: str) -> None:
+    """Depth and number of nodes, before nodes are made: that is recursive in C and would end in a crash."""
+    depth, nodes = 0, 0
     for event in yaml.parse(text, _Loader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            if nodes > MOST_VALUES:
+                raise _too_many(line)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEEPEST:
-                line = event.start_mark.line + 1 if event.start_mark else 1
-                raise DocumentError(line, (), f"it is nested more than {DEEPEST} deep")
+                raise _too_deep(line)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
 
-def _entries(node: MappingNode) -> list[tuple[ScalarNode, Node]]:
-    """The keys and values of a mapping, merged ones (<<) first, so that its own come later and win."""
-    merged: list[tuple[ScalarNode, Node]] = []
-    for key, value in node.value:
-        if key.tag == f"{_TAG}merge":
-            for source in value.value if isinstance(value, SequenceNode) else [value]:
-                merged[:0] = _entries(source) if isinstance(source, MappingNode) else []
-    return merged + [(key, value) for key, value in node.value if key.tag != f"{_TAG}merge"]
+def _too_many(line: int) -> DocumentError:
+    return DocumentError(line, (), f"it has more than {MOST_VALUES:,} values, counted with aliases and merged keys")
+
+
+def _too_deep(line: int) -> DocumentError:
+    return DocumentError(line, (), f"it is nested more than {DEEPEST} deep")
+
+
+Entries = dict[str, tuple[ScalarNode, Node]]
+"""The keys of a mapping, each with its node and the node of its value."""
 
 
 class _Builder:
@@ -141,36 +167,96 @@ class _Builder:
 
     def __init__(self) -> None:
         self._open: set[int] = set()
+        self._merged: dict[int, Entries] = {}
+        self._values = 0
 
     def build(self, node: Node, location: Location) -> Any:
+        """The value of a node, with all that is in it."""
         line = node.start_mark.line + 1
+        self._spend(1, line)
         if isinstance(node, ScalarNode):
             return _scalar(node, location)
-        if id(node) in self._open:
-            raise DocumentError(line, location, "an alias that contains itself")
         if node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
             raise DocumentError(line, location, f"the tag {node.tag} means nothing here")
-        self._open.add(id(node))
-        try:
+        with self._within(node, location):
             if isinstance(node, SequenceNode):
                 return [self.build(child, (*location, i)) for i, child in enumerate(node.value)]
-            return self._mapping(node, location)
+            assert isinstance(node, MappingNode)
+            self._check_keys(node, location)
+        # merged mappings may contain one another without end: looked for before the mapping counts as open
+        entries = self.entries(node, location)
+        with self._within(node, location):
+            return {name: self.build(value, (*location, name)) for name, (_, value) in entries.items()}
+
+    def entries(self, node: MappingNode, location: Location = ()) -> Entries:
+        """The keys and values of a mapping: merged ones (<<) first, its own after them, which win."""
+        known = self._merged.get(id(node))
+        if known is not None:
+            return known
+        found: Entries = {}
+        with self._within(node, location):
+            # of several merged mappings the first wins
+            for source in reversed(_merged_nodes(node)):
+                merged = self.entries(source, location)
+                self._spend(len(merged), node.start_mark.line + 1)
+                found |= merged
+        for key, value in node.value:
+            if key.tag != f"{_TAG}merge":
+                found[key.value] = (key, value)
+        self._merged[id(node)] = found
+        return found
+
+    @contextmanager
+    def _within(self, node: Node, location: Location) -> Iterator[None]:
+        """While a list or a mapping is looked into."""
+        line = node.start_mark.line + 1
+        if id(node) in self._open:
+            raise DocumentError(line, location, "an alias that contains itself")
+        if len(self._open) >= DEEPEST:
+            raise _too_deep(line)
+        self._open.add(id(node))
+        try:
+            yield
         finally:
             self._open.discard(id(node))
 
-    def _mapping(self, node: Node, location: Location) -> dict[str, Any]:
+    def _spend(self, values: int, line: int) -> None:
+        self._values += values
+        if self._values > MOST_VALUES:
+            raise _too_many(line)
+
+    def _check_keys(self, node: MappingNode, location: Location) -> None:
         seen: dict[str, int] = {}
-        for key, _ in node.value:
+        for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, ScalarNode) or key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
-                shown = f'"{key.value}"' if isinstance(key, ScalarNode) else "this one"
-                raise DocumentError(line, location, f"a key must be text: put {shown} in quotes")
+                named = f'"{_short(key.value)}"' if isinstance(key, ScalarNode) else "this one"
+                raise DocumentError(line, location, f"a key must be text: put {named} in quotes")
             if key.value in seen:
                 message = f"the key is there twice, first in line {seen[key.value]}"
                 raise DocumentError(line, (*location, key.value), message)
             seen[key.value] = line
-        assert isinstance(node, MappingNode)
-        return {key.value: self.build(value, (*location, key.value)) for key, value in _entries(node)}
+            if key.tag == f"{_TAG}merge" and not _mergeable(value):
+                raise DocumentError(line, (*location, key.value), "only a mapping or a list of mappings can be merged")
+
+
+def _mergeable(node: Node) -> bool:
+    parts = node.value if isinstance(node, SequenceNode) else [node]
+    return all(isinstance(part, MappingNode) for part in parts)
+
+
+def _merged_nodes(node: MappingNode) -> list[MappingNode]:
+    """The mappings that a mapping merges (<<), in the order of the file."""
+    found: list[MappingNode] = []
+    for key, value in node.value:
+        if key.tag == f"{_TAG}merge":
+            parts = value.value if isinstance(value, SequenceNode) else [value]
+            found += [part for part in parts if isinstance(part, MappingNode)]
+    return found
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _scalar(node: ScalarNode, location: Location) -> Any:
@@ -189,9 +275,9 @@ def _scalar(node: ScalarNode, location: Location) -> Any:
             number = float(text.replace(".", "") if text[-1:].isalpha() else text)
             if math.isfinite(number):
                 return number
-            raise DocumentError(line, location, f"{text} is not a finite number")
+            raise DocumentError(line, location, f"{_short(text)} is not a finite number")
         if kind in ("str", "merge"):
             return text
     except (ValueError, KeyError):
-        raise DocumentError(line, location, f'"{text}" is no {kind}') from None
+        raise DocumentError(line, location, f'"{_short(text)}" is no {kind}') from None
     raise DocumentError(line, location, f"the tag {node.tag} means nothing here")

@@ -9,8 +9,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from queuesim.errors import QueuesimError
+from queuesim.escaping import shown
+from queuesim.inputfile import InputFileError, read_input
 from queuesim.scenario.checks import file_problems
-from queuesim.scenario.document import Document, DocumentError
+from queuesim.scenario.document import LARGEST, Document, DocumentError
 from queuesim.scenario.reference import ProcessorImportError, load_processor
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.wording import Location, retell, unknown
@@ -29,7 +31,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+        return shown(f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}")
 
 
 class ScenarioError(QueuesimError):
@@ -40,6 +42,10 @@ class ScenarioError(QueuesimError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
+MOST_PROBLEMS = 50
+"""Problems of one file that are shown; a file with more is no scenario, or has one mistake many times."""
+
+
 def load_scenario(path: str | Path, *, check_processor: bool = False) -> Scenario:
     """The scenario in a file.
 
@@ -48,7 +54,7 @@ def load_scenario(path: str | Path, *, check_processor: bool = False) -> Scenari
         check_processor: also import the user's processor, if it names one.
 
     Raises:
-        ScenarioError: the file can't be read, or has problems: all that were found.
+        ScenarioError: the file can't be read, or has problems: the first 50 that were found.
     """
     return build_scenario(read_document(path), file=path, check_processor=check_processor)
 
@@ -61,11 +67,9 @@ def read_document(path: str | Path) -> Document:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ScenarioError([Problem(str(path), None, "", "no such file")]) from None
-    except OSError as error:
-        raise ScenarioError([Problem(str(path), None, "", error.strerror or str(error))]) from None
+        text = read_input(path, LARGEST).decode("utf-8-sig")
+    except InputFileError as error:
+        raise ScenarioError([Problem(str(path), None, "", str(error))]) from None
     except UnicodeDecodeError:
         raise ScenarioError([Problem(str(path), None, "", "it is not UTF-8 text")]) from None
     return _document(text, str(path))
@@ -75,7 +79,7 @@ def parse_scenario(text: str, *, file: str | Path = "scenario", check_processor:
     """The scenario that a YAML text describes; `file` is what errors call it, and what other files are relative to.
 
     Raises:
-        ScenarioError: the text has problems: all that were found.
+        ScenarioError: the text has problems: the first 50 that were found.
     """
     return build_scenario(_document(text, str(file)), file=file, check_processor=check_processor)
 
@@ -91,7 +95,7 @@ def build_scenario(document: Document, *, file: str | Path, check_processor: boo
     """The scenario that a document describes; `file` is what errors call it, and what other files are relative to.
 
     Raises:
-        ScenarioError: the document has problems: all that were found.
+        ScenarioError: the document has problems: the first 50 that were found.
     """
     name, directory = str(file), Path(file).parent
     if not isinstance(document.value, dict):
@@ -106,7 +110,7 @@ def build_scenario(document: Document, *, file: str | Path, check_processor: boo
         if check_processor:
             found += _processor_problems(scenario)
     if found:
-        raise ScenarioError(_placed(document, name, location, message) for location, message in found)
+        raise ScenarioError(_placed(document, name, location, message) for location, message in found[:MOST_PROBLEMS])
     return scenario
 
 
@@ -123,7 +127,7 @@ def _placed(document: Document, file: str, location: Location, message: str) -> 
 
 def _retold(error: ValidationError) -> list[tuple[Location, str]]:
     found: list[tuple[Location, str]] = []
-    for detail in error.errors(include_url=False):
+    for detail in error.errors(include_url=False)[:MOST_PROBLEMS]:
         if detail["type"] == "problems":
             found += detail["ctx"]["found"]
         else:

@@ -39,6 +39,14 @@ def is_number(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Real)
 
 
+def as_float(value: Any) -> float:
+    """The nearest float to a real number; infinity for a whole number beyond all floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def refuse(problem: str) -> PydanticCustomError:
     """The error to raise for an input that is not right, in our own words."""
     return PydanticCustomError("refused", "{problem}", {"problem": problem})
@@ -56,7 +64,7 @@ def _with_unit(noun: str, parse: Callable[[str], float], examples: tuple[str, st
                 raise refuse(str(error)) from None
         if not is_number(value):
             raise refuse(f"{show(value)} is not a {noun}: write it as {examples[0]} or {examples[1]}")
-        number = float(value)
+        number = as_float(value)
         if not (number >= 0 and math.isfinite(number)):
             raise refuse(f"{show(value)} is not a {noun}: it must be 0 or more, and finite")
         if number and in_file(info):
@@ -121,7 +129,7 @@ def _probability(value: Any) -> float:
         except ValueError as error:
             raise refuse(str(error)) from None
     elif is_number(value):
-        number = float(value)
+        number = as_float(value)
     else:
         raise refuse(f"{show(value)} is not a probability: write a number from 0 to 1, or a percent")
     if not 0 <= number <= 1:

@@ -24,9 +24,14 @@ def show(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "a list"
     if isinstance(value, (str, bool)):
-        text = json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= 60 else f"{text[:57]}..."
-    return f"{int(value)}" if isinstance(value, float) and value.is_integer() else f"{value}"
+        return _short(json.dumps(value, ensure_ascii=False))
+    if isinstance(value, int) and value.bit_length() > 10_000:
+        return "a number of more than 3,000 digits"
+    return _short(f"{int(value)}" if isinstance(value, float) and value.is_integer() else f"{value}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def nearest(word: str, known: Iterable[str], *, quote: bool = True) -> str:

@@ -1,0 +1,29 @@
+"""Text of unknown origin, made safe to show: names, messages and paths that a file, a user or a handler supplied."""
+
+from __future__ import annotations
+
+import unicodedata
+
+JOINERS = "\u200c\u200d"
+"""Invisible, but spelling needs them: in Persian, in Indian scripts and in emoji."""
+
+
+def shown(text: object) -> str:
+    r"""The text on one line, with every character escaped that a terminal, a page or a reader would obey.
+
+    These are control characters (escape sequences, line ends, tabs), overrides of the writing direction and other
+    invisible formatting, line and paragraph separators, lone surrogates and unassigned or private characters. They are
+    written as in Python: ``\x1b``, ``\n``, ``\u202e``. Spaces, letters and symbols of every script stay as they are.
+    """
+    plain = str(text)
+    if plain.isprintable():
+        return plain
+    return "".join(char if _harmless(char) else _escape(char) for char in plain)
+
+
+def _harmless(char: str) -> bool:
+    return char.isprintable() or char in JOINERS or unicodedata.category(char) == "Zs"
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
