@@ -174,19 +174,6 @@ def test_a_processor_object_runs_in_this_process() -> None:
     assert set(result.jobs["state"]) == {"completed"}
 
 
-def test_processes_are_ready_before_second_0(monkeypatch: pytest.MonkeyPatch) -> None:
-    ready = []
-    start_clocks = LiveRun._open
-
-    async def note_who_is_ready(run: LiveRun) -> None:
-        ready.append(run.staff.standing_by)
-        await start_clocks(run)
-
-    monkeypatch.setattr(LiveRun, "_open", note_who_is_ready)
-    queuesim.run({**QUICK, "workers": {"count": 3}}, backend="redis", redis_url="embedded")
-    assert ready == [3]
-
-
 def test_jobs_of_a_killed_process_are_recovered_and_its_attempts_accounted_for() -> None:
     scenario = Scenario.model_validate(
         {
@@ -209,7 +196,7 @@ def test_jobs_of_a_killed_process_are_recovered_and_its_attempts_accounted_for()
         run.staff.send(victim, signal.SIGKILL)
         assert victim.process is not None
         await victim.process.wait()
-        await run.staff.hire(victim)
+        run.crew.revive(run.crew.members[0])
         await playing
 
     with EmbeddedServer() as server:

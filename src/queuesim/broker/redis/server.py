@@ -11,7 +11,7 @@ from queuesim.broker.redis.address import Address, find_address
 from queuesim.broker.redis.faults import explain, is_refusal
 from queuesim.broker.redis.hurry import Hurry
 from queuesim.broker.redis.place import Argument
-from queuesim.broker.redis.scripts import Script
+from queuesim.broker.redis.scripts import Script, names, script
 from queuesim.errors import BrokerUnavailableError
 from queuesim.extras import need
 
@@ -106,6 +106,15 @@ class ServerPlace:
         except NoScriptError:
             # new to the server, or it forgot: restarted, failed over, or told to (SCRIPT FLUSH)
             return await self.command("EVAL", script.text, 1, key, *arguments)
+
+    async def load_scripts(self) -> None:
+        """Load all scripts into the server ahead of their first use.
+
+        Raises:
+            BrokerUnavailableError: the server can't be reached or refuses us.
+        """
+        for name in names().values():
+            await self.command("SCRIPT", "LOAD", script(name).text)
 
     async def command(self, *words: Argument) -> Any:
         """See Place.command."""

@@ -112,6 +112,8 @@ class Crew:
         """See fleet.Fleet."""
         self.gone: Callable[[Any], None] | None = None
         """See fleet.Fleet."""
+        self.origin = 0.0
+        """Second 0 of the run, in seconds since the Unix epoch."""
         self.closed = False
         """The run is over: nobody is hired any more."""
         self.switched_on: set[int] = set()
@@ -127,9 +129,15 @@ class Crew:
         assert isinstance(hand.orders, Orders)
         return Member(self.staff, hand, hand.orders.settings, joined)
 
-    async def start(self) -> None:
-        """Start all of them."""
-        await asyncio.gather(*(self._hire(member, member.settings.start) for member in self.members))
+    async def prepare(self) -> None:
+        """Have all of them ready to take jobs, before second 0."""
+        await asyncio.gather(*(self._hire(member) for member in self.members))
+
+    def start(self, origin: float) -> None:
+        """Let all of them work, each from its time on; second 0 was at `origin`, in seconds since the Unix epoch."""
+        self.origin = origin
+        for member in self.members:
+            self._go(member, member.settings.start)
 
     def add(self, settings: WorkerSettings, name: str, joined: float = 0.0) -> Member:
         """One more member, which does not work yet; see fleet.Fleet.add."""
@@ -141,26 +149,35 @@ class Crew:
     def revive(self, member: Member) -> None:
         """Start the successor of a worker that ended or died. Harmless if one is there."""
         if not (member.alive or self.closed):
-            member.hiring = asyncio.create_task(self._hire(member, 0.0), name=f"{member.name}: start")
+            member.hiring = asyncio.create_task(self._replace(member), name=f"{member.name}: start")
             self._launch(self._hired(member.hiring), f"{member.name}: hire")
 
     async def _hired(self, hiring: asyncio.Task[None]) -> None:
         await hiring
 
-    async def _hire(self, member: Member, delay: float) -> None:
+    async def _replace(self, member: Member) -> None:
+        await self._hire(member)
+        self._go(member, 0.0)
+
+    def _go(self, member: Member, delay: float) -> None:
+        """Let a worker that is ready take jobs in `delay` seconds, or later if something slows it down."""
         slow = 0.0 if self.start_delay is None else self.start_delay(member)
+        self.staff.say(member.hand, "go", self.origin, delay + slow)
+
+    async def _hire(self, member: Member) -> None:
+        """Start a worker's process. Returns when it is ready to take jobs."""
         member.process = LiveProcess(self.staff, member.hand)
         member.ready = False
         await self.staff.hire(
             member.hand,
             url=await self._way(member.name),
-            start=delay + slow,
             faults_on=tuple(sorted(self.switched_on)),
             skew=member.skew,
         )
         process = member.hand.process
         assert process is not None
         self._launch(self._watch(member.name, process), f"{member.name}: watch")
+        await member.hand.ready.wait()
 
     async def _watch(self, name: str, process: asyncio.subprocess.Process) -> None:
         """Raises WorkerError if the process ends by itself; who is killed ends by a signal."""

@@ -46,8 +46,12 @@ class Reporter:
         """See broker.base.Observer."""
         self._write("window", opened, closes, max_jobs)
 
+    def ready(self) -> None:
+        """The process has followed its orders and waits for "go": see Staff."""
+        os.write(self._file, b"\n")
+
     def began(self, worker: str, time: float) -> None:
-        """A worker's process is ready, and takes jobs from now on."""
+        """A worker takes jobs from now on."""
         self._write("began", worker, time)
 
     def struck(self, fault: int) -> None:

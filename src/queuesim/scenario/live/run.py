@@ -32,7 +32,8 @@ from queuesim.scenario.live.report import note
 from queuesim.scenario.live.staff import Hand, Staff
 from queuesim.scenario.live.trouble import Trouble
 from queuesim.scenario.live.watch import Watch, WatchedBroker
-from queuesim.scenario.live.worker import Orders, clock_from, make_worker
+from queuesim.scenario.live.worker import Orders, make_worker
+from queuesim.scenario.live.worker import connect as connect_early
 from queuesim.scenario.load_schema import LoadEntry
 from queuesim.scenario.overdue_schema import schedules_of
 from queuesim.scenario.producers import Endings, Producer
@@ -106,16 +107,25 @@ class LiveRun:
         self._evidence = Evidence()
         self._workers: list[Worker] = []
         self._producers: dict[str, Producer] = {}
-        self._places: list[ServerPlace] = []
-        """Connections to the server of whoever has some of his own."""
+        self._places: dict[str, ServerPlace] = {}
+        """Connections to the server of the loads and workers that have their own, by name."""
         self._parts: list[asyncio.Task[None]] = []
         self._left: dict[int, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._origin = time.time()
+        """Second 0, in seconds since the Unix epoch."""
+        self._ahead = 0.0
+        """Seconds that the server's clock was ahead of ours at second 0."""
+
+    def _clock(self) -> float:
+        """Seconds since the run began."""
+        return time.time() - self._origin
 
     # -- playing
 
     async def play(self) -> None:
         """Run from second 0 to the end. However it ends, what was recorded until then is there."""
+        set_clock(self._clock)
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[Stop] = self._loop.create_future()
         self._place = await connect(self.url)
@@ -140,21 +150,31 @@ class LiveRun:
             await self.staff.stand_by(sum(1 for _ in name_workers(self.scenario.workers)))
         if self._overdue is not None:
             await self._overdue.stand_by()
-
-    async def _open(self) -> None:
-        """Set the clocks: second 0 is now, here and on the server."""
-        seconds, micros = await self._place.command("TIME")
-        self._origin = origin = time.time()
-        ahead = int(seconds) + int(micros) / 1e6 - origin
-        self._clock = clock_from(origin)
-        set_clock(self._clock)
         base = f"{self.prefix}:{self._processor.queue}:"
-        self.watch = Watch(self._place, base, self.recorder, lambda stamp: stamp / 1000 - origin - ahead)
+        self.watch = Watch(self._place, base, self.recorder, lambda stamp: stamp / 1000 - self._origin - self._ahead)
         if self._overdue is not None:
             self.watch.chronicle.foreign = self._overdue.notification
         self.broker = self._broker_at(self._place)
         self.broker.observe(self.recorder)
         await self.watch.begin()
+        await self._place.load_scripts()
+        self._engage()
+        await self._connect_clients()
+        await self.crew.prepare()
+
+    async def _connect_clients(self) -> None:
+        """Connect whoever is a task of this process and reaches the server by a way of its own."""
+        loads = [] if self._trouble.injector is None else [entry.name for entry in self.scenario.load]
+        workers = [] if self._own is None else [order.name for order in self._orders]
+        for name in dict.fromkeys((*loads, *workers)):
+            self._places[name] = place = ServerPlace(Address(await self._trouble.way(name)))
+            await connect_early(place)
+
+    async def _open(self) -> None:
+        """Set the clocks: second 0 is now, here and on the server."""
+        seconds, micros = await self._place.command("TIME")
+        self._origin = self.broker.origin = time.time()
+        self._ahead = int(seconds) + int(micros) / 1e6 - self._origin
         self.recorder.when_ended = self._endings
         queue = self.scenario.queue
         if queue.concurrency is not None:
@@ -166,17 +186,16 @@ class LiveRun:
         return WatchedBroker(self._processor.queue, place, self.prefix, origin=self._origin, watch=self.watch)
 
     async def _play(self) -> None:
-        self._engage()
         producers = self._producers
         for entry in self.scenario.load:
-            producers[entry.name] = producer = await self._make_producer(entry)
+            producers[entry.name] = producer = self._make_producer(entry)
             if entry.backlog is not None:
                 await producer.run()
         self._start(self._follow(), "event stream")
         self._start(self._tell(), "progress")
         self._start(self._abort_when_due(), "thresholds")
         self._trouble.start(self._start)
-        await self._start_workers()
+        self._start_workers()
         await self._start_schedulers()
         loads = [
             self._start(producer.run(), f"load {name}")
@@ -216,11 +235,10 @@ class LiveRun:
         if error is not None and not self._over.done():
             self._over.set_exception(error)
 
-    async def _make_producer(self, entry: LoadEntry) -> Producer:
+    def _make_producer(self, entry: LoadEntry) -> Producer:
         broker: Any = self.broker
         if self._trouble.injector is not None:
-            self._places.append(place := ServerPlace(Address(await self._trouble.way(entry.name))))
-            broker = self._trouble.injector.outbox(self._broker_at(place), entry.name)
+            broker = self._trouble.injector.outbox(self._broker_at(self._places[entry.name]), entry.name)
         return Producer(entry, self.scenario, broker, self._options, Streams(self._seed), self._endings)
 
     async def _start_schedulers(self) -> None:
@@ -242,7 +260,6 @@ class LiveRun:
             name,
             self.url,
             self.prefix,
-            self._origin,
             self._seed,
             database=None if self._overdue is None else self._overdue.url,
             directory=self._directory,
@@ -255,14 +272,14 @@ class LiveRun:
         self.crew = Crew(self.staff, self._order, self._start, self._trouble.way, self.watch.held)
         self._trouble.prepare(self.crew, self.broker, self._place, self.watch, self._producers, Streams(self._seed))
 
-    async def _start_workers(self) -> None:
-        await self.crew.start()
+    def _start_workers(self) -> None:
+        self.crew.start(self._origin)
         if self._own is not None:
             for order in self._orders:
-                self._places.append(place := ServerPlace(Address(await self._trouble.way(order.name))))
-                broker = RedisBroker(self.broker.queue, place, self.prefix, origin=self._origin)
+                broker = RedisBroker(self.broker.queue, self._places[order.name], self.prefix, origin=self._origin)
                 broker.observe(self.recorder)
-                self._workers.append(worker := make_worker(order, broker, self.recorder, self._own, self._overdue))
+                worker = make_worker(order, broker, self.recorder, self._own, self._overdue, clock=self._clock)
+                self._workers.append(worker)
                 self._trouble.began(worker.name, self._clock())
                 self._start(worker.run(), worker.name)
 
@@ -371,7 +388,7 @@ class LiveRun:
             await self.staff.stop()
             if self._overdue is not None:
                 await self._overdue.stop()
-            for place in (*self._places, self._place):
+            for place in (*self._places.values(), self._place):
                 await place.close()
             await self._trouble.close()
 

@@ -32,6 +32,8 @@ class Hand:
     reports: asyncio.Task[None] | None = None
     past: list[asyncio.Task[None]] = field(default_factory=list)
     """Readers of the reports of former lives."""
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the present process waits for "go", or has ended."""
 
     @property
     def name(self) -> str:
@@ -85,11 +87,6 @@ class Staff:
         self._spares_wanted = spares
         self._recruiting: set[asyncio.Task[None]] = set()
 
-    @property
-    def standing_by(self) -> int:
-        """So many processes wait for orders."""
-        return len(self._spares)
-
     async def start(self) -> None:
         """Start all of them."""
         await asyncio.gather(*(self.hire(hand) for hand in self.hands))
@@ -112,9 +109,6 @@ class Staff:
         hand.lives += 1
         if self._spares:
             recruit = self._spares.pop(0)
-            if len(self._spares) + len(self._recruiting) < self._spares_wanted:
-                self._recruiting.add(task := asyncio.create_task(self._stand_by(), name="spare worker"))
-                task.add_done_callback(self._recruiting.discard)
         else:
             recruit = await self._recruit()
         hand.process = recruit.process
@@ -123,7 +117,16 @@ class Staff:
         hand.process.stdin.write(LENGTH.pack(len(orders)) + orders)
         if hand.reports is not None:
             hand.past.append(hand.reports)
-        hand.reports = asyncio.create_task(self._listen(recruit.reading), name=f"{hand.name}: reports")
+        hand.ready = asyncio.Event()
+        hand.reports = asyncio.create_task(self._listen(recruit.reading, hand.ready), name=f"{hand.name}: reports")
+        if len(self._spares) + len(self._recruiting) < self._spares_wanted:
+            self._recruiting.add(task := asyncio.create_task(self._fill_up(hand.ready), name="spare worker"))
+            task.add_done_callback(self._recruiting.discard)
+
+    async def _fill_up(self, ready: asyncio.Event) -> None:
+        """One more spare, once the process that was just hired is ready: to start Python takes what that needs now."""
+        await ready.wait()
+        await self._stand_by()
 
     async def _recruit(self) -> Recruit:
         """A process that waits for its orders. Raises RuntimeError if it does not come so far."""
@@ -153,7 +156,7 @@ class Staff:
     async def _stand_by(self) -> None:
         self._spares.append(await self._recruit())
 
-    async def _listen(self, file: int) -> None:
+    async def _listen(self, file: int, ready: asyncio.Event) -> None:
         reader = asyncio.StreamReader(limit=2**24)
         pipe = os.fdopen(file, "rb")
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -161,10 +164,13 @@ class Staff:
         )
         try:
             async for line in reader:
+                if line == READY:
+                    ready.set()
                 # a process that is killed may leave half a line
-                if line.endswith(b"\n"):
+                elif line.endswith(b"\n"):
                     self._note(line)
         finally:
+            ready.set()
             transport.close()
 
     def send(self, hand: Hand, number: signal.Signals) -> None:

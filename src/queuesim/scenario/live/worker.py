@@ -13,14 +13,19 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from queuesim.broker.base import Broker
 from queuesim.broker.redis import RedisBroker
 from queuesim.broker.redis.address import Address
+from queuesim.broker.redis.scripts import names
 from queuesim.broker.redis.server import ServerPlace
 from queuesim.clock import set_clock
+from queuesim.errors import BrokerUnavailableError
 from queuesim.processor import Processor
 from queuesim.scenario.handlers import build_processor
 from queuesim.scenario.live.disturbance import Disturbance
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
 
 LENGTH = struct.Struct("<I")
 READY = b"\n"
-"""What a process says when it can take its orders."""
+"""What a process says when it can take its orders, and a worker again when it has followed them: it waits for "go"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +57,11 @@ class Orders:
     """First part of its lock tokens: no two workers share one, nor two lives of one worker."""
     url: str
     prefix: str
-    origin: float
-    """Second 0 of the run, in seconds since the Unix epoch."""
     seed: int
     report: int = -1
     """The file descriptor to report to."""
     database: str | None = None
     """The task database's URL, if there are overdue tasks."""
-    start: float = 0.0
-    """Seconds until it takes jobs."""
     skew: float = 0.0
     """Seconds that its clock is ahead."""
     faults_on: tuple[int, ...] = ()
@@ -80,12 +81,17 @@ class BusyProcess:
 class WorkersClock:
     """What time a worker believes it is, in seconds since the run began."""
 
-    def __init__(self, origin: float, skew: float = 0.0) -> None:
+    def __init__(self, skew: float = 0.0) -> None:
         self.skew = skew
-        self._origin = origin
+        self.origin = time.time()
+        """Second 0 of the run, in seconds since the Unix epoch."""
 
     def __call__(self) -> float:
-        return time.time() - self._origin + self.skew
+        return self.true() + self.skew
+
+    def true(self) -> float:
+        """What time it is on the run's own clock."""
+        return time.time() - self.origin
 
     def set(self, skew: float) -> None:
         """From now on it is so many seconds ahead."""
@@ -104,7 +110,7 @@ def make_worker(
     own: Processor | None,
     overdue: OverdueStore | None = None,
     *,
-    clock: Callable[[], float] | None = None,
+    clock: Callable[[], float],
     disturbance: Disturbance | None = None,
 ) -> Worker:
     """The worker that a scenario asks for."""
@@ -123,7 +129,7 @@ def make_worker(
         concurrency=settings.concurrency,
         limiter=None if settings.limiter is None else settings.limiter.model(),
         options=settings.options(),
-        clock=clock or clock_from(orders.origin),
+        clock=clock,
         rng=streams.python("backoff"),
         observer=observer,
     )
@@ -150,28 +156,50 @@ def open_tasks(orders: Orders) -> OverdueStore | None:
     return OverdueStore(settings, TaskStore(orders.database, connections=settings.database.connections))
 
 
+async def connect(place: ServerPlace) -> None:
+    """Open all connections for commands ahead of the first job. A server that is away is no error here: whoever uses
+    it later waits for it."""
+    with suppress(BrokerUnavailableError):
+        await asyncio.gather(*(place.command("PING") for _ in range(place.lanes)))
+
+
 async def work(orders: Orders) -> None:
-    """Run the worker until standard input ends. SIGTERM has it finish what it runs, and end."""
+    """Get ready, wait for "go", and run the worker until standard input ends.
+
+    All that takes time, such as imports, handlers and the connection, comes before "go": the worker takes jobs at once.
+    SIGTERM has it finish what it runs, and end.
+    """
     loop = asyncio.get_running_loop()
-    set_clock(clock_from(orders.origin))
+    clock = WorkersClock(orders.skew)
+    set_clock(clock.true)
     CURRENT.set(BusyProcess())  # type: ignore[arg-type]
     reporter = Reporter(orders.report)
     own = own_processor(orders.scenario)
     place = ServerPlace(Address(orders.url))
     queue = build_processor(orders.scenario, own, Streams(orders.seed)).queue
-    broker = RedisBroker(queue, place, orders.prefix, origin=orders.origin)
+    broker = RedisBroker(queue, place, orders.prefix, origin=clock.origin)
     broker.observe(reporter)
-    clock = WorkersClock(orders.origin, orders.skew)
     disturbance = Disturbance(orders, broker, reporter, streams_of(orders))
     worker = make_worker(orders, broker, reporter, own, open_tasks(orders), clock=clock, disturbance=disturbance)
-    over = await listen({"skew": clock.set, "switch": disturbance.switch})
-    await asyncio.wait([over], timeout=orders.start)
+    gone: asyncio.Future[float] = loop.create_future()
+
+    def go(origin: float, delay: float) -> None:
+        clock.origin = broker.origin = origin
+        gone.set_result(delay)
+
+    over = await listen({"go": go, "skew": clock.set, "switch": disturbance.switch})
+    await connect(place)
+    reporter.ready()
+    told: list[asyncio.Future[Any]] = [over, gone]
+    await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)
+    if gone.done():
+        await asyncio.wait([over], timeout=gone.result())
     if over.done():
         return
     running = loop.create_task(worker.run())
     closing: list[asyncio.Task[bool]] = []
     loop.add_signal_handler(signal.SIGTERM, lambda: closing.append(loop.create_task(worker.close())))
-    reporter.began(orders.name, clock())
+    reporter.began(orders.name, clock.true())
     await asyncio.wait([over, running], return_when=asyncio.FIRST_COMPLETED)
     reporter.unfinished(worker)
     if running.done():
@@ -188,7 +216,14 @@ async def stop_told() -> None:
 
 
 def read_orders() -> Any:
-    """The orders from standard input, once the pipe that the command names has been told that they may come."""
+    """The orders from standard input, once the pipe that the command names has been told that they may come.
+
+    What every run needs is imported and read before: it takes a tenth of a second, which a run would notice.
+    """
+    for module in ("hiredis", "redis.asyncio", "redis.backoff", "uvloop"):
+        if find_spec(module.partition(".")[0]) is not None:
+            import_module(module)
+    names()
     try:
         os.write(int(sys.argv[1]), READY)
         head = os.read(0, LENGTH.size)
