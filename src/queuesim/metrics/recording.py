@@ -123,6 +123,8 @@ class FaultRow:
     detail: str = ""
     lost: float | None = None
     """Seconds of the server's memory that the fault lost, counted back from its start; inf: all of it; None: none."""
+    settled: float | None = None
+    """When the last command that it delayed was over; None: the same as `ended`, or unknown."""
 
 
 @dataclass(slots=True)

@@ -31,6 +31,10 @@ class Plant:
     rows: list[FaultRow]
     """What becomes of faults."""
     streams: Streams
+    pauses: int = 0
+    """Pauses of the queue that are on."""
+    may_pause: bool = False
+    """Whether a fault of this run pauses the queue."""
     guests: list[Callable[[Member], None]] = field(default_factory=list)
     """Told of every worker that ends or dies."""
     switched: Callable[[Any, bool], None] = lambda fault, on: None
@@ -46,6 +50,18 @@ class Plant:
         row = FaultRow(kind, target, began, math.nan if lasting else began, detail, lost)
         self.rows.append(row)
         return row
+
+    async def pause_as_told(self) -> None:
+        """Pause or resume the queue: it is paused while at least one fault wants it so."""
+        if self.pauses:
+            await self.broker.pause(now())
+        else:
+            await self.broker.resume(now())
+
+    async def restore_pause(self) -> None:
+        """The server went back to an earlier memory: undo what that changed of a pause that a fault made or ended."""
+        if self.may_pause and await self.broker.is_paused() != (self.pauses > 0):
+            await self.pause_as_told()
 
     def choose(self, who: str, draw: Callable[[list[Member]], Member]) -> list[Member]:
         """The living workers that are meant: one that is drawn, all, those of a kind, or one by its name."""

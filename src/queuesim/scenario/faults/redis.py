@@ -46,7 +46,7 @@ class Latency(State):
         return client
 
     def on(self) -> None:
-        self._delay.commands = 0
+        self._delay.commands, self._delay.settled = 0, 0.0
         self.plant.server.delays.append(self._delay)
 
     def off(self) -> None:
@@ -55,6 +55,7 @@ class Latency(State):
     def finish(self, row: FaultRow) -> None:
         row.detail = f"{self._delay.commands} commands"
         end(row)
+        row.settled = max(row.ended, self._delay.settled)
 
 
 class Drop(State):
@@ -94,6 +95,7 @@ class Failover(Fault):
             row = self.plant.note(self.kind, "", detail, lasting=True, lost=lost)
             self.plant.server.go_away()
             self.plant.broker.restore(image)
+            await self.plant.restore_pause()
             try:
                 if down:
                     await sleep(down)
@@ -112,6 +114,7 @@ class Restart(Fault):
         self.plant.server.go_away()
         if empty:
             self.plant.broker.forget()
+            await self.plant.restore_pause()
         try:
             if down:
                 await sleep(down)

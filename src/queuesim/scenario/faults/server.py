@@ -9,7 +9,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from queuesim.clock import get_clock, set_clock
+from queuesim.clock import get_clock, now, set_clock
 from queuesim.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Delay:
     rng: random.Random
     commands: int = 0
     """How many it has delayed."""
+    settled: float = 0.0
+    """When the last of them is over."""
 
 
 @dataclass(slots=True)
@@ -88,11 +90,14 @@ class Server:
 
     def delayed(self, client: str) -> float:
         """Seconds that a client's next command takes longer."""
-        total = 0.0
+        total, struck = 0.0, []
         for delay in self.delays:
             if delay.client in (client, "all") and (delay.chance >= 1 or delay.rng.random() < delay.chance):
                 delay.commands += 1
                 total += delay.seconds()
+                struck.append(delay)
+        for delay in struck:
+            delay.settled = max(delay.settled, now() + total)
         return total
 
     def broken(self, client: str, command: str) -> str:

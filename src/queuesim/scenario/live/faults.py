@@ -88,6 +88,7 @@ class Restart(Fault):
             await host.start()
             if lost:
                 self.plant.server.come_back()
+                await self.plant.restore_pause()
             end(row)
 
 

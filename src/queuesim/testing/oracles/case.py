@@ -173,8 +173,7 @@ class Case:
     @cached_property
     def late_spans(self) -> list[tuple[float, float]]:
         """From when until when commands may have taken effect later than they were sent."""
-        spans = [(fault.began, fault.ended) for fault in self.faults if fault.kind == "redis.latency"]
-        return [(began, math.inf if math.isnan(ended) else ended + FLIGHT) for began, ended in spans]
+        return [(fault.began, settled(fault)) for fault in self.faults if fault.kind == "redis.latency"]
 
     @property
     def late(self) -> bool:
@@ -212,6 +211,13 @@ class Case:
     def interrupted(self) -> set[int]:
         """Jobs of which an attempt was lost."""
         return set(self.attempts["number"][self.attempts["ending"] == Ending.LOST].tolist())
+
+
+def settled(fault: FaultRow) -> float:
+    """When the last command was over that a fault of latency delayed."""
+    if fault.settled is not None:
+        return fault.settled
+    return math.inf if math.isnan(fault.ended) else fault.ended + FLIGHT
 
 
 def transitions(events: Array) -> Array:

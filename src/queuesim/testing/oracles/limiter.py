@@ -7,6 +7,7 @@ import numpy as np
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow
 from queuesim.testing.oracles.case import FORGETFUL, Array, Case, unjudged, verdict
+from queuesim.testing.oracles.rollback import TICK
 
 
 def limiter(case: Case) -> CheckRow:
@@ -18,11 +19,14 @@ def limiter(case: Case) -> CheckRow:
     starts = np.sort(case.events["time"][case.events["kind"] == EventKind.ACTIVE.code], kind="stable")
     windows, starts = _on_time(case, starts)
     shortest = min(limit.duration for limit in limits)
+    # where times are whole milliseconds, so are the moments at which windows close: two roundings come together.
+    # 1e-6 s and less is no more than rounding of floats: there a window and the start that opens it have one time
+    edge = 2 * case.promises.resolution if case.promises.resolution > TICK else 0.0
     # one that opens within rounding of the end of the last
-    told = _sliding(starts, max(limit.max for limit in limits), shortest * (1 - 1e-9) - case.promises.resolution)
+    told = _sliding(starts, max(limit.max for limit in limits), shortest * (1 - 1e-9) - max(edge, TICK))
     if len(windows) and not case.promises.slack:
         # elsewhere a worker's clock says when one opened, and the server's when jobs started
-        told += _windows(windows, starts, _uncounted(case))
+        told += _windows(windows, starts, _uncounted(case), edge)
     elif len(starts) and not case.late and case.recording.facts.backend == "sim":
         told.append(f"{len(starts)} jobs started and no window ever opened")
     return verdict(name, told)
@@ -60,22 +64,29 @@ def _sliding(starts: Array, most: int, duration: float) -> list[str]:
     return [f"more than {allowed} starts in the {duration:g} s from {starts[i]:g} s on" for i in wrong.tolist()]
 
 
-def _windows(windows: Array, starts: Array, uncounted: int) -> list[str]:
+def _windows(windows: Array, starts: Array, uncounted: int, edge: float) -> list[str]:
+    """Windows with too many starts, and starts outside of all windows.
+
+    Args:
+        edge: seconds by which a recorded time may be off: a start so near to an edge may be on either side of it.
+    """
     opened, closes = windows["opened"], windows["closes"]
     told = [
         f"a window opened at {opened[i + 1]:g} s, before the last closed at {closes[i]:g} s"
-        for i in np.flatnonzero(opened[1:] < closes[:-1] - 1e-9).tolist()
+        for i in np.flatnonzero(opened[1:] < closes[:-1] - max(edge, 1e-9)).tolist()
     ]
-    first = np.searchsorted(starts, opened, side="left")
-    last = np.searchsorted(starts, closes, side="left")
-    counts = last - first
+    counts = np.searchsorted(starts, closes - edge, side="left") - np.searchsorted(starts, opened + edge, side="left")
+    # the start that opened it is on its edge
+    counts = counts + (edge > 0)
     beyond = counts.astype(np.int64) - windows["max"].astype(np.int64)
     if int(beyond[beyond > 0].sum()) > uncounted:
         told += [
             f"{counts[i]} starts in the window from {opened[i]:g} s, of {windows['max'][i]} at most"
             for i in np.flatnonzero(beyond > 0).tolist()
         ]
-    outside = len(starts) - int(counts.sum())
+    depth = np.searchsorted(np.sort(opened - edge), starts, side="right").astype(np.int64)
+    depth -= np.searchsorted(np.sort(closes + edge), starts, side="right")
+    outside = int((depth <= 0).sum())
     if outside > uncounted:
         told += [f"{outside} jobs started outside of all windows"]
     return told

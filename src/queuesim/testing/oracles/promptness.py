@@ -8,8 +8,8 @@ import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.job import JobState
-from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import FORGETFUL, Array, Case, unjudged, verdict
+from queuesim.metrics.recording import CheckRow, Ending, FaultRow
+from queuesim.testing.oracles.case import FORGETFUL, Array, Case, settled, unjudged, verdict
 
 SLACK = 0.001
 """Seconds that any start may be late."""
@@ -78,13 +78,20 @@ def _slots(case: Case) -> Array:
 def _excused(case: Case) -> Array:
     """Spans in which starts may be late: full windows, pauses, faults and their aftermath."""
     spans = [
-        # whoever scales is not told how many workers there are then
-        (fault.began, math.inf if math.isnan(fault.ended) or fault.kind == "worker.scale" else fault.ended + AFTERMATH)
+        (fault.began, _over(fault))
         for fault in case.faults
         if fault.kind.startswith(("redis.", "worker.", "handler.payload"))
     ]
     spans += _full_windows(case) + _pauses(case) + _full_queue(case)
     return np.array(spans, dtype=np.float64).reshape(-1, 2)
+
+
+def _over(fault: FaultRow) -> float:
+    """Until when a fault can make starts late."""
+    if fault.kind == "redis.latency":
+        return settled(fault)
+    # whoever scales is not told how many workers there are then
+    return math.inf if math.isnan(fault.ended) or fault.kind == "worker.scale" else fault.ended + AFTERMATH
 
 
 def _full_windows(case: Case) -> list[tuple[float, float]]:
@@ -108,7 +115,7 @@ def _pauses(case: Case) -> list[tuple[float, float]]:
     events, spans, since = case.events, [], None
     for kind, time in zip(events["kind"].tolist(), events["time"].tolist(), strict=True) if _paused(case) else ():
         if kind == EventKind.PAUSED.code:
-            since = time
+            since = time if since is None else since
         elif kind == EventKind.RESUMED.code and since is not None:
             spans.append((since, time))
             since = None

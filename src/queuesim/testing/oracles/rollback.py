@@ -84,6 +84,12 @@ class Rollbacks:
             found[(times >= rollback.since - self._early(rollback)) & (times <= rollback.until)] = i
         return found
 
+    def may_undo(self, times: Array) -> Array:
+        """For each rollback, whether it may have made the queue forget what it was told at each moment."""
+        rows = [(times >= each.since - self._early(each)) & (times <= each.until) for each in self.all]
+        found: Array = np.array(rows, dtype=bool).reshape(len(self.all), len(times))
+        return found
+
     def came_back(self, times: Array) -> Array:
         """Whether the queue forgot it by one rollback and was told of it again by another."""
         came_back: Array = self.lasts(times) & self._within(times)

@@ -84,6 +84,8 @@ def single(case: Case) -> CheckRow:
 
 def _misplaced(lasting: Array, where: dict[int, list[str]]) -> list[str]:
     events = lasting[transitions(lasting)]
+    if not len(events):
+        return []
     number = events["number"]
     last = np.flatnonzero(np.concatenate((number[1:] != number[:-1], [True])))
     kinds = list(EventKind)

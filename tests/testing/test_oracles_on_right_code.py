@@ -1,0 +1,175 @@
+"""Oracles stay quiet about right code: runs that once made one cry wolf, and recordings that lack nearly everything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oraclebench import found
+
+import queuesim
+from queuesim.limits import Keep, RateLimit
+from queuesim.metrics.recording import Recording
+from queuesim.scenario.runner import as_scenario, record
+from queuesim.testing.oracles import ORACLES, Evidence, Promises, judge
+
+
+def small(*faults: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A run of ten seconds with two workers."""
+    return {
+        "name": "small",
+        "duration": 10.0,
+        "drain": True,
+        "queue": {"attempts": 4, "backoff": 1.0},
+        "workers": {"name": "w", "count": 2, "concurrency": 3},
+        "jobs": {"a": {"service": {"exponential": 0.8}, "errors": {"network": 0.15}}},
+        "load": [{"name": "l", "poisson": 3.0}],
+        "faults": list(faults),
+        **more,
+    }
+
+
+# -- faults that meet
+
+
+def test_a_queue_that_was_paused_and_never_had_a_job() -> None:
+    result = queuesim.run(small({"queue.pause": {"at": 2.0, "for": 2.0}}, load=[{"name": "l", "poisson": 1e-9}]))
+    assert found(result) == set()
+
+
+def starts(result: queuesim.Result, since: float, until: float) -> int:
+    return int(result.attempts["started"].between(since, until, inclusive="neither").sum())
+
+
+def test_a_failover_into_a_pause_that_is_over_does_not_revive_it() -> None:
+    pause, failover = {"queue.pause": {"at": 2.0, "for": 2.0}}, {"redis.failover": {"at": 4.5, "lose": 1.5}}
+    result = queuesim.run(small(pause, failover))
+    assert result.facts.stopped is None
+    assert found(result) == set()
+    assert starts(result, 2.0, 4.0) == 0
+    assert starts(result, 4.5, 10.0) > 0
+
+
+def test_a_failover_to_the_time_before_a_pause_does_not_end_it() -> None:
+    pause, failover = {"queue.pause": {"at": 4.0, "for": 4.0}}, {"redis.failover": {"at": 5.0, "lose": 2.0}}
+    result = queuesim.run(small(pause, failover))
+    assert found(result) == set()
+    assert starts(result, 4.0, 8.0) == 0
+
+
+def test_a_server_that_forgot_everything_is_still_paused() -> None:
+    pause, restart = {"queue.pause": {"at": 4.0, "for": 4.0}}, {"redis.restart": {"at": 5.0, "empty": True}}
+    assert starts(queuesim.run(small(pause, restart)), 4.0, 8.0) == 0
+
+
+def test_a_pause_ends_with_the_last_of_those_that_overlap() -> None:
+    pauses = [{"queue.pause": {"at": 2.0, "for": 2.0}}, {"queue.pause": {"at": 3.0, "for": 4.0}}]
+    result = queuesim.run(small(*pauses))
+    assert starts(result, 2.0, 7.0) == 0
+    assert found(result) == set()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_was_under_way_when_a_server_failed_over_may_run_twice(seed: int) -> None:
+    """A start that arrived after the image was made bears a time before it."""
+    latency = {"redis.latency": {"at": 3.0, "for": 5.6, "delay": {"exponential": 0.4}}}
+    failover = {"redis.failover": {"at": [3.7, 6.9, 9.5], "lose": 0.93}}
+    assert found(queuesim.run(small(failover, latency), seed=seed)) == set()
+
+
+def test_commands_that_are_under_way_long_after_the_latency() -> None:
+    """An exchange that is sent at the end of the fault holds its worker for as long as the delay."""
+    result = queuesim.run(small({"redis.latency": {"at": 5.0, "for": 1.0, "delay": 20.0}}, duration=30.0))
+    assert found(result) == set()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_limiter_whose_windows_close_at_whole_milliseconds(seed: int, shuffle: bool) -> None:
+    limited = {"name": "w", "concurrency": 4, "limiter": {"max": 3, "duration": 1.7}}
+    result = queuesim.run(small(workers=limited, duration=20.0), "fakeredis", seed=seed, shuffle=shuffle)
+    assert found(result) == set()
+    assert len(result.limiter) > 5
+
+
+# -- recordings that lack something
+
+BUSY = small(
+    {"redis.failover": {"at": 5.0, "lose": 0.5}},
+    {"worker.crash": {"at": 3.0, "restart": 1.0}},
+    {"queue.pause": {"at": 6.0, "for": 1.0}},
+    workers={"name": "w", "count": 2, "concurrency": 3, "limiter": {"max": 4, "duration": 1.0}},
+)
+CLOCK = {"worker.clock": {"at": 2.0, "for": 1.0, "skew": 5.0}}
+LATENCY = {"redis.latency": {"at": 4.0, "for": 2.0, "delay": 0.1}}
+
+
+def recorded() -> tuple[Recording, Recording, Recording]:
+    plain, busy = record(as_scenario(small()), 1), record(as_scenario(BUSY), 1)
+    late = record(as_scenario({**BUSY, "faults": [*BUSY["faults"], CLOCK, LATENCY]}), 1)
+    return plain, busy, late
+
+
+RECORDINGS = recorded()
+PROMISES = (
+    Promises(options=[queuesim.JobOptions()]),
+    Promises(
+        options=[queuesim.JobOptions(attempts=4)],
+        concurrency={"w-1": 3, "w-2": 3, "w-3": 1},
+        shared_concurrency=2,
+        limiters=[RateLimit(4, 1.0)],
+        keep_completed=Keep(3),
+        keep_failed=Keep(2, 5.0),
+        dead_letters=True,
+        drained=True,
+    ),
+)
+CENSUS: dict[str, list[int]] = {"waiting": [], "completed": [1, 2], "failed": [], "active": [3, 3]}
+EVIDENCE = (Evidence(), Evidence(census=CENSUS, known=[1, 2, 4, 4], letters={"1": 1}, terms=[0]))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_no_oracle_fails_on_a_recording_that_lacks_something(data: st.DataObject) -> None:
+    """Whatever is missing from a recording, each oracle gives a row: it judges, or says that it did not."""
+    recording = data.draw(st.sampled_from(RECORDINGS))
+
+    def part(rows: Any) -> Any:
+        kind = data.draw(st.sampled_from(["all", "none", "one", "head", "tail"]))
+        cut = data.draw(st.integers(0, len(rows)))
+        return {"all": rows, "none": rows[:0], "one": rows[cut : cut + 1], "head": rows[:cut], "tail": rows[cut:]}[kind]
+
+    less = replace(
+        recording,
+        jobs=part(recording.jobs),
+        attempts=part(recording.attempts),
+        events=part(recording.events),
+        windows=part(recording.windows),
+        faults=part(recording.faults),
+        left=data.draw(st.sampled_from([{}, {1: "waiting"}, {2: "removed"}, recording.left])),
+        checks=[],
+    )
+    if data.draw(st.booleans()):
+        # events of the queue as a whole, and none of its jobs
+        less = replace(less, events=less.events[less.events["number"] == 0])
+    rows = judge(less, data.draw(st.sampled_from(PROMISES)), data.draw(st.sampled_from(EVIDENCE)))
+    assert len(rows) == len(ORACLES)
+    assert all(0.0 <= row.judged <= 1.0 for row in rows)
+
+
+def test_nothing_at_all_is_no_violation() -> None:
+    plain = RECORDINGS[0]
+    nothing = replace(
+        plain,
+        jobs=plain.jobs[:0],
+        attempts=plain.attempts[:0],
+        events=plain.events[:0],
+        windows=plain.windows[:0],
+        left={},
+        faults=[],
+    )
+    for promised in PROMISES:
+        assert [row.name for row in judge(nothing, promised, Evidence()) if not row.ok] == []
