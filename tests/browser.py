@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from needs import CHROMIUM, Lacking
+
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
@@ -18,7 +20,7 @@ def browser() -> Iterator[Any]:
     """
     found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
-        pytest.skip("no Chromium: apt-get install chromium")
+        raise Lacking(CHROMIUM)
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as tools:
         started = tools.chromium.launch(executable_path=found, args=["--no-sandbox"])

@@ -1,14 +1,18 @@
-"""What all tests share: how hard hypothesis tries, servers, and that in CI nothing is skipped."""
+"""What all tests share: how hard hypothesis tries, servers, markers, and what is done about skips."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterator
+from types import ModuleType
 from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+import markers
+import needs
 from browser import browser
 from servers import default_server, place, real_server, scratch, start_server
 
@@ -22,11 +26,30 @@ settings.register_profile("default", deadline=None, max_examples=25)
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+OF_THE_SHELL = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "REDIS_URL", "REDIS_HOST", "REDIS_PORT", "MPLBACKEND")
+"""Variables that the program reads, or a library of its: a test that is about one sets it."""
+
+
+def pytest_sessionstart() -> None:
+    """The same environment wherever the tests run, whatever the shell has set."""
+    os.environ["TERM"] = "dumb"
+    for name in OF_THE_SHELL:
+        os.environ.pop(name, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Markers that follow from where a test is and what it uses."""
+    for item in items:
+        markers.mark(item)
+
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a test that is skipped has failed: everything that a test could need is installed there."""
     report = yield
+    needs.note(report, item, call.excinfo and call.excinfo.value)
     return refuse_skip(report)
 
 
@@ -43,3 +66,32 @@ def refuse_skip(report: R) -> R:
         report.outcome = "failed"
         report.longrepr = f"skipped, which is a failure in CI: {report.longrepr}"
     return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """The last line of all says what was skipped, and what to install for it to run."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    counted = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
+    total = sum(len(reporter.stats.get(outcome, ())) for outcome in counted)
+    line = needs.summary(reporter.stats.get("skipped", ()), total)
+    if line is not None:
+        reporter.write_line(line)
+
+
+@pytest.fixture(autouse=True)
+def _modules_stay() -> Iterator[None]:
+    """A test that drops or replaces a module of the package fails: later tests would see two of each class."""
+    yield
+    replaced = []
+    for package, module in list(sys.modules.items()):
+        if package.partition(".")[0] == "queuesim" and hasattr(module, "__path__"):
+            # each package holds its modules as attributes
+            parts = {f"{package}.{name}": part for name, part in vars(module).items() if isinstance(part, ModuleType)}
+            replaced += [
+                name for name, part in parts.items() if part.__name__ == name and sys.modules.get(name) is not part
+            ]
+    assert not replaced, f"the test has dropped or replaced {', '.join(replaced)}: use a process of its own"

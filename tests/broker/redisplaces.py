@@ -15,7 +15,7 @@ from queuesim.broker.redis.place import Argument
 from queuesim.broker.redis.scripts import Script
 from queuesim.broker.redis.server import ServerPlace
 from queuesim.live.embedded import EmbeddedServer
-from servers import REAL
+from servers import make_server
 
 GRID = 125
 """Milliseconds: all times and durations of these tests are multiples of it."""
@@ -101,7 +101,7 @@ def _on_grid(milliseconds: int) -> int:
 
 @cache
 def _server(name: str) -> EmbeddedServer:
-    server = EmbeddedServer(REAL[name])
+    server = make_server(name)
     atexit.register(server.close)
     return server
 

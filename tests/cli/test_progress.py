@@ -96,6 +96,7 @@ def bar_on(file: io.StringIO) -> ProgressBar:
 
 
 def test_what_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
     file = io.StringIO()
     with bar_on(file) as bar:
@@ -108,6 +109,7 @@ def test_what_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_drawn_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(progress, "INTERVAL", 3600.0)
     file = io.StringIO()
     with bar_on(file) as bar:

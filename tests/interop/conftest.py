@@ -8,28 +8,44 @@ from typing import Any
 
 import pytest
 from hands import Both, NodeHand, OurHand
-from nodedriver import Js, Node, NodeObject
+from nodedriver import Js, Node, NodeObject, SharedNode
 from pythonside import OurQueue
 from redis import Redis
 
 from queuesim.broker.redis import RedisBroker
 from queuesim.broker.redis.server import connect
 from queuesim.live.embedded import EmbeddedServer
+from servers import DEFAULT
 
 PREFIXES = ("ours", "node")
 
 
 @pytest.fixture(scope="session")
-def node(start_server: Callable[[str], EmbeddedServer]) -> Iterator[Node]:
-    """One Node process for all tests, connected with the default server; its clock runs."""
-    with Node(start_server("valkey-9.1")) as node:
-        yield node
+def shared_node(start_server: Callable[[str], EmbeddedServer]) -> Iterator[SharedNode]:
+    """One Node process for all tests, connected with the default server."""
+    shared = SharedNode(start_server(DEFAULT))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def node(shared_node: SharedNode) -> Node:
+    """The shared process, which runs; so does its clock."""
+    return shared_node.running()
 
 
 @pytest.fixture(scope="session")
-def node_hand(node: Node) -> NodeHand:
+def node_hands() -> dict[Node, NodeHand]:
+    """The hand of each process that has run: connecting takes long."""
+    return {}
+
+
+@pytest.fixture
+def node_hand(node: Node, node_hands: dict[Node, NodeHand]) -> NodeHand:
     """Node's hand on its own queue `q`."""
-    return NodeHand(node, "q", PREFIXES[1])
+    if node not in node_hands:
+        node_hands[node] = NodeHand(node, "q", PREFIXES[1])
+    return node_hands[node]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ Calls block until Node has answered; a test whose event loop must go on meanwhil
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -22,8 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pytest
-
+from needs import NODE, Lacking
 from queuesim.live.embedded import EmbeddedServer
 
 HERE = Path(__file__).parent
@@ -39,6 +39,13 @@ class NodeError(Exception):
         self.code: int | None = error.get("code")
         super().__init__(f"{error['name']}: {error['message']}")
         self.add_note(error.get("stack", ""))
+
+
+class NodeGoneError(ConnectionError):
+    """The Node process has ended."""
+
+    def __init__(self) -> None:
+        super().__init__("node is gone")
 
 
 class Js:
@@ -88,8 +95,14 @@ class Node:
         self._requests = 0
         self._answers: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
+        self._gone = False
         self._reader = threading.Thread(target=self._read, name="answers of node", daemon=True)
         self._reader.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process can still answer."""
+        return self._process.poll() is None and not self._gone
 
     @property
     def pid(self) -> int:
@@ -110,14 +123,24 @@ class Node:
         self.request(op="clock", now=milliseconds)
 
     def request(self, **request: Any) -> Any:
-        """Ask for one of the driver's operations and wait for the answer. Raises NodeError."""
+        """Ask for one of the driver's operations and wait for the answer.
+
+        Raises:
+            NodeError: Node threw it.
+            NodeGoneError: the process has ended.
+        """
         answer: Future[Any] = Future()
         with self._lock:
+            if self._gone:
+                raise NodeGoneError
             self._requests += 1
             self._answers[self._requests] = answer
             assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps({"id": self._requests, **request}, default=_sent) + "\n")
-            self._process.stdin.flush()
+            line = json.dumps({"id": self._requests, **request}, default=_sent) + "\n"
+            # if it has just died, the reader answers
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(line)
+                self._process.stdin.flush()
         return self._received(answer.result(PATIENCE))
 
     def close(self) -> None:
@@ -127,7 +150,9 @@ class Node:
         self._reader.join()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        # what a dead process did not read is lost
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.stdout.close()
 
     def __enter__(self) -> Self:
@@ -147,8 +172,10 @@ class Node:
                 future.set_exception(NodeError(answer["error"]))
             else:
                 future.set_result(answer["value"])
-        for future in self._answers.values():
-            future.set_exception(ConnectionError("node is gone"))
+        with self._lock:
+            self._gone = True
+            for future in self._answers.values():
+                future.set_exception(NodeGoneError())
 
     def _received(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -158,6 +185,27 @@ class Node:
                 return NodeObject(self, value["$ref"], value.get("json"))
             return {key: self._received(part) for key, part in value.items()}
         return value
+
+
+class SharedNode:
+    """The Node process that tests share. One that has died, by whatever a test did, is replaced for the next test."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._server = server
+        self._node: Node | None = None
+
+    def running(self) -> Node:
+        """The process, started if there is none that runs. Objects of one that died are gone with it."""
+        if self._node is None or not self._node.is_running:
+            self.close()
+            self._node = Node(self._server)
+        return self._node
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._node is not None:
+            self._node.close()
+            self._node = None
 
 
 def _sent(value: Any) -> Any:
@@ -171,7 +219,7 @@ def _sent(value: Any) -> Any:
 def install() -> None:
     """Install what package-lock.json says, once; skip the test where there is no Node. In CI a skip fails."""
     if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node and npm are needed: apt-get install nodejs npm")
+        raise Lacking(NODE)
     installed = HERE / "node_modules" / ".installed"
     wanted = (HERE / "package-lock.json").read_text()
     if installed.exists() and installed.read_text() == wanted:

@@ -19,11 +19,13 @@ class Namespace:
 
 
 @pytest.fixture(autouse=True)
-def _forget_modules() -> Iterator[None]:
-    before, path = set(sys.modules), list(sys.path)
+def _forget_modules(tmp_path: Path) -> Iterator[None]:
+    """The modules that a test wrote, and no others: what the package imports meanwhile stays."""
+    path = list(sys.path)
     yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
     assert sys.path == path
 
 

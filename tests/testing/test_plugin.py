@@ -1,13 +1,8 @@
-"""The pytest plugin, in runs of pytest of its own."""
+"""The pytest plugin, in processes of their own: pytester in this one would drop the modules that a run imports."""
 
 from __future__ import annotations
 
 import pytest
-
-# what is imported here stays: a run of pytest in this process would import its own again
-import queuesim.live.embedded
-import queuesim.scenario.file
-import queuesim.testing.surviving  # noqa: F401
 
 pytest_plugins = ("pytester",)
 
@@ -40,14 +35,14 @@ def test_scenario_files_are_tests(pytester: Pytester) -> None:
     write(pytester, "scenarios/good.yaml", GOOD)
     write(pytester, "scenarios/found/other.yml", GOOD)
     write(pytester, "elsewhere/no-scenario.yaml", "some: thing")
-    result = pytester.runpytest_inprocess("-v")
+    result = pytester.runpytest_subprocess("-v")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["scenarios/found/other.yml::other PASSED*", "scenarios/good.yaml::good PASSED*"])
 
 
 def test_a_scenario_that_fails_says_which_check_and_how_to_play_it_again(pytester: Pytester) -> None:
     write(pytester, "scenarios/bad.yaml", BAD)
-    result = pytester.runpytest_inprocess()
+    result = pytester.runpytest_subprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         ["*scenario bad*", "<Result good on sim, *not ok>", "latency.max < 1ms: *", "replay: queuesim run *bad.yaml"]
@@ -57,7 +52,7 @@ def test_a_scenario_that_fails_says_which_check_and_how_to_play_it_again(pyteste
 
 def test_a_scenario_that_is_wrong_says_where(pytester: Pytester) -> None:
     write(pytester, "scenarios/wrong.yaml", GOOD.replace("drain", "drian"))
-    result = pytester.runpytest_inprocess()
+    result = pytester.runpytest_subprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*wrong.yaml:4: drian: unknown key; did you mean *drain*"])
 
@@ -66,7 +61,7 @@ def test_only_directories_below_the_root_count(pytester: Pytester) -> None:
     """A project may itself be in a directory of such a name."""
     write(pytester, "found/project/pytest.ini", "[pytest]\naddopts = -p no:randomly -p no:valkey -p no:xdist\n")
     write(pytester, "found/project/docker-compose.yaml", "services: {}")
-    result = pytester.runpytest_inprocess("--rootdir", "found/project", "found/project")
+    result = pytester.runpytest_subprocess("--rootdir", "found/project", "found/project")
     result.assert_outcomes()
 
 
@@ -90,7 +85,7 @@ def test_the_simulated_queue(pytester: Pytester) -> None:
             assert run(program()) == 0
         """
     )
-    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
 
 
 def test_the_live_redis_is_a_tests_own_and_ends_with_it(pytester: Pytester) -> None:
@@ -126,4 +121,4 @@ def test_the_live_redis_is_a_tests_own_and_ends_with_it(pytester: Pytester) -> N
                     client.ping()
         """
     )
-    pytester.runpytest_inprocess().assert_outcomes(passed=3)
+    pytester.runpytest_subprocess().assert_outcomes(passed=3)
