@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from queuesim.metrics.level import Array
+from queuesim.metrics.level import Array, Level
 from queuesim.metrics.metric import METRICS, Kind, Where, check_metric, percentile_of
 from queuesim.metrics.occupancy import Selection, active, backlog, everything
 from queuesim.metrics.rows import rows_of
@@ -38,6 +39,34 @@ def meter(result: Result, metric: str, statistic: str | None = None, where: Wher
         read = _level(result, metric, statistic or "mean", chosen)
     first = 0.0 if metric == "lost" else facts.warmup
     return lambda start, end: read(first if start is None else start, facts.duration if end is None else end)
+
+
+def moment_of(
+    result: Result, metric: str, statistic: str | None, where: Where, limit: float, comparison: str
+) -> float | None:
+    """When, in seconds, a metric of the whole run came to its value.
+
+    That is when a maximum or minimum was first reached, or when a count first went beyond a limit that it must not
+    exceed (``<``, ``<=`` or ``== limit``). None if the value belongs to no moment.
+    """
+    chosen, facts = select(result, where), result.facts
+    if METRICS[metric] is Kind.COUNT and metric != "unfinished" and comparison in ("<", "<=", "=="):
+        times = counted(result, metric, chosen)
+        happened = times.times[times.span(0.0 if metric == "lost" else facts.warmup, facts.duration)]
+        allowed = math.ceil(limit) - 1 if comparison == "<" else math.floor(limit)
+        return float(happened[max(allowed, 0)]) / 1e9 if max(allowed, 0) < len(happened) else None
+    if statistic not in ("max", "min"):
+        return None
+    highest = statistic == "max"
+    if METRICS[metric] is Kind.LEVEL:
+        at = level(result, metric, chosen).extreme(facts.warmup, facts.duration, highest)[1]
+        return None if math.isnan(at) else at
+    values = spread(result, metric, chosen)
+    span = values.span(facts.warmup, facts.duration)
+    inside = values.values[span]
+    if not len(inside):
+        return None
+    return float(values.times[span][int(inside.argmax() if highest else inside.argmin())]) / 1e9
 
 
 def select(result: Result, where: Where) -> Selection:
@@ -77,20 +106,24 @@ def statistic_of(values: Array, statistic: str) -> float:
     return float(functions[statistic](values))
 
 
-class _Times:
-    """Moments in order, to count those of a span, with a value each if there is one."""
+class Times:
+    """Moments in order, to count those of a span, with a value each if there is one.
+
+    They are whole nanoseconds: what differs by less, as sums of floats do, happened at one moment.
+    """
 
     def __init__(self, facts: Facts, times: Array, values: Array | None = None) -> None:
         known = ~np.isnan(times)
         order = np.argsort(times[known], kind="stable")
-        self.times = times[known][order]
+        self.times: npt.NDArray[np.int64] = nanoseconds(times[known][order])
         self.values = self.times if values is None else values[known][order]
-        self.finish = facts.duration
+        self.finish = nanoseconds(facts.duration)
 
     def span(self, start: float, end: float) -> slice:
-        """Rows in [start, end). A span up to the end of the run holds what happened at its very end."""
-        after = len(self.times) if end >= self.finish else int(np.searchsorted(self.times, end))
-        return slice(int(np.searchsorted(self.times, start)), after)
+        """Rows in [start, end) seconds. A span up to the end of the run holds what happened at its very end."""
+        after = nanoseconds(end)
+        stop = len(self.times) if after >= self.finish else int(np.searchsorted(self.times, after))
+        return slice(int(np.searchsorted(self.times, nanoseconds(start))), stop)
 
     def count(self, start: float, end: float) -> float:
         """How many there are in [start, end)."""
@@ -98,18 +131,25 @@ class _Times:
         return float(max(0, span.stop - span.start))
 
 
-def _count(result: Result, metric: str, chosen: Selection) -> Reading:
+def nanoseconds(seconds: Any) -> Any:
+    """Whole nanoseconds of seconds: an int of a number, an array of int64 of an array."""
+    if isinstance(seconds, np.ndarray):
+        return np.rint(seconds * 1e9).astype(np.int64)
+    return round(seconds * 1e9)
+
+
+def counted(result: Result, metric: str, chosen: Selection) -> Times:
+    """When each thing happened that a count (other than "unfinished") or "throughput" counts."""
     jobs, measured = result.jobs, chosen.jobs & ~result.jobs["warmup"].to_numpy()
-    if metric == "unfinished":
-        return _unfinished(result, measured)
     if metric in ("attempts", "retries", "stalled"):
-        return _Times(result.facts, _moments(result, metric, chosen, measured)).count
-    if metric == "lost":
+        return Times(result.facts, _moments(result, metric, chosen, measured))
+    if metric in ("lost", "throughput"):
         measured = chosen.jobs
-    time = "finished" if metric in ("completed", "failed", "dead_letters") else "added"
+    time = "finished" if metric in ("completed", "failed", "dead_letters", "throughput") else "added"
+    state = {"dead_letters": "failed", "throughput": "completed"}.get(metric, metric)
     if metric != "added":
-        measured = measured & (jobs["state"] == ("failed" if metric == "dead_letters" else metric)).to_numpy()
-    return _Times(result.facts, jobs[time].to_numpy()[measured]).count
+        measured = measured & (jobs["state"] == state).to_numpy()
+    return Times(result.facts, jobs[time].to_numpy()[measured])
 
 
 def _moments(result: Result, metric: str, chosen: Selection, measured: Array) -> Array:
@@ -125,51 +165,73 @@ def _moments(result: Result, metric: str, chosen: Selection, measured: Array) ->
     return moments
 
 
-def _unfinished(result: Result, measured: Array) -> Reading:
+def unfinished(result: Result, chosen: Selection) -> Times:
+    """When each measured job was added that may count as unfinished, and when it finished: inf if it never did."""
     jobs = result.jobs
-    waiting = measured & ~jobs["state"].isin(["removed", "lost"]).to_numpy()
+    gone = jobs["state"].isin(["removed", "lost"]).to_numpy()
+    waiting = chosen.jobs & ~jobs["warmup"].to_numpy() & ~gone
     finished = np.nan_to_num(jobs["finished"].to_numpy()[waiting], nan=np.inf)
-    added = _Times(result.facts, jobs["added"].to_numpy()[waiting], finished)
+    return Times(result.facts, jobs["added"].to_numpy()[waiting], finished)
+
+
+def started(result: Result, chosen: Selection) -> Times:
+    """When each measured job first started, and how many attempts it took."""
+    jobs = result.jobs
+    measured = chosen.jobs & ~jobs["warmup"].to_numpy()
+    return Times(result.facts, jobs["started"].to_numpy()[measured], jobs["attempts"].to_numpy()[measured])
+
+
+def spread(result: Result, metric: str, chosen: Selection) -> Times:
+    """A spread's values of the measured jobs, each with the time at which it counts."""
+    jobs = result.jobs
+    measured = chosen.jobs & ~jobs["warmup"].to_numpy()
+    when = jobs["started" if metric == "waiting" else "finished"].to_numpy()[measured]
+    return Times(result.facts, when, jobs[metric].to_numpy()[measured])
+
+
+def level(result: Result, metric: str, chosen: Selection) -> Level:
+    """The level of which "backlog", "active" and "utilisation" speak."""
+    return backlog(result, chosen) if metric == "backlog" else active(result, chosen)
+
+
+def _count(result: Result, metric: str, chosen: Selection) -> Reading:
+    if metric != "unfinished":
+        return counted(result, metric, chosen).count
+    added = unfinished(result, chosen)
 
     def read(start: float, end: float) -> float:
         done = added.values[added.span(start, end)]
-        return float(np.count_nonzero(np.isinf(done) if end >= added.finish else done >= end))
+        return float(np.count_nonzero(np.isinf(done) if nanoseconds(end) >= added.finish else done >= end))
 
     return read
 
 
 def _rate(result: Result, metric: str, chosen: Selection) -> Reading:
-    jobs, facts = result.jobs, result.facts
     if metric == "success_rate":
-        completed, failed = _count(result, "completed", chosen), _count(result, "failed", chosen)
+        completed, failed = (counted(result, name, chosen).count for name in ("completed", "failed"))
         return lambda start, end: _ratio(completed(start, end), completed(start, end) + failed(start, end))
     if metric == "throughput":
-        done = chosen.jobs & (jobs["state"] == "completed").to_numpy()
-        finished = _Times(facts, jobs["finished"].to_numpy()[done])
+        finished = counted(result, metric, chosen)
         return lambda start, end: _ratio(finished.count(start, end), end - start)
     if metric == "utilisation":
-        level = active(result, chosen)
-        return lambda start, end: _ratio(level.mean(start, end), facts.concurrency)
-    measured = chosen.jobs & ~jobs["warmup"].to_numpy()
-    starts = _Times(facts, jobs["started"].to_numpy()[measured], jobs["attempts"].to_numpy()[measured])
+        busy = level(result, metric, chosen)
+        return lambda start, end: _ratio(busy.mean(start, end), result.facts.concurrency)
+    starts = started(result, chosen)
     return lambda start, end: statistic_of(starts.values[starts.span(start, end)], "mean")
 
 
 def _spread(result: Result, metric: str, statistic: str, chosen: Selection) -> Reading:
-    jobs = result.jobs
-    measured = chosen.jobs & ~jobs["warmup"].to_numpy()
-    when = jobs["started" if metric == "waiting" else "finished"].to_numpy()[measured]
-    values = _Times(result.facts, when, jobs[metric].to_numpy()[measured])
+    values = spread(result, metric, chosen)
     return lambda start, end: statistic_of(values.values[values.span(start, end)], statistic)
 
 
 def _level(result: Result, metric: str, statistic: str, chosen: Selection) -> Reading:
-    level = backlog(result, chosen) if metric == "backlog" else active(result, chosen)
+    steps = level(result, metric, chosen)
     if statistic == "mean":
-        return level.mean
+        return steps.mean
     if statistic == "last":
-        return lambda start, end: float(level.at(end))
-    return lambda start, end: level.extreme(start, end, highest=statistic == "max")[0]
+        return lambda start, end: float(steps.at(end))
+    return lambda start, end: steps.extreme(start, end, highest=statistic == "max")[0]
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
@@ -63,6 +64,17 @@ STATISTICS: dict[Kind, tuple[str, ...]] = {
     Kind.LEVEL: ("mean", "min", "max", "last"),
 }
 """What can be asked of each kind. `pNN` is a percentile: p50, p95, p99.9."""
+
+
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+"""How a threshold compares a measured number, or an array of them, with its limit."""
 
 
 def percentile_of(statistic: str) -> float | None:

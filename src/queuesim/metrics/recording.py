@@ -89,7 +89,8 @@ class CheckRow:
     limit: str
     """What was asked for, as written."""
     at: float | None = None
-    """For a sliding window: the end of the first window that failed (or the worst one)."""
+    """Seconds. For a sliding window: the end of the worst one. For a maximum or minimum of the whole run: when it was
+    reached. For a count that must not exceed its limit: when it did."""
     detail: str = ""
     kind: str = "threshold"
     """What sort of check: "threshold"; "health", a built-in check that the run did what was asked of it; or "oracle",

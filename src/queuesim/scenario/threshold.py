@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
+from queuesim.metrics.metric import COMPARISONS
 from queuesim.scenario.metric import METRICS, Metric, Unit
 from queuesim.scenario.wording import listing, unknown
 from queuesim.units import parse_duration, parse_percent, parse_rate
@@ -49,15 +50,7 @@ class Threshold:
 
     def holds(self, value: float) -> bool:
         """Whether a measured value meets it; NaN, nothing measured, does not."""
-        limit = self.limit
-        return {
-            "<": value < limit,
-            "<=": value <= limit,
-            ">": value > limit,
-            ">=": value >= limit,
-            "==": value == limit,
-            "!=": value != limit and not math.isnan(value),
-        }[self.operator]
+        return not math.isnan(value) and bool(COMPARISONS[self.operator](value, self.limit))
 
 
 def parse_threshold(text: str) -> Threshold:

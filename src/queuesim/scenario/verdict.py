@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from queuesim.metrics.recording import CheckRow
@@ -13,48 +14,65 @@ from queuesim.units import format_duration
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
 
-STEPS_PER_WINDOW = 10
-"""A sliding window moves on by this part of its length."""
+NOTHING = "nothing to measure"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How a threshold came out."""
+
+    row: CheckRow
+    failed_at: float | None
+    """Since when it fails, in seconds of the run; None: it holds, or nobody can tell."""
 
 
 def judge(result: Result, thresholds: Iterable[Threshold]) -> list[CheckRow]:
     """How each threshold came out."""
-    return [_judge(result, threshold) for threshold in thresholds]
+    return [judgement(result, threshold).row for threshold in thresholds]
 
 
-def _judge(result: Result, threshold: Threshold) -> CheckRow:
-    from queuesim.metrics.meter import meter
+def judgement(result: Result, threshold: Threshold) -> Judgement:
+    """How a threshold came out, and since when it fails."""
+    return _over_the_run(result, threshold) if threshold.over is None else _slide(result, threshold, threshold.over)
 
-    where = {k: v for k, v in (("job", threshold.where.job), ("load", threshold.where.load)) if v is not None}
-    read = meter(result, threshold.metric, threshold.statistic, where)
-    name = describe(threshold)
+
+def _over_the_run(result: Result, threshold: Threshold) -> Judgement:
+    from queuesim.metrics.meter import meter, moment_of
+
+    where = threshold.where.chosen()
+    value = meter(result, threshold.metric, threshold.statistic, where)(None, None)
+    at = moment_of(result, threshold.metric, threshold.statistic, where, threshold.limit, threshold.operator)
+    failed_at = None if threshold.holds(value) else at
+    return Judgement(_row(threshold, value, at, NOTHING if math.isnan(value) else ""), failed_at)
+
+
+def _slide(result: Result, threshold: Threshold, over: float) -> Judgement:
+    """The window that meets the threshold worst. Windows in which there is nothing to measure pass."""
+    from queuesim.metrics.sliding import worst_window
+
+    where = threshold.where.chosen()
+    worst = worst_window(
+        result, threshold.metric, threshold.statistic, where, over, threshold.operator, threshold.limit
+    )
+    if math.isnan(worst.value):
+        row = _row(threshold, worst.value, None, f"{NOTHING} in any window")
+        row.ok, row.judged = True, 0.0
+        return Judgement(row, None)
+    detail = f"worst window: from {_moment(worst.start)} to {_moment(worst.end)}"
+    if worst.failed_at is not None and worst.failed_at < worst.end:
+        detail += f"; failed first in the window until {_moment(worst.failed_at)}"
+    row = _row(threshold, worst.value, worst.end, detail)
+    row.judged = worst.judged
+    return Judgement(row, worst.failed_at)
+
+
+def _row(threshold: Threshold, value: float, at: float | None, detail: str) -> CheckRow:
     limit = f"{threshold.operator} {threshold.text.rpartition(' ')[2]}"
-    if threshold.over is None:
-        value = read(None, None)
-        detail = "nothing to measure" if math.isnan(value) else ""
-        return CheckRow(name, threshold.holds(value), value, limit, None, detail)
-    return _slide(threshold, read, result.facts.warmup, result.facts.duration, name, limit)
+    return CheckRow(describe(threshold), threshold.holds(value), value, limit, at, detail)
 
 
-def _slide(threshold: Threshold, read: object, start: float, end: float, name: str, limit: str) -> CheckRow:
-    """The first window that failed, or else the last one. Windows in which there is nothing to measure pass."""
-    assert callable(read)
-    assert threshold.over is not None
-    over = threshold.over
-    # a run that is shorter than the window is one window
-    ends = [min(start + over, end)]
-    while ends[-1] < end:
-        ends.append(min(ends[-1] + over / STEPS_PER_WINDOW, end))
-    value, at = math.nan, end
-    for window_end in ends:
-        measured = read(max(start, window_end - over), window_end)
-        if math.isnan(measured):
-            continue
-        value, at = measured, window_end
-        if not threshold.holds(measured):
-            detail = f"in the {format_duration(over)} until {format_duration(round(window_end, 3))}"
-            return CheckRow(name, False, value, limit, at, detail)
-    return CheckRow(name, True, value, limit, at, "nothing to measure" if math.isnan(value) else "")
+def _moment(seconds: float) -> str:
+    return format_duration(round(seconds, 3))
 
 
 def describe(threshold: Threshold) -> str:

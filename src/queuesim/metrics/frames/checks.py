@@ -18,8 +18,9 @@ KINDS = ("threshold", "health", "oracle")
 def checks_frame(checks: Sequence[CheckRow]) -> pd.DataFrame:
     """Columns: check (its name), kind (one of KINDS), status (one of STATUSES), ok (False if it failed), value (what
     was measured; of an oracle: the number of violations; NaN: there was nothing to measure), unit (of the value), limit
-    (what was asked for), at (end of the sliding window that failed, in seconds; NaN: none), judged (share of the run
-    that the check could judge, 0 to 1), detail (the cause; of an oracle: the first witnesses)."""
+    (what was asked for), at (in seconds: the end of the worst sliding window, or when an extreme was reached or a count
+    went beyond its limit; NaN: no such moment), judged (share of the run that the check could judge, 0 to 1), detail
+    (the cause; of an oracle: the first witnesses)."""
     return frame(
         {
             "check": pd.Series([check.name for check in checks], dtype=str),

@@ -1,0 +1,308 @@
+"""Sliding windows: a metric in every window of one length that slides over a run, and the worst of them.
+
+A window is the half-open span [start, start + length), as every span of a run is: what happens at its start is in it,
+what happens at its end is not, but the window that ends with the run holds what happened at its very end. Times are
+whole nanoseconds, so that there are only so many windows, and edges are exact.
+
+Between two windows at which something enters or leaves, a metric is constant; the mean of a level changes linearly. So
+the windows at which something changes are all that have to be looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from queuesim.metrics.level import Array, Level
+from queuesim.metrics.meter import Times, counted, level, nanoseconds, select, spread, started, statistic_of, unfinished
+from queuesim.metrics.metric import COMPARISONS, METRICS, Kind, Where, check_metric, percentile_of
+from queuesim.metrics.ranges import range_deviations, range_extremes, range_means, range_percentiles
+
+if TYPE_CHECKING:
+    from queuesim.metrics.result import Result
+
+SAME = 1e-9
+"""Values that differ by less than this share were rounded differently, and are equally bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The worst window."""
+
+    value: float
+    """What was measured in it; NaN: there was nothing to measure in any window."""
+    start: float
+    """Seconds since the run began."""
+    end: float
+    judged: float
+    """Share of the windows in which there was something to measure."""
+    failed_at: float | None
+    """End of the first window that failed, in seconds; None: all hold, or there is nothing to measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sliding:
+    """A metric, as windows that slide over it need it. All times are in nanoseconds."""
+
+    changes: Callable[[int], list[Array]]
+    """For a length: the starts of the windows whose value can differ from that of the window before."""
+    values: Callable[[Array, Array], Array]
+    """The values of windows of one length, by their starts and ends, the former ascending."""
+    exact: Callable[[int, int], float]
+    """The value of one window, free of rounding errors that add up."""
+    linear: bool = False
+    """Whether the value changes linearly between `changes`; else it stays."""
+    closed: bool = True
+    """Whether something that happens at the very end of the run belongs to the last window."""
+
+
+def worst_window(
+    result: Result,
+    metric: str,
+    statistic: str | None,
+    where: Where,
+    length: float,
+    operator: str,
+    limit: float,
+) -> Worst:
+    """The window of `length` seconds, of all that lie between the warm-up and the end of the run, that meets
+    ``metric operator limit`` worst; the first of several that are equally bad. A run shorter than that is one window.
+
+    Windows in which there is nothing to measure meet every limit.
+
+    Raises:
+        ValueError: see `queuesim.metrics.metric.measure`.
+    """
+    check_metric(metric, statistic)
+    first, finish = nanoseconds(result.facts.warmup), nanoseconds(result.facts.duration)
+    width = max(min(nanoseconds(length), finish - first), 1)
+    last = max(finish - width, first)
+    sliding = _sliding(result, metric, statistic, where, width / 1e9)
+    starts = _starts(sliding, first, last, width)
+    ends = starts + width
+    values = sliding.values(starts, ends)
+    if sliding.closed:
+        starts, ends = np.append(starts, last), np.append(ends, finish + 1)
+        values = np.append(values, sliding.exact(last, finish + 1))
+    known = ~np.isnan(values)
+    if not known.any():
+        return Worst(math.nan, last / 1e9, finish / 1e9, 0.0, None)
+    chosen = _worst(values, operator, limit)
+    value = sliding.exact(int(starts[chosen]), int(ends[chosen]))
+    start = int(starts[chosen])
+    if operator == "!=" and sliding.linear and (crossing := _crossing(starts, values, limit)) is not None:
+        value, start = limit, crossing
+    failed_at = (
+        None if COMPARISONS[operator](value, limit) else _first_failure(sliding, starts, values, operator, limit)
+    )
+    return Worst(
+        value,
+        start / 1e9,
+        (start + width) / 1e9,
+        _share(starts, known, last),
+        None if failed_at is None else (failed_at + width) / 1e9,
+    )
+
+
+def _starts(sliding: _Sliding, first: int, last: int, width: int) -> Array:
+    """The windows that are looked at, ascending."""
+    inside = [changes[(changes > first) & (changes < last)] for changes in sliding.changes(width)]
+    # the parts are in order nearly always, and then a merge sort is many times faster than numpy.unique
+    starts = np.sort(np.concatenate([np.array([first, last], dtype=np.int64), *inside]), kind="stable")
+    distinct: Array = starts[np.append(True, starts[1:] != starts[:-1])]
+    return distinct
+
+
+def _badness(values: Array, operator: str, limit: float) -> Array:
+    """The larger, the worse; NaN stays."""
+    if operator in ("<", "<="):
+        return values
+    if operator in (">", ">="):
+        return -values
+    distance = np.abs(values - limit)
+    return distance if operator == "==" else -distance
+
+
+def _worst(values: Array, operator: str, limit: float) -> int:
+    """The first of the worst."""
+    bad = _badness(values, operator, limit)
+    worst = float(np.nanmax(bad))
+    slack = SAME * max(abs(float(values[np.nanargmax(bad)])), abs(worst))
+    with np.errstate(invalid="ignore"):
+        return int(np.argmax(bad >= worst - slack))
+
+
+def _first_failure(sliding: _Sliding, starts: Array, values: Array, operator: str, limit: float) -> int:
+    """Start of the first window that fails. The worst one does, so there is one, unless by a rounding error."""
+    failed = ~COMPARISONS[operator](values, limit) & ~np.isnan(values)
+    row = int(np.argmax(failed)) if failed.any() else _worst(values, operator, limit)
+    begins = int(starts[row])
+    if operator == "!=" and sliding.linear and (crossing := _crossing(starts, values, limit)) is not None:
+        return min(crossing, begins) if failed.any() else crossing
+    if not sliding.linear or row == 0 or np.isnan(values[row - 1]) or values[row] == values[row - 1]:
+        return begins
+    share = (limit - values[row - 1]) / (values[row] - values[row - 1])
+    return int(starts[row - 1] + math.ceil((begins - int(starts[row - 1])) * min(max(share, 0.0), 1.0)))
+
+
+def _crossing(starts: Array, values: Array, limit: float) -> int | None:
+    """Start of the first window at which a value that changes linearly passes through the limit."""
+    side = np.sign(values - limit)
+    crossed = np.flatnonzero(side[1:] * side[:-1] < 0)
+    if not len(crossed):
+        return None
+    row = int(crossed[0])
+    share = (limit - values[row]) / (values[row + 1] - values[row])
+    return int(starts[row] + round((int(starts[row + 1]) - int(starts[row])) * float(share)))
+
+
+def _share(starts: Array, known: Array, last: int) -> float:
+    """Share of the windows that have a value. Each value holds until the next."""
+    total = last - int(starts[0])
+    if not total:
+        return 1.0
+    return float(np.diff(starts)[known[:-1]].sum() / total) or 1 / total
+
+
+def _sliding(result: Result, metric: str, statistic: str | None, where: Where, seconds: float) -> _Sliding:
+    """
+    Args:
+        seconds: length of the windows.
+    """
+    chosen = select(result, where)
+    kind = METRICS[metric]
+    if metric == "unfinished":
+        return _unfinished(unfinished(result, chosen))
+    if metric == "success_rate":
+        return _success(counted(result, "completed", chosen), counted(result, "failed", chosen))
+    if kind is Kind.COUNT or metric == "throughput":
+        return _counts(counted(result, metric, chosen), seconds if metric == "throughput" else 1.0)
+    if metric == "retry_amplification":
+        return _statistics(started(result, chosen), "mean")
+    if kind is Kind.SPREAD:
+        return _statistics(spread(result, metric, chosen), statistic or "mean")
+    steps = level(result, metric, chosen)
+    if metric == "utilisation":
+        return _means(steps, result.facts.concurrency)
+    if statistic == "mean":
+        return _means(steps, 1)
+    return _last(steps) if statistic == "last" else _extremes(steps, statistic == "max")
+
+
+def _enter_and_leave(times: Array) -> Callable[[int], list[Array]]:
+    """A moment is in the windows that start after moment - length, up to the one that starts with it."""
+    return lambda length: [times - length + 1, times + 1]
+
+
+def _counts(times: Times, seconds: float) -> _Sliding:
+    def values(starts: Array, ends: Array) -> Array:
+        counts: Array = _within(times.times, starts, ends) / seconds
+        return counts
+
+    return _Sliding(_enter_and_leave(times.times), values, _one(values))
+
+
+def _within(times: Array, starts: Array, ends: Array) -> Array:
+    count: Array = np.searchsorted(times, ends) - np.searchsorted(times, starts)
+    return count
+
+
+def _one(values: Callable[[Array, Array], Array]) -> Callable[[int, int], float]:
+    return lambda start, end: float(values(np.array([start]), np.array([end]))[0])
+
+
+def _success(completed: Times, failed: Times) -> _Sliding:
+    def values(starts: Array, ends: Array) -> Array:
+        good, bad = _within(completed.times, starts, ends), _within(failed.times, starts, ends)
+        shares: Array = np.divide(good, good + bad, out=np.full(len(starts), np.nan), where=good + bad > 0)
+        return shares
+
+    return _Sliding(_enter_and_leave(np.concatenate((completed.times, failed.times))), values, _one(values))
+
+
+def _unfinished(added: Times) -> _Sliding:
+    """A job counts in the windows that it was added in, and that ended before it finished."""
+    never = np.isinf(added.values)
+    done = np.full(len(never), np.iinfo(np.int64).max // 2)
+    done[~never] = nanoseconds(added.values[~never])
+
+    def span(length: int) -> tuple[Array, Array]:
+        """The starts of the first window in which each job counts, and of the one after the last."""
+        enter = added.times - length + 1
+        leave = np.minimum(added.times, done - length) + 1
+        counts = leave > enter
+        return enter[counts], leave[counts]
+
+    def values(starts: Array, ends: Array) -> Array:
+        enter, leave = (np.sort(moments) for moments in span(int(ends[0] - starts[0])))
+        entered, left = (np.searchsorted(moments, starts, side="right") for moments in (enter, leave))
+        return (entered - left).astype(np.float64)
+
+    def exact(start: int, end: int) -> float:
+        return float(np.count_nonzero((added.times >= start) & (added.times < end) & (done >= end)))
+
+    return _Sliding(lambda length: list(span(length)), values, exact)
+
+
+def _statistics(times: Times, statistic: str) -> _Sliding:
+    def values(starts: Array, ends: Array) -> Array:
+        low, high = np.searchsorted(times.times, starts), np.searchsorted(times.times, ends)
+        percentile = 50.0 if statistic == "median" else percentile_of(statistic)
+        if percentile is not None:
+            return range_percentiles(times.values, low, high, percentile)
+        if statistic == "mean":
+            return range_means(times.values, low, high)
+        if statistic == "std":
+            return range_deviations(times.values, low, high)
+        return range_extremes(times.values, low, high, statistic == "max")
+
+    def exact(start: int, end: int) -> float:
+        low, high = np.searchsorted(times.times, [start, end])
+        return statistic_of(times.values[low:high], statistic)
+
+    return _Sliding(_enter_and_leave(times.times), values, exact)
+
+
+def _means(steps: Level, whole: float) -> _Sliding:
+    times = nanoseconds(steps.times[1:])
+
+    def values(starts: Array, ends: Array) -> Array:
+        since, until = starts / 1e9, ends / 1e9
+        mean: Array = (steps.area(until) - steps.area(since)) / (until - since) / whole
+        return mean
+
+    def exact(start: int, end: int) -> float:
+        since, until = start / 1e9, end / 1e9
+        first = int(np.searchsorted(steps.times, since, side="right")) - 1
+        after = int(np.searchsorted(steps.times, until, side="left"))
+        edges = np.concatenate(([since], steps.times[first + 1 : after], [until]))
+        areas = steps.values[first:after] * np.diff(edges)
+        # a level that never changed must come out as it is
+        constant = after - first == 1
+        return float(steps.values[first] if constant else math.fsum(areas) / (until - since)) / whole
+
+    return _Sliding(lambda length: [times - length, times], values, exact, linear=True, closed=False)
+
+
+def _last(steps: Level) -> _Sliding:
+    times = nanoseconds(steps.times[1:])
+
+    def values(starts: Array, ends: Array) -> Array:
+        return steps.values[np.searchsorted(times, ends, side="right")].astype(np.float64)
+
+    return _Sliding(lambda length: [times - length], values, _one(values), closed=False)
+
+
+def _extremes(steps: Level, highest: bool) -> _Sliding:
+    """A step from one change of the level to the next is in the windows that overlap it."""
+    times = nanoseconds(steps.times[1:])
+
+    def values(starts: Array, ends: Array) -> Array:
+        low, high = np.searchsorted(times, starts, side="right"), np.searchsorted(times, ends) + 1
+        return range_extremes(steps.values, low, high, highest)
+
+    return _Sliding(lambda length: [times - length + 1, times], values, _one(values), closed=False)
