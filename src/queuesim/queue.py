@@ -62,8 +62,10 @@ class Queue:
         new = [job if isinstance(job, NewJob) else self.new_job(*job) for job in jobs]
         return await self.broker.add(new, current_time()) if new else []
 
-    def new_job(self, name: str, data: Any = None, options: JobOptions | None = None, **changes: Any) -> NewJob:
-        """A job that is not added yet, for `add_bulk`. Raises as `add` does."""
+    def new_job(
+        self, name: str, data: Any = None, options: JobOptions | None = None, *, source: str = "", **changes: Any
+    ) -> NewJob:
+        """A job that is not added yet, for `add_bulk`; `source` is for observers. Raises as `add` does."""
         options = self.defaults if options is None else options
         if changes:
             options = replace(options, **changes)
@@ -74,7 +76,7 @@ class Queue:
         if options.size_limit is not None and len(text.encode()) > options.size_limit:
             size = len(text.encode())
             raise ValidationError(f"the data of job {name!r} has {size} bytes, its size limit is {options.size_limit}")
-        return NewJob(name, text, options)
+        return NewJob(name, text, options, source)
 
     # -- job schedulers
 

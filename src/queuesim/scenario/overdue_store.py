@@ -92,13 +92,12 @@ def _drained(row: ScanRow, ended: int, last: float) -> ScanRow:
 def _last_ends(recording: Recording) -> dict[int, tuple[int, float]]:
     """For each scan how many of its notifications have ended, and when the last one did."""
     scan_by_number = {number: scan for number, job_id in recording.ids.items() if (scan := scan_of(job_id)) is not None}
-    events = recording.events
-    ends: dict[int, float] = {}
-    for row in events[np.isin(events["kind"], ENDS)]:
-        if int(row["number"]) in scan_by_number:
-            ends[int(row["number"])] = float(row["time"])
+    events = recording.events[np.isin(recording.events["kind"], ENDS)]
+    # of a job that ended more than once, the last time
+    ends = dict(zip(events["number"].tolist(), events["time"].tolist(), strict=True))
     found: dict[int, tuple[int, float]] = {}
     for number, time in ends.items():
-        count, last = found.get(scan_by_number[number], (0, time))
-        found[scan_by_number[number]] = (count + 1, max(last, time))
+        if (scan := scan_by_number.get(number)) is not None:
+            count, last = found.get(scan, (0, time))
+            found[scan] = (count + 1, max(last, time))
     return found

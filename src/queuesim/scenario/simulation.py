@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
@@ -195,7 +196,8 @@ class Simulation:
         """What is there before the first worker starts: limits and the backlog."""
         queue = self.scenario.queue
         if self._overdue is not None:
-            self._overdue.prepare(self.scenario.duration, self._streams.python("overdue/due").random)
+            draw = self._streams.python("overdue/due").random
+            await _unwatched(self.loop, partial(self._overdue.prepare, self.scenario.duration, draw))
         if any(entry.closed is not None for entry in self.scenario.load):
             self.recorder.when_ended = self._endings
         if queue.concurrency is not None:
@@ -391,6 +393,22 @@ class Simulation:
             # keys have whole milliseconds, which is all that the second answer to one exchange can tell
             promised = replace(promised, resolution=MILLISECOND)
         return judge(recording, promised, self._evidence)
+
+
+async def _unwatched(loop: VirtualLoop, work: Callable[[], None]) -> None:
+    """Do something that takes long outside of any task: the watchdog interrupts tasks, for it looks after handlers."""
+    done: asyncio.Future[None] = loop.create_future()
+
+    def do() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  (it reaches whoever awaits)
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    loop.call_soon(do)
+    await done
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from queuesim.clock import now, sleep
 from queuesim.errors import BrokerUnavailableError
@@ -19,6 +19,7 @@ from queuesim.queue import Queue
 from queuesim.tasks import queries
 from queuesim.tasks.delivery import Delivery
 from queuesim.tasks.payloads import OVERDUE
+from queuesim.tasks.prepared import Prepared
 from queuesim.tasks.store import TaskStore, Work
 from queuesim.tasks.tables import scans
 
@@ -175,16 +176,17 @@ class OverdueScan:
             if delivered is not None:
                 _save(connection, scan_id, delivered.page, time + self.lease)
                 count_delivered(connection, delivered.page.jobs, delivered.ids)
-            row = connection.execute(select(scans).where(scans.c.id == scan_id)).one()
-            if row.owner != self.owner:
+            ((owner, cutoff, cursor_at, cursor_id, pages),) = _WHERE.rows(connection, scan=scan_id)
+            if owner != self.owner:
                 return None  # it took us longer than the lease, and somebody else goes on
-            after = None if row.cursor_at is None else (row.cursor_at, row.cursor_id)
-            found = connection.execute(queries.overdue_page(row.cutoff, after, self.page_size)).all()
+            after = None if cursor_at is None else (cursor_at, cursor_id)
+            found = queries.read_page(connection, cutoff, after, self.page_size)
             if not found:
                 connection.execute(update(scans).where(scans.c.id == scan_id).values(ended_at=time))
                 return None
-            ids = [task.id for task in found]
-            page = Page(ids, (found[-1].notify_at, found[-1].id), self._jobs(scan_id, row.pages + 1, ids))
+            ids = [task_id for task_id, _ in found]
+            last_id, last_notify_at = found[-1]
+            page = Page(ids, (last_notify_at, last_id), self._jobs(scan_id, pages + 1, ids))
             if self.delivery.atomic:
                 self.delivery.stage(connection, page.jobs, time)
                 _save(connection, scan_id, page, time + self.lease)
@@ -201,10 +203,9 @@ class OverdueScan:
         return [self._job(scan_id, [task], f"overdue-{scan_id}-{task}", f"overdue-{task}") for task in task_ids]
 
     def _job(self, scan_id: int, task_ids: list[int], job_id: str, same: str) -> NewJob:
-        job = self.queue.new_job(
-            OVERDUE, {"task_ids": task_ids, "scan": scan_id}, job_id=job_id, deduplication=Deduplication(same)
-        )
-        return NewJob(job.name, job.data, job.options, f"{SOURCE}{scan_id}")
+        options = self.queue.defaults.named(job_id, Deduplication(same))
+        data = {"task_ids": task_ids, "scan": scan_id}
+        return self.queue.new_job(OVERDUE, data, options, source=f"{SOURCE}{scan_id}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,18 +233,32 @@ def _is_done(connection: Connection, tick: float | None) -> bool:
 
 def _save(connection: Connection, scan_id: int, page: Page, leased_until: float) -> None:
     """The scan is past this page."""
-    cursor_at, cursor_id = page.cursor
-    connection.execute(
-        update(scans)
-        .where(scans.c.id == scan_id)
-        .values(
-            cursor_at=cursor_at,
-            cursor_id=cursor_id,
-            pages=scans.c.pages + 1,
-            found=scans.c.found + len(page.task_ids),
-            leased_until=leased_until,
-        )
+    at, task = page.cursor
+    values = {"scan": scan_id, "at": at, "task": task, "more": len(page.task_ids), "until": leased_until}
+    _PAST.run(connection, [values])
+
+
+# made once: to build a statement takes longer than to run it
+_OF_SCAN = scans.c.id == bindparam("scan")
+_WHERE = Prepared(
+    select(scans.c.owner, scans.c.cutoff, scans.c.cursor_at, scans.c.cursor_id, scans.c.pages).where(_OF_SCAN)
+)
+_PAST = Prepared(
+    update(scans)
+    .where(_OF_SCAN)
+    .values(
+        cursor_at=bindparam("at"),
+        cursor_id=bindparam("task"),
+        pages=scans.c.pages + 1,
+        found=scans.c.found + bindparam("more"),
+        leased_until=bindparam("until"),
     )
+)
+_COUNT = Prepared(
+    update(scans)
+    .where(_OF_SCAN)
+    .values(enqueued=scans.c.enqueued + bindparam("in_queue"), duplicates=scans.c.duplicates + bindparam("dropped"))
+)
 
 
 def count_delivered(connection: Connection, jobs: Any, ids: Any) -> None:
@@ -252,12 +267,11 @@ def count_delivered(connection: Connection, jobs: Any, ids: Any) -> None:
     for job, job_id in zip(jobs, ids, strict=True):
         if job.source.startswith(SOURCE):
             counts.setdefault(int(job.source.removeprefix(SOURCE)), [0, 0])[job.options.job_id != job_id] += 1
-    for scan_id, (enqueued, duplicates) in counts.items():
-        connection.execute(
-            update(scans)
-            .where(scans.c.id == scan_id)
-            .values(enqueued=scans.c.enqueued + enqueued, duplicates=scans.c.duplicates + duplicates)
-        )
+    if counts:
+        rows = [
+            {"scan": scan, "in_queue": enqueued, "dropped": dropped} for scan, (enqueued, dropped) in counts.items()
+        ]
+        _COUNT.run(connection, rows)
 
 
 def scan_of(job_id: str) -> int | None:

@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, Table, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from queuesim.tasks.errors import ConflictError, TaskMissingError
 from queuesim.tasks.model import Status, Task, read_task
+from queuesim.tasks.prepared import Prepared
 from queuesim.tasks.tables import applied, notifications, tasks
 
 
@@ -116,17 +130,39 @@ def forget_applied(connection: Connection, before: float) -> int:
 PAGE_COLUMNS = (tasks.c.id, tasks.c.notify_at)
 """What the overdue scan reads of a task."""
 
+_IN_ORDER = (tasks.c.notify_at, tasks.c.id)
+_FIRST_PAGE = (
+    select(*PAGE_COLUMNS)
+    .where(tasks.c.notify_at <= bindparam("cutoff"))
+    .order_by(*_IN_ORDER)
+    .limit(bindparam("size", type_=Integer))
+)
+_LATER_PAGE = _FIRST_PAGE.where(
+    tuple_(*_IN_ORDER)
+    > tuple_(bindparam("after", type_=tasks.c.notify_at.type), bindparam("after_id", type_=tasks.c.id.type))
+)
+# made once: to build a statement takes longer than to run it
+_PAGES = (Prepared(_FIRST_PAGE), Prepared(_LATER_PAGE))
+
 
 def overdue_page(cutoff: float, after: tuple[float, int] | None, size: int) -> Select[Any]:
     """The next page of tasks whose assignee is to be told by `cutoff`, in order of (notify_at, id), behind `after`.
 
     Tasks only ever move forward in that order, beyond the cutoff, so that none is missed or comes twice in a scan.
     """
-    page = select(*PAGE_COLUMNS).where(tasks.c.notify_at <= cutoff)
-    if after is not None:
-        place = tuple_(bindparam(None, after[0]), bindparam(None, after[1]))
-        page = page.where(tuple_(tasks.c.notify_at, tasks.c.id) > place)
-    return page.order_by(tasks.c.notify_at, tasks.c.id).limit(size)
+    if after is None:
+        return _FIRST_PAGE.params(cutoff=cutoff, size=size)
+    return _LATER_PAGE.params(cutoff=cutoff, size=size, after=after[0], after_id=after[1])
+
+
+def read_page(
+    connection: Connection, cutoff: float, after: tuple[float, int] | None, size: int
+) -> Sequence[tuple[int, float]]:
+    """That page: PAGE_COLUMNS of each task."""
+    first, later = _PAGES
+    if after is None:
+        return first.rows(connection, cutoff=cutoff, size=size)
+    return later.rows(connection, cutoff=cutoff, size=size, after=after[0], after_id=after[1])
 
 
 def notify_overdue(
@@ -139,23 +175,37 @@ def notify_overdue(
     """
     # in order, so that two transactions that lock some of the same rows don't wait for each other
     ids = sorted(set(task_ids))
-    told = connection.execute(TELL, {"ids": ids, "now": now, "again": now + window}).all()
+    told: Sequence[Any]
+    if len(ids) == 1:
+        told = _TELL_ONE.rows(connection, one=ids[0], now=now, again=now + window)
+    else:
+        told = connection.execute(_TELL, {"ids": ids, "now": now, "again": now + window}).all()
     if told:
-        common = {"kind": "overdue", "sent_at": now, "job_id": job_id}
-        rows = [{"task_id": row.id, "assignee": row.assignee, **common} for row in sorted(told)]
-        connection.execute(NOTIFY, rows)
+        rows = [{"task": task, "who": assignee, "at": now, "job": job_id} for task, assignee in sorted(told)]
+        _NOTIFY.run(connection, rows)
     there = len(ids) if len(told) == len(ids) else len(existing(connection, ids))
     return {"notified": len(told), "skipped": there - len(told), "gone": len(ids) - there}
 
 
-# made once: to build a statement takes longer than to run it
-TELL = (
+_TELL_OVERDUE = (
     update(tasks)
-    .where(tasks.c.id.in_(bindparam("ids", expanding=True)), tasks.c.notify_at <= bindparam("now"))
+    .where(tasks.c.notify_at <= bindparam("now"))
     .values(notify_at=bindparam("again"))
     .returning(tasks.c.id, tasks.c.assignee)
 )
-NOTIFY = insert(notifications)
+_TELL = _TELL_OVERDUE.where(tasks.c.id.in_(bindparam("ids", expanding=True)))
+_TELL_ONE = Prepared(_TELL_OVERDUE.where(tasks.c.id == bindparam("one")))
+_NOTIFY = Prepared(
+    insert(notifications)
+    .inline()
+    .values(
+        task_id=bindparam("task"),
+        assignee=bindparam("who"),
+        kind="overdue",
+        sent_at=bindparam("at"),
+        job_id=bindparam("job"),
+    )
+)
 
 
 def count_to_notify(connection: Connection, cutoff: float) -> int:

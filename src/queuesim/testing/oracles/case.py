@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from queuesim.backoff import Backoff
 from queuesim.events import EventKind
-from queuesim.job import JobState
+from queuesim.job import JobOptions, JobState
 from queuesim.metrics.recording import CheckRow, Ending, FaultRow, Recording
 from queuesim.metrics.rows import rows_of
 from queuesim.testing.oracles.promises import Evidence, Promises
@@ -82,6 +83,28 @@ class Case:
         if len(terms) != len(self.numbers):
             return np.full(len(self.numbers), -1, dtype=np.int64)
         return terms[self._order]
+
+    @cached_property
+    def _rules(self) -> tuple[list[JobOptions], Array]:
+        first: dict[tuple[int, Backoff | None], int] = {}
+        rules: list[JobOptions] = []
+        rule_of = np.zeros(len(self.promises.options), dtype=np.int64)
+        for term, options in enumerate(self.promises.options):
+            rule_of[term] = rule = first.setdefault((options.attempts, options.backoff), len(rules))
+            if rule == len(rules):
+                rules.append(options)
+        return rules, rule_of
+
+    @property
+    def rules(self) -> list[JobOptions]:
+        """Options of jobs that differ in how often and when a job is retried: few, where each job has options of its
+        own."""
+        return self._rules[0]
+
+    @property
+    def rule_of(self) -> Array:
+        """For each of the promises' options, its place among `rules`."""
+        return self._rules[1]
 
     def row(self, numbers: Array) -> Array:
         """Where jobs are among `numbers`; -1: nowhere."""
@@ -225,6 +248,17 @@ def transitions(events: Array) -> Array:
     telling = np.flatnonzero((events["number"] > 0) & TELLING[events["kind"]])
     ordered: Array = telling[np.argsort(events["number"][telling], kind="stable")]
     return ordered
+
+
+def groups(*columns: Array) -> tuple[Array, Array]:
+    """The different rows of some columns of integers, in order, and for each row which of them it is."""
+    rows = np.stack(columns, axis=1).astype(np.int64)
+    order = np.lexsort(tuple(reversed(columns)))
+    new = np.ones(len(rows), dtype=bool)
+    new[1:] = (rows[order[1:]] != rows[order[:-1]]).any(axis=1)
+    which = np.empty(len(rows), dtype=np.intp)
+    which[order] = np.cumsum(new) - 1
+    return rows[order[new]], which
 
 
 def following(events: Array, numbers: Array, times: Array) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import Array, Case, following, unjudged, verdict
+from queuesim.testing.oracles.case import Array, Case, following, groups, unjudged, verdict
 from queuesim.testing.oracles.running import attempts_made
 
 MILLISECOND = 0.001
@@ -29,21 +29,19 @@ def _drawn(case: Case, rows: Array, made: Array) -> list[str]:
     retried = np.flatnonzero((rows["ending"] == Ending.RETRIED) & (terms >= 0) & known)
     if not len(retried):
         return []
-    keys = np.stack((terms[retried], rows["error"][retried].astype(np.int64), made[retried]), axis=1)
-    groups, group = np.unique(keys, axis=0, return_inverse=True)
+    kinds, kind = groups(case.rule_of[terms[retried]], rows["error"][retried].astype(np.int64), made[retried])
     bounds = np.array(
         [
-            case.promises.backoff(case.promises.options[term], case.recording.errors[error][1], count)
-            for term, error, count in groups.tolist()
+            case.promises.backoff(case.rules[rule], case.recording.errors[error][1], count)
+            for rule, error, count in kinds.tolist()
         ]
     )
-    group = group.reshape(-1)
     delay = rows["backoff"][retried]
-    wrong = (delay < bounds[group, 0] - MILLISECOND / 2) | (delay > bounds[group, 1] + MILLISECOND / 2)
+    wrong = (delay < bounds[kind, 0] - MILLISECOND / 2) | (delay > bounds[kind, 1] + MILLISECOND / 2)
     return [
         f"job {rows['number'][i]} waited {rows['backoff'][i]:g} s after attempt {made[i]}, not "
-        f"{bounds[g, 0]:g} to {bounds[g, 1]:g} s"
-        for i, g in zip(retried[wrong].tolist(), group[wrong].tolist(), strict=True)
+        f"{bounds[k, 0]:g} to {bounds[k, 1]:g} s"
+        for i, k in zip(retried[wrong].tolist(), kind[wrong].tolist(), strict=True)
         # an attempt that the queue counted and its worker did not hear of makes the next delay longer
         if int(rows["number"][i]) not in case.unsure
     ]

@@ -6,8 +6,7 @@ import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import FORGETFUL, Array, Case, verdict
-from queuesim.testing.oracles.promises import Promises
+from queuesim.testing.oracles.case import FORGETFUL, Array, Case, groups, verdict
 from queuesim.testing.oracles.rollback import TICK
 
 COUNTED = (Ending.OK, Ending.RETRIED, Ending.FAILED)
@@ -95,40 +94,53 @@ def attempts(case: Case) -> CheckRow:
     """No job has more attempts than it may, and none is given up before: unless its error says so."""
     rows, made = case.attempts[case.by_job], attempts_made(case)
     terms = case.terms[case.row(rows["number"])] if len(case.numbers) else np.full(len(rows), -1)
-    told: list[str] = []
-    for term in np.unique(terms[terms >= 0]).tolist():
-        options = case.promises.options[term]
-        limit = case.promises.allowed(options)
-        counted = np.isin(rows["ending"], COUNTED) & (case.undone_by[case.by_job] < 0)
-        beyond = np.flatnonzero((terms == term) & counted & (made > limit))
-        told += [
-            f"job {rows['number'][i]} had attempt {made[i]} of {limit}"
-            for i in beyond.tolist()
-            if int(rows["number"][i]) not in case.doubtful
-        ]
-        told += _judged(case, case.promises, term, rows, made, terms)
-    return verdict("attempts within the limit", told)
-
-
-def _judged(case: Case, promises: Promises, term: int, rows: Array, made: Array, terms: Array) -> list[str]:
-    """Attempts after which there should have been another, and those after which there should not."""
-    if promises.custom_backoff or promises.max_started is not None:
-        return []
-    told = []
-    options = promises.options[term]
     known = case.undone_by[case.by_job] < 0
-    for ending, again in ((Ending.FAILED, True), (Ending.RETRIED, False)):
-        chosen = np.flatnonzero((terms == term) & (rows["ending"] == ending) & (rows["error"] > 0) & known)
-        pairs: Array = np.unique(np.stack((rows["error"][chosen].astype(np.int64), made[chosen]), axis=1), axis=0)
-        for error, count in pairs.tolist():
-            _, category, retryable = case.recording.errors[error]
-            if promises.retried(options, category, retryable, count) is not again:
-                continue
-            these = chosen[(rows["error"][chosen] == error) & (made[chosen] == count)]
-            word = "given up" if again else "retried"
-            told += [
-                f"job {rows['number'][i]} was {word} after attempt {count}, {category}"
-                for i in these.tolist()
-                if int(rows["number"][i]) not in case.unsure
-            ]
-    return told
+    found = _beyond(case, rows, made, terms, known) + _misjudged(case, rows, made, terms, known)
+    # those of the options that were used first come first
+    return verdict("attempts within the limit", [text for _, text in sorted(found, key=lambda place: place[0])])
+
+
+Found = list[tuple[tuple[int, ...], str]]
+"""Violations, each with its place among the others."""
+
+
+def _beyond(case: Case, rows: Array, made: Array, terms: Array, known: Array) -> Found:
+    """Attempts that are more than a job may have."""
+    limits = np.array([case.promises.allowed(options) for options in case.rules], dtype=np.int64)
+    counted = np.flatnonzero((terms >= 0) & np.isin(rows["ending"], COUNTED) & known)
+    limit = limits[case.rule_of[terms[counted]]]
+    beyond = made[counted] > limit
+    return [
+        ((int(terms[i]), 0, 0, 0, i), f"job {rows['number'][i]} had attempt {made[i]} of {most}")
+        for i, most in zip(counted[beyond].tolist(), limit[beyond].tolist(), strict=True)
+        if int(rows["number"][i]) not in case.doubtful
+    ]
+
+
+def _misjudged(case: Case, rows: Array, made: Array, terms: Array, known: Array) -> Found:
+    """Attempts after which there should have been another, and those after which there should not."""
+    if case.promises.custom_backoff or case.promises.max_started is not None:
+        return []
+    decided = np.isin(rows["ending"], (Ending.FAILED, Ending.RETRIED))
+    chosen = np.flatnonzero((terms >= 0) & decided & (rows["error"] > 0) & known)
+    if not len(chosen):
+        return []
+    ending, error = rows["ending"][chosen].astype(np.int64), rows["error"][chosen].astype(np.int64)
+    kinds, kind = groups(case.rule_of[terms[chosen]], ending, error, made[chosen])
+    wrong = np.array([_is_misjudged(case, *each) for each in kinds.tolist()])
+    found: Found = []
+    for i in chosen[wrong[kind]].tolist():
+        row, count = rows[i], int(made[i])
+        if int(row["number"]) in case.unsure:
+            continue
+        given_up = row["ending"] == Ending.FAILED
+        category = case.recording.errors[row["error"]][1]
+        text = f"job {row['number']} was {'given up' if given_up else 'retried'} after attempt {count}, {category}"
+        found.append(((int(terms[i]), 1 if given_up else 2, int(row["error"]), count, i), text))
+    return found
+
+
+def _is_misjudged(case: Case, rule: int, ending: int, error: int, made: int) -> bool:
+    """Whether a job of these rules should have been retried and was not, or the other way round."""
+    _, category, retryable = case.recording.errors[error]
+    return case.promises.retried(case.rules[rule], category, retryable, made) is (ending == Ending.FAILED)
