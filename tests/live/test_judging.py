@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 from queuesim.broker.redis.chronicle import Chronicle
@@ -10,12 +12,13 @@ from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import Facts, Recording
 from queuesim.scenario.live.inquest import Death, account_for
 from queuesim.scenario.live.judging import judge_live, starts_by_server
+from queuesim.scenario.live.report import Reports
 from queuesim.testing.oracles import Evidence, Promises
 
 FACTS = Facts("judged", "redis", 1, 10.0, 10.0)
 
 
-def stream(*entries: tuple[float, str, int]) -> list[tuple[str, list[str]]]:
+def stream(*entries: tuple[float, str, int | str]) -> list[tuple[str, list[str]]]:
     """Entries of an event stream: seconds, kind, job."""
     told = []
     for place, (time, kind, job) in enumerate(entries):
@@ -32,6 +35,50 @@ def ran(recorder: Recorder, number: int, started: float, attempt: int = 1) -> No
     """A worker reports an attempt that it lost."""
     job = Job(str(number), "mail", None, number=number, attempts_started=attempt, processed_on=started)
     recorder.unfinished("w", 0, job)
+
+
+def reported(job_id: str, started: float) -> bytes:
+    """A line in which a worker reports an attempt of 1 ms."""
+    row = ["w", 0, job_id, "mail", 1, 1, started, started, started + 0.001, "Completed", None, "", None, False]
+    return json.dumps(["attempt", *row]).encode()
+
+
+class Nobody:
+    """Is told of nothing else."""
+
+    def began(self, worker: str, time: float) -> None: ...
+
+    def struck(self, fault: int) -> None: ...
+
+    def died(self, worker: str, fault: int) -> None: ...
+
+
+def test_an_attempt_that_is_reported_before_its_job_is_known_counts_for_that_job() -> None:
+    """A handler of 1 ms ends before the event stream is read again."""
+    recorder = Recorder()
+    reader = chronicle(recorder)
+    reports = Reports(recorder, reader.number_at, Nobody())
+    reader.read(stream((0.5, "added", 1)))
+    reports.note(reported("1", 1.0))
+    reports.note(reported("own-id", 1.0))
+    assert (recorder.attempt_count, reports.held) == (1, 1)
+    reports.record_held(0)
+    reader.read(stream((0.9, "added", "own-id"), (1.0, "active", "own-id")))
+    reports.note(reported("too-late", 1.1))
+    reports.record_held(1)
+    assert recorder.recording(FACTS, {}).attempts["number"].tolist() == [1, 2]
+    assert reports.held == 1
+
+
+def test_attempts_of_an_id_that_is_used_twice_count_for_the_job_of_their_time() -> None:
+    recorder = Recorder()
+    reader = chronicle(recorder)
+    reports = Reports(recorder, reader.number_at, Nobody())
+    reports.note(reported("own-id", 1.0))
+    reports.note(reported("own-id", 3.0))
+    reader.read(stream((0.9, "added", "own-id"), (2.0, "removed", "own-id"), (2.9, "added", "own-id")))
+    reports.record_held(reports.held)
+    assert recorder.recording(FACTS, {}).attempts["number"].tolist() == [1, 2]
 
 
 def test_an_attempt_began_when_the_server_says_so() -> None:

@@ -237,6 +237,31 @@ def test_records_that_differ_break_littles_law(told: float | None) -> None:
     assert "by the events, λW = 0.8 by the workers" in row.detail
 
 
+def burst(late: float, lost: int = 0) -> Result:
+    """Two thousand jobs of 1 ms on a real server, whose outcomes arrive late; the events of some ends are missing."""
+    script = Script(5.0, backend="redis")
+    for _ in range(2000):
+        job = script.job(1.0)
+        script.attempt(job, 1.0, 1.001)
+        script.event(1.0, "added", job)
+        script.event(1.0, "active", job, previous="waiting")
+        if job > lost:
+            script.event(1.001 + late, "completed", job, previous="active")
+    return Result(script.recording())
+
+
+def test_a_burst_of_short_jobs_on_a_real_server_holds_littles_law() -> None:
+    """A millisecond of work, and a second until the server hears of its end: both are right."""
+    assert little.check(burst(1.0)).ok
+    assert little.check(burst(0.01)).ok
+
+
+@pytest.mark.parametrize("late", [0.001, 1.0])
+def test_lost_events_break_it_there_too(late: float) -> None:
+    assert not little.check(burst(late, lost=1000)).ok
+    assert not little.check(burst(10.0)).ok
+
+
 @pytest.mark.parametrize("scenario", ["task-processing", "bullmq-retry-storm", "bullmq-overdue-burst"])
 def test_every_run_holds_littles_law_to_the_last_digits(scenario: str) -> None:
     result = queuesim.run(f"scenarios/{scenario}.yaml")

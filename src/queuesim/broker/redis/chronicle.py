@@ -13,6 +13,8 @@ from queuesim.job import JobState, NewJob
 KINDS = {kind.value: kind for kind in EventKind}
 STATES = {state.value: state for state in JobState}
 
+TICK = 0.002
+"""Seconds by which a client's clock may be before the stream's, which has whole milliseconds."""
 MOST_SUSPECTED = 1000
 """Of each type of jobs: what is suspected for long did not happen."""
 
@@ -31,6 +33,8 @@ class Chronicle:
     def __init__(self, observer: Observer, time_of: Callable[[float], float]) -> None:
         self.numbers: dict[str, int] = {}
         """Of every job that was added, its latest if an id was used more than once."""
+        self._lives: dict[str, list[tuple[float, int]]] = {}
+        """Of each id that is not a number: when each job was added under it, and the job's number."""
         self.next_id = "-"
         """Where to read on, as XRANGE takes it."""
         self.foreign: Callable[[str, str], NewJob] = lambda job_id, name: NewJob(name)
@@ -42,6 +46,16 @@ class Chronicle:
         """The highest number so far."""
         self._expected: defaultdict[str, deque[tuple[NewJob, float]]] = defaultdict(deque)
         self._suspected: dict[str, deque[tuple[NewJob, float]]] = {}
+
+    def number_at(self, job_id: str, time: float) -> int:
+        """The number of the job that had an id at a time; 0 if the stream, as far as it was read, has none."""
+        if job_id.isdecimal():
+            return int(job_id)
+        found = 0
+        for added, number in self._lives.get(job_id, ()):
+            if not found or added <= time + TICK:
+                found = number
+        return found
 
     def expect(self, ids: Sequence[str], jobs: Sequence[NewJob], now: float) -> None:
         """These jobs were added under these ids, unless they were duplicates."""
@@ -58,6 +72,8 @@ class Chronicle:
             # one with an id of its own may have been a duplicate
             for job, when in expected if job_id not in self.numbers else ():
                 self.last = self.numbers[job_id] = number = int(job_id) if job_id.isdecimal() else self.last + 1
+                if not job_id.isdecimal():
+                    self._lives.setdefault(job_id, []).append((when, number))
                 self._observer.added(number, job_id, job, when)
         self._expected.clear()
 
@@ -90,6 +106,8 @@ class Chronicle:
     def _added(self, job_id: str, name: str, time: float) -> None:
         self.last = number = int(job_id) if job_id.isdecimal() else self.last + 1
         self.numbers[job_id] = number
+        if not job_id.isdecimal():
+            self._lives.setdefault(job_id, []).append((time, number))
         expected = self._expected.get(job_id)
         job, when = expected.popleft() if expected else self._stranger(job_id, name, time)
         if expected is not None and not expected:

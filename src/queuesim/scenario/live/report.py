@@ -91,29 +91,57 @@ def _told(job: Job) -> tuple[Any, ...]:
     return job.id, job.name, job.attempts_started, job.attempts_made, job.ready_at, job.processed_on
 
 
-def note(line: bytes, recorder: Recorder, number_of: Callable[[str], int], told: Told) -> None:
-    """Record what one line reports.
+class Reports:
+    """Records what workers report, in the order in which it comes; of a job with an id of its own, once it is known.
+
+    Its number is known once the event stream has told that it was added, and a worker may have run it by then.
 
     Args:
-        number_of: the number of the job with that id.
+        number_at: the number of the job that had an id at a time; 0: not known.
         told: whom to tell of what concerns the workers themselves.
-
-    Raises:
-        ValueError: it is no report.
     """
-    kind, *row = json.loads(line)
-    if kind in ("began", "struck", "died"):
-        getattr(told, kind)(*row)
-        return
-    if kind == "window":
-        recorder.window(*row)
-        return
+
+    def __init__(self, recorder: Recorder, number_at: Callable[[str, float], int], told: Told) -> None:
+        self._recorder = recorder
+        self._number_at = number_at
+        self._told = told
+        self._held: list[list[Any]] = []
+
+    def note(self, line: bytes) -> None:
+        """Record what one line reports, or keep it until `record_held`.
+
+        Raises:
+            ValueError: it is no report.
+        """
+        kind, *row = json.loads(line)
+        if kind in ("began", "struck", "died"):
+            getattr(self._told, kind)(*row)
+        elif kind == "window":
+            self._recorder.window(*row)
+        elif row[2].isdecimal():
+            _record_attempt(row, self._recorder, int(row[2]))
+        else:
+            self._held.append(row)
+
+    @property
+    def held(self) -> int:
+        """How many reports wait. Those that came before a reading of the event stream can be recorded after it."""
+        return len(self._held)
+
+    def record_held(self, count: int) -> None:
+        """Record the first `count` of the reports that wait: the event stream was read after they came."""
+        ready, self._held = self._held[:count], self._held[count:]
+        for row in ready:
+            _record_attempt(row, self._recorder, self._number_at(row[2], row[7]))
+
+
+def _record_attempt(row: list[Any], recorder: Recorder, number: int) -> None:
     worker, slot, job_id, name, started, made, ready, processed_on, ended, ending, delay, reason, info, lost = row
     job = Job(
         job_id,
         name,
         None,
-        number=number_of(job_id),
+        number=number,
         attempts_started=started,
         attempts_made=made,
         ready_at=ready,

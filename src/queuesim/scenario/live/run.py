@@ -28,7 +28,7 @@ from queuesim.scenario.live.crew import Crew
 from queuesim.scenario.live.faults import spares
 from queuesim.scenario.live.inquest import account_for
 from queuesim.scenario.live.judging import Post, facts_of, judge_live
-from queuesim.scenario.live.report import note
+from queuesim.scenario.live.report import Reports
 from queuesim.scenario.live.staff import Hand, Staff
 from queuesim.scenario.live.trouble import Trouble
 from queuesim.scenario.live.watch import Watch, WatchedBroker
@@ -104,6 +104,7 @@ class LiveRun:
         self._aborting = aborting
         self._endings = Endings()
         self._trouble = Trouble(self.scenario.faults, address, private, self.recorder.faults)
+        self._reports = Reports(self.recorder, self._number_at, self._trouble)
         self._evidence = Evidence()
         self._workers: list[Worker] = []
         self._producers: dict[str, Producer] = {}
@@ -289,11 +290,20 @@ class LiveRun:
         """Follow the event stream. While the server can't be reached, nothing happens there."""
         rng = Streams(self._seed).python("watch")
         while True:
-            await persist(self.watch.read, rng)
+            await persist(self._read, rng)
             await asyncio.sleep(LOOK)
 
+    async def _read(self) -> None:
+        """Read what is new in the event stream, and record what was reported of jobs that it tells of."""
+        held = self._reports.held
+        await self.watch.read()
+        self._reports.record_held(held)
+
     def _note(self, line: bytes) -> None:
-        note(line, self.recorder, self._number_of, self._trouble)
+        self._reports.note(line)
+
+    def _number_at(self, job_id: str, time: float) -> int:
+        return self.watch.chronicle.number_at(job_id, time)
 
     def _number_of(self, job_id: str) -> int:
         return int(job_id) if job_id.isdecimal() else self.watch.chronicle.numbers.get(job_id, 0)
@@ -357,6 +367,7 @@ class LiveRun:
             try:
                 await self.watch.read()
                 self.watch.chronicle.give_up()
+                self._reports.record_held(self._reports.held)
                 self._left = await self._where_left()
                 self._evidence = await gather(
                     self.broker, self.recorder, self._processor.dead_letters, self.watch.number_of
