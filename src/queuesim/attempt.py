@@ -9,7 +9,7 @@ from typing import Any
 
 from queuesim.broker.base import Completed, DeadLetter, Failed, Outcome, Postponed, Retried, Returned
 from queuesim.errors import UNKNOWN, AbandonedError, DelayedError, ErrorInfo, RateLimitError, ResultError
-from queuesim.job import Job, to_json
+from queuesim.job import RUNNING_JOB, Job, to_json
 from queuesim.processor import Processor
 
 RATE_LIMITED = "bullmq:rateLimitExceeded"
@@ -23,6 +23,7 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
         rng: where jitter of the backoff is drawn from.
     """
     try:
+        RUNNING_JOB.set(job)
         abandoned = job.deferred_failure or processor.retries.started_too_often(job)
         if abandoned:
             raise AbandonedError(abandoned)

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -277,6 +278,10 @@ class Job:
     async def extend_lock(self, duration: float) -> bool:
         """Hold the lock for `duration` seconds from now. False if it was lost: another worker may run this job."""
         return not await self._held().renew([(self.id, self.token)], duration, _now())
+
+
+RUNNING_JOB: ContextVar[Job | None] = ContextVar("queuesim_running_job", default=None)
+"""The job that the running code works on: its handler, and the tasks that this starts."""
 
 
 def _now() -> float:

@@ -167,6 +167,7 @@ def test_option(invoke: Command, arguments: list[str], message: str) -> None:
         ["--seed", "x"],
         ["--handler-limit", "0"],
         ["--handler-limit", "nan"],
+        ["--allow-io", "host:http"],
         ["--sede", "1"],
         ["another.yaml"],
     ],

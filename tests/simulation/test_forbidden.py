@@ -34,11 +34,11 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS)
 def test_the_call_is_named_and_the_way_out(call):
     async def main():
-        with pytest.raises(RealIOError, match=rf"loop\.{call}\(\) is real input or output") as caught:
+        with pytest.raises(RealIOError, match=rf"loop\.{call}\(.*\) is real input or output") as caught:
             await CALLS[call](asyncio.get_running_loop())
         assert isinstance(caught.value, QueuesimError)
-        assert caught.value.call == call
-        assert len(str(caught.value).partition(": ")[2]) > 20
+        assert caught.value.call == f"loop.{call}"
+        assert len(str(caught.value).partition(" time: ")[2]) > 20
 
     run(main())
 
@@ -89,4 +89,26 @@ def test_a_refused_call_does_not_end_the_run():
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.open_connection("example.org", 80))
 
-    assert run(main()) == ("create_connection", 5)
+    assert run(main()) == ("loop.create_connection", 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "target"),
+    [
+        (lambda loop: asyncio.open_connection("db.example.org", 5432), "db.example.org:5432"),
+        (lambda loop: asyncio.open_connection("::1", 80), "[::1]:80"),
+        (lambda loop: asyncio.open_unix_connection("/run/db.sock"), "/run/db.sock"),
+        (lambda loop: loop.getaddrinfo("example.org", "https"), "example.org"),
+        (lambda loop: loop.create_datagram_endpoint(print, remote_addr=("10.0.0.1", 53)), "10.0.0.1:53"),
+        (lambda loop: loop.sock_connect(None, ("127.0.0.1", 9)), "127.0.0.1:9"),
+        (lambda loop: asyncio.create_subprocess_exec("git", "pull"), "git"),
+        (lambda loop: loop.sock_recv(None, 1), ""),
+    ],
+)
+def test_the_error_says_what_would_have_been_reached(call, target):
+    async def main():
+        with pytest.raises(RealIOError) as caught:
+            await call(asyncio.get_running_loop())
+        return caught.value.target
+
+    assert run(main()) == target

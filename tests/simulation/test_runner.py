@@ -39,7 +39,7 @@ def test_it_wants_a_coroutine_and_one_shuffle():
     with pytest.raises(ValueError, match="a coroutine was expected"):
         run(now_after)
     loop = VirtualLoop()
-    with pytest.raises(ValueError, match="belongs to the loop"):
+    with pytest.raises(ValueError, match="belong to the loop"):
         run(now_after(1), loop=loop, shuffle=random.Random(1))
     loop.close()
 

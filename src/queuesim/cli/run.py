@@ -50,6 +50,10 @@ def run(
     handler_limit: Annotated[
         float, typer.Option(metavar="SECONDS", help="Real time for which a handler may hold the event loop.")
     ] = 10.0,
+    allow_io: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST[:PORT]", help="What handlers may reach for real in virtual time. Repeatable."),
+    ] = None,
 ) -> None:
     """Play a scenario and show what happened.
 
@@ -58,6 +62,7 @@ def run(
     """
     if not 0 < handler_limit < math.inf:
         raise typer.BadParameter(f"{handler_limit:g} is no number of seconds above 0", param_hint="'--handler-limit'")
+    _check_allow_io(allow_io or [])
     with interruptible():
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             with refusing():
@@ -69,7 +74,14 @@ def run(
                     prepare_output(output, force=force)
             with refusing():
                 result = _play(
-                    chosen, backend, redis_url, seed, shuffle, handler_limit, bar=progress and not (quiet or as_json)
+                    chosen,
+                    backend,
+                    redis_url,
+                    seed,
+                    shuffle,
+                    handler_limit,
+                    allow_io or [],
+                    bar=progress and not (quiet or as_json),
                 )
         _report(result, as_json=as_json, quiet=quiet)
         if output is not None:
@@ -84,6 +96,16 @@ def _check_backend(backend: str) -> None:
     from queuesim.scenario.backends import check_backend
 
     check_backend(backend)
+
+
+def _check_allow_io(entries: list[str]) -> None:
+    from queuesim.simulation.allowed_io import parse_pattern
+
+    for entry in entries:
+        try:
+            parse_pattern(entry)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="'--allow-io'") from None
 
 
 def _load(file: Path, changes: list[str], processor: str | None) -> Scenario:
@@ -114,6 +136,7 @@ def _play(
     seed: int | None,
     shuffle: bool,
     handler_limit: float,
+    allow_io: list[str],
     *,
     bar: bool,
 ) -> Result:
@@ -130,6 +153,7 @@ def _play(
             progress=shown,
             shuffle=shuffle,
             handler_limit=handler_limit,
+            allow_io=allow_io,
         )
 
 

@@ -195,6 +195,24 @@ class Stop:
 
 
 @dataclass(slots=True)
+class Refusal:
+    """Real input or output that a simulation asked for, which was refused: the same call by the same type of job."""
+
+    call: str
+    """"socket.connect", "subprocess.Popen", "loop.create_connection", ..."""
+    target: str
+    """What it would have reached: "mail.example.org:443", a path, a program; "" if the call does not say."""
+    job: int | None
+    """Number of the first job whose handler called; None: no job's did."""
+    job_type: str
+    """"" if no job's handler called."""
+    first: float
+    """Virtual time of the first call, in seconds."""
+    count: int = 0
+    """Number of calls."""
+
+
+@dataclass(slots=True)
 class Facts:
     """What was run."""
 
@@ -215,6 +233,10 @@ class Facts:
     """(max, duration in seconds)."""
     stopped: Stop | None = None
     """Why the run ended early; None if it did not. `str` makes a sentence of it."""
+    allow_io: list[str] = field(default_factory=list)
+    """What the simulation was allowed to reach outside of its process."""
+    refusals: list[Refusal] = field(default_factory=list)
+    """Calls for real input or output that were refused, in the order of their first times."""
     wall: float = 0.0
     """Real seconds that the run took. Not part of what a seed reproduces."""
     version: str = ""

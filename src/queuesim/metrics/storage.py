@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from queuesim.errors import QueuesimError
 from queuesim.extras import need
-from queuesim.metrics.recording import Facts, Stop, StopReason
+from queuesim.metrics.recording import Facts, Refusal, Stop, StopReason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,6 +144,7 @@ def _facts(stored: dict[str, Any]) -> Facts:
     known = {field.name for field in dataclasses.fields(Facts)}
     facts = Facts(**{name: value for name, value in stored.items() if name in known})
     facts.stopped = _stop(stored.get("stopped"))
+    facts.refusals = [Refusal(**refusal) for refusal in stored.get("refusals", ())]
     if facts.limiter is not None:
         facts.limiter = (int(facts.limiter[0]), float(facts.limiter[1]))
     return facts

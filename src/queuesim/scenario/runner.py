@@ -6,7 +6,7 @@ import gc
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ def run(
     progress: Progress | bool | None = None,
     shuffle: bool = False,
     handler_limit: float = 10.0,
+    allow_io: Sequence[str] = (),
 ) -> Result:
     """Play a scenario and return what happened.
 
@@ -64,10 +65,14 @@ def run(
         shuffle: run tasks that are ready at the same instant in an order drawn from the seed, to look for races.
         handler_limit: real seconds for which one handler may hold the event loop before it is interrupted.
 
+        allow_io: what handlers may reach outside of the process in virtual time, beside what the scenario allows:
+            "localhost:5432", "*.example.org", "unix:/path", "process:program", or "*" for everything.
+
     Raises:
         ScenarioError: the file is wrong.
         pydantic.ValidationError: the mapping is wrong.
         ProcessorImportError: the scenario's processor can't be imported.
+        ValueError: an entry of `allow_io` is wrong.
         BackendError: there is no such backend, or it can't play this scenario.
         BrokerUnavailableError, AddressError: the server can't be used.
         MissingExtraError: what the backend needs is not installed.
@@ -94,6 +99,7 @@ def run(
                 backend=backend,
                 shuffle=shuffle,
                 handler_limit=handler_limit,
+                allow_io=allow_io,
             )
     result = Result(recording)
     if chosen.thresholds:
@@ -125,19 +131,22 @@ def record(
     backend: str = "sim",
     shuffle: bool = False,
     handler_limit: float = 10.0,
+    allow_io: Sequence[str] = (),
 ) -> Recording:
     """Play a scenario in virtual time and return the bare recording: the oracles have judged, thresholds not yet."""
     from queuesim import __version__
 
     order = Streams(seed).python("order of tasks") if shuffle else None
     stopped = None
-    with closing(VirtualLoop(shuffle=order)) as loop:
+    with closing(VirtualLoop(shuffle=order, allow_io=[*scenario.allow_io, *allow_io])) as loop:
         loop.most_generations = MOST_GENERATIONS
         simulation = Simulation(
             scenario, loop, seed=seed, backend=backend, own=own, progress=progress, aborting=_aborting(scenario)
         )
         began = time.perf_counter()
-        with Watchdog(loop, handler_limit), _interruptible(simulation), _seldom_collected():
+        recorder = simulation.recorder
+        watchdog = Watchdog(loop, handler_limit, lambda: recorder.attempt_count)
+        with watchdog, _interruptible(simulation), _seldom_collected():
             try:
                 run_in_virtual_time(simulation.play(), loop=loop)
             except (Deadlock, Livelock) as error:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
+    BeforeValidator,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -40,6 +42,7 @@ from queuesim.scenario.unit_schema import (
     seconds,
 )
 from queuesim.scenario.wording import show
+from queuesim.simulation.allowed_io import EVERYTHING, parse_pattern
 from queuesim.units import DURATION_PATTERN, format_duration
 
 REFERENCE_PATTERN = r"^[^\s:]+:[^\s:]+$"
@@ -71,6 +74,27 @@ def _drain(value: Any, info: ValidationInfo) -> float | bool:
         if isinstance(value, (str, int, float)):
             raise
         raise refuse(f"{show(value)} is neither a duration nor true or false") from None
+
+
+def _allow_io(value: Any) -> Any:
+    if isinstance(value, bool):
+        return (EVERYTHING,) if value else ()
+    return (value,) if isinstance(value, str) else value
+
+
+def _known_io(entries: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in entries:
+        try:
+            parse_pattern(entry)
+        except ValueError as error:
+            raise refuse(str(error)) from None
+    return entries
+
+
+def _io_schema(schema: dict[str, Any]) -> None:
+    """True stands for everything, false for nothing, and one entry need not be a list."""
+    array: dict[str, Any] = {key: schema.pop(key) for key in ("type", "items")}
+    schema["anyOf"] = [{"type": "boolean"}, array["items"], array]
 
 
 def _epoch(value: Any) -> datetime:
@@ -126,6 +150,11 @@ class Scenario(Section):
     """Where jobs come from. Needed, unless there are overdue tasks."""
     overdue: OverdueSettings | None = None
     """Scans for overdue tasks, which make jobs too."""
+    allow_io: Annotated[
+        tuple[Word, ...], BeforeValidator(_allow_io), AfterValidator(_known_io), Field(json_schema_extra=_io_schema)
+    ] = ()
+    """What handlers may reach outside of the process in virtual time, by blocking calls: hosts, as `localhost:5432` or
+    `*.example.org`, `unix:/path`, `process:program`; true for everything. All else is refused."""
     overhead: Overhead = Overhead()
     faults: tuple[FaultEntry, ...] = ()
     """What goes wrong. They end at `duration`: what comes after, the run drains without."""

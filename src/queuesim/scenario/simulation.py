@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import replace
@@ -12,10 +13,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from queuesim.broker.base import Broker
-from queuesim.job import Job, JobState
+from queuesim.job import RUNNING_JOB, Job, JobState
 from queuesim.limits import RateLimit
 from queuesim.metrics.recorder import Recorder
-from queuesim.metrics.recording import CheckRow, Facts, Recording, Stop, StopReason
+from queuesim.metrics.recording import CheckRow, Facts, Recording, Refusal, Stop, StopReason
 from queuesim.processor import Processor
 from queuesim.scenario.backends import make_broker
 from queuesim.scenario.evidence import gather, promises
@@ -31,6 +32,7 @@ from queuesim.scenario.schema import Scenario
 from queuesim.scenario.starvation import starved_since
 from queuesim.simulation.afterlife import is_buried
 from queuesim.simulation.handle import Handle
+from queuesim.simulation.io_guard import outside
 from queuesim.simulation.loop import VirtualLoop
 from queuesim.simulation.streams import Streams
 from queuesim.testing.oracles import Evidence, judge
@@ -48,6 +50,10 @@ GRACE = 60.0
 """When the run is over, cancelled handlers have so many seconds to clean up; what is left then is killed."""
 LOOKS = 100
 """How often progress is told, and thresholds that can end the run are looked at."""
+
+MOST_REFUSALS = 1000
+"""Different refusals kept; the targets of further ones become OTHER_TARGET."""
+OTHER_TARGET = "(other)"
 
 MILLISECOND = 0.001
 
@@ -88,6 +94,9 @@ class Simulation:
         self.backend = backend
         self.broker = make_broker(backend, self._processor.queue, loop, scenario.epoch.timestamp())
         self.broker.observe(self.recorder)
+        self._refusals: dict[tuple[str, str, str], Refusal] = {}
+        self._refusing = threading.Lock()
+        loop.guard.on_refusal = self._note_refusal
         self._server = self._with_overhead()
         self.fleet = Fleet(scenario.workers, self._make_worker, self._start, self.broker, self.recorder)
         self._producers: dict[str, Producer] = {}
@@ -109,6 +118,16 @@ class Simulation:
         self._left: dict[int, str] = {}
         self._evidence = Evidence()
         self._closed = False
+
+    def _note_refusal(self, call: str, target: str, context: Context) -> None:
+        """Real input or output was refused, maybe in a thread that a handler started."""
+        job = context.get(RUNNING_JOB)
+        number, job_type = (None, "") if job is None else (job.number, job.name)
+        if len(self._refusals) >= MOST_REFUSALS:
+            target = OTHER_TARGET
+        refusal = Refusal(call, target, number, job_type, self.loop.time())
+        with self._refusing:
+            self._refusals.setdefault((call, target, job_type), refusal).count += 1
 
     def _with_overhead(self) -> Broker:
         """The queue as producers and workers see it: behind what a real server takes, if the scenario says so."""
@@ -307,7 +326,8 @@ class Simulation:
         """Tell how far the run is."""
         step = self.scenario.duration / LOOKS
         while self._progress is not None:
-            self._progress(self.loop.time(), self.recorder.ended_count)
+            with outside():
+                self._progress(self.loop.time(), self.recorder.ended_count)
             await asyncio.sleep(step)
 
     async def _abort_when_due(self) -> None:
@@ -369,6 +389,8 @@ class Simulation:
             ),
             limiter=None if limiter is None else (limiter.max, limiter.duration),
             stopped=self.stopped,
+            allow_io=self.loop.guard.allowed.entries,
+            refusals=list(self._refusals.values()),
         )
 
     def _limiter(self) -> RateLimit | None:

@@ -16,6 +16,7 @@ from queuesim.simulation.afterlife import empty, is_buried
 from queuesim.simulation.environment import Environment
 from queuesim.simulation.forbidden import RealIORefused
 from queuesim.simulation.handle import Handle
+from queuesim.simulation.io_guard import IOGuard
 from queuesim.simulation.running import no_running_loop
 from queuesim.simulation.task import SimulatedTask, number_of
 from queuesim.simulation.timer import Timer
@@ -51,6 +52,7 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
 
     def __init__(self, env: Environment | None) -> None:
         super().__init__()
+        self.guard = IOGuard()
         self.env = Environment() if env is None else env
         """The environment that this loop drives."""
         self._tasks_made = 0
@@ -72,7 +74,8 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
         try:
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             events._set_running_loop(self)
-            yield
+            with self.guard.playing():
+                yield
         finally:
             self._thread_id = None
             self.env.driven = False

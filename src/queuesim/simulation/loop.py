@@ -13,6 +13,7 @@ from typing import Any, TypeVarTuple
 
 from simpy.events import NORMAL, Event
 
+from queuesim.simulation.allowed_io import AllowedIO
 from queuesim.simulation.base_loop import PROPAGATED, BaseLoop, Interrupted
 from queuesim.simulation.deadlock import Deadlock, Livelock
 from queuesim.simulation.environment import Environment
@@ -33,10 +34,24 @@ class VirtualLoop(BaseLoop):
     All callbacks that are ready run before time moves; then the environment steps to its next event. With nothing
     ready and no event left, `Deadlock` is raised at once. With `shuffle`, tasks that are ready together run in an
     order drawn from it, and so do tasks that sleep to the same instant; everything else keeps its order.
+
+    Blocking calls that reach the world raise RealIOError while it runs, except those that `allow_io` lists: see
+    `allowed_io.parse_pattern`. Raises ValueError if an entry of that is wrong.
     """
 
-    def __init__(self, env: Environment | None = None, *, shuffle: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        env: Environment | None = None,
+        *,
+        shuffle: random.Random | None = None,
+        allow_io: Iterable[str] = (),
+    ) -> None:
         super().__init__(env)
+        try:
+            self.guard.allowed = AllowedIO(allow_io)
+        except ValueError:
+            super().close()  # nobody gets this loop to close it
+            raise
         self.ready: deque[Handle | Timer] = self._ready
         """What runs before time moves."""
         self.current: Handle | Timer | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -15,7 +15,11 @@ T = TypeVar("T")
 
 
 def run(
-    coroutine: Coroutine[Any, Any, T], *, loop: VirtualLoop | None = None, shuffle: random.Random | None = None
+    coroutine: Coroutine[Any, Any, T],
+    *,
+    loop: VirtualLoop | None = None,
+    shuffle: random.Random | None = None,
+    allow_io: Iterable[str] = (),
 ) -> T:
     """Run `coroutine` to its end in virtual time and return its result, as `asyncio.run` does in real time.
 
@@ -23,14 +27,21 @@ def run(
     and the loop is closed, one that was passed too. It may be called where an event loop is running already, as in a
     notebook's cell: that loop stands still meanwhile.
 
+    Args:
+        loop: a loop of your own, in place of ``VirtualLoop(shuffle=shuffle, allow_io=allow_io)``.
+
     Raises what the program raises, and what `VirtualLoop.run_forever` does.
     """
     if not asyncio.iscoroutine(coroutine):
         raise ValueError(f"a coroutine was expected, not {coroutine!r}")
-    if loop is not None and shuffle is not None:
+    if loop is not None and (shuffle is not None or allow_io):
         coroutine.close()
-        raise ValueError("the shuffle belongs to the loop that was passed: VirtualLoop(shuffle=...)")
-    loop = VirtualLoop(shuffle=shuffle) if loop is None else loop
+        raise ValueError("these belong to the loop that was passed: VirtualLoop(shuffle=..., allow_io=...)")
+    try:
+        loop = VirtualLoop(shuffle=shuffle, allow_io=allow_io) if loop is None else loop
+    except ValueError:
+        coroutine.close()
+        raise
     with no_running_loop(), closing(loop):
         try:
             result = loop.run_until_complete(loop.create_task(coroutine))

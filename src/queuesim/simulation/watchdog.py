@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from inspect import CO_COROUTINE, CO_ITERABLE_COROUTINE
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -35,9 +36,14 @@ class Watchdog:
     a callback that ends in the microseconds between the last look and the interruption passes it on to the loop.
 
     Looking costs nothing per callback: a timer compares what the loop runs now with what it ran at the last tick.
+
+    Args:
+        limit: real seconds.
+        progress: anything that changes with the program's progress, such as a count of attempts: one callback may run
+            the handlers of several jobs after each other, and each has the whole limit. None: nothing does.
     """
 
-    def __init__(self, loop: VirtualLoop, limit: float = 10.0) -> None:
+    def __init__(self, loop: VirtualLoop, limit: float = 10.0, progress: Callable[[], object] = lambda: None) -> None:
         if not 0 < limit < math.inf:
             raise ValueError(f"the limit must be a positive number of seconds, not {limit}")
         self.loop = loop
@@ -45,7 +51,9 @@ class Watchdog:
         self.interruptions = 0
         """How often a handler was interrupted."""
         self._period = min(limit / 4, 1.0)
+        self._progress = progress
         self._seen: object = None
+        self._progress_seen: object = None
         self._since = 0.0
         self._guard: SignalGuard | ThreadGuard | None = None
 
@@ -66,9 +74,9 @@ class Watchdog:
 
     def overdue(self) -> bool:
         """Whether what runs now has been running for longer than the limit, as far as the looks so far can tell."""
-        current = self.loop.current
-        if current is not self._seen:
-            self._seen = current
+        current, progress = self.loop.current, self._progress()
+        if current is not self._seen or progress != self._progress_seen:
+            self._seen, self._progress_seen = current, progress
             self._since = time.monotonic()
             return False
         return current is not None and time.monotonic() - self._since >= self.limit

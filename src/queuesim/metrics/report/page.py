@@ -145,6 +145,7 @@ def _details(result: Result, command: str) -> str:
         ("duration", f"{readable(facts.duration)}, of which {readable(facts.warmup)} warm-up"),
         ("workers", f"{facts.workers}, {facts.concurrency} slots in all"),
         ("limiter", limiter),
+        *([("allowed to reach", ", ".join(facts.allow_io))] if facts.allow_io else []),
         ("played in", readable(facts.wall)),
         ("queuesim", facts.version or "unknown"),
         *([("made by", command)] if command else []),
