@@ -33,7 +33,7 @@ FIXTURES = {
 CHOSEN_BY_PARAMETER = {"place": "start_server", "store": "postgres"}
 """Fixtures that may use one of those above: whether they do, their parameter says."""
 
-PARAMETERS = dict.fromkeys([*REAL, "postgresql"], "server")
+PARAMETERS = dict.fromkeys([*REAL, "postgresql", "redis"], "server")
 """What holds for a test with such a parameter."""
 
 

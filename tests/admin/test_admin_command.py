@@ -54,6 +54,7 @@ def until(seen: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.server
 def test_it_serves_the_api_on_a_real_queue_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/tasks.db"
     with EmbeddedServer(port=0) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from brokerdriver import FACTORIES
 from hypothesis import settings
 from redisplaces import Clock
@@ -48,7 +49,7 @@ class ValkeyMachine(RedisMachine):
 
 TestOnFakeredis = RedisMachine.TestCase
 TestOnFakeredis.settings = settings(max_examples=5, stateful_step_count=20, deadline=None)
-TestOnTheOldestRedis = OldestMachine.TestCase
+TestOnTheOldestRedis = pytest.mark.server(OldestMachine.TestCase)
 TestOnTheOldestRedis.settings = SERVER
-TestOnValkey = ValkeyMachine.TestCase
+TestOnValkey = pytest.mark.server(ValkeyMachine.TestCase)
 TestOnValkey.settings = SERVER

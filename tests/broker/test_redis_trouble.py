@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from queuesim import Processor, Queue, Worker
 from queuesim.broker.base import Completed, Terms
@@ -22,10 +27,9 @@ from queuesim.errors import BrokerUnavailableError
 from queuesim.job import Job, JobState, NewJob
 from queuesim.live.embedded import EmbeddedServer
 
+pytestmark = pytest.mark.server
+
 NOW = 1_700_000_000.0
-OPENSSL = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
-OPENSSL += ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
-"""Makes a certificate that no authority knows."""
 
 
 @pytest.fixture
@@ -117,13 +121,32 @@ def test_tls_where_there_is_none(server: EmbeddedServer) -> None:
     assert "does not speak TLS there, write redis://" in refusal(f"rediss://127.0.0.1:{server.port}", timeout=1.0)
 
 
+def write_certificate(certificate: Path, key: Path) -> None:
+    """Files of a certificate for 127.0.0.1 that no authority knows, valid for a day, and of its key."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(private, hashes.SHA256())
+    )
+    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key.write_bytes(private.private_bytes(*plain))
+
+
 def test_no_tls_where_there_is_some_and_an_unknown_authority(tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        (*OPENSSL, "-keyout", key, "-out", certificate),
-        check=True,
-        capture_output=True,
-    )
+    write_certificate(certificate, key)
 
     async def with_tls() -> tuple[str, str, str]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

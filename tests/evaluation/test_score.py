@@ -44,6 +44,7 @@ def test_every_claim_scores(backend: str) -> None:
     assert sum(v.scored for v in verdicts) == 20
 
 
+@pytest.mark.server
 def test_claims_leave_nothing_on_the_server() -> None:
     with EmbeddedServer() as server:
         ground = Ground("redis", redis_url=server.url)

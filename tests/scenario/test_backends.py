@@ -106,6 +106,7 @@ def live() -> Result:
     return queuesim.run(QUICK, backend="redis", redis_url="embedded")
 
 
+@pytest.mark.server
 def test_a_real_server_plays_the_scenario_to_its_end(live: Result) -> None:
     assert live.facts.backend == "redis"
     assert live.facts.stopped is None
@@ -118,6 +119,7 @@ def test_a_real_server_plays_the_scenario_to_its_end(live: Result) -> None:
     assert set(live.jobs["load"]) == {"steady", "rush"}
 
 
+@pytest.mark.server
 def test_real_service_times_and_backoffs_are_what_was_asked_for(live: Result) -> None:
     attempts = live.attempts
     service = (attempts["ended"] - attempts["started"])[
@@ -131,6 +133,7 @@ def test_real_service_times_and_backoffs_are_what_was_asked_for(live: Result) ->
     assert (later["started"] - later["added"]).min() >= 0.299
 
 
+@pytest.mark.server
 def test_the_limiter_holds_over_processes(live: Result) -> None:
     assert len(live.limiter) >= 2
     assert live.limiter["max"].unique().tolist() == [40]
@@ -139,6 +142,7 @@ def test_the_limiter_holds_over_processes(live: Result) -> None:
     assert gaps.min() >= 0.499
 
 
+@pytest.mark.server
 def test_both_kinds_of_run_compare(live: Result) -> None:
     simulated = queuesim.run(QUICK)
     # the same jobs come at the same times; who fails is drawn by each process on its own
@@ -146,6 +150,7 @@ def test_both_kinds_of_run_compare(live: Result) -> None:
     assert compare(of_result(simulated), of_result(live)).rows
 
 
+@pytest.mark.server
 def test_nothing_is_left_on_the_server() -> None:
     with EmbeddedServer() as server:
         queuesim.run({**QUICK, "duration": 0.3}, backend="redis", redis_url=server.url)
@@ -160,6 +165,7 @@ def test_nothing_is_left_on_the_server() -> None:
         assert asyncio.run(keys()) == []
 
 
+@pytest.mark.server
 def test_a_processor_object_runs_in_this_process() -> None:
     seen: list[str] = []
 
@@ -174,6 +180,7 @@ def test_a_processor_object_runs_in_this_process() -> None:
     assert set(result.jobs["state"]) == {"completed"}
 
 
+@pytest.mark.server
 def test_jobs_of_a_killed_process_are_recovered_and_its_attempts_accounted_for() -> None:
     scenario = Scenario.model_validate(
         {

@@ -23,6 +23,8 @@ from queuesim.tasks import TaskStore
 from queuesim.tasks.overdue import reports
 from queuesim.tasks.queries import count_to_notify, told
 
+pytestmark = pytest.mark.server
+
 LONG = 100.0
 """Seconds that a run may last: each ends as soon as its test has seen enough."""
 

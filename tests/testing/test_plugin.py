@@ -88,6 +88,7 @@ def test_the_simulated_queue(pytester: Pytester) -> None:
     pytester.runpytest_subprocess().assert_outcomes(passed=2)
 
 
+@pytest.mark.server
 def test_the_live_redis_is_a_tests_own_and_ends_with_it(pytester: Pytester) -> None:
     pytester.makepyfile(
         """
