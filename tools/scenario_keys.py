@@ -1,7 +1,7 @@
 """Makes the tables of docs/scenarios.md again, from the JSON Schema of scenario files: python tools/scenario_keys.py
 
-A table stands between ``<!-- keys of X -->`` and ``<!-- end -->``, X a section of the schema; so do those of metrics
-and of the kinds of faults.
+A table stands between ``<!-- keys of X -->`` and ``<!-- end -->``, X a section of the schema; so do those of metrics,
+of health checks and of the kinds of faults.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from queuesim.metrics.health import HEALTH_CHECKS
 from queuesim.scenario.json_schema import json_schema
 from queuesim.scenario.metric import METRICS, Unit
 from queuesim.units import DURATION_PATTERN, PERCENT_PATTERN, RATE_PATTERN
@@ -42,6 +43,8 @@ def table(name: str) -> str:
     """The Markdown table of one section, or of the metrics."""
     if name == "metrics":
         return "".join(metric_rows())
+    if name == "health":
+        return "".join(health_rows())
     if name == "FaultEntry":
         return "".join(fault_rows())
     section = sections()[name]
@@ -111,6 +114,13 @@ def metric_rows() -> Iterator[str]:
     for metric in METRICS.values():
         statistics = ", ".join(f"`{statistic}`" for statistic in metric.statistics)
         yield f"| `{metric.name}` | {UNITS.get(metric.unit, metric.unit.value)} | {statistics} | {metric.meaning} |\n"
+
+
+def health_rows() -> Iterator[str]:
+    """What `expect` can name."""
+    yield "| health check | what a failure means |\n|---|---|\n"
+    for check in HEALTH_CHECKS.values():
+        yield f"| `{check.name}` | {check.meaning} |\n"
 
 
 def fault_rows() -> Iterator[str]:

@@ -74,7 +74,7 @@ def test_what_was_simulated_is_shown_and_written() -> None:
     assert process.returncode == 130
     assert errors == "written to out\n"
     assert "The run was stopped early (interrupted" in " ".join(told.split())
-    assert told.endswith("✓ lost == 0: measured 0\n✓ 18 oracles found no violation\n")
+    assert told.endswith("✓ lost == 0: 0 jobs were lost\n✓ 7 health checks passed\n✓ 18 oracles found no violation\n")
     result = queuesim.load("out")
     assert result.facts.stopped is not None
     assert result.facts.stopped.reason is StopReason.INTERRUPTED

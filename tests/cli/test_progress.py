@@ -47,7 +47,9 @@ def test_on_a_terminal_it_is_shown_and_taken_away(small: Path) -> None:
     # its line is erased, so that only the summary stays
     assert "\x1b[2K" in shown
     assert b"of 1 min," not in done.stdout
-    assert done.stdout.endswith("✓ lost == 0: measured 0\n✓ 18 oracles found no violation\n".encode())
+    assert done.stdout.endswith(
+        "✓ lost == 0: 0 jobs were lost\n✓ 7 health checks passed\n✓ 18 oracles found no violation\n".encode()
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,9 +69,11 @@ def test_it_shows_what_happened(queuesim: Command, small: Path) -> None:
     done = queuesim("run", small)
     assert (done.returncode, done.stderr) == (0, "")
     jobs = len(package.run(small).jobs)
-    assert done.stdout.startswith(f"{jobs} jobs in 1 min: ")
+    assert done.stdout.startswith(f"✓ ok\n{jobs} jobs in 1 min: ")
     assert "small on sim, seed 3, 1 worker, 1 slot" in done.stdout
-    assert done.stdout.endswith("✓ lost == 0: measured 0\n✓ 18 oracles found no violation\n")
+    assert done.stdout.endswith(
+        "✓ lost == 0: 0 jobs were lost\n✓ 7 health checks passed\n✓ 18 oracles found no violation\n"
+    )
     # neither colours nor a progress bar where nobody looks
     assert "\x1b" not in done.stdout
 
@@ -90,7 +93,7 @@ def test_quiet_says_only_what_failed(invoke: Command, small: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     done = invoke("run", small, "-q", "--set", "thresholds=[lost == 0, latency.p95 < 1ms]")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("small: check failed: latency.p95 < 1ms: measured 0.")
+    assert re.fullmatch(r"small: latency.p95 < 1ms failed: measured [\d.]+ ms\n", done.stderr)
     assert done.stderr.count("\n") == 1
 
 
@@ -99,7 +102,7 @@ def test_a_threshold_that_ends_the_run_is_told(invoke: Command, small: Path) -> 
     assert done.returncode == 1
     first, second = done.stderr.splitlines()
     assert first.startswith("small: stopped early: threshold added < 10 failed")
-    assert second.startswith("small: check failed: added < 10: measured ")
+    assert re.fullmatch(r"small: added < 10 failed: \d\d jobs were added", second)
 
 
 def test_json(invoke: Command, small: Path) -> None:
@@ -107,13 +110,13 @@ def test_json(invoke: Command, small: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
     expected = package.run(small, seed=5)
-    assert list(told) == ["ok", "facts", "summary", "checks"]
+    assert list(told) == ["ok", "verdict", "facts", "summary", "errors", "checks"]
     assert told["ok"] is True
     assert told["facts"]["seed"] == 5
     assert told["summary"]["jobs"]["completed"] == expected.summary().jobs.completed
     assert told["summary"]["jobs"]["latency"]["p95"] == expected.summary().jobs.latency.p95
     names = [check["check"] for check in told["checks"]]
-    assert (names[0], names[1], names[-1]) == ("lost == 0", "no job lost", "Little's law: L = λW")
+    assert (names[0], names[1], names[-1]) == ("lost == 0", "no-jobs-added", "Little's law: L = λW")
 
 
 def test_seed(invoke: Command, small: Path) -> None:

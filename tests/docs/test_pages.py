@@ -37,7 +37,7 @@ def test_every_section_of_a_scenario_has_a_table() -> None:
     sections = scenario_keys.sections()
     # the kinds of faults share one table
     faults = {value["$ref"].rpartition("/")[2] for value in sections["FaultEntry"]["properties"].values()}
-    assert sorted(shown) == sorted([*(set(sections) - faults), "metrics"])
+    assert sorted(shown) == sorted([*(set(sections) - faults), "metrics", "health"])
 
 
 def test_a_key_without_a_table_row_is_noticed() -> None:

@@ -21,7 +21,7 @@ def run() -> Result:
     script.job(40.0)
     script.window(10.0, 30.0, 1)
     script.checks += [
-        CheckRow("lost == 0", False, 1.0, "== 0", at=45.0, detail="first seen then"),
+        CheckRow("lost == 0", False, 1.0, "== 0", at=45.0, detail="first seen then", unit="jobs lost"),
         CheckRow("latency.p95 of fax", False, NAN, "< 30s"),
         CheckRow("no job runs twice", True, 0.0, ""),
     ]
@@ -84,7 +84,7 @@ def test_attempts_and_limiter() -> None:
 
 def test_checks() -> None:
     assert [(line.status, line.text) for line in digest.checks(run())] == [
-        ("failed", "lost == 0: measured 1 at 45 s (first seen then)"),
-        ("failed", "latency.p95 of fax < 30s: nothing to measure"),
+        ("failed", "lost == 0 failed: 1 job was lost at 45 s (first seen then)"),
+        ("failed", "latency.p95 of fax failed (asked for < 30s): nothing to measure"),
         ("passed", "no job runs twice: measured 0"),
     ]

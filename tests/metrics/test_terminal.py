@@ -22,7 +22,8 @@ def run(name: str = "overdue-tasks-notification") -> Result:
         ending, error = ("failed", INVALID) if number == 7 else ("ok", None)
         script.attempt(job, number * 200.0, number * 200.0 + 10, ending, error=error)
     script.window(0.0, 3600.0, 1)
-    script.checks += [CheckRow("lost == 0", True, 0.0, "== 0"), CheckRow("failed == 0", False, 1.0, "== 0")]
+    script.checks.append(CheckRow("lost == 0", True, 0.0, "== 0", unit="jobs lost"))
+    script.checks.append(CheckRow("failed == 0", False, 1.0, "== 0", unit="jobs failed"))
     return Result(script.recording())
 
 
@@ -35,7 +36,9 @@ def shown(result: Result, width: int = 80, encoding: str = "utf-8", **options: o
 
 def test_everything_is_there() -> None:
     text = shown(run())
-    assert text.startswith("60 jobs in 4 h: 59 completed and 1 failed for good.")
+    assert text.startswith(
+        "✗ not ok: 1 check failed (failed == 0)\n60 jobs in 4 h: 59 completed and 1 failed for good."
+    )
     for part in (
         "jobs added             60",
         "overdue-tasks-notification     30         29       1     0     0        30",
@@ -43,8 +46,9 @@ def test_everything_is_there() -> None:
         "throughput: jobs completed per minute",
         "attempts: 59 ok, 1 failed",
         "limiter, 1 per 1 h: 1 of 1 window used up",
-        "✓ lost == 0: measured 0",
-        "✗ failed == 0: measured 1",
+        "1 × ValidationError (Validation) in overdue-tasks-notification (1 job, first at",
+        "✓ lost == 0: 0 jobs were lost",
+        "✗ failed == 0 failed: 1 job failed",
     ):
         assert part in text, part
     axis = next(line for line in text.splitlines() if line.lstrip().startswith("0  "))

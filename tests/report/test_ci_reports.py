@@ -21,8 +21,8 @@ from queuesim.metrics.result import Result
 def checked(ok: bool = False, **facts: object) -> Result:
     script = Script(**facts)  # type: ignore[arg-type]
     script.attempt(script.job(1.0, name="a|b*c"), 2.0, 3.0)
-    script.checks.append(CheckRow("lost == 0", True, 0.0, "== 0"))
-    script.checks.append(CheckRow("latency.p95 < 1s & \x07", ok, 2.0, "< 1s", detail="late"))
+    script.checks.append(CheckRow("lost == 0", True, 0.0, "== 0", unit="jobs lost"))
+    script.checks.append(CheckRow("latency.p95 < 1s & \x07", ok, 2.0, "< 1s", detail="late", unit="s"))
     script.checks.append(CheckRow("no job twice", True, NAN, "0", kind="oracle"))
     return Result(script.recording())
 
@@ -35,7 +35,7 @@ def test_a_case_for_each_check(tmp_path: Path) -> None:
     assert [name for name, failure in cases.items() if failure is not None] == ["latency.p95 < 1s & \ufffd"]
     failure = cases["latency.p95 < 1s & \ufffd"]
     assert failure is not None
-    assert failure.get("message") == "measured 2, asked for < 1s. late"
+    assert failure.get("message") == "measured 2 s, asked for < 1s. late"
 
 
 def test_a_run_that_was_stopped_has_failed(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_markdown_says_what_happened_and_names_stay_names(tmp_path: Path) -> Non
     write_report(checked(), tmp_path / "summary.md")
     text = (tmp_path / "summary.md").read_text()
     assert text.startswith("## ❌ hand-made\n")
-    assert "- ✅ lost == 0: measured 0" in text
+    assert "- ✅ lost == 0: 0 jobs were lost" in text
     assert "| a\\|b\\*c | 1 |" in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in tables if "a\\|b" in line}) == 2

@@ -31,7 +31,7 @@ def print_failures(result: Result) -> None:
         typer.echo(f"{result.facts.scenario}: stopped early: {result.facts.stopped}", err=True)
     for check in checks(result):
         if check.status == "failed":
-            typer.echo(f"{result.facts.scenario}: check failed: {check.text}", err=True)
+            typer.echo(f"{result.facts.scenario}: {check.text}", err=True)
 
 
 def print_json(result: Result) -> None:
@@ -41,6 +41,8 @@ def print_json(result: Result) -> None:
 
 def as_json(result: Result) -> dict[str, Any]:
     """The facts, the summary and the checks. Times are seconds, rates per second; what was not measured is null."""
+    from queuesim.metrics.digest import verdict
+
     summary = result.summary()
     told = dataclasses.asdict(summary)
     told["jobs"] |= _shares(summary.jobs)
@@ -48,8 +50,10 @@ def as_json(result: Result) -> dict[str, Any]:
         told["by_name"][name] |= _shares(totals)
     found = {
         "ok": result.ok,
+        "verdict": verdict(result),
         "facts": dataclasses.asdict(result.facts),
         "summary": told,
+        "errors": result.analysis.errors().to_dict(orient="records"),
         "checks": result.checks.to_dict(orient="records"),
     }
     plain: dict[str, Any] = _without_nan(found)

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from queuesim.metrics.text import brief, counted, percent, rate, readable
+from queuesim.metrics.text import COUNTED, brief, counted, measured, percent, rate, readable
+from queuesim.metrics.top_errors import TopError, errors_of_result, one_line
 
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
@@ -17,6 +18,14 @@ COUNTS = ("job", "added", "completed", "failed", "left", "lost", "attempts")
 
 TIMES = ("job", "wait p50", "p95", "p99", "latency p50", "p95", "p99", "service mean")
 """Columns of `times`."""
+
+ERRORS = ("attempts", "jobs", "job", "error", "first", "message")
+"""Columns of `errors`."""
+
+MOST_ERRORS = 5
+"""Top errors that are shown."""
+MOST_NAMED = 4
+"""Failed checks that the verdict names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +44,8 @@ def headline(result: Result) -> str:
     told += [f"{jobs.unfinished:,} had not finished"] if jobs.unfinished else []
     told += [f"{jobs.removed:,} were removed"] if jobs.removed else []
     told += [f"{jobs.lost:,} were LOST"] if jobs.lost else []
-    measured = f" after a warm-up of {readable(facts.warmup)}" if facts.warmup else ""
-    sentence = f"{counted(jobs.added, 'job')} in {readable(facts.duration)}{measured}: {_and(told)}."
+    after = f" after a warm-up of {readable(facts.warmup)}" if facts.warmup else ""
+    sentence = f"{counted(jobs.added, 'job')} in {readable(facts.duration)}{after}: {_and(told)}."
     if jobs.latency.count:
         sentence += f" Of those that finished, 95 % took at most {readable(jobs.latency.p95)}."
     if facts.stopped:
@@ -124,24 +133,79 @@ def limiter(result: Result) -> str | None:
 
 
 def checks(result: Result) -> list[CheckLine]:
-    """Each threshold with what was measured, each oracle that found something, and a line for those that did not."""
+    """Each check that says something, and a line each for health checks and oracles that passed."""
     frame = result.checks
-    quiet = (frame["kind"] == "oracle") & (frame["status"] == "passed")
+    # an expected failure has found something, though it passed
+    quiet = (frame["kind"] != "threshold") & (frame["status"] == "passed") & ~(frame["value"] > 0)
     told = frame[~quiet]
-    columns = (told[name].tolist() for name in ("status", "check", "value", "limit", "at", "detail"))
+    columns = (told[name].tolist() for name in ("status", "kind", "check", "value", "unit", "limit", "at", "detail"))
     lines = [CheckLine(status, _check(status, *rest)) for status, *rest in zip(*columns, strict=True)]
-    if quiet.any():
-        lines.append(CheckLine("passed", f"{counted(int(quiet.sum()), 'oracle')} found no violation"))
+    for kind, noun, found in (("health", "health check", "passed"), ("oracle", "oracle", "found no violation")):
+        if count := int((quiet & (frame["kind"] == kind)).sum()):
+            lines.append(CheckLine("passed", f"{counted(count, noun)} {found}"))
     return lines
 
 
-def _check(status: str, name: str, value: float, limit: str, at: float, detail: str) -> str:
+def _check(status: str, kind: str, name: str, value: float, unit: str, limit: str, at: float, detail: str) -> str:
+    """A check in words: what it is, whether it failed, what was measured, and why."""
     if status == "not judged":
+        return f"{name}: not judged: {detail.removeprefix('not judged: ')}"
+    if kind == "health":
         return f"{name}: {detail}"
-    measured = "nothing to measure" if math.isnan(value) else f"measured {value:.6g}"
-    asked = "" if limit in name else f" {limit}"
+    title = f"{name} failed" if status == "failed" else name
     when = "" if math.isnan(at) else f" at {readable(at)}"
-    return f"{name}{asked}: {measured}{when}{f' ({detail})' if detail else ''}"
+    told = measured(value, unit) if unit in COUNTED or math.isnan(value) else f"measured {measured(value, unit)}"
+    asked = "" if kind == "oracle" or limit in name else f" (asked for {limit})"
+    return f"{title}{asked}: {told}{when}{f' ({detail})' if detail else ''}"
+
+
+def verdict(result: Result) -> str:
+    """Whether the run is ok, in a line: what failed, and how many checks were not judged."""
+    checks = result.checks
+    unjudged = int((checks["status"] == "not judged").sum())
+    were = "1 check was" if unjudged == 1 else f"{unjudged} checks were"
+    note = f"; {were} not judged" if unjudged else ""
+    if result.ok:
+        return f"ok{note}"
+    failed = [str(name) for name in checks["check"][~checks["ok"]]]
+    names = [*failed[:MOST_NAMED], *([f"{len(failed) - MOST_NAMED} more"] if len(failed) > MOST_NAMED else [])]
+    reasons = [f"{counted(len(failed), 'check')} failed ({', '.join(names)})"] if failed else []
+    reasons += [f"stopped early ({result.facts.stopped})"] if result.facts.stopped else []
+    return f"not ok: {'; '.join(reasons)}{note}"
+
+
+def verdict_status(result: Result) -> str:
+    """The status of the whole run: "failed", "not judged" if it is ok as far as it was judged, or "passed"."""
+    if not result.ok:
+        return "failed"
+    return "not judged" if (result.checks["status"] == "not judged").any() else "passed"
+
+
+def top_errors(result: Result, most: int = MOST_ERRORS) -> list[TopError]:
+    """The most frequent errors, without the warm-up's jobs, or those of the warm-up if there are no others."""
+    return (errors_of_result(result) or errors_of_result(result, warmup=True))[:most]
+
+
+def errors(result: Result) -> list[tuple[str, ...]]:
+    """A row for each of the top errors; the columns are ERRORS."""
+    return [
+        (f"{error.count:,}", f"{error.jobs:,}", error.name, _kind(error), brief(error.first), one_line(error.message))
+        for error in top_errors(result)
+    ]
+
+
+def error_lines(result: Result) -> list[str]:
+    """The top errors as text, a line each."""
+    return [
+        f"{error.count:,} × {_kind(error)} in {error.name} ({counted(error.jobs, 'job')}, first at "
+        f"{readable(error.first)}): {one_line(error.message)}"
+        for error in top_errors(result)
+    ]
+
+
+def _kind(error: TopError) -> str:
+    """The error's type, and its category if it has one."""
+    return f"{error.error_type} ({error.category})" if error.category else error.error_type
 
 
 def _backlog(summary: Summary) -> str:

@@ -57,6 +57,29 @@ Spreads, in seconds: `latency` and `service` (of jobs that finish in the span), 
 Levels: `backlog` (jobs that could start and don't), `active` (attempts that run).
 """
 
+UNITS: dict[str, str] = {
+    "added": "jobs added",
+    "completed": "jobs completed",
+    "failed": "jobs failed",
+    "dead_letters": "dead letters",
+    "unfinished": "jobs unfinished",
+    "removed": "jobs removed",
+    "lost": "jobs lost",
+    "attempts": "attempts",
+    "retries": "retries",
+    "stalled": "stalls",
+    "success_rate": "share",
+    "throughput": "1/s",
+    "retry_amplification": "attempts per job",
+    "utilisation": "share",
+    "latency": "s",
+    "waiting": "s",
+    "service": "s",
+    "backlog": "jobs",
+    "active": "attempts",
+}
+"""The unit of each metric: "s", "1/s", "share" (0 to 1), or what it counts."""
+
 STATISTICS: dict[Kind, tuple[str, ...]] = {
     Kind.COUNT: (),
     Kind.RATE: (),

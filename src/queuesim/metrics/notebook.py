@@ -21,12 +21,14 @@ def to_html(result: Result) -> str:
     """What was run, what happened, sparklines, totals, a table by job name, the limiter and the checks."""
     lines = [*digest.outcomes(result), digest.limiter(result)]
     parts = [
+        _verdict(result),
         f"<p><b>{escape(digest.headline(result))}</b><br><small>{escape(digest.origin(result))}</small></p>",
         _sparklines(result),
         _table(digest.totals(result)),
         _table(digest.counts(result), head=digest.COUNTS),
         _table(digest.times(result), head=digest.TIMES),
         "".join(f"<div>{escape(line)}</div>" for line in lines if line),
+        _table(digest.errors(result), head=digest.ERRORS),
         _checks(result),
     ]
     return f'<div class="queuesim-result">{"".join(parts)}</div>'
@@ -41,11 +43,19 @@ def _table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
     return f"<table>{f'<thead><tr>{titles}</tr></thead>' if titles else ''}<tbody>{body}</tbody></table>"
 
 
+MARKS = {"passed": ("✓", "#007a5a"), "failed": ("✗", "#b34700"), "not judged": ("–", "#666666")}
+"""For each status: its mark and colour."""
+
+
+def _verdict(result: Result) -> str:
+    sign, color = MARKS[digest.verdict_status(result)]
+    return f'<p style="color: {color}">{sign} {escape(digest.verdict(result))}</p>'
+
+
 def _checks(result: Result) -> str:
     lines = digest.checks(result)
-    marks = {"passed": ("✓", "#007a5a"), "failed": ("✗", "#b34700"), "not judged": ("–", "#666666")}
     items = (
-        f'<li style="list-style: none; color: {marks[line.status][1]}">{marks[line.status][0]} {escape(line.text)}</li>'
+        f'<li style="list-style: none; color: {MARKS[line.status][1]}">{MARKS[line.status][0]} {escape(line.text)}</li>'
         for line in lines
     )
     return f'<ul style="padding-left: 0">{"".join(items)}</ul>' if lines else ""

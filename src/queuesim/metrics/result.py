@@ -205,10 +205,12 @@ class Result:
         from queuesim.metrics.text import counted, readable
 
         facts, states = self.facts, self.jobs["state"].value_counts()
-        verdict = "ok" if self.ok else "not ok"
+        from queuesim.metrics.digest import verdict
+
         return (
             f"<Result {facts.scenario} on {facts.backend}, seed {facts.seed}: {counted(len(self.jobs), 'job')} in "
-            f"{readable(facts.duration)}, {states['completed']:,} completed, {states['failed']:,} failed, {verdict}>"
+            f"{readable(facts.duration)}, {states['completed']:,} completed, {states['failed']:,} failed, "
+            f"{verdict(self)}>"
         )
 
     def _repr_html_(self) -> str:

@@ -25,6 +25,8 @@ def render(result: Result, console: Console) -> None:
 
     It reads well at 80 columns, without colours, and on a terminal that knows only ASCII.
     """
+    sign, word, style = MARKS[digest.verdict_status(result)]
+    _line(console, f"{word.strip() if console.options.ascii_only else sign} {digest.verdict(result)}", style=style)
     _line(console, digest.headline(result), style="bold")
     _line(console, digest.origin(result), style="dim")
     console.print()
@@ -37,6 +39,11 @@ def render(result: Result, console: Console) -> None:
     console.print()
     for line in (*digest.outcomes(result), digest.limiter(result)):
         if line:
+            _line(console, line)
+    if errors := digest.error_lines(result):
+        console.print()
+        _line(console, "top errors", style="dim")
+        for line in errors:
             _line(console, line)
     if checks := digest.checks(result):
         console.print()
@@ -53,7 +60,7 @@ def _line(console: Console, text: str, style: str = "") -> None:
 def _writable(text: str, console: Console) -> str:
     """The text without what the terminal's encoding lacks: a name may hold anything."""
     if console.options.ascii_only:
-        text = text.replace("–", "-")
+        text = text.replace("–", "-").replace("×", "x").replace("…", "...")
     return text.encode(console.encoding, errors="replace").decode(console.encoding)
 
 

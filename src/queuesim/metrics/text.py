@@ -4,6 +4,39 @@ from __future__ import annotations
 
 import math
 
+COUNTED = {
+    "jobs": ("job", "jobs"),
+    "jobs added": ("job was added", "jobs were added"),
+    "jobs completed": ("job completed", "jobs completed"),
+    "jobs failed": ("job failed", "jobs failed"),
+    "jobs unfinished": ("job had not finished", "jobs had not finished"),
+    "jobs removed": ("job was removed", "jobs were removed"),
+    "jobs lost": ("job was lost", "jobs were lost"),
+    "dead letters": ("dead letter", "dead letters"),
+    "attempts": ("attempt", "attempts"),
+    "retries": ("retry", "retries"),
+    "stalls": ("stall", "stalls"),
+    "violations": ("violation", "violations"),
+}
+"""What a value with such a unit says of one thing, and of several."""
+
+
+def measured(value: float, unit: str) -> str:
+    """A measured value with its unit: 45.6589 "s" is "45.7 s", 0.031 "share" is "3.1 %", 12 "jobs lost" is "12 jobs
+    were lost"; NaN is "nothing to measure"."""
+    if math.isnan(value):
+        return "nothing to measure"
+    if unit == "s":
+        return readable(value)
+    if unit == "1/s":
+        return rate(value)
+    if unit == "share":
+        return percent(value)
+    number = f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
+    one, several = COUNTED.get(unit, (unit, unit))
+    return f"{number} {one if value == 1 else several}".rstrip()
+
+
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 """Seconds in each unit."""
 

@@ -11,8 +11,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from queuesim.metrics.health import judge_health
 from queuesim.metrics.progress import run_bar
 from queuesim.metrics.recording import CheckRow, Recording, Stop, StopReason
+from queuesim.scenario.asked import what_is_asked
 from queuesim.scenario.backends import check_backend
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.simulation import Progress, Simulation
@@ -107,6 +109,9 @@ def run(
 
         # the frame of checks, alone of all, is not built yet
         recording.checks[:0] = judge(result, chosen.thresholds)
+    recording.checks[len(chosen.thresholds) : len(chosen.thresholds)] = judge_health(
+        recording, what_is_asked(chosen, recording.facts.duration, real_io=backend == "redis")
+    )
     recording.late_checks.append(littles_law)
     return result
 

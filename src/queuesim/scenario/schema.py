@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from queuesim.metrics.health import HEALTH_CHECKS
 from queuesim.scenario.base_schema import Section, or_single
 from queuesim.scenario.checks import problems
 from queuesim.scenario.faults.schema import FaultEntry
@@ -41,7 +42,7 @@ from queuesim.scenario.unit_schema import (
     refuse,
     seconds,
 )
-from queuesim.scenario.wording import show
+from queuesim.scenario.wording import show, unknown
 from queuesim.simulation.allowed_io import EVERYTHING, parse_pattern
 from queuesim.units import DURATION_PATTERN, format_duration
 
@@ -114,6 +115,24 @@ def _format_epoch(epoch: datetime) -> str:
     return epoch.isoformat().replace("+00:00", "Z")
 
 
+def _health_name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise refuse(f"{show(value)} is not the name of a health check")
+    if value not in HEALTH_CHECKS:
+        raise refuse(unknown("health check", value, HEALTH_CHECKS))
+    return value
+
+
+HealthName = Annotated[
+    str, PlainValidator(_health_name), WithJsonSchema({"type": "string", "enum": list(HEALTH_CHECKS)})
+]
+"""The name of a registered health check."""
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
 class Scenario(Section):
     """A run of a queue: what it is, what comes to it, and what must hold."""
 
@@ -160,6 +179,9 @@ class Scenario(Section):
     """What goes wrong. They end at `duration`: what comes after, the run drains without."""
     thresholds: tuple[ThresholdField, ...] = ()
     """What must hold for the run to pass."""
+
+    expect: Annotated[tuple[HealthName, ...], AfterValidator(_each_once)] = ()
+    """Health checks that must fail, for scenarios that want an unhealthy run. One that passes fails the run."""
 
     _directory: Path = PrivateAttr(default=Path())
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from queuesim.metrics.metric import UNITS
 from queuesim.metrics.recording import CheckRow
 from queuesim.scenario.threshold import Threshold
 from queuesim.units import format_duration
@@ -68,7 +69,7 @@ def _slide(result: Result, threshold: Threshold, over: float) -> Judgement:
 
 def _row(threshold: Threshold, value: float, at: float | None, detail: str) -> CheckRow:
     limit = f"{threshold.operator} {threshold.text.rpartition(' ')[2]}"
-    return CheckRow(describe(threshold), threshold.holds(value), value, limit, at, detail)
+    return CheckRow(describe(threshold), threshold.holds(value), value, limit, at, detail, unit=UNITS[threshold.metric])
 
 
 def _moment(seconds: float) -> str:

@@ -59,6 +59,18 @@ class Analysis:
 
         return retries(self._result)
 
+    def errors(self, warmup: bool = False) -> pd.DataFrame:
+        """The errors of attempts, the most frequent first: a row for each job type, error type and message.
+
+        Columns: error_type, category, name (the job type), message (numbers and ids in it that differ are replaced by
+        an ellipsis), count (attempts), jobs (different ones), failed (attempts after which the job failed for good),
+        first (when the first of these attempts ended, in seconds). An attempt that lost its job's lock and left no
+        error has the type "lost attempt". With `warmup` jobs of the warm-up count too.
+        """
+        from queuesim.metrics.top_errors import errors_frame, errors_of_result
+
+        return errors_frame(errors_of_result(self._result, warmup))
+
     def retries_over_time(self, every: str | float = "1m") -> pd.DataFrame:
         """Retry amplification in each bin of time, and what was retried by category."""
         from queuesim.metrics.analysis.retries import retries_over_time

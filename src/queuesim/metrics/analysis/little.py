@@ -119,11 +119,15 @@ def check(result: Result) -> CheckRow:
     """Little's law as a row of the checks."""
     if any(kind.startswith(PARTING) for kind in result.faults["fault"]):
         detail = "not judged: workers whose Redis is away, or who die, don't hear what became of jobs"
-        return CheckRow(NAME, True, math.nan, "0", detail=detail, kind="oracle", judged=0.0)
+        return CheckRow(NAME, True, math.nan, "== 0", detail=detail, kind="oracle", judged=0.0)
     little = littles_law(result)
     if math.isnan(little.jobs):
-        return CheckRow(NAME, True, math.nan, "0", detail="not judged: nothing to measure", kind="oracle", judged=0.0)
+        return CheckRow(
+            NAME, True, math.nan, "== 0", detail="not judged: nothing to measure", kind="oracle", judged=0.0
+        )
     detail = (
         "" if little.holds else f"L = {little.jobs:.6g} jobs by the events, λW = {little.product:.6g} by the workers"
     )
-    return CheckRow(NAME, little.holds, float(not little.holds), "0", detail=detail, kind="oracle")
+    return CheckRow(
+        NAME, little.holds, float(not little.holds), "== 0", detail=detail, kind="oracle", unit="violations"
+    )

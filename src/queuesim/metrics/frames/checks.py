@@ -10,6 +10,7 @@ import pandas as pd
 
 from queuesim.metrics.frames.columns import frame, known_labels
 from queuesim.metrics.recording import STATUSES, CheckRow
+from queuesim.metrics.text import measured
 
 KINDS = ("threshold", "health", "oracle")
 """What sorts of checks there are."""
@@ -51,11 +52,13 @@ class Checks(pd.DataFrame):
     def _repr_html_(self) -> str:
         from html import escape
 
+        shown = self.sort_values("status", kind="stable")
+        values = [measured(value, unit) for value, unit in zip(shown["value"].tolist(), shown["unit"], strict=True)]
         rows = "".join(
             f'<tr><td style="color: {MARKS[str(row.status)][1]}">{MARKS[str(row.status)][0]}</td>'
-            f"<td>{escape(str(row.check))}</td><td>{row.kind}</td><td>{row.value:.6g}</td>"
+            f"<td>{escape(str(row.check))}</td><td>{row.kind}</td><td>{escape(value)}</td>"
             f"<td>{escape(str(row.limit))}</td><td>{escape(str(row.detail))}</td></tr>"
-            for row in self.sort_values("status", kind="stable").itertuples()
+            for row, value in zip(shown.itertuples(), values, strict=True)
         )
         head = "".join(f"<th>{name}</th>" for name in ("", "check", "kind", "value", "limit", "detail"))
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

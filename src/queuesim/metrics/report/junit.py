@@ -6,6 +6,9 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from queuesim.metrics.digest import error_lines
+from queuesim.metrics.text import measured
+
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
 
@@ -16,11 +19,10 @@ _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 def junit(result: Result) -> str:
     """A test suite of the run's name with a case a check, and one that says whether the run came to its end."""
     facts, checks = result.facts, result.checks
+    columns = ("kind", "check", "status", "value", "unit", "limit", "detail")
     cases = [
-        (str(kind), str(name), str(status), _message(str(status), value, limit, detail))
-        for kind, name, status, value, limit, detail in zip(
-            *(checks[column] for column in ("kind", "check", "status", "value", "limit", "detail")), strict=True
-        )
+        (str(kind), str(name), str(status), _message(str(kind), str(status), *rest))
+        for kind, name, status, *rest in zip(*(checks[column] for column in columns), strict=True)
     ]
     stopped = "" if facts.stopped is None else str(facts.stopped)
     cases.append(("run", "the run came to its end", "failed" if stopped else "passed", stopped))
@@ -39,12 +41,16 @@ def junit(result: Result) -> str:
             ET.SubElement(case, "skipped", {"message": _clean(message)})
         elif status == "failed":
             ET.SubElement(case, "failure", {"message": _clean(message), "type": kind}).text = _clean(message)
+    if errors := error_lines(result):
+        ET.SubElement(suite, "system-out").text = _clean("\n".join(["top errors:", *errors]))
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _message(status: str, value: float, limit: str, detail: str) -> str:
-    return detail if status != "failed" else f"measured {value:.6g}, asked for {limit}. {detail}".strip()
+def _message(kind: str, status: str, value: float, unit: str, limit: str, detail: str) -> str:
+    if status != "failed" or kind == "health":
+        return detail
+    return f"measured {measured(value, unit)}, asked for {limit}. {detail}".strip()
 
 
 def _clean(text: str) -> str:

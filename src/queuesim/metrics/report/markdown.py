@@ -16,11 +16,14 @@ MARKS = {"passed": "✅", "failed": "❌", "not judged": "➖"}
 
 def markdown(result: Result) -> str:
     """A page with a title, a sentence, tables of totals and times, and a line a check."""
-    mark = "✅" if result.ok else "❌"
-    lines = [f"## {mark} {_text(result.facts.scenario)}", "", _text(digest.headline(result)), ""]
+    mark = MARKS[digest.verdict_status(result)]
+    lines = [f"## {mark} {_text(result.facts.scenario)}", "", f"**{_text(digest.verdict(result))}**", ""]
+    lines += [_text(digest.headline(result)), ""]
     lines += [_text(digest.origin(result)), ""]
     for check in digest.checks(result):
         lines.append(f"- {MARKS[check.status]} {_text(check.text)}")
+    if errors := digest.errors(result):
+        lines += ["", *_table(digest.ERRORS, errors)]
     lines += ["", *_table(("", ""), digest.totals(result))]
     for heads, rows in ((digest.COUNTS, digest.counts(result)), (digest.TIMES, digest.times(result))):
         lines += ["", *_table(heads, rows)] if rows else []

@@ -27,7 +27,12 @@ def page(result: Result, command: str = "") -> str:
     """
     facts = result.facts
     drawn = list(pictures(result)) if len(result.jobs) and facts.duration > 0 else []
-    links = [("checks", "Checks"), ("jobs", "Jobs"), *((anchor, title) for anchor, title, _ in drawn)]
+    links = [
+        ("checks", "Checks"),
+        *([("errors", "Top errors")] if digest.top_errors(result) else []),
+        ("jobs", "Jobs"),
+        *((anchor, title) for anchor, title, _ in drawn),
+    ]
     links += [("faults", "Faults")] if len(result.faults) else []
     links += [("details", "Details")]
     body = [
@@ -35,6 +40,7 @@ def page(result: Result, command: str = "") -> str:
         f'<nav aria-label="Sections">{"".join(f"<a href=#{a}>{escape(title)}</a>" for a, title in links)}</nav>',
         _tiles(result),
         _checks(result),
+        _errors(result),
         _section("jobs", "Jobs by type", _tables(result)),
         *(_section(anchor, title, f"<figure>{svg}</figure>") for anchor, title, svg in drawn),
         _faults(result),
@@ -54,13 +60,12 @@ def page(result: Result, command: str = "") -> str:
 
 
 def _header(result: Result) -> str:
-    good = result.ok
-    verdict = "all checks hold" if good else "not all is well"
+    sign, style = MARKS[digest.verdict_status(result)]
     return (
         '<header><div class="top"><p class="kicker">queuesim report</p>'
         '<button id="theme" type="button" aria-label="Light or dark">◐</button></div>'
-        f'<h1>{escape(result.facts.scenario)}</h1><p class="verdict {"good" if good else "bad"}">'
-        f"{'✓' if good else '✗'} {verdict}</p>"
+        f'<h1>{escape(result.facts.scenario)}</h1><p class="verdict {style}">'
+        f"{sign} {escape(digest.verdict(result))}</p>"
         f'<p class="lead">{escape(digest.headline(result))}</p>'
         f'<p class="dim">{escape(digest.origin(result))}</p></header>'
     )
@@ -104,6 +109,11 @@ def _checks(result: Result) -> str:
         for line in lines
     ]
     return _section("checks", "Checks", f'<ul class="checks">{"".join(items)}</ul>' if items else "<p>None.</p>")
+
+
+def _errors(result: Result) -> str:
+    rows = digest.errors(result)
+    return _section("errors", "Top errors", _table(digest.ERRORS, rows)) if rows else ""
 
 
 def _tables(result: Result) -> str:

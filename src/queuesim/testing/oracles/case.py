@@ -292,7 +292,7 @@ def verdict(name: str, violations: Sequence[str] | Iterable[str], note: str = ""
     if number > min(len(told), WITNESSES):
         shown += "; ..."
     detail = "; ".join(part for part in (shown, note) if part)
-    return CheckRow(name, number == 0, float(number), "== 0", None, detail, "oracle")
+    return CheckRow(name, number == 0, float(number), "== 0", None, detail, "oracle", unit="violations")
 
 
 def unjudged(name: str, why: str) -> CheckRow:
