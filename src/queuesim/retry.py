@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from queuesim.backoff import Backoff, BackoffStrategy
 from queuesim.errors import ErrorInfo
-from queuesim.job import Job
+from queuesim.job import Job, JobOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,27 @@ class Retries:
 
     def delay(self, job: Job, error: BaseException, info: ErrorInfo, rng: random.Random) -> float | None:
         """Seconds until the job's next attempt; None if there is none."""
-        policy = self.policies.get(info.category, _NO_POLICY)
-        retry = info.retryable if policy.retry is None else policy.retry
-        attempts = job.options.attempts if policy.attempts is None else policy.attempts
         made = job.attempts_made + 1
-        if not retry or made >= attempts:
+        if made >= self.attempts(job.options, info):
             return None
         if self.max_started is not None and job.attempts_started >= self.max_started:
             return None
         if self.strategy is not None:
             seconds = self.strategy(made, error)
             return seconds if seconds is not None and 0 <= seconds < math.inf else None
-        backoff = policy.backoff or job.options.backoff
+        backoff = self.backoff(job.options, info)
         return 0.0 if backoff is None else backoff.seconds(made, rng)
+
+    def attempts(self, options: JobOptions, info: ErrorInfo) -> int:
+        """Runs at most of a job whose errors are all like this one; 1 if they are not retried."""
+        policy = self.policies.get(info.category, _NO_POLICY)
+        if not (info.retryable if policy.retry is None else policy.retry):
+            return 1
+        return max(options.attempts if policy.attempts is None else policy.attempts, 1)
+
+    def backoff(self, options: JobOptions, info: ErrorInfo) -> Backoff | None:
+        """What a job waits for after such an error, unless there is a strategy; None: nothing."""
+        return self.policies.get(info.category, _NO_POLICY).backoff or options.backoff
 
 
 _NO_POLICY = RetryPolicy()

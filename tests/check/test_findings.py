@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 import queuesim
 from queuesim import Backoff, Job, JobOptions, Keep, Processor, RateLimit
 from queuesim.check.finding import Finding
-from queuesim.check.findings import examine
+from queuesim.check.findings import CAUSES, examine
 from queuesim.check.outline import outlines, slots
 from queuesim.check.processors import examine_processor
 from queuesim.cli.app import app
@@ -21,6 +22,7 @@ from queuesim.scenario.override import load_with, parse_set
 from queuesim.scenario.reference import load_processor
 from queuesim.scenario.schema import Scenario
 from queuesim.tasks import TaskStore, task_processor
+from queuesim.testing.generate import random_scenario
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,9 +99,73 @@ def test_retention_that_forgets_ids_between_two_scans() -> None:
     assert "1m40s" in message
 
 
-def test_a_backoff_that_outlives_the_caller() -> None:
-    jobs = {"a": {"service": 0.1, "attempts": 6, "backoff": {"type": "exponential", "delay": 1.0}}}
-    assert "31s together" in found(jobs=jobs)["backoff outlives the caller"]
+FAILING = {
+    "a": {"service": 0.1, "attempts": 6, "backoff": {"type": "exponential", "delay": 1.0}, "errors": {"network": 0.3}}
+}
+
+
+def test_a_backoff_that_outlives_a_caller_who_waits() -> None:
+    closed = [{"name": "l", "closed": {"producers": 1}}]
+    assert "31s together" in found(jobs=FAILING, load=closed)["backoff outlives the caller"]
+    assert "31s together" in found(jobs=FAILING, thresholds=["latency.max < 20s"])["backoff outlives the caller"]
+
+
+def test_nobody_waits_for_a_background_job() -> None:
+    assert found(jobs=FAILING) == {}
+    assert found(jobs=FAILING, thresholds=["lost == 0", "latency.max < 40s"]) == {}
+
+
+def test_what_a_percentile_leaves_out_may_take_longer() -> None:
+    """30 % come to a second attempt, 9 % to a third, 2.7 % to a fourth: 95 % have waited for 1 s + 2 s at most."""
+    assert found(jobs=FAILING, thresholds=["latency.p95 < 4s"]) == {}
+    assert "3s together" in found(jobs=FAILING, thresholds=["latency.p95 < 2s"])["backoff outlives the caller"]
+
+
+def test_a_job_that_never_fails_never_waits_for_a_retry() -> None:
+    jobs = {"a": {**FAILING["a"], "errors": {}}}
+    assert found(jobs=jobs, thresholds=["latency.max < 20s"]) == {}
+
+
+def test_many_attempts_whose_backoff_has_a_cap() -> None:
+    """2**n of the 1 100th attempt is beyond all floats; the cap comes first."""
+    jobs = {"a": {"service": 0.1, "errors": {"network": 0.5}, "attempts": 1100}}
+    queue = {"backoff": {"type": "exponential", "delay": 1.0, "cap": 900.0}}
+    assert found(jobs=jobs, queue=queue) == {}
+    message = found(jobs=jobs, queue=queue, thresholds=["latency.max < 1h"])["backoff outlives the caller"]
+    # 2**k up to 512 s are 1 023 s, and then 15 minutes each; after 41 attempts one job in 10**12 is left
+    assert "1100 attempts at most" in message
+    uncapped = {"backoff": {"type": "exponential", "delay": 1.0}}
+    message = found(jobs=jobs, queue=uncapped, thresholds=["latency.max < 1h"])["backoff outlives the caller"]
+    assert "more than 1,000 years" in message
+
+
+@pytest.mark.parametrize(
+    ("course", "needed"),
+    [
+        ({"from": 10.0, "stages": [{"duration": 1800.0, "target": 0.1}]}, 1),
+        ({"stages": [{"duration": 1800.0, "rate": 25.0}]}, 3),
+        ({"stages": [{"duration": 60.0, "target": 5.0}, {"duration": 60.0, "rate": 15.0}]}, 2),
+        ({"stages": [{"duration": 7200.0, "target": 30.0}]}, 2),
+    ],
+)
+def test_the_busiest_moment_is_looked_for_in_the_course_that_a_run_plays(course: dict[str, Any], needed: int) -> None:
+    """The last ramp is cut off by the end of the run, at half of its target."""
+    load = [{"name": "l", "poisson": course}]
+    jobs = {"a": {"service": 0.1}}
+    workers = {"concurrency": needed}
+    assert "too few slots" not in found(load=load, jobs=jobs, workers=workers)
+    jobs = {"a": {"service": 0.1 * (needed + 0.05) / (needed - 0.5 if needed > 1 else 1)}}
+    assert "too few slots" in found(load=load, jobs=jobs, workers=workers)
+
+
+def test_loads_that_come_one_after_the_other_are_not_added_up() -> None:
+    load = [
+        {"name": "morning", "constant": 8.0, "duration": 600.0},
+        {"name": "evening", "constant": 8.0, "start": 1200.0},
+    ]
+    assert found(load=load) == {}
+    load[1]["start"] = 300.0
+    assert "1.6 s of work" in found(load=load)["too few slots"]
 
 
 def test_slots_that_the_limiter_leaves_empty() -> None:
@@ -107,16 +173,32 @@ def test_slots_that_the_limiter_leaves_empty() -> None:
     assert "0.17 jobs" in found(workers=workers)["concurrency that the limiter makes useless"]
 
 
-def test_starts_are_counted_as_a_run_has_them() -> None:
-    """Against a simulation: the mean number of attempts."""
+@pytest.mark.parametrize(
+    ("queue", "job"),
+    [
+        ({}, {"errors": {"network": 0.3, "validation": 0.1}}),
+        ({"retry": {"validation": {"retry": True}}}, {"errors": {"network": 0.3, "validation": 0.3}}),
+        ({"retry": {"network": {"attempts": 8}, "database": {"retry": False}}}, {"errors": {"network": 0.5}}),
+        ({"retry": {"database": {"retry": False}}}, {"errors": {"network": 0.3, "database": 0.4}}),
+        ({}, {"errors": {"network": [0.9, 0.5, 0.1]}, "attempts": 5}),
+        ({}, {"poison": 0.2}),
+        ({"retry": {"unknown": {"attempts": 10}}}, {"poison": 0.1, "errors": {"network": 0.3}}),
+        ({}, {"poison": {"probability": 0.5, "category": "validation"}}),
+        ({}, {"service": {"exponential": 0.1}, "timeout": 0.1}),
+        ({}, {"blocking": {"exponential": 0.2}, "errors": {"network": 0.5}}),
+    ],
+)
+def test_starts_and_work_are_counted_as_a_run_has_them(queue: dict[str, Any], job: dict[str, Any]) -> None:
     scenario = {
-        "name": "s", "duration": 20_000.0, "drain": True, "queue": {"attempts": 3}, "workers": {"concurrency": 20},
-        "jobs": {"a": {"service": 0.1, "errors": {"network": 0.3, "validation": 0.1}}},
-        "load": [{"name": "l", "poisson": {"rate": 1.0}}],
+        "name": "s", "duration": 6_000.0, "drain": True, "queue": {"attempts": 3, **queue},
+        "workers": {"count": 20, "concurrency": 1},
+        "jobs": {"a": {"service": 0.1, **job}}, "load": [{"name": "l", "poisson": {"rate": 1.0}}],
     }  # fmt: skip
-    (job,) = outlines(Scenario.model_validate(scenario))
+    (outline,) = outlines(Scenario.model_validate(scenario))
     result = queuesim.run(scenario)
-    assert job.starts == pytest.approx(len(result.attempts) / len(result.jobs), rel=0.02)
+    assert outline.starts == pytest.approx(len(result.attempts) / len(result.jobs), rel=0.03)
+    held = (result.attempts["ended"] - result.attempts["started"]).sum()
+    assert outline.work == pytest.approx(held / len(result.jobs), rel=0.04)
 
 
 EXAMPLES = sorted((ROOT / "scenarios" / "check").glob("*.yaml"))
@@ -128,6 +210,11 @@ HEALED: dict[str, dict[str, Any]] = {
     "lock shorter than slow jobs": {"workers.lock_renew": "5s"},
     "retention undoes deduplication": {"queue.keep.completed": 100_000},
     "backoff outlives the caller": {"queue.attempts": 4},
+    "batch outlives a threshold": {"workers.concurrency": 10},
+    "type starved by priority": {"jobs.report.priority": 1},
+    "deploy outlives a threshold": {"faults.0.worker.deploy.down": "20s"},
+    "deploy grace shorter than slow jobs": {"faults.0.worker.deploy.grace": "30s"},
+    "threshold out of reach": {"jobs.video.service": "4s"},
     "concurrency that the limiter makes useless": {"workers.concurrency": 1},
 }
 """What mends each example: the finding is gone then, and so is the trouble."""
@@ -143,6 +230,9 @@ def test_an_example_has_exactly_its_finding_and_the_trouble_that_it_foretells(fi
     assert result.facts.stopped is None
     kinds = result.checks.loc[~result.checks["ok"], "kind"].unique().tolist()
     assert kinds == ["threshold"], "the trouble is what was asked for, and no fault of the queue"
+    if finding.expected is not None:
+        (measured,) = result.checks.loc[~result.checks["ok"], "value"]
+        assert finding.expected == pytest.approx(measured, rel=0.1), "the number that it foretells"
 
 
 @pytest.mark.parametrize("name", HEALED)
@@ -158,11 +248,32 @@ def test_every_finding_has_an_example() -> None:
     assert sorted(name.replace(" ", "-") for name in HEALED) == [file.stem for file in EXAMPLES]
     sources = [ROOT / "src" / "queuesim" / "check" / f"{module}.py" for module in ("findings", "processors")]
     named = {name for source in sources for name in re.findall(r'Finding\(\s+"([^"]+)"', source.read_text())}
-    assert named == set(HEALED)
+    assert named | set(CAUSES) == set(HEALED)
 
 
 def processor_of(scenario: Scenario) -> Processor | None:
     return None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_no_valid_scenario_is_too_much_for_it(seed: int) -> None:
+    rng = random.Random(seed)
+    scenario = random_scenario(rng) | {"drain": rng.choice([True, False, 60.0])}
+    scenario["queue"]["attempts"] = rng.choice([1, 3, 1000, 10**9])
+    scenario["thresholds"] = rng.sample(
+        ["latency.p95 < 1s", "waiting.mean < 100ms", "unfinished == 0", "latency.max < 1us", "backlog.max < 3"], 2
+    )
+    # a burst would have to say of which load
+    scenario["faults"] = [fault for fault in scenario["faults"] if "producer.burst" not in fault]
+    scenario["load"] += [
+        {"name": "b", "bulk": {"every": rng.choice([0.01, 7.0]), "size": rng.choice([1, 10**6])}},
+        {"name": "w", "backlog": rng.choice([1, 10**9])},
+        {"name": "c", "closed": {"producers": 3}},
+        {"name": "r", "constant": {"from": 3.0, "stages": [{"duration": 1e-6, "target": 0.0}]}},
+    ]
+    for finding in examine(Scenario.model_validate(scenario)):
+        assert finding.name in HEALED
+        assert finding.message.isprintable()
 
 
 # -- a scenario with a processor of its own
@@ -182,7 +293,8 @@ def test_what_the_scenario_leaves_out_is_the_processors() -> None:
     validated = Scenario.model_validate(scenario)
     names = {finding.name: finding.message for finding in examine(validated, own)}
     assert "120/min arrive" in names["limiter below arrivals"]
-    assert "31s together" in names["backoff outlives the caller"]
+    (outline,) = outlines(validated, own)
+    assert outline.backoff(0.0) == 31.0, "nobody knows how often a handler of the user's own fails"
     assert slots(validated, own) == 6
     assert examine(validated) == []
 
@@ -229,19 +341,12 @@ def test_ids_that_the_limiters_pace_frees_within_the_hour() -> None:
     assert of(async_handler(limiter=RateLimit(100, 60.0), keep_completed=Keep(6000))) == {}
 
 
-def test_each_rule_for_retries_has_its_own_wait() -> None:
+def test_a_processor_alone_does_not_say_who_waits_for_its_jobs() -> None:
     processor = async_handler(
-        defaults=JobOptions(attempts=3, backoff=Backoff("exponential", 1.0)),
-        retries={
-            "Network": RetryPolicy(attempts=7),
-            "Database": RetryPolicy(backoff=Backoff("fixed", 20.0)),
-            "Unknown": RetryPolicy(retry=False, attempts=20),
-        },
+        defaults=JobOptions(attempts=10, backoff=Backoff("exponential", 1.0)),
+        retries={"Network": RetryPolicy(attempts=70)},
     )
-    found = of(processor)
-    assert sorted(found) == ["retries[Database]", "retries[Network]"]
-    assert "1m3s together before attempt 7" in found["retries[Network]"].message
-    assert "40s together before attempt 3" in found["retries[Database]"].message
+    assert of(processor) == {}
 
 
 def test_slots_that_no_timeout_lets_jobs_fill() -> None:
@@ -261,18 +366,22 @@ def test_the_task_services_own_processor_is_known_for_what_its_retention_does() 
 
 def test_the_command_takes_scenarios_and_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "checked_jobs.py").write_text(
-        "from queuesim import Backoff, JobOptions, Processor\n"
-        "slow = Processor('q', defaults=JobOptions(attempts=3, backoff=Backoff('fixed', 60.0)))\n"
+        "from queuesim import Job, Processor, RateLimit\n"
+        "slow = Processor('q', concurrency=50, limiter=RateLimit(100, 60.0))\n"
+        "@slow.job('a', timeout=0.5)\n"
+        "async def handle(job: Job) -> None: ...\n"
         "good = Processor('q')\n"
     )
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["check", "checked_jobs:slow", "checked_jobs:good", str(EXAMPLES[0])])
     assert done.exit_code == 1
-    assert "checked_jobs:slow: defaults: backoff outlives the caller: retries wait 2m" in done.output
+    assert "checked_jobs:slow: concurrency: concurrency that the limiter makes useless: at" in done.output
     assert "checked_jobs:good: nothing found" in done.output
     assert f"{EXAMPLES[0]}: jobs.task-created.backoff" in done.output
     told = json.loads(CliRunner().invoke(app, ["check", "--json", "checked_jobs:slow"]).output)
-    assert told["checked_jobs:slow"][0]["shown_by"] == "scenarios/check/backoff-outlives-the-caller.yaml"
+    assert told["checked_jobs:slow"][0]["shown_by"] == (
+        "scenarios/check/concurrency-that-the-limiter-makes-useless.yaml"
+    )
     assert CliRunner().invoke(app, ["check", "checked_jobs:good"]).exit_code == 0
     for wrong in ("checked_jobs:god", "no_such:p", "no_such.yaml"):
         assert CliRunner().invoke(app, ["check", wrong]).exit_code == 2

@@ -1,4 +1,4 @@
-"""Mutated scenario files: `queuesim validate` ends with 0 or 2 and a message within seconds, never with a traceback."""
+"""Mutated scenario files: `validate` and `check` end with a message within seconds, never with a traceback."""
 
 from __future__ import annotations
 
@@ -165,6 +165,11 @@ def judge(content: bytes, file: Path) -> None:
     text = done.stdout if done.exit_code == 0 else done.stderr
     assert text.startswith(str(file))
     assert all(line.isprintable() for line in text.splitlines()), "what the file holds is shown escaped"
+    if done.exit_code == 0:
+        checked = CliRunner().invoke(app, ["check", str(file)])
+        if checked.exception is not None and not isinstance(checked.exception, SystemExit):
+            raise checked.exception
+        assert checked.exit_code in (0, 1, 2)
 
 
 @pytest.fixture(scope="module")

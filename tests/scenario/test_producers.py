@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from playing import column, own, play, rows
 
+import queuesim
 from queuesim import Job, JobOptions, Processor
+from queuesim.errors import ValidationError
 from queuesim.scenario.producers import Endings
 
 BURST = {"bulk": {"size": 2, "at": 0.0}}
@@ -297,3 +299,20 @@ def test_each_job_has_data_of_its_own() -> None:
 def test_a_processor_without_the_loads_job_type_fails_its_jobs() -> None:
     result = play({"backlog": 1}, processor=Processor("default"))
     assert rows(result, "outcome", "error_type") == [("failed", "ValidationError")]
+
+
+@pytest.mark.parametrize("load", [{"constant": 1.0}, {"backlog": 2}, BURST])
+def test_data_above_the_size_limit_is_refused_as_a_queue_refuses_it(load: dict[str, Any]) -> None:
+    processor = Processor("mail", defaults=JobOptions(size_limit=20))
+
+    @processor.job("welcome")
+    async def welcome(job: Job) -> None:
+        """Nothing."""
+
+    def scenario(text: str) -> dict[str, Any]:
+        jobs = {"welcome": {"data": {"text": text}}}
+        return {"name": "n", "duration": 5.0, "drain": True, "jobs": jobs, "load": [{"name": "a", **load}]}
+
+    assert len(queuesim.run(scenario("x" * 9), processor=processor).jobs) > 0
+    with pytest.raises(ValidationError, match="the data of job 'welcome' has 21 bytes, its size limit is 20"):
+        queuesim.run(scenario("x" * 10), processor=processor)

@@ -18,6 +18,8 @@ class Finding:
     key: str
     """What it is about: the key of a scenario, as ``workers.limiter``, or the argument of a processor."""
     message: str
+    expected: float | None = None
+    """What a threshold's metric comes to, in its unit, where the finding is about one."""
 
     @property
     def shown_by(self) -> str:
@@ -30,6 +32,12 @@ def rate(per_second: float) -> str:
     return f"{per_second * 60:.3g}/min"
 
 
+AGES = 1000 * 365 * 86400.0
+"""Seconds above which a duration is no more told exactly."""
+
+
 def time(seconds: float) -> str:
     """A duration, as findings tell it."""
+    if seconds > AGES:
+        return "more than 1,000 years"
     return format_duration(float(f"{seconds:.3g}")) if seconds < 100 else format_duration(float(round(seconds)))

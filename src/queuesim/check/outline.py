@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from queuesim.backoff import Backoff
+from queuesim.errors import ErrorInfo
 from queuesim.job import JobOptions
 from queuesim.limits import RateLimit
 from queuesim.processor import Processor
-from queuesim.scenario.handlers import job_options
-from queuesim.scenario.job_schema import CATEGORIES, JobSettings
+from queuesim.scenario.failures import SIMULATED, simulated
+from queuesim.scenario.faults.timing_schema import ALL
+from queuesim.scenario.faults.worker_schema import Deploy
+from queuesim.scenario.handlers import build_processor, job_options
+from queuesim.scenario.job_schema import JobSettings
 from queuesim.scenario.schema import Scenario
+from queuesim.scenario.service_schema import ServiceTime
+from queuesim.scenario.worker_names import name_workers
+from queuesim.simulation.streams import Streams
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DRAWS = 20_000
+"""Attempts that are drawn for percentiles: exact enough for a warning."""
+
+LONG = 2000
+"""Attempts that are looked at one by one; what follows is summed in closed form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,100 +37,150 @@ class JobOutline:
     """One type of job."""
 
     name: str
-    rate: float
-    """Jobs that arrive per second, in the busiest stage of each load."""
-    attempts: int
-    """Runs at most."""
-    starts: float
-    """Runs of a job on average, retries counted."""
+    options: JobOptions
     service: float | None
-    """Mean seconds of an attempt; None: a handler of the user's own, that takes what it takes."""
+    """Mean seconds for which an attempt holds its slot; None: a handler of the user's own, whose time is unknown."""
     slow: float | None
     """The 99.9th percentile of an attempt in seconds."""
-    backoff: float
-    """Seconds that a job waits for its retries at most, all together."""
+    starts: float
+    """Runs of a job on average, retries and poison jobs counted."""
+    attempts: int
+    """Runs at most."""
+    backoff: Callable[[float], float]
+    """Seconds that a job waits for its retries together, at most; of all jobs but the given share of them."""
+
+    @property
+    def work(self) -> float:
+        """Seconds of slots that a job takes on average, retries counted; 0 if nobody knows."""
+        return self.starts * (self.service or 0.0)
 
 
 def outlines(scenario: Scenario, own: Processor | None = None) -> list[JobOutline]:
-    """Every type of job that has settings, or arrives at a known rate. `own` is the scenario's own processor."""
-    rates, options = arrival_rates(scenario), job_options(scenario, own)
-    names = dict.fromkeys([*scenario.jobs, *rates])
-    return [_outline(name, scenario.job(name), options[name], rates.get(name, 0.0)) for name in names]
+    """Every type of job that the scenario names. `own` is the scenario's own processor."""
+    processor = build_processor(scenario, own, Streams(0))
+    return [_outline(name, scenario, options, processor) for name, options in job_options(scenario, own).items()]
 
 
-def arrival_rates(scenario: Scenario) -> dict[str, float]:
-    """By job type, jobs per second while load is at its highest. Bulks, traces and closed loads have no rate."""
-    rates: dict[str, float] = {}
-    for entry in scenario.load:
-        arrivals = entry.constant or entry.poisson
-        if arrivals is None:
-            continue
-        peak = max(max(segment.start, segment.end) for segment in _segments(arrivals, scenario.duration))
-        for name, share in scenario.mix(entry).items():
-            rates[name] = rates.get(name, 0.0) + peak * share
-    return rates
+def _outline(name: str, scenario: Scenario, options: JobOptions, processor: Processor) -> JobOutline:
+    settings, known = scenario.job(name), processor.types.get(name)
+    timeout = None if known is None else known.timeout
+    service, slow, cut = _times(settings, timeout, scenario.overhead.attempt)
+    failures = Failures(settings, options, processor, cut, unknown=service is None)
+    return JobOutline(name, options, service, slow, failures.starts(), failures.attempts, failures.backoff)
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    start: float
-    end: float
-
-
-def _segments(arrivals: object, duration: float) -> Iterator[_Segment]:
-    """The rates of an arrival process at the ends of its stages."""
-    rate = getattr(arrivals, "rate", None)
-    if rate is not None:
-        yield _Segment(rate, rate)
-        return
-    before = 0.0
-    for stage in getattr(arrivals, "stages", None) or ():
-        yield _Segment(before, stage.target)
-        before = stage.target
-
-
-def _outline(name: str, settings: JobSettings, options: JobOptions, rate: float) -> JobOutline:
-    attempts = max(options.attempts, 1)
-    service = None if settings.service is None else settings.service.model()
-    return JobOutline(
-        name,
-        rate,
-        attempts,
-        _starts(settings, attempts),
-        None if service is None else float(service.mean),
-        None if service is None else slow(service),
-        longest_backoff(options.backoff, attempts),
-    )
-
-
-def _starts(settings: JobSettings, attempts: int) -> float:
-    """1 + p1 + p1 p2 + ...: each further run needs all before it to have failed in a way that is retried."""
-    total, reached = 1.0, 1.0
-    for attempt in range(1, attempts):
-        failing = sum(
-            rate for category, rate in settings.errors.at(attempt).items() if CATEGORIES[category] != "Validation"
-        )
-        reached *= failing
-        total += reached
-    return total
-
-
-def slow(service: object) -> float:
-    """The 99.9th percentile, by drawing: exact enough for a warning, and the same every time."""
+def _times(settings: JobSettings, timeout: float | None, overhead: float) -> tuple[float | None, float | None, float]:
+    """Mean and 99.9th percentile of an attempt, and the share of attempts that run into their timeout."""
+    if settings.service is None:
+        return None, None, 0.0
+    parts = [settings.service, *([] if settings.blocking is None else [settings.blocking])]
+    mean = float(sum(part.model().mean for part in parts))
     import numpy as np
 
-    draw = service.sampler(np.random.Generator(np.random.PCG64(0)))  # type: ignore[attr-defined]
-    return float(np.quantile([draw() for _ in range(20_000)], 0.999))
+    held = np.sum([draws(part) for part in parts], axis=0)
+    cut = 0.0 if timeout is None else float(np.mean(held > timeout))
+    if timeout is not None and cut:
+        held = held.clip(max=timeout)
+        mean = float(held.mean())
+    return mean + overhead, float(np.quantile(held, 0.999)) + overhead, cut
 
 
-def longest_backoff(backoff: Backoff | None, attempts: int) -> float:
-    """Seconds that a job waits for its retries at most, all together."""
-    if backoff is None:
-        return 0.0
-    delays = (
-        backoff.delay * 2 ** (n - 1) if backoff.type == "exponential" else backoff.delay for n in range(1, attempts)
-    )
-    return sum(min(delay, backoff.cap or delay) for delay in delays)
+def draws(service: ServiceTime) -> NDArray[np.float64]:
+    """Times of a distribution, the same ones at every call."""
+    import numpy as np
+
+    draw = service.model().sampler(np.random.Generator(np.random.PCG64(0)))
+    return np.fromiter((draw() for _ in range(DRAWS)), float, DRAWS)
+
+
+def slow(service: ServiceTime) -> float:
+    """The 99.9th percentile of a distribution."""
+    import numpy as np
+
+    return float(np.quantile(draws(service), 0.999))
+
+
+class Failures:
+    """How attempts of a type of job fail, and what follows, by the rules of the core.
+
+    Args:
+        cut: the share of attempts that run into their timeout.
+        unknown: a handler of the user's own, of which nobody knows how often it fails.
+    """
+
+    def __init__(
+        self, settings: JobSettings, options: JobOptions, processor: Processor, cut: float, *, unknown: bool
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._retries = processor.retries
+        self._infos = {name: processor.errors.describe(simulated(name)) for name in SIMULATED}
+        self._timed_out = processor.errors.describe(TimeoutError())
+        self._cut = cut
+        self._unknown = unknown
+        self._poison = None if settings.poison is None or not settings.poison.probability else settings.poison
+
+    @cached_property
+    def attempts(self) -> int:
+        """Runs at most, whatever they fail with."""
+        return max(self._attempts(info) for info in [*self._infos.values(), self._timed_out])
+
+    def starts(self) -> float:
+        """Runs of a job on average: 1 + p1 + p1 p2 + ..., where p is how likely an attempt fails and is retried."""
+        total, share = 1.0, 1.0
+        for n in range(1, self.attempts):
+            again = self._again(n)
+            if n >= LONG:
+                left = self.attempts - n
+                total += share * (left if again == 1 else again * (1 - again**left) / (1 - again))
+                break
+            share *= again
+            total += share
+            if share < 1e-12:
+                break
+        if self._poison is None:
+            return total
+        sick = self._poison.probability
+        return (1 - sick) * total + sick * self._attempts(self._infos[self._poison.category])
+
+    def backoff(self, share: float = 0.0) -> float:
+        """Seconds that a job waits for its retries together, at most; of all jobs but this share of them."""
+        total, reached = 0.0, 1.0
+        for n in range(1, self.attempts):
+            reached *= self._again(n)
+            sick = 0.0
+            if self._poison is not None and n < self._attempts(self._infos[self._poison.category]):
+                sick = self._poison.probability
+            if not self._unknown and (1 - sick) * reached + sick <= share:
+                break
+            wait = self._wait(n)
+            if n >= LONG:
+                return total + wait * (self.attempts - n)
+            total += wait
+        return total
+
+    def _attempts(self, info: ErrorInfo) -> int:
+        return self._retries.attempts(self._options, info)
+
+    def _chances(self, attempt: int) -> Iterator[tuple[ErrorInfo, float]]:
+        """What an attempt of a job that is no poison may fail with, and how likely."""
+        yield self._timed_out, self._cut
+        for name, rate in self._settings.errors.at(attempt).items():
+            yield self._infos[name], rate * (1 - self._cut)
+
+    def _again(self, attempt: int) -> float:
+        """How likely the attempt fails and another one follows."""
+        return min(sum(rate for info, rate in self._chances(attempt) if attempt < self._attempts(info)), 1.0)
+
+    def _wait(self, attempt: int) -> float:
+        """The longest wait that can follow the attempt."""
+        infos = [info for info, rate in self._chances(attempt) if rate]
+        if self._poison is not None:
+            infos.append(self._infos[self._poison.category])
+        if self._unknown:
+            infos = [*self._infos.values()]
+        backoffs = [self._retries.backoff(self._options, info) for info in infos if attempt < self._attempts(info)]
+        return max((each.bounds(attempt)[1] for each in backoffs if each is not None), default=0.0)
 
 
 def limiter(scenario: Scenario, processor: Processor | None = None) -> RateLimit | None:
@@ -149,3 +217,26 @@ def batch(scenario: Scenario) -> int:
         return 0
     size = overdue.page_size if overdue.per == "page" else 1
     return -(-overdue.backlog // size)
+
+
+def deploys(
+    scenario: Scenario, own: Processor | None, jobs: Sequence[JobOutline]
+) -> Iterator[tuple[float, float, float]]:
+    """Beginning, end, and how many slots are missing, of each worker's absence in a rolling deploy at a known time.
+
+    A worker that is to go takes no more jobs until those that it has are done, for which it is given a grace.
+    """
+    running = max((job.service or 0.0 for job in jobs), default=0.0)
+    each = 1 if own is None else own.concurrency
+    for entry in scenario.faults:
+        deploy = entry.settings
+        if not isinstance(deploy, Deploy):
+            continue
+        for at in deploy.at or ():
+            time = at
+            for name, settings in name_workers(scenario.workers):
+                if deploy.worker not in (ALL, name, settings.name):
+                    continue
+                end = time + min(running, deploy.grace) + deploy.down
+                yield time, end, float(settings.concurrency or each)
+                time = end + deploy.pause

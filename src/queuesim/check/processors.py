@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from queuesim.check.finding import PATIENCE, Finding, rate, time
-from queuesim.check.outline import longest_backoff
+from queuesim.check.finding import Finding, rate, time
 from queuesim.processor import Processor
 from queuesim.worker import WorkerOptions
 
@@ -18,7 +17,6 @@ def examine_processor(processor: Processor) -> list[Finding]:
     return [
         *_blocking(processor),
         *_retention(processor),
-        *_backoffs(processor),
         *_concurrency(processor),
     ]
 
@@ -53,25 +51,6 @@ def _retention(processor: Processor) -> Iterator[Finding]:
             f"{keep.count} completed jobs are kept, which at the limiter's {rate(pace)} is {time(keep.count / pace)}; "
             "after that their ids are free, and a job of the same id is added again.",
         )
-
-
-def _backoffs(processor: Processor) -> Iterator[Finding]:
-    """The last attempt comes when nobody waits for it any more."""
-    defaults = processor.defaults
-    rules = {"defaults": (defaults.backoff, defaults.attempts)}
-    for category, policy in processor.retries.policies.items():
-        if policy.retry is not False:
-            attempts = defaults.attempts if policy.attempts is None else policy.attempts
-            rules[f"retries[{category}]"] = policy.backoff or defaults.backoff, attempts
-    for key, (backoff, attempts) in rules.items():
-        waits = longest_backoff(backoff, attempts)
-        if waits > PATIENCE:
-            yield Finding(
-                "backoff outlives the caller",
-                key,
-                f"retries wait {time(waits)} together before attempt {attempts}: longer than the {time(PATIENCE)} for "
-                "which a caller usually waits.",
-            )
 
 
 def _concurrency(processor: Processor) -> Iterator[Finding]:

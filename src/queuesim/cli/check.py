@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from queuesim.cli.refusal import refusing
+from queuesim.escaping import shown
 
 if TYPE_CHECKING:
     from queuesim.check.finding import Finding
@@ -32,7 +33,13 @@ def check(
     if as_json:
         told = {
             target: [
-                {"name": each.name, "key": each.key, "message": each.message, "shown_by": each.shown_by}
+                {
+                    "name": each.name,
+                    "key": each.key,
+                    "message": each.message,
+                    "shown_by": each.shown_by,
+                    "expected": each.expected,
+                }
                 for each in findings
             ]
             for target, findings in found.items()
@@ -41,9 +48,9 @@ def check(
     else:
         for target, findings in found.items():
             for each in findings:
-                typer.echo(f"{target}: {each.key}: {each.name}: {each.message} See {each.shown_by}.")
+                typer.echo(shown(f"{target}: {each.key}: {each.name}: {each.message} See {each.shown_by}."))
             if not findings:
-                typer.echo(f"{target}: nothing found")
+                typer.echo(shown(f"{target}: nothing found"))
     raise typer.Exit(1 if any(found.values()) else 0)
 
 

@@ -13,6 +13,7 @@ from queuesim.job import Job, JobState
 from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import Ending
 from queuesim.scenario.queue_schema import WorkerSettings
+from queuesim.scenario.worker_names import name_workers, unused
 from queuesim.simulation.process import Process, State
 from queuesim.worker import Worker
 
@@ -22,16 +23,6 @@ FATES = {JobState.COMPLETED: Ending.OK, JobState.FAILED: Ending.FAILED}
 Task = asyncio.Task[None]
 Launch = Callable[[Coroutine[Any, Any, None], str, Context], Task]
 """Starts a part of the run in a context."""
-
-
-def name_workers(kinds: tuple[WorkerSettings, ...]) -> list[tuple[str, WorkerSettings]]:
-    """Every worker that a scenario asks for, by a name of its own."""
-    named: dict[str, WorkerSettings] = {}
-    for settings in kinds:
-        for i in range(settings.count):
-            name = settings.name if settings.count == 1 else f"{settings.name}-{i + 1}"
-            named[unused(name, list(named))] = settings
-    return list(named.items())
 
 
 class Make(Protocol):
@@ -92,7 +83,7 @@ class Fleet:
         self.gone: Callable[[Member], None] | None = None
         """Told of every worker that ends or dies."""
         for name, settings in name_workers(kinds):
-            self.add(settings, name)
+            self.members.append(Member(name, settings))
 
     @property
     def workers(self) -> list[Worker]:
@@ -106,7 +97,7 @@ class Fleet:
 
     def add(self, settings: WorkerSettings, name: str, joined: float = 0.0) -> Member:
         """One more member, which does not work yet. Its name is changed if another one has it."""
-        member = Member(unused(name, [other.name for other in self.members]), settings, joined=joined)
+        member = Member(unused(name, {other.name for other in self.members}), settings, joined=joined)
         self.members.append(member)
         return member
 
@@ -189,11 +180,3 @@ class Fleet:
             return None
         state = await self._broker.state(job.id)
         return None if state is None else FATES.get(state)
-
-
-def unused(name: str, taken: list[str]) -> str:
-    """Workers of two kinds may have been given one name."""
-    candidate, i = name, 2
-    while candidate in taken:
-        candidate, i = f"{name}-{i}", i + 1
-    return candidate

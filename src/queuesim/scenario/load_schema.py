@@ -90,12 +90,20 @@ class Bulk(Section):
     until: Seconds | None = None
     """The last time, at the latest."""
 
+    def count(self, duration: float) -> int:
+        """How many times jobs are added before `duration` (finite); up to two times fewer, if there is an end."""
+        if self.at is not None:
+            return 1 if self.at < duration else 0
+        assert self.every is not None
+        count = math.ceil(max(0.0, duration - self.offset) / self.every)
+        return count if self.until is None else min(count, math.floor((self.until - self.offset) / self.every) + 2)
+
     def times(self, duration: float) -> list[float]:
         """When jobs are added, in seconds from the start of the load entry, all before `duration` (finite)."""
         if self.at is not None:
             return [self.at] if self.at < duration else []
         assert self.every is not None
-        count = math.ceil(max(0.0, duration - self.offset) / self.every)
+        count = self.count(duration)
         times = [self.offset + i * self.every for i in range(count)]
         return [time for time in times if time < duration and (self.until is None or time <= self.until)]
 

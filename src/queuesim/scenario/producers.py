@@ -8,10 +8,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import accumulate
+from typing import Any
 
 from queuesim.broker.base import Broker
 from queuesim.clock import now, sleep, sleep_until, sleeper_until
-from queuesim.job import Job, JobOptions, NewJob, to_json
+from queuesim.job import Job, JobOptions, NewJob
+from queuesim.queue import Queue
 from queuesim.scenario.arrivals import arrival_times
 from queuesim.scenario.load_schema import LoadEntry
 from queuesim.scenario.replays import TRACE_ROW, is_told
@@ -45,6 +47,9 @@ class Producer:
 
     Args:
         options: by job type, what its jobs are added with.
+
+    Raises:
+        ValidationError: a job type's data is larger than its `size_limit`.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Producer:
     ) -> None:
         self.entry = entry
         self.broker = broker
+        self._queue = Queue(broker)
         self.endings = endings
         self._streams = streams
         self._options = options
@@ -76,9 +82,11 @@ class Producer:
         return lambda: templates[bisect_right(bounds, draw())]
 
     def _template(self, name: str) -> NewJob:
-        data = self._jobs.get(name)
-        text = "{}" if data is None else to_json(data)
-        return NewJob(name, text, self._options.get(name, JobOptions()), self.entry.name)
+        return self._new_job(name, self._jobs.get(name), self._options.get(name, JobOptions()))
+
+    def _new_job(self, name: str, data: Any, options: JobOptions) -> NewJob:
+        """A job as any producer makes it: the queue refuses what it does not take."""
+        return replace(self._queue.new_job(name, data, options), source=self.entry.name)
 
     async def run(self) -> None:
         """Add jobs until the load ends."""
@@ -153,7 +161,7 @@ class Producer:
         data = self._jobs.get(job.name)
         if is_told(job):
             data = {TRACE_ROW: row, "load": self.entry.name, "data": {} if data is None else data}
-        return NewJob(job.name, "{}" if data is None else to_json(data), options, self.entry.name)
+        return self._new_job(job.name, data, options)
 
     async def _loop(self, pause: Callable[[], float]) -> None:
         """A producer of the closed model."""

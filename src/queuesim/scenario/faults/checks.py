@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from queuesim.scenario.faults.schema import FaultEntry
 from queuesim.scenario.faults.timing_schema import ALL, ANY, Timing
 from queuesim.scenario.wording import Location, unknown
+from queuesim.scenario.worker_names import name_workers
 from queuesim.units import format_duration
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def fault_problems(scenario: Scenario) -> Iterator[Problem]:
 def _targets(scenario: Scenario, entry: FaultEntry) -> Iterator[tuple[str, str]]:
     settings: Any = entry.settings
     kinds = [workers.name for workers in scenario.workers]
-    workers = [*dict.fromkeys([*kinds, *worker_names(scenario)])]
+    workers = [*dict.fromkeys([*kinds, *(name for name, _ in name_workers(scenario.workers))])]
     loads = [load.name for load in scenario.load]
     worker, client, job, load = (getattr(settings, key, None) for key in ("worker", "client", "job", "load"))
     if entry.kind == "worker.scale":
@@ -43,15 +44,6 @@ def _targets(scenario: Scenario, entry: FaultEntry) -> Iterator[tuple[str, str]]
         yield "job", unknown("job", job, scenario.jobs, "jobs")
     if load is not None and load not in loads:
         yield "load", unknown("load entry", load, loads, "load entries")
-
-
-def worker_names(scenario: Scenario) -> list[str]:
-    """The names of the workers that a scenario starts with."""
-    return [
-        settings.name if settings.count == 1 else f"{settings.name}-{i + 1}"
-        for settings in scenario.workers
-        for i in range(settings.count)
-    ]
 
 
 def _times(scenario: Scenario, settings: Timing) -> Iterator[tuple[str, str]]:

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from queuesim.clock import now
-from queuesim.scenario.fleet import unused
 from queuesim.scenario.live.inquest import Death
 from queuesim.scenario.live.staff import Hand, Staff
 from queuesim.scenario.live.worker import Orders
 from queuesim.scenario.queue_schema import WorkerSettings
+from queuesim.scenario.worker_names import unused
 from queuesim.simulation.process import State
 
 LOOK = 0.005
@@ -141,7 +141,7 @@ class Crew:
 
     def add(self, settings: WorkerSettings, name: str, joined: float = 0.0) -> Member:
         """One more member, which does not work yet; see fleet.Fleet.add."""
-        hand = Hand(self._order(settings, unused(name, [other.name for other in self.members])))
+        hand = Hand(self._order(settings, unused(name, {other.name for other in self.members})))
         self.staff.hands.append(hand)
         self.members.append(member := self._member(hand, joined))
         return member

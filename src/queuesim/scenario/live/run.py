@@ -22,7 +22,6 @@ from queuesim.metrics.recording import CheckRow, Facts, Recording, Stop, StopRea
 from queuesim.persistence import persist
 from queuesim.processor import Processor
 from queuesim.scenario.evidence import gather, promises
-from queuesim.scenario.fleet import name_workers
 from queuesim.scenario.handlers import build_processor, job_options
 from queuesim.scenario.live.crew import Crew
 from queuesim.scenario.live.faults import spares
@@ -39,6 +38,7 @@ from queuesim.scenario.overdue_schema import schedules_of
 from queuesim.scenario.producers import Endings, Producer
 from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.schema import Overhead, Scenario
+from queuesim.scenario.worker_names import name_workers
 from queuesim.simulation.streams import Streams
 from queuesim.testing.oracles import Evidence
 from queuesim.worker import Worker

@@ -1,0 +1,342 @@
+"""A scenario as a fluid: how long jobs wait if nothing is random, so that no luck makes them wait less on average.
+
+Jobs flow in at their expected rates, bulks at once, and flow out at the speed of the slots and of the limiter, class by
+class of priority. Waits that come from chance alone are left out: where the fluid exceeds a threshold, a run does.
+(Newell, Applications of Queueing Theory, 1982, chapter 2: cumulative curves of arrivals and departures.)
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+from queuesim.check.outline import JobOutline, deploys, limiter, slots
+from queuesim.metrics.metric import percentile_of
+from queuesim.processor import Processor
+from queuesim.scenario.handlers import OVERDUE
+from queuesim.scenario.load_schema import LoadEntry, Segment
+from queuesim.scenario.schema import Scenario
+from queuesim.scenario.threshold import Threshold, Where
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+CELLS = 400
+"""Steps into which the run is cut, and the drain after it."""
+
+MOST_BATCHES = 400
+"""Batches of one load that are looked at one by one; more of them are a steady stream."""
+
+POINTS = 100
+"""Jobs of a batch whose waits are looked at, evenly spread over it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Jobs of one type and load that arrive together, or evenly over a short time."""
+
+    at: float
+    jobs: float
+    spread: float
+    """Seconds over which they arrive; 0: all at once."""
+    name: str
+    load: str
+    scheduled: float
+    """When they were to arrive, before a delay of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """What is left out of a scenario, to see whether it is the cause."""
+
+    batches: bool = False
+    priorities: bool = False
+    deploys: bool = False
+
+
+@dataclass(slots=True)
+class _Class:
+    """The jobs of one priority: cumulative curves of their arrivals and departures."""
+
+    work: float
+    """Seconds of a slot that a job takes on average."""
+    starts: float
+    waiting: float = 0.0
+    arrived: float = 0.0
+    gone: float = 0.0
+    times: list[float] = field(default_factory=lambda: [0.0])
+    levels: list[float] = field(default_factory=lambda: [0.0])
+
+    def leave(self, jobs: float, start: float, seconds: float) -> None:
+        """So many jobs leave, evenly from `start` on."""
+        self.times += [start, start + seconds]
+        self.levels += [self.gone, self.gone + jobs]
+        self.gone += jobs
+        self.waiting = max(self.waiting - jobs, 0.0)
+
+
+class Fluid:
+    """Plays a scenario as a fluid."""
+
+    def __init__(
+        self, scenario: Scenario, jobs: Sequence[JobOutline], own: Processor | None, without: Without | None = None
+    ) -> None:
+        self._scenario = scenario
+        self._without = without or Without()
+        self._jobs = {job.name: job for job in jobs}
+        self._limit = limiter(scenario, own)
+        self._slots = slots(scenario, own)
+        self._down = [] if self._without.deploys else list(deploys(scenario, own, jobs))
+        self.end = scenario.duration + scenario.drain_time
+        parcels = sorted(self._parcels(), key=lambda parcel: parcel.at)
+        self._classes = self._sorted_classes(parcels)
+        self._waits = self._play(parcels)
+
+    def _priority(self, name: str) -> int:
+        return 0 if self._without.priorities else self._jobs[name].options.priority
+
+    # -- arrivals
+
+    def _parcels(self) -> Iterator[Parcel]:
+        for entry in self._scenario.load:
+            shares = {} if entry.trace is not None else self._scenario.mix(entry)
+            for at, jobs, spread in self._course(entry):
+                for name, share in shares.items():
+                    yield self._parcel(at, jobs * share, spread, name, entry.name)
+            if entry.trace is not None:
+                for job in entry.trace.jobs:
+                    yield self._parcel(entry.start + job.at, 1.0, 0.0, job.name, entry.name, job.delay)
+        yield from self._overdue()
+
+    def _parcel(
+        self, at: float, jobs: float, spread: float, name: str, load: str, delay: float | None = None
+    ) -> Parcel:
+        later = self._jobs[name].options.delay if delay is None else delay
+        return Parcel(at + later, jobs, spread, name, load, at)
+
+    def _course(self, entry: LoadEntry) -> Iterator[tuple[float, float, float]]:
+        """When jobs of a load arrive, how many, and over how many seconds."""
+        length = entry_length(entry, self._scenario)
+        arrivals = entry.constant or entry.poisson
+        if arrivals is not None:
+            yield from _cells(entry.start, length, arrivals.segments(length))
+        elif self._without.batches:
+            return
+        elif entry.backlog is not None:
+            yield 0.0, float(entry.backlog), 0.0
+        elif entry.bulk is not None and length > 0:
+            count = entry.bulk.count(length)
+            if count <= MOST_BATCHES:
+                yield from ((entry.start + time, float(entry.bulk.size), 0.0) for time in entry.bulk.times(length))
+            else:
+                jobs = count * entry.bulk.size
+                yield from _cells(entry.start, length, (Segment(0.0, length, jobs / length, jobs / length),))
+
+    def _overdue(self) -> Iterator[Parcel]:
+        """The notifications that each scan makes: of the backlog at the first, and of what became due since."""
+        overdue, duration = self._scenario.overdue, self._scenario.duration
+        if overdue is None or self._without.batches:
+            return
+        schedule, size = overdue.schedule(self._scenario.epoch.timestamp()), 1
+        if overdue.per == "page":
+            size = overdue.page_size
+        before, due = 0.0, float(overdue.backlog)
+        time: float | None = schedule.after(0.0)
+        for _ in range(MOST_BATCHES):
+            if time is None or time >= duration:
+                return
+            due += overdue.tasks * (time - before) / duration
+            if due:
+                yield self._parcel(time, math.ceil(due / size), 0.0, OVERDUE, "")
+            before, due, time = time, 0.0, schedule.after(time)
+
+    # -- service
+
+    def _sorted_classes(self, parcels: Sequence[Parcel]) -> dict[int, _Class]:
+        """By priority, the most urgent first; 0 has none and goes before all others."""
+        amounts: dict[int, dict[str, float]] = {}
+        for parcel in parcels:
+            names = amounts.setdefault(self._priority(parcel.name), {})
+            names[parcel.name] = names.get(parcel.name, 0.0) + parcel.jobs
+        classes = {}
+        for priority in sorted(amounts):
+            total = sum(amounts[priority].values()) or 1.0
+            mean = [(self._jobs[name], jobs / total) for name, jobs in amounts[priority].items()]
+            work, starts = sum(job.work * share for job, share in mean), sum(job.starts * share for job, share in mean)
+            classes[priority] = _Class(work, starts)
+        return classes
+
+    def _play(self, parcels: Sequence[Parcel]) -> list[tuple[Parcel, Array, Array, Array]]:
+        """For each parcel, how many jobs each of its points stands for, when they arrive, and when they start."""
+        import numpy as np
+
+        placed = []
+        tokens = math.inf if self._limit is None else float(self._limit.max)
+        edges = self._edges(parcels)
+        next_parcel = 0
+        for start, end in pairwise(edges):
+            while next_parcel < len(parcels) and parcels[next_parcel].at <= start:
+                parcel = parcels[next_parcel]
+                queue = self._classes[self._priority(parcel.name)]
+                placed.append((parcel, queue, queue.arrived))
+                queue.arrived += parcel.jobs
+                queue.waiting += parcel.jobs
+                next_parcel += 1
+            tokens = self._serve(start, end, tokens)
+        waits = []
+        curves = {id(queue): (np.array(queue.levels), np.array(queue.times)) for queue in self._classes.values()}
+        for parcel, queue, before in placed:
+            points = min(max(round(parcel.jobs), 1), POINTS) if not parcel.spread else 4
+            middle = (np.arange(points) + 0.5) / points
+            starts = np.interp(before + middle * parcel.jobs, *curves[id(queue)], right=np.inf)
+            service = self._jobs[parcel.name].work
+            arrives = parcel.at + middle * parcel.spread
+            # what is known is when it would leave, if all slots worked on it together: it starts a service time before
+            started = np.maximum(starts - service, arrives)
+            waits.append((parcel, np.full(points, parcel.jobs / points), arrives - parcel.at, started))
+        return waits
+
+    def _edges(self, parcels: Sequence[Parcel]) -> list[float]:
+        duration = self._scenario.duration
+        work = sum(queue.work * self._amount(parcels, priority) for priority, queue in self._classes.items())
+        last = max((parcel.at for parcel in parcels), default=0.0)
+        needed = work / self._slots
+        if self._limit is not None:
+            starts = sum(queue.starts * self._amount(parcels, priority) for priority, queue in self._classes.items())
+            needed = max(needed, starts * self._limit.duration / self._limit.max)
+        end = min(self.end, max(duration, last) + 1.1 * needed + 1.0 + sum(b - a for a, b, _ in self._down))
+        self.end = end
+        steps = {duration * i / CELLS for i in range(CELLS + 1)}
+        if end > duration:
+            steps |= {duration + (end - duration) * i / CELLS for i in range(CELLS + 1)}
+        steps |= {parcel.at for parcel in parcels if parcel.at < end}
+        steps |= {edge for start, stop, _ in self._down for edge in (start, stop) if edge < end}
+        return sorted(steps)
+
+    def _amount(self, parcels: Sequence[Parcel], priority: int) -> float:
+        return sum(parcel.jobs for parcel in parcels if self._priority(parcel.name) == priority)
+
+    def _serve(self, start: float, end: float, tokens: float) -> float:
+        """Let jobs leave from `start` to `end`. Returns how many starts are left in the limiter's window."""
+        lost = sum(gone for first, last, gone in self._down if first <= start < last)
+        there = max(self._slots - lost, 0.0)
+        refill = 0.0 if self._limit is None else self._limit.max / self._limit.duration
+        time = start
+        for queue in self._classes.values():
+            while there and queue.waiting > 1e-9 and time < end:
+                speed = there / queue.work if queue.work else math.inf
+                most = queue.waiting
+                if tokens and refill < speed * queue.starts:
+                    # the window's starts run out, though new ones come meanwhile
+                    most = min(most, tokens / (queue.starts - refill / speed))
+                elif not tokens:
+                    speed = min(speed, refill / queue.starts)
+                jobs = min(most, speed * (end - time))
+                seconds = jobs / speed
+                queue.leave(jobs, time, seconds)
+                time += seconds
+                tokens += refill * seconds - jobs * queue.starts
+                tokens = tokens if tokens > 1e-6 else 0.0
+                if most - jobs > 1e-9:
+                    break
+        if self._limit is None:
+            return tokens
+        return min(tokens + refill * max(end - time, 0.0), float(self._limit.max))
+
+    # -- what comes of it
+
+    def value(self, threshold: Threshold) -> float:
+        """What the threshold's metric would be; NaN if the fluid knows nothing of it."""
+        import numpy as np
+
+        parcels = [wait for wait in self._waits if _chosen(wait[0], threshold.where)]
+        parcels = [wait for wait in parcels if wait[0].scheduled >= self._scenario.warmup]
+        if not parcels:
+            return math.nan
+        jobs = np.concatenate([jobs for _, jobs, _, _ in parcels])
+        arrived = np.concatenate([parcel.at + later for parcel, _, later, _ in parcels])
+        waited = np.concatenate([started - parcel.at - later for parcel, _, later, started in parcels])
+        if threshold.metric == "unfinished":
+            return float(jobs[~np.isfinite(waited) | (arrived + waited > self.end)].sum())
+        service = np.concatenate(
+            [np.full(len(each), self._jobs[parcel.name].service or 0.0) for parcel, each, _, _ in parcels]
+        )
+        value, when = waited, arrived + waited
+        if threshold.metric == "latency":
+            delays = np.concatenate(
+                [np.full(len(each), parcel.at - parcel.scheduled) for parcel, each, _, _ in parcels]
+            )
+            value, when = waited + service + delays, when + service
+        measured = np.isfinite(value) & (when <= self.end)
+        value, when, jobs = value[measured], when[measured], jobs[measured]
+        if not len(value):
+            return math.nan
+        if threshold.over is None:
+            return _statistic(value, jobs, threshold.statistic or "mean")
+        worst = math.nan
+        for first in np.arange(0.0, max(self.end - threshold.over, 0.0) + 1e-9, threshold.over / 2)[: 4 * CELLS]:
+            inside = (when >= first) & (when < first + threshold.over)
+            if inside.any():
+                worst = np.fmax(worst, _statistic(value[inside], jobs[inside], threshold.statistic or "mean"))
+        return float(worst)
+
+
+KNOWN = ("latency", "waiting", "unfinished")
+"""The metrics that a fluid has."""
+
+
+def entry_length(entry: LoadEntry, scenario: Scenario) -> float:
+    """Seconds for which a load lasts."""
+    return min(entry.duration or math.inf, max(scenario.duration - entry.start, 0.0))
+
+
+def _cells(start: float, length: float, segments: Sequence[Segment]) -> Iterator[tuple[float, float, float]]:
+    """A course of rates, cut into steps: when each begins, how many jobs arrive in it, and how long it is."""
+    if not segments or not 0 < length < math.inf:
+        return
+    begins = [segment.start for segment in segments]
+    totals = list(accumulate((_within(segment, segment.duration) for segment in segments), initial=0.0))
+
+    def until(time: float) -> float:
+        i = bisect_right(begins, time) - 1
+        return totals[i] + _within(segments[i], min(time - begins[i], segments[i].duration))
+
+    last = min(length, segments[-1].start + segments[-1].duration)
+    edges = [last * i / CELLS for i in range(CELLS + 1)]
+    before = 0.0
+    for first, end in pairwise(edges):
+        passed = until(end)
+        if passed > before:
+            yield start + first, passed - before, end - first
+        before = passed
+
+
+def _within(segment: Segment, time: float) -> float:
+    """Jobs that are expected in the first `time` seconds of a segment."""
+    return segment.rate * time + (segment.target - segment.rate) * time * time / (2 * segment.duration)
+
+
+def _chosen(parcel: Parcel, where: Where) -> bool:
+    return where.job in (None, parcel.name) and where.load in (None, parcel.load)
+
+
+def _statistic(values: Array, weights: Array, statistic: str) -> float:
+    import numpy as np
+
+    if statistic == "mean":
+        return float(np.average(values, weights=weights))
+    if statistic in ("min", "max"):
+        return float(getattr(np, statistic)(values))
+    percentile = 50.0 if statistic == "median" else percentile_of(statistic)
+    if percentile is None:
+        return math.nan
+    order = np.argsort(values)
+    share = np.cumsum(weights[order]) / weights.sum()
+    return float(values[order][min(int(np.searchsorted(share, percentile / 100)), len(order) - 1)])
