@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextvars import Context, copy_context
 from heapq import heappop, heappush
 from types import coroutine
-from typing import Any, TypeVarTuple
+from typing import Any, NoReturn, TypeVarTuple
 
 from simpy.events import NORMAL, Event
 
@@ -64,6 +64,11 @@ class VirtualLoop(BaseLoop):
         self._attention = False
         self._shuffle = shuffle
         self._halted: list[Process] = []
+        self._due: list[tuple[float, int, Timer]] = []
+        """Timers that were due when they were set, with their times and order."""
+        self._due_at: float | None = None
+        self._due_rounds = 0
+        """Rounds at that instant in which there were some."""
         self._generations = 0
 
     # -- asking for a callback
@@ -92,7 +97,7 @@ class VirtualLoop(BaseLoop):
         env = self.env
         when = env._now + delay
         timer = Timer(when, callback, args, self, copy_context() if context is None else context)
-        if env._now <= when < INFINITY:
+        if env._now < when < INFINITY:
             heappush(env._queue, (when, NORMAL, next(env._eid), timer))
         else:
             self._call_at_unusual(timer)
@@ -104,7 +109,7 @@ class VirtualLoop(BaseLoop):
         """Run `callback` when `time()` is `when`; at this instant if that is past, and never if it is infinite."""
         env = self.env
         timer = Timer(when, callback, args, self, copy_context() if context is None else context)
-        if env._now <= when < INFINITY:
+        if env._now < when < INFINITY:
             heappush(env._queue, (when, NORMAL, next(env._eid), timer))
         else:
             self._call_at_unusual(timer)
@@ -115,11 +120,20 @@ class VirtualLoop(BaseLoop):
         when = timer.when()
         if when != when:
             raise ValueError("a timer's time is NaN")
+        timer._scheduled = False
         if when < INFINITY:
-            env = self.env
-            heappush(env._queue, (env._now, NORMAL, next(env._eid), timer))
-        else:
-            timer._scheduled = False
+            heappush(self._due, (when, next(self.env._eid), timer))
+            self._attention = True
+
+    def _run_due_next(self) -> None:
+        """As in asyncio, timers that are due already join those that are ready, after them and earliest first."""
+        now = self.env._now
+        self._due_rounds = self._due_rounds + 1 if now == self._due_at else 1
+        self._due_at = now
+        if self._due_rounds > self.most_generations:
+            raise Livelock(self)
+        while self._due:
+            self._append(heappop(self._due)[2])
 
     # -- sleeping
 
@@ -199,8 +213,11 @@ class VirtualLoop(BaseLoop):
             try:
                 if self._stopping:  # stop() came before: what is ready runs, but time does not move
                     self._attention = True
+                    self._run_due_next()
                     self._run_generation()
                 while not self._stopping:
+                    if self._due:
+                        self._run_due_next()
                     self._attention = bool(self._halted) or self._shuffle is not None
                     if self._attention:
                         self._run_attentively()
@@ -222,10 +239,9 @@ class VirtualLoop(BaseLoop):
     def close(self) -> None:
         """Close the loop; it can't be used again."""
         super().close()
-        self._append = self._refuse
-
-    def _refuse(self, handle: Handle | Timer) -> None:
-        self._check_closed()
+        self._due.clear()
+        # on the loop itself rather than a question in each call, which are many
+        self._append = self.call_soon = self.call_at = self.call_later = refuse_closed  # type: ignore[method-assign]
 
     def _run(self) -> None:
         """Run what is ready, let time move, and so on until something asks for attention.
@@ -395,6 +411,11 @@ def permute_tasks(ready: deque[Handle | Timer], shuffle: random.Random) -> None:
         shuffle.shuffle(steps)
         for position, step in zip(positions, steps, strict=True):
             ready[position] = step
+
+
+def refuse_closed(*args: object, **options: object) -> NoReturn:
+    """What the methods of a closed loop do."""
+    raise RuntimeError("Event loop is closed")
 
 
 def raise_interrupted() -> None:
