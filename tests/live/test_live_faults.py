@@ -95,9 +95,13 @@ def test_a_slow_start_and_a_wrong_clock_are_the_workers_own() -> None:
     )
     slow = result.faults[result.faults["fault"] == "worker.slow-start"]
     assert sorted(slow["target"]) == ["w-1", "w-2"]
-    skewed = result.attempts[result.attempts["started"] > 60]
+    skewed = result.attempts[result.attempts["clock_error"] != 0]
     assert set(skewed["worker"]) == {"w-1"}
-    assert result.facts.duration < 60
+    assert skewed["clock_error"].tolist() == pytest.approx([60.0] * len(skewed), abs=1e-6)
+    # all other columns go by the run's own clock
+    assert result.attempts["started"].max() <= result.facts.duration < 60
+    assert (result.attempts["service"].dropna() >= 0).all()
+    assert (result.limiter["opened"] <= result.facts.duration).all()
 
 
 def test_the_way_to_the_server_breaks() -> None:

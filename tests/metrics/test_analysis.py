@@ -89,8 +89,21 @@ def test_what_a_worker_did_in_the_measured_time() -> None:
     script.attempt(script.job(0.0, left="active"), 18.0, worker="a", slot=1)
     script.attempt(script.job(0.0), 1.0, 2.0, "failed", error=INVALID, worker="b")
     frame = Result(script.recording()).analysis.workers()
-    assert list(frame.loc["a"]) == [2, 2, 0, 7.0, 0.35]
-    assert list(frame.loc["b"]) == [1, 1, 1, 0.0, 0.0]
+    # all three jobs are of the warm-up: none of their attempts is counted, and the slots were busy all the same
+    assert list(frame.loc["a"]) == [2, 0, 0, 7.0, 0.35]
+    assert list(frame.loc["b"]) == [1, 0, 0, 0.0, 0.0]
+    script.attempt(script.job(11.0), 12.0, 13.0, "failed", error=INVALID, worker="b")
+    assert list(Result(script.recording()).analysis.workers().loc["b"]) == [1, 1, 1, 1.0, 0.1]
+
+
+def test_slots_that_ran_nothing_are_slots_of_their_worker() -> None:
+    script = Script(10.0, slots={"a": 4, "b": 2}, concurrency=6)
+    script.attempt(script.job(0.0), 0.0, 5.0, worker="a")
+    result = Result(script.recording())
+    frame = result.analysis.workers()
+    assert list(frame.loc["a"]) == [4, 1, 0, 5.0, 0.125]
+    assert list(frame.loc["b"]) == [2, 0, 0, 0.0, 0.0]
+    assert (frame["utilisation"] * frame["slots"]).sum() / 6 == result.summary().utilisation
 
 
 # -- retries

@@ -30,7 +30,7 @@ def run() -> Result:
 
 def test_headline() -> None:
     assert digest.headline(run()) == (
-        "5 jobs in 1 min 40 s after a warm-up of 10 s: 1 completed, 1 failed for good, 1 had not finished, "
+        "5 jobs in 90 s after a warm-up of 10 s: 1 completed, 1 failed for good, 1 had not finished, "
         "1 were removed and 1 were LOST. Of those that finished, 95 % took at most 10.5 s. "
         "The run was stopped early (threshold lost == 0 failed at 60 s)."
     )

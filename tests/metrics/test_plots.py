@@ -44,7 +44,7 @@ def test_an_overview_in_a_given_figure() -> None:
 
     figure = Figure()
     assert list(Result(busy().recording()).plot.overview(figure).flat) == figure.axes
-    assert "100 jobs in 10 min on sim, seed 1" in str(figure.get_suptitle())
+    assert "99 jobs in 9 min 55 s after a warm-up of 5 s on sim, seed 1" in str(figure.get_suptitle())
 
 
 @pytest.mark.parametrize("run", RUNS)

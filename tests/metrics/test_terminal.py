@@ -42,8 +42,8 @@ def test_everything_is_there() -> None:
     for part in (
         "jobs added             60",
         "overdue-tasks-notification     30         29       1     0     0        30",
-        "backlog: jobs that could start and did not (average over 4 min)",
-        "throughput: jobs completed per minute",
+        "backlog: jobs ready to start (averages over 4 min)",
+        "throughput: jobs completed per minute (averages over 4 min)",
         "attempts: 59 ok, 1 failed",
         "limiter, 1 per 1 h: 1 of 1 window used up",
         "1 × ValidationError (Validation) in overdue-tasks-notification (1 job, first at",

@@ -44,13 +44,19 @@ def headline(result: Result) -> str:
     told += [f"{jobs.unfinished:,} had not finished"] if jobs.unfinished else []
     told += [f"{jobs.removed:,} were removed"] if jobs.removed else []
     told += [f"{jobs.lost:,} were LOST"] if jobs.lost else []
-    after = f" after a warm-up of {readable(facts.warmup)}" if facts.warmup else ""
-    sentence = f"{counted(jobs.added, 'job')} in {readable(facts.duration)}{after}: {_and(told)}."
+    span = f"{readable(facts.duration - facts.warmup)}{after_warmup(result)}"
+    sentence = f"{counted(jobs.added, 'job')} in {span}: {_and(told)}."
     if jobs.latency.count:
         sentence += f" Of those that finished, 95 % took at most {readable(jobs.latency.p95)}."
     if facts.stopped:
         sentence += f" The run was stopped early ({facts.stopped})."
     return sentence
+
+
+def after_warmup(result: Result) -> str:
+    """What is added to the length of the measured time, where that is not the whole run."""
+    warmup = result.facts.warmup
+    return f" after a warm-up of {readable(warmup)}" if warmup else ""
 
 
 def origin(result: Result) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from queuesim.metrics import digest
 from queuesim.metrics.bins import bin_width
-from queuesim.metrics.text import rate
+from queuesim.metrics.text import rate, readable
 
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
@@ -65,14 +65,16 @@ def _sparklines(result: Result) -> str:
     duration = result.facts.duration
     if not (len(result.jobs) and duration > 0):
         return ""
-    bins = result.timeline(bin_width(duration, BINS))
+    width = bin_width(duration, BINS)
+    bins = result.timeline(width)
     backlog, throughput = bins["backlog"].tolist(), bins["throughput"].tolist()
+    every = f"averages over {readable(width)}{', warm-up included' if result.facts.warmup else ''}"
     return "".join(
         f'<figure style="display: inline-block; margin: 0 1em 0 0">{_sparkline(values, color)}'
         f"<figcaption><small>{escape(caption)}</small></figcaption></figure>"
         for values, color, caption in (
-            (backlog, "#E69F00", f"backlog, up to {max(backlog):,.3g}"),
-            (throughput, "#0072B2", f"throughput, up to {rate(max(throughput))}"),
+            (backlog, "#E69F00", f"backlog, {every}, the highest {max(backlog):,.3g}"),
+            (throughput, "#0072B2", f"throughput, {every}, the highest {rate(max(throughput))}"),
         )
     )
 

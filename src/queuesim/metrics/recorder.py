@@ -80,6 +80,8 @@ class Recorder:
         """Faults, in the order in which they began: whoever injects one appends it, and fills in its end."""
         self.scans: list[ScanRow] = []
         """Scans for overdue tasks: whoever scans appends them, and fills in their ends."""
+        self.skews: dict[int, float] = {}
+        """By the place of an attempt among all: how far its worker's clock was ahead, where it was wrong."""
         self._jobs = bytearray()
         self._attempts = bytearray()
         self._events = bytearray()
@@ -142,10 +144,14 @@ class Recorder:
 
     # -- workers
 
-    def attempt(self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
-        """See worker.WorkerObserver."""
+    def attempt(
+        self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool, skew: float = 0.0
+    ) -> None:
+        """See worker.WorkerObserver. All times are the run's; `skew`: how far the worker's clock was ahead when the
+        attempt started, in seconds."""
         if self._closed:
             return
+        self._note_skew(skew)
         if isinstance(outcome, Completed) and not lost:
             self._attempt(worker, slot, job, ended, _OK, 0, 0, _NAN)
             self.ended_count += 1
@@ -169,18 +175,25 @@ class Recorder:
             if self.when_ended is not None:
                 self.when_ended(job)
 
-    def interrupted(self, worker: str, slot: int, job: Job, ended: float, ending: Ending) -> None:
+    def _note_skew(self, skew: float) -> None:
+        """Of the attempt that is packed next."""
+        if skew:
+            self.skews[self.attempt_count] = skew
+
+    def interrupted(self, worker: str, slot: int, job: Job, ended: float, ending: Ending, skew: float = 0.0) -> None:
         """An attempt was under way when its worker died. `ending` is LOST, unless the queue knows how it ended."""
         if self._closed:
             return
+        self._note_skew(skew)
         self._attempt(worker, slot, job, ended, ending, 0, 0, _NAN)
         if ending in (Ending.OK, Ending.FAILED):
             self.ended_count += 1
             if self.when_ended is not None:
                 self.when_ended(job)
 
-    def unfinished(self, worker: str, slot: int, job: Job) -> None:
+    def unfinished(self, worker: str, slot: int, job: Job, skew: float = 0.0) -> None:
         """An attempt was still under way when the run ended."""
+        self._note_skew(skew)
         self._attempt(worker, slot, job, _NAN, Ending.UNFINISHED, 0, 0, _NAN)
 
     def _attempt(
@@ -275,4 +288,5 @@ class Recorder:
             checks=list(checks),
             faults=[replace(fault) for fault in self.faults],
             scans=[replace(scan) for scan in self.scans],
+            skews=dict(self.skews),
         )

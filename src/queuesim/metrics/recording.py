@@ -229,6 +229,8 @@ class Facts:
     workers: int = 1
     concurrency: int = 1
     """Slots over all workers."""
+    slots: dict[str, int] = field(default_factory=dict)
+    """Slots of each worker that the scenario asks for; empty in results of older versions."""
     limiter: tuple[int, float] | None = None
     """(max, duration in seconds)."""
     stopped: Stop | None = None
@@ -268,3 +270,5 @@ class Recording:
     faults: list[FaultRow] = field(default_factory=list)
     """In the order in which they began."""
     scans: list[ScanRow] = field(default_factory=list)
+    skews: dict[int, float] = field(default_factory=dict)
+    """Seconds that a worker's clock was ahead when an attempt started, by the attempt's row, where it was wrong."""

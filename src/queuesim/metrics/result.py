@@ -93,7 +93,7 @@ class Result:
     @property
     def attempts(self) -> pd.DataFrame:
         """A row an attempt, in the order of their starts: job, name, attempt, worker, slot, ready, started, ended,
-        waiting, service, outcome, error_type, category, retryable, message, backoff."""
+        waiting, service, outcome, error_type, category, retryable, message, backoff, clock_error."""
         return self._frame("attempts")
 
     @property
@@ -207,10 +207,10 @@ class Result:
         facts, states = self.facts, self.jobs["state"].value_counts()
         from queuesim.metrics.digest import verdict
 
+        span = f"{readable(facts.duration)}{', warm-up included' if facts.warmup else ''}"
         return (
             f"<Result {facts.scenario} on {facts.backend}, seed {facts.seed}: {counted(len(self.jobs), 'job')} in "
-            f"{readable(facts.duration)}, {states['completed']:,} completed, {states['failed']:,} failed, "
-            f"{verdict(self)}>"
+            f"{span}, {states['completed']:,} completed, {states['failed']:,} failed, {verdict(self)}>"
         )
 
     def _repr_html_(self) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FORMAT = "queuesim-result"
 VERSION = 3
 """Raised whenever an older reader would misread a directory. 2 has overdue scans, faults and the kinds of checks; 3 has
-the status, unit and judged share of checks, what faults lost, and the reason of a stop as data."""
+the status, unit and judged share of checks, what faults lost, the reason of a stop as data, and the skew of clocks."""
 OLDEST = 1
 """The oldest version that can still be read: what it lacks is empty."""
 
@@ -67,6 +67,8 @@ def read(directory: str | Path, names: tuple[str, ...]) -> tuple[Facts, dict[str
             frames["checks"] = _with_kind(frames["checks"])
         if text["version"] < 3:
             frames["checks"] = _with_status(frames["checks"])
+            # what a worker's clock showed was taken for the time, and is not to be told from it any more
+            frames["attempts"]["clock_error"] = 0.0
             frames["faults"] = _with_lost(frames["faults"])
         return facts, frames
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -97,9 +97,10 @@ def _charts(result: Result, console: Console) -> None:
     width = max(20, min(console.width, MOST_COLUMNS) - 12)
     every = bin_width(facts.duration, most=width)
     bins = result.timeline(every)
+    span = f"averages over {readable(every)}{', warm-up included' if facts.warmup else ''}"
     for title, column, scale in (
-        (f"backlog: jobs that could start and did not (average over {readable(every)})", "backlog", 1.0),
-        ("throughput: jobs completed per minute", "throughput", 60.0),
+        (f"backlog: jobs ready to start ({span})", "backlog", 1.0),
+        (f"throughput: jobs completed per minute ({span})", "throughput", 60.0),
     ):
         console.print()
         _line(console, title, style="dim")

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from queuesim.broker.base import Broker
+from queuesim.clock import now
 from queuesim.job import Job, JobState
 from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import Ending
 from queuesim.scenario.queue_schema import WorkerSettings
+from queuesim.scenario.worker_clock import RunClockRecorder, WorkerClock
 from queuesim.scenario.worker_names import name_workers, unused
 from queuesim.simulation.process import Process, State
 from queuesim.worker import Worker
@@ -23,6 +25,11 @@ FATES = {JobState.COMPLETED: Ending.OK, JobState.FAILED: Ending.FAILED}
 Task = asyncio.Task[None]
 Launch = Callable[[Coroutine[Any, Any, None], str, Context], Task]
 """Starts a part of the run in a context."""
+
+
+def slots_of(kinds: tuple[WorkerSettings, ...], default: int) -> dict[str, int]:
+    """How many slots each worker of a scenario has; `default`: of those for which it does not say."""
+    return {name: settings.concurrency or default for name, settings in name_workers(kinds)}
 
 
 class Make(Protocol):
@@ -43,11 +50,25 @@ class Member:
     """When it came into the fleet, in seconds since the run began."""
     wanted: bool = True
     """Whether there is to be a worker: not if the fleet was made smaller, or if one died for good."""
-    skew: float = 0.0
-    """Seconds that its clock is ahead."""
+    clock: WorkerClock = field(default_factory=lambda: WorkerClock(now))
     worker: Worker | None = None
+    records: RunClockRecorder | None = None
+    """What turns its worker's times into those of the run, if its clock may be wrong."""
     process: Process = field(init=False)
     task: Task | None = None
+
+    @property
+    def skew(self) -> float:
+        """Seconds that its clock is ahead."""
+        return self.clock.skew
+
+    @skew.setter
+    def skew(self, seconds: float) -> None:
+        self.clock.skew = seconds
+
+    def recorded(self, job: Job) -> tuple[Job, float]:
+        """A job that its worker runs as the run's records have it, and the skew of the worker's clock at its start."""
+        return (job, 0.0) if self.records is None else self.records.of_the_run(job)
 
     @property
     def alive(self) -> bool:
@@ -169,9 +190,11 @@ class Fleet:
                 member.process.kill()
 
     async def _interrupted(self, member: Member, running: dict[int, Job]) -> None:
-        now = asyncio.get_running_loop().time()
+        died = asyncio.get_running_loop().time()
         for slot, job in sorted(running.items()):
-            self._recorder.interrupted(member.name, slot, job, now, await self.fate(job) or Ending.LOST)
+            ending = await self.fate(job) or Ending.LOST
+            told, skew = member.recorded(job)
+            self._recorder.interrupted(member.name, slot, told, died, ending, skew)
 
     async def fate(self, job: Job) -> Ending | None:
         """How an attempt ended whose worker never heard the answer to its last exchange; None: it did not end."""

@@ -23,20 +23,21 @@ from queuesim.scenario.evidence import gather, promises
 from queuesim.scenario.faults.injector import Injector
 from queuesim.scenario.faults.plant import Plant
 from queuesim.scenario.faults.server import Server
-from queuesim.scenario.fleet import Fleet, Member
+from queuesim.scenario.fleet import Fleet, Member, slots_of
 from queuesim.scenario.handlers import OVERDUE, build_processor, job_options
 from queuesim.scenario.load_schema import LoadEntry
 from queuesim.scenario.pickup import SlowPickup
 from queuesim.scenario.producers import Endings, Producer
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.starvation import starved_since
+from queuesim.scenario.worker_clock import RunClockRecorder, SkewedBroker
 from queuesim.simulation.afterlife import is_buried
 from queuesim.simulation.handle import Handle
 from queuesim.simulation.io_guard import outside
 from queuesim.simulation.loop import VirtualLoop
 from queuesim.simulation.streams import Streams
 from queuesim.testing.oracles import Evidence, judge
-from queuesim.worker import Worker
+from queuesim.worker import Worker, WorkerObserver
 
 if TYPE_CHECKING:
     from queuesim.scenario.overdue import OverdueTasks
@@ -241,10 +242,15 @@ class Simulation:
 
     def _make_worker(self, member: Member) -> Worker:
         settings, name = member.settings, member.name
-        server, clock = self._server, None
+        server: Broker = self._server
+        observer: WorkerObserver = self.recorder
+        clock = None
+        if any(entry.kind == "worker.clock" for entry in self.scenario.faults):
+            clock = member.clock
+            member.records = observer = RunClockRecorder(self.recorder, clock)
+            server = cast(Broker, SkewedBroker(server, clock, observer, self.broker))
         if self._injector is not None:
             server = cast(Broker, self._injector.connect(server, name))
-            clock = self._clock_of(member)
         return Worker(
             self._processor,
             server,
@@ -255,12 +261,8 @@ class Simulation:
             options=settings.options(),
             clock=clock,
             rng=self._rngs.setdefault(name, self._streams.python(f"backoff/{name}")),
-            observer=self.recorder,
+            observer=observer,
         )
-
-    def _clock_of(self, member: Member) -> Callable[[], float]:
-        """What time a worker believes it is."""
-        return lambda: self.loop.time() + member.skew
 
     # -- the end
 
@@ -345,9 +347,10 @@ class Simulation:
         """Note what is unfinished, before anything that still runs is cancelled."""
         self.ended = self.loop.time()
         self.broker.flush()
-        for worker in self.fleet.workers:
-            for slot, job in sorted(worker.running.items()):
-                await self._note_unfinished(worker.name, slot, job)
+        for member in self.fleet.members:
+            if member.worker is not None:
+                for slot, job in sorted(member.worker.running.items()):
+                    await self._note_unfinished(member, slot, job)
         self._left = await self._where_left()
         if self._overdue is not None:
             self.recorder.scans = self._overdue.scans(self.recorder.so_far(self.facts(), {}))
@@ -356,12 +359,13 @@ class Simulation:
         self.recorder.close()
         self._closed = True
 
-    async def _note_unfinished(self, worker: str, slot: int, job: Job) -> None:
+    async def _note_unfinished(self, member: Member, slot: int, job: Job) -> None:
         fate = None if self._injector is None else await self.fleet.fate(job)
+        told, skew = member.recorded(job)
         if fate is None:
-            self.recorder.unfinished(worker, slot, job)
+            self.recorder.unfinished(member.name, slot, told, skew)
         else:
-            self.recorder.interrupted(worker, slot, job, self.loop.time(), fate)
+            self.recorder.interrupted(member.name, slot, told, self.loop.time(), fate, skew)
 
     async def _where_left(self) -> dict[int, str]:
         """Where every job is that has not ended, by its number."""
@@ -387,6 +391,7 @@ class Simulation:
             concurrency=sum(
                 settings.count * (settings.concurrency or self._processor.concurrency) for settings in scenario.workers
             ),
+            slots=slots_of(scenario.workers, self._processor.concurrency),
             limiter=None if limiter is None else (limiter.max, limiter.duration),
             stopped=self.stopped,
             allow_io=self.loop.guard.allowed.entries,

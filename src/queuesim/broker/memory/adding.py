@@ -51,7 +51,8 @@ class Adding(QueueState):
         record = Record(job_id, self._number, job.name, job.data, options, timestamp, WAITING, timestamp)
         self._records[job_id] = record
         if self._observer is not None:
-            self._observer.added(record.number, job_id, job, timestamp)
+            told = self._real(now) if timestamp == now else timestamp
+            self._observer.added(record.number, job_id, job, told)
         self._emit((now, ADDED_EVENT, record.number, record.id, None, {"name": job.name}))
         if options.delay > 0:
             self._postpone(record, timestamp + options.delay, now)

@@ -30,7 +30,7 @@ class Settling(Adding):
         record = self._records.get(outcome.job_id)
         if record is None:
             return JOB_MISSING
-        if not record.token or now >= record.locked_until:
+        if not record.token or self._real(now) >= record.locked_until:
             return LOCK_MISSING
         if record.token != outcome.token:
             return LOCK_MISMATCH
@@ -49,7 +49,7 @@ class Settling(Adding):
             self._postpone(record, now + outcome.delay, now)
         elif isinstance(outcome, Returned):
             if outcome.hold is not None:
-                self._window.hold(outcome.hold, now)
+                self._window.hold(outcome.hold, self._real(now))
             self._put_back(record, now)
             self._emit((now, WAITING_EVENT, record.number, record.id, ACTIVE, None))
         return 0

@@ -51,8 +51,27 @@ class QueueState:
         self._siblings[queue] = self
         self._log = EventLog()
         self._emit = self._log.append
+        self._server_now: float | None = None
         self._clear()
         self._waiters: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def server_now(self) -> float | None:
+        """What time it really is, while someone is served whose clock is wrong; None: all clocks agree.
+
+        Locks, limiter windows, stalled checks and events go by it, as Redis times them itself.
+        """
+        return self._server_now
+
+    @server_now.setter
+    def server_now(self, time: float | None) -> None:
+        self._server_now = time
+        append = self._log.append
+        self._emit = append if time is None else lambda entry: append((time, *entry[1:]))
+
+    def _real(self, now: float) -> float:
+        """What a caller believes to be `now`, by the server's clock."""
+        return now if self._server_now is None else self._server_now
 
     def _clear(self) -> None:
         """Everything that obliterate removes, as it is in a new queue."""

@@ -35,7 +35,7 @@ class Taking(Settling):
                 finished = kind is Completed or kind is Failed
                 if kind is Returned:
                     # whoever is rate-limited by its handler holds, even without a limiter of its own
-                    reply.limited_until = self._window.closes_at(1, now)
+                    reply.limited_until = self._closes_at(1, now)
         if again:
             self._retake(terms, token, now, reply)
         if take and reply.limited_until is None:
@@ -51,8 +51,8 @@ class Taking(Settling):
     def _retake(self, terms: Terms, token: str, now: float, reply: Reply) -> None:
         """The jobs that the lost answer to the first try carried, in the order in which they started."""
         for record in self._active.values():
-            if record.token == token and now < record.locked_until:
-                record.locked_until = now + terms.lock_duration
+            if record.token == token and self._real(now) < record.locked_until:
+                record.locked_until = self._real(now) + terms.lock_duration
                 self._stalled.discard(record.id)
                 reply.jobs.append(record.snapshot(self))  # type: ignore[arg-type]
 
@@ -65,7 +65,7 @@ class Taking(Settling):
             max_jobs, duration = self._limits(terms)
         while len(reply.jobs) < take:
             if max_jobs is not None:
-                reply.limited_until = self._window.closes_at(max_jobs, now)
+                reply.limited_until = self._closes_at(max_jobs, now)
                 if reply.limited_until is not None:
                     return
             if self._paused or (self._concurrency is not None and self._maxed()):
@@ -88,8 +88,16 @@ class Taking(Settling):
             self._emit((now, DRAINED_EVENT, 0, None, None, None))
 
     def _count_start(self, max_jobs: int, duration: float, now: float) -> None:
-        if self._window.start(duration, now) and self._observer is not None:
-            self._observer.window(now, self._window.expires, max_jobs)
+        opened = self._real(now)
+        if self._window.start(duration, opened) and self._observer is not None:
+            self._observer.window(opened, self._window.expires, max_jobs)
+
+    def _closes_at(self, max_jobs: int, now: float) -> float | None:
+        """When the present window closes, by the caller's clock; None if a start is free."""
+        if self._server_now is None:
+            return self._window.closes_at(max_jobs, now)
+        closes = self._window.closes_at(max_jobs, self._server_now)
+        return None if closes is None else closes + (now - self._server_now)
 
     def _limits(self, terms: Terms) -> tuple[int | None, float]:
         """The limiter's max and duration. The queue's own max goes before the worker's, but the worker's duration
@@ -102,7 +110,7 @@ class Taking(Settling):
     def _start(self, record: Record, terms: Terms, token: str, now: float) -> None:
         record.state = ACTIVE
         record.token = token
-        record.locked_until = now + terms.lock_duration
+        record.locked_until = self._real(now) + terms.lock_duration
         record.processed_on = now
         record.processed_by = terms.worker
         record.attempts_started += 1
@@ -134,7 +142,7 @@ class Taking(Settling):
 
     async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
         """Extend locks; see Broker.renew."""
-        lost = []
+        lost, now = [], self._real(now)
         for job_id, token in locks:
             record = self._records.get(job_id)
             if record is None or record.token != token or record.locked_until <= now:
@@ -146,6 +154,7 @@ class Taking(Settling):
 
     async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
         """The stalled check; see Broker.recover_stalled."""
+        now = self._real(now)
         if now < self._next_stalled_check:
             return []
         self._next_stalled_check = now + interval

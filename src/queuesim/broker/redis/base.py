@@ -39,6 +39,10 @@ class RedisQueue:
         ValueError: the name holds a colon, which separates the parts of a key.
     """
 
+    server_now: float | None = None
+    """What time it really is, while someone is served whose clock is wrong; None: all clocks agree. A simulation sets
+    it: a real server has a clock of its own."""
+
     def __init__(self, queue: str, place: Place, prefix: str = PREFIX, *, origin: float = 0.0) -> None:
         if not queue or ":" in queue:
             raise ValueError(f"a queue's name can't be empty or contain ':' ({queue!r}): it is a part of Redis keys")

@@ -58,7 +58,8 @@ class Taking(RedisQueue):
         for i in range(0, len(refused), 2):
             reply.refuse(outcomes[refused[i]], refused[i + 1])
         if window >= 0 and self._observer is not None:
-            self._observer.window(now, now + window / 1000, most)
+            opened = now if self.server_now is None else self.server_now
+            self._observer.window(opened, opened + window / 1000, most)
         return reply
 
     def _outcome(self, outcome: Outcome) -> tuple[Argument, ...]:

@@ -17,7 +17,8 @@ class Analysis:
     """Answers about a result, as pandas frames or small records.
 
     Durations are seconds. Jobs of the warm-up are left out, and what is averaged over time is averaged over the time
-    after it. Where nothing happened the frames are empty and the numbers NaN.
+    after it, except where a method says that it tells of the whole run. Where nothing happened the frames are empty and
+    the numbers NaN.
     """
 
     def __init__(self, result: Result) -> None:
@@ -72,7 +73,7 @@ class Analysis:
         return errors_frame(errors_of_result(self._result, warmup))
 
     def retries_over_time(self, every: str | float = "1m") -> pd.DataFrame:
-        """Retry amplification in each bin of time, and what was retried by category."""
+        """Retry amplification in each bin of time, and what was retried by category: of the whole run."""
         from queuesim.metrics.analysis.retries import retries_over_time
 
         return retries_over_time(self._result, every)
@@ -87,7 +88,7 @@ class Analysis:
         return time_to_drain(self._result, since)
 
     def backlogs(self, least: int | None = None) -> pd.DataFrame:
-        """Each time that a backlog built up and drained: a row for each that reached `least` jobs.
+        """Each time that a backlog built up and drained, in the whole run: a row for each that reached `least` jobs.
 
         Without `least`, for those that reached a hundredth of the highest, and two jobs.
         """
@@ -102,13 +103,14 @@ class Analysis:
         return limiter_cost(self._result)
 
     def batches(self, least: int = 10) -> pd.DataFrame:
-        """The anatomy of each batch: overdue scans if there were any, else `least` jobs or more that came at once."""
+        """The anatomy of each batch of the whole run: overdue scans if there were any, else `least` jobs or more that
+        came at once."""
         from queuesim.metrics.analysis.batches import batches
 
         return batches(self._result, least)
 
     def littles_law(self) -> Little:
-        """L = λW, its sides from records that know nothing of each other: events, and the attempts of workers."""
+        """L = λW over the whole run, its sides from records that know nothing of each other: events, and attempts."""
         from queuesim.metrics.analysis.little import littles_law
 
         return littles_law(self._result)

@@ -48,23 +48,29 @@ def _row(level: Level, start: float, end: float, unit: float = 1.0) -> dict[str,
 
 
 def workers(result: Result) -> pd.DataFrame:
-    """See `Analysis.workers`. Columns: slots (those that it used), attempts, failed (attempts with an error), busy
-    (seconds, over all slots), utilisation (of its used slots, in the measured time)."""
+    """See `Analysis.workers`. Columns: slots, attempts (starts of measured jobs), failed (of these, those with an
+    error), busy (seconds in the measured time, over all slots, for jobs of the warm-up too), utilisation (busy over its
+    slots and the measured time). Of a worker that the scenario does not ask for, or in a result of an older version,
+    `slots` are those that it used."""
     facts, attempts = result.facts, result.attempts
     span = facts.duration - facts.warmup
     # an attempt counts for the part of it that is in the measured time
     ended = attempts["ended"].fillna(facts.duration).clip(facts.warmup, facts.duration)
     busy = ended - attempts["started"].clip(facts.warmup, facts.duration)
-    measured = attempts.assign(busy=busy, error=attempts["error_type"].notna())
-    by = measured.groupby("worker", observed=True)
-    slots = by["slot"].nunique()
-    spent = by["busy"].sum()
-    return pd.DataFrame(
+    counted = attempts["job"].isin(result.jobs["job"][~result.jobs["warmup"]])
+    told = attempts.assign(busy=busy, measured=counted, error=counted & attempts["error_type"].notna())
+    by = told.groupby("worker", observed=True)
+    used = by["slot"].nunique()
+    workers = list(dict.fromkeys((*facts.slots, *map(str, used.index))))
+    slots = pd.Series([facts.slots.get(name) or used[name] for name in workers], workers, dtype=np.int64)
+    spent = by["busy"].sum().reindex(workers, fill_value=0.0)
+    frame = pd.DataFrame(
         {
             "slots": slots,
-            "attempts": by.size(),
-            "failed": by["error"].sum(),
+            "attempts": by["measured"].sum().reindex(workers, fill_value=0),
+            "failed": by["error"].sum().reindex(workers, fill_value=0),
             "busy": spent,
             "utilisation": spent / (slots * span) if span > 0 else np.nan,
         }
     )
+    return frame.rename_axis("worker")

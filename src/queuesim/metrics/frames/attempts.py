@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from queuesim.metrics.frames.columns import frame, labels
+from queuesim.metrics.frames.columns import Array, frame, labels
 from queuesim.metrics.frames.starts import Starts
 from queuesim.metrics.recording import ENDINGS, Recording
 
@@ -15,7 +15,8 @@ def attempts_frame(recording: Recording, starts: Starts) -> pd.DataFrame:
 
     job, name, attempt (1 is the first start), worker, slot, ready, started, ended (NaN: unfinished),
     waiting (started - ready), service (ended - started), outcome (ENDINGS), error_type, category, retryable and
-    message (missing without an error), backoff (seconds until the next attempt; NaN: there is none).
+    message (missing without an error), backoff (seconds until the next attempt; NaN: there is none), clock_error
+    (seconds that the worker's clock was ahead when it started; all other times are by the run's own clock).
     """
     started, ended = starts.take("started"), starts.take("ended")
     names = np.append(starts.jobs["name"].astype(np.int32), np.int32(-1))
@@ -35,8 +36,16 @@ def attempts_frame(recording: Recording, starts: Starts) -> pd.DataFrame:
             **_errors(recording, starts),
             "message": labels(starts.take("message"), recording.messages, missing=""),
             "backoff": starts.take("backoff"),
+            "clock_error": _clock_error(recording, starts),
         }
     )
+
+
+def _clock_error(recording: Recording, starts: Starts) -> Array:
+    skew = np.zeros(len(starts.attempts))
+    if recording.skews:
+        skew[list(recording.skews)] = list(recording.skews.values())
+    return skew[starts.order]
 
 
 def _errors(recording: Recording, starts: Starts) -> dict[str, object]:

@@ -51,6 +51,7 @@ def overdue_batches(result: Result, ax: Axes | None, least: int) -> Axes:
     ax.yaxis.set_major_formatter("{x:,g}")
     ax.set_ylabel("jobs of the batch that are not done")
     told = f"the slowest of {counted(len(batches), 'batch').replace('batchs', 'batches')} took {readable(slowest)}"
-    canvas.finish(ax, f"{undrained} of {len(batches)} were not done at the end" if undrained else told)
+    told = f"{undrained} of {len(batches)} were not done at the end" if undrained else told
+    canvas.finish(ax, f"{told}{canvas.whole_run(result)}")
     canvas.legend(ax, "upper right", columns=2)
     return ax

@@ -74,6 +74,11 @@ def log_axis(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def whole_run(*results: Result) -> str:
+    """What is added to a number of the whole run: whether the warm-up is part of it. All other numbers leave it out."""
+    return " (warm-up included)" if any(result.facts.warmup for result in results) else ""
+
+
 def finish(ax: Axes, text: str = "") -> None:
     """A title at the left, a faint grid, no box."""
     if text:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from queuesim.metrics.occupancy import active
+from queuesim.metrics.meter import meter
 from queuesim.metrics.plots import canvas
 from queuesim.metrics.plots.attempts import ERRORS, OUTCOMES
-from queuesim.metrics.text import counted, readable
+from queuesim.metrics.text import counted, percent, readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,9 +44,10 @@ def gantt(result: Result, ax: Axes | None, start: float | None, end: float | Non
     ax.xaxis.set_major_formatter(lambda value, _: canvas.clock(value))
     ax.set_xlabel("time since the start (h:min:s)")
     ax.set_ylabel("worker · slot")
-    busy = active(result).mean(start, end) / len(names)
-    told = f"{counted(len(shown), 'attempt')} in {readable(end - start)}; slots were busy for {busy:.0%} of the time"
-    canvas.finish(ax, told)
+    # of all slots, those that ran nothing included: the number that thresholds and the summary call utilisation
+    busy = percent(meter(result, "utilisation")(start, end))
+    slots = counted(result.facts.concurrency, "slot")
+    canvas.finish(ax, f"{counted(len(shown), 'attempt')} in {readable(end - start)}; {slots}, utilisation {busy}")
     ax.grid(False, axis="y")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small", frameon=False)
     return ax

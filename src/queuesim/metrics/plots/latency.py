@@ -58,7 +58,7 @@ def latency_over_time(result: Result, ax: Axes | None, every: str | float | None
     ax.set_ylim(0, float(shown.max()) / per * 1.25 or 1.0)
     ax.set_ylabel(f"latency ({label})")
     worst = float(np.nanmax(p95))
-    canvas.finish(ax, f"95 % of the jobs of a bin took at most {readable(worst)}")
+    canvas.finish(ax, f"highest p95 of a bin: {readable(worst)}{canvas.whole_run(result)}")
     canvas.legend(ax, columns=5)
     return ax
 

@@ -38,10 +38,17 @@ def limiter_windows(result: Result, ax: Axes | None) -> Axes:
     ax.set_ylim(0, max(int(starts.max()), int(allowed.max())) * 1.25)
     ax.set_ylabel("starts in a window")
     canvas.legend(ax)
-    limited = float(windows["time_limited"].sum())
-    told = f"{int(full.sum()):,} of {counted(len(windows), 'limiter window')} were used up"
-    canvas.finish(ax, f"{told}: nothing could start for {readable(limited)}" if limited else told)
+    canvas.finish(ax, _title(result))
     return ax
+
+
+def _title(result: Result) -> str:
+    """The numbers of the summary: windows that opened in the warm-up are drawn, and not counted."""
+    use = result.summary().limiter
+    if use is None:
+        return "limiter windows"
+    told = f"{use.full:,} of {counted(use.windows, 'limiter window')} were used up"
+    return f"{told}: nothing could start for {readable(use.time_limited)}" if use.time_limited else told
 
 
 def _outline(opened: Array, closes: Array, heights: Array) -> tuple[Array, Array]:

@@ -74,16 +74,17 @@ def overlay(
     )
     ax.set_ylabel(what.replace("_", " "))
     ax.yaxis.set_major_formatter("{x:,g}")
-    canvas.finish(ax, _title(what.replace("_", " "), dict(zip(drawn, highest, strict=True))))
+    tops = dict(zip(drawn, highest, strict=True))
+    canvas.finish(ax, _title(what.replace("_", " "), tops, canvas.whole_run(*drawn.values())))
     canvas.legend(ax)
     return ax
 
 
-def _title(what: str, highest: Mapping[str, float]) -> str:
-    """The highest value of each run; of many runs, or runs with long names, only of the highest one."""
-    told = f"{what}, at most: {', '.join(f'{name} {top:,.4g}' for name, top in highest.items())}"
+def _title(what: str, highest: Mapping[str, float], scope: str) -> str:
+    """The highest bin of each run; of many runs, or runs with long names, only of the highest one."""
+    told = f"{what}, highest bin: {', '.join(f'{name} {top:,.4g}' for name, top in highest.items())}{scope}"
     known = {name: top for name, top in highest.items() if top == top}
     if len(told) <= LONGEST or not known:
         return told
     name = max(known, key=known.__getitem__)
-    return f"{what}, at most: {known[name]:,.4g} of {name}"
+    return f"{what}, highest bin: {known[name]:,.4g} of {name}{scope}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from queuesim.extras import need
+from queuesim.metrics import digest
 from queuesim.metrics.level import Array
 from queuesim.metrics.plots.attempts import attempts
 from queuesim.metrics.plots.distribution import latency_distribution
@@ -38,6 +39,9 @@ def overview(result: Result, figure: Figure | None) -> Array:
     attempts(result, panels[1, 0])
     limiter_windows(result, panels[1, 1])
     facts = result.facts
-    run = f"{readable(facts.duration)} on {facts.backend}, seed {facts.seed}"
-    figure.suptitle(f"{facts.scenario}: {counted(len(result.jobs), 'job')} in {run}")
+    run = (
+        f"{readable(facts.duration - facts.warmup)}{digest.after_warmup(result)} on {facts.backend}, seed {facts.seed}"
+    )
+    jobs = counted(result.summary().jobs.added, "job")
+    figure.suptitle(f"{facts.scenario}: {jobs} in {run}")
     return panels

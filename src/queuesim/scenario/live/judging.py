@@ -12,6 +12,7 @@ import numpy.typing as npt
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow, Facts, Recording, Stop
 from queuesim.processor import Processor
+from queuesim.scenario.fleet import slots_of
 from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.schema import Scenario
 from queuesim.testing.oracles import Evidence, Promises, judge
@@ -105,6 +106,7 @@ def facts_of(
         epoch=origin,
         workers=sum(kind.count for kind in kinds),
         concurrency=sum(kind.count * (kind.concurrency or processor.concurrency) for kind in kinds),
+        slots=slots_of(kinds, processor.concurrency),
         limiter=limiter,
         stopped=stopped,
     )

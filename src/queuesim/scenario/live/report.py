@@ -12,7 +12,6 @@ from queuesim.errors import ErrorInfo
 from queuesim.events import EventKind
 from queuesim.job import Job, JobState, NewJob
 from queuesim.metrics.recorder import Recorder
-from queuesim.worker import Worker
 
 UNFINISHED = "Unfinished"
 
@@ -27,20 +26,22 @@ class Reporter:
     def __init__(self, file: int) -> None:
         self._file = file
 
-    def attempt(self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
-        """See worker.WorkerObserver."""
+    def attempt(
+        self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool, skew: float = 0.0
+    ) -> None:
+        """See metrics.recorder.Recorder."""
         delay, reason, error = None, "", None
         if isinstance(outcome, (Failed, Retried)):
             reason, error = outcome.reason, outcome.error
         if isinstance(outcome, (Retried, Postponed)):
             delay = outcome.delay
         info = None if error is None else (error.type, error.category, error.retryable)
-        self._write("attempt", worker, slot, *_told(job), ended, type(outcome).__name__, delay, reason, info, lost)
+        ending = type(outcome).__name__
+        self._write("attempt", worker, slot, *_told(job), ended, ending, delay, reason, info, lost, skew)
 
-    def unfinished(self, worker: Worker) -> None:
-        """The attempts that are under way when the run ends."""
-        for slot, job in sorted(worker.running.items()):
-            self._write("attempt", worker.name, slot, *_told(job), None, UNFINISHED, None, "", None, False)
+    def unfinished(self, worker: str, slot: int, job: Job, skew: float = 0.0) -> None:
+        """An attempt is under way when the run ends."""
+        self._write("attempt", worker, slot, *_told(job), None, UNFINISHED, None, "", None, False, skew)
 
     def window(self, opened: float, closes: float, max_jobs: int) -> None:
         """See broker.base.Observer."""
@@ -136,7 +137,7 @@ class Reports:
 
 
 def _record_attempt(row: list[Any], recorder: Recorder, number: int) -> None:
-    worker, slot, job_id, name, started, made, ready, processed_on, ended, ending, delay, reason, info, lost = row
+    worker, slot, job_id, name, started, made, ready, processed_on, ended, ending, delay, reason, info, lost, skew = row
     job = Job(
         job_id,
         name,
@@ -148,9 +149,9 @@ def _record_attempt(row: list[Any], recorder: Recorder, number: int) -> None:
         processed_on=processed_on,
     )
     if ending == UNFINISHED:
-        recorder.unfinished(worker, slot, job)
+        recorder.unfinished(worker, slot, job, skew)
         return
-    recorder.attempt(worker, slot, job, ended, _outcome(ending, job_id, delay, reason, info), lost)
+    recorder.attempt(worker, slot, job, ended, _outcome(ending, job_id, delay, reason, info), lost, skew)
 
 
 def _outcome(kind: str, job_id: str, delay: float | None, reason: str, info: Sequence[Any] | None) -> Outcome:

@@ -279,7 +279,8 @@ class LiveRun:
             for order in self._orders:
                 broker = RedisBroker(self.broker.queue, self._places[order.name], self.prefix, origin=self._origin)
                 broker.observe(self.recorder)
-                worker = make_worker(order, broker, self.recorder, self._own, self._overdue, clock=self._clock)
+                queue = cast(Broker, broker)
+                worker = make_worker(order, queue, self.recorder, self._own, self._overdue, clock=self._clock)
                 self._workers.append(worker)
                 self._trouble.began(worker.name, self._clock())
                 self._start(worker.run(), worker.name)

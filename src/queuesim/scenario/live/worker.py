@@ -19,7 +19,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
-from queuesim.broker.base import Broker
+from queuesim.broker.base import Broker, Observer
 from queuesim.broker.redis import RedisBroker
 from queuesim.broker.redis.address import Address
 from queuesim.broker.redis.scripts import names
@@ -34,6 +34,7 @@ from queuesim.scenario.live.report import Reporter
 from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.reference import load_processor
 from queuesim.scenario.schema import Scenario
+from queuesim.scenario.worker_clock import RunClockRecorder, SkewedBroker, WorkerClock
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.streams import Streams
 from queuesim.worker import Worker, WorkerObserver
@@ -78,24 +79,15 @@ class BusyProcess:
         time.sleep(seconds)  # noqa: ASYNC251 - that it blocks is what it is for
 
 
-class WorkersClock:
-    """What time a worker believes it is, in seconds since the run began."""
+class RunClock:
+    """The run's own clock: seconds since it began."""
 
-    def __init__(self, skew: float = 0.0) -> None:
-        self.skew = skew
+    def __init__(self) -> None:
         self.origin = time.time()
         """Second 0 of the run, in seconds since the Unix epoch."""
 
     def __call__(self) -> float:
-        return self.true() + self.skew
-
-    def true(self) -> float:
-        """What time it is on the run's own clock."""
         return time.time() - self.origin
-
-    def set(self, skew: float) -> None:
-        """From now on it is so many seconds ahead."""
-        self.skew = skew
 
 
 def streams_of(orders: Orders) -> Streams:
@@ -105,7 +97,7 @@ def streams_of(orders: Orders) -> Streams:
 
 def make_worker(
     orders: Orders,
-    broker: RedisBroker,
+    broker: Broker,
     observer: WorkerObserver,
     own: Processor | None,
     overdue: OverdueStore | None = None,
@@ -123,7 +115,7 @@ def make_worker(
         disturbance.disturb(processor)
     return Worker(
         processor,
-        cast(Broker, broker),
+        broker,
         name=orders.name,
         token=orders.token,
         concurrency=settings.concurrency,
@@ -170,24 +162,30 @@ async def work(orders: Orders) -> None:
     SIGTERM has it finish what it runs, and end.
     """
     loop = asyncio.get_running_loop()
-    clock = WorkersClock(orders.skew)
-    set_clock(clock.true)
+    run_clock = RunClock()
+    clock = WorkerClock(run_clock, orders.skew)
+    set_clock(run_clock)
     CURRENT.set(BusyProcess())  # type: ignore[arg-type]
     reporter = Reporter(orders.report)
     own = own_processor(orders.scenario)
     place = ServerPlace(Address(orders.url))
     queue = build_processor(orders.scenario, own, Streams(orders.seed)).queue
-    broker = RedisBroker(queue, place, orders.prefix, origin=clock.origin)
-    broker.observe(reporter)
+    broker = RedisBroker(queue, place, orders.prefix, origin=run_clock.origin)
+    recorder = RunClockRecorder(reporter, clock)
+    broker.observe(cast(Observer, recorder))
+    skewed = cast(Broker, SkewedBroker(cast(Broker, broker), clock, recorder, None))
     disturbance = Disturbance(orders, broker, reporter, streams_of(orders))
-    worker = make_worker(orders, broker, reporter, own, open_tasks(orders), clock=clock, disturbance=disturbance)
+    worker = make_worker(orders, skewed, recorder, own, open_tasks(orders), clock=clock, disturbance=disturbance)
     gone: asyncio.Future[float] = loop.create_future()
 
     def go(origin: float, delay: float) -> None:
-        clock.origin = broker.origin = origin
+        run_clock.origin = broker.origin = origin
         gone.set_result(delay)
 
-    over = await listen({"go": go, "skew": clock.set, "switch": disturbance.switch})
+    def set_skew(seconds: float) -> None:
+        clock.skew = seconds
+
+    over = await listen({"go": go, "skew": set_skew, "switch": disturbance.switch})
     await connect(place)
     reporter.ready()
     told: list[asyncio.Future[Any]] = [over, gone]
@@ -199,9 +197,10 @@ async def work(orders: Orders) -> None:
     running = loop.create_task(worker.run())
     closing: list[asyncio.Task[bool]] = []
     loop.add_signal_handler(signal.SIGTERM, lambda: closing.append(loop.create_task(worker.close())))
-    reporter.began(orders.name, clock.true())
+    reporter.began(orders.name, run_clock())
     await asyncio.wait([over, running], return_when=asyncio.FIRST_COMPLETED)
-    reporter.unfinished(worker)
+    for slot, job in sorted(worker.running.items()):
+        recorder.unfinished(worker.name, slot, job)
     if running.done():
         running.result()
     # whatever its handlers still do, the run is over
