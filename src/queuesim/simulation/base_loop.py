@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from queuesim.errors import QueuesimError
 from queuesim.simulation.afterlife import empty, is_buried
 from queuesim.simulation.environment import Environment
 from queuesim.simulation.forbidden import RealIORefused
@@ -57,6 +58,8 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
         """The environment that this loop drives."""
         self._tasks_made = 0
         self._nap_until: float | None = None
+        self._inline = 0
+        """How many functions of executors are being called."""
 
     def time(self) -> float:
         """Seconds of virtual time, from 0."""
@@ -121,6 +124,14 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
         """The tasks that are not done, oldest first, without those of killed processes."""
         return sorted((task for task in asyncio.all_tasks(self) if not is_buried(task)), key=number_of)
 
+    @contextmanager
+    def _calling_inline(self) -> Iterator[None]:
+        self._inline += 1
+        try:
+            yield
+        finally:
+            self._inline -= 1
+
     def run_in_executor(self, executor: object, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Call `func` here and now, whatever the executor: its result arrives at this same instant of virtual time.
 
@@ -130,7 +141,7 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
         self._check_closed()
         future: asyncio.Future[T] = self.create_future()
         try:
-            with no_running_loop():
+            with no_running_loop(), self._calling_inline():
                 result = Context().run(func, *args)
         except PROPAGATED:
             raise
@@ -139,6 +150,26 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
         else:
             self.call_soon(succeed_unless_done, future, result)
         return future
+
+
+class InlineThreadError(QueuesimError):
+    """A function that `asyncio.to_thread` called inline wants the loop to run a coroutine: it would wait for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "asyncio.run_coroutine_threadsafe() can't work inside asyncio.to_thread or run_in_executor in virtual "
+            "time: they call their function in the loop's own thread, which can't run the coroutine meanwhile. Use "
+            "anyio.to_thread with anyio.from_thread, or a threading.Thread or ThreadPoolExecutor of your own"
+        )
+
+
+RUN_COROUTINE = asyncio.run_coroutine_threadsafe.__code__
+"""Which function's inner callback starts a coroutine for another thread."""
+
+
+def runs_coroutine(callback: Callable[..., object]) -> bool:
+    """Whether it is the callback by which asyncio.run_coroutine_threadsafe starts its coroutine."""
+    return getattr(callback, "__code__", None) in RUN_COROUTINE.co_consts
 
 
 def succeed_unless_done(future: asyncio.Future[T], result: T) -> None:

@@ -24,6 +24,15 @@ class Deadlock(QueuesimError):  # noqa: N818  (a state of the program, by its us
         super().__init__(f"deadlock at {self.time:g} s of virtual time: {self.detail}")
 
 
+class BusyThread(Deadlock):
+    """A thread that the simulation started goes on for too long in real time, and virtual time waits for it."""
+
+    def __init__(self, loop: VirtualLoop, busy: str) -> None:
+        self.time = loop.time()
+        self.detail = f"{busy} is still busy after {loop.thread_limit:g} s of real time, and virtual time waits for it"
+        QueuesimError.__init__(self, f"deadlock at {self.time:g} s of virtual time: {self.detail}")
+
+
 class Livelock(QueuesimError):  # noqa: N818
     """Callbacks beget callbacks for ever at one instant, so that time can't move. Says what every task does.
 

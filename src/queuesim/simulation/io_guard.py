@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import get_ident
 from typing import Any
 
 from queuesim.simulation.allowed_io import AllowedIO, Reach, Target
 from queuesim.simulation.forbidden import STAND_IN, RealIOError, host_target
+from queuesim.simulation.threads import Threads
 
 Note = Callable[[str, str, Context], None]
 """Called with every refusal: the call, its target and the context variables of whoever called."""
@@ -39,6 +40,8 @@ class IOGuard:
         self.allowed = AllowedIO() if allowed is None else allowed
         self.on_refusal: Note | None = None
         """Called with every refusal, in the thread that called."""
+        self.threads: Threads | None = None
+        """Told of the threads that are started; None: nobody is."""
         self._outer: IOGuard | None = None
 
     @contextmanager
@@ -83,6 +86,8 @@ class Origin:
 
     guard: IOGuard
     context: Context
+    number: int = 0
+    """Of the work, if it was handed to a pool of threads."""
 
 
 _playing: dict[int, IOGuard] = {}
@@ -148,15 +153,16 @@ def _present_origin() -> Origin | None:
 def _work(origin: Origin, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Call `function`, which a simulation handed to this thread."""
     ident = get_ident()
-    before = _lent.get(ident)
     _lent[ident] = origin
+    threads = origin.guard.threads
+    if threads is not None:
+        threads.begin(origin.number)
     try:
         return function(*args, **options)
     finally:
-        if before is None:
-            del _lent[ident]
-        else:
-            _lent[ident] = before
+        del _lent[ident]
+        if threads is not None:
+            threads.end()
 
 
 def starting_context() -> Context | None:
@@ -300,6 +306,8 @@ def _mark_thread(original: Callable[[threading.Thread], None]) -> Callable[[thre
         origin = _present_origin()
         if origin is not None:
             self._queuesim_origin = origin  # type: ignore[attr-defined]
+            if origin.guard.threads is not None:
+                origin.guard.threads.add(self)
         original(self)
 
     return start
@@ -312,7 +320,17 @@ def _mark_submitted(original: Callable[..., Any]) -> Callable[..., Any]:
         origin = _present_origin()
         if origin is None:
             return original(self, function, *args, **options)
-        return original(self, _work, origin, function, *args, **options)
+        threads = origin.guard.threads
+        if threads is None:
+            return original(self, _work, origin, function, *args, **options)
+        number = threads.queue()
+        try:
+            future = original(self, _work, replace(origin, number=number), function, *args, **options)
+        except BaseException:
+            threads.unqueue(number)
+            raise
+        future.add_done_callback(lambda _: threads.unqueue(number))  # it may be cancelled before it begins
+        return future
 
     return submit
 
@@ -323,6 +341,8 @@ def _mark_bare_thread(original: Callable[..., int]) -> Callable[..., int]:
     def start_new_thread(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any = None, /) -> int:
         origin = _present_origin()
         if origin is not None:
+            if origin.guard.threads is not None:
+                origin = replace(origin, number=origin.guard.threads.queue())
             function, args = _work, (origin, function, *args)
         return original(function, args) if kwargs is None else original(function, args, kwargs)
 

@@ -8,20 +8,22 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextvars import Context, copy_context
 from heapq import heappop, heappush
+from threading import get_ident
 from types import coroutine
 from typing import Any, NoReturn, TypeVarTuple
 
 from simpy.events import NORMAL, Event
 
 from queuesim.simulation.allowed_io import AllowedIO
-from queuesim.simulation.base_loop import PROPAGATED, BaseLoop, Interrupted
-from queuesim.simulation.deadlock import Deadlock, Livelock
+from queuesim.simulation.base_loop import PROPAGATED, BaseLoop, InlineThreadError, Interrupted, runs_coroutine
+from queuesim.simulation.deadlock import BusyThread, Deadlock, Livelock
 from queuesim.simulation.environment import Environment
 from queuesim.simulation.handle import Handle
 from queuesim.simulation.nap import Nap
 from queuesim.simulation.process import CURRENT, Process, State, task_of
 from queuesim.simulation.sleep import INFINITY, Sleep
 from queuesim.simulation.task import SimulatedTask
+from queuesim.simulation.threads import Threads
 from queuesim.simulation.timer import Timer
 from queuesim.simulation.waking import Waking
 
@@ -66,6 +68,10 @@ class VirtualLoop(BaseLoop):
         self._halted: list[Process] = []
         self._due: list[tuple[float, int, Timer]] = []
         """Timers that were due when they were set, with their times and order."""
+        self.threads = self.guard.threads = Threads(self._ask_attention)
+        """The real threads that were started in the simulation."""
+        self.thread_limit = 30.0
+        """Real seconds for which virtual time waits for a busy thread before `BusyThread` is raised."""
         self._due_at: float | None = None
         self._due_rounds = 0
         """Rounds at that instant in which there were some."""
@@ -86,8 +92,29 @@ class VirtualLoop(BaseLoop):
     def call_soon_threadsafe(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """As `call_soon`: a simulation has one thread."""
-        return self.call_soon(callback, *args, context=context)
+        """As `call_soon`, from any thread.
+
+        What threads of the simulation ask for runs when all that is ready has run and none of them is busy. Raises
+        InlineThreadError for a coroutine that would be waited for in the loop's own thread.
+        """
+        self._check_closed()
+        if self._thread_id in (None, get_ident()):
+            if self._inline and runs_coroutine(callback):
+                raise InlineThreadError
+            return self.call_soon(callback, *args, context=context)
+        handle = Handle(callback, args, copy_context() if context is None else context)
+        self.threads.call(handle)
+        return handle
+
+    def _ask_attention(self) -> None:
+        self._attention = True
+
+    def _wait_for_threads(self) -> None:
+        """Nothing is ready: wait for the threads, and take over what they handed to the loop."""
+        busy = self.threads.wait(self.thread_limit, lambda: self.ready)
+        if busy is not None:
+            raise BusyThread(self, busy)
+        self.ready.extend(self.threads.take())
 
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
@@ -218,7 +245,9 @@ class VirtualLoop(BaseLoop):
                 while not self._stopping:
                     if self._due:
                         self._run_due_next()
-                    self._attention = bool(self._halted) or self._shuffle is not None
+                    self._attention = bool(self._halted) or self._shuffle is not None or bool(self.threads)
+                    if self.threads and not self.ready:
+                        self._wait_for_threads()
                     if self._attention:
                         self._run_attentively()
                     else:
@@ -287,6 +316,8 @@ class VirtualLoop(BaseLoop):
                     self.call(event)
                 else:
                     self._let_happen(event, when)
+            elif self.threads:
+                return  # a thread outside of the simulation handed something over
             else:
                 raise Deadlock(self)
             while remaining:
@@ -354,6 +385,8 @@ class VirtualLoop(BaseLoop):
         if not self.ready:
             env = self.env
             if env.peek() == INFINITY:
+                if self.threads.handed_over:
+                    return
                 raise Deadlock(self)
             when, _, _, event = heappop(env._queue)
             if when > env._now:
