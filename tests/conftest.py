@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Generator, Iterator
 from types import ModuleType
 from typing import TypeVar
@@ -35,6 +37,9 @@ def pytest_sessionstart() -> None:
     os.environ["TERM"] = "dumb"
     for name in OF_THE_SHELL:
         os.environ.pop(name, None)
+    # in the background of a shell Ctrl-C is ignored, and so it would be in every process that a test starts
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
