@@ -1,4 +1,4 @@
-"""The markers of tests: given here by directory, by fixture and by parameter, and by hand where a test is slow.
+"""The markers of tests: given by directory and file, by fixture and by parameter.
 
 pyproject.toml says what each means, CONTRIBUTING.md when to use which.
 """
@@ -20,6 +20,31 @@ DIRECTORIES = {
     "live": ("server",),
 }
 """What holds for all tests of a directory."""
+
+SLOW = (
+    "admin/test_admin_app.py",
+    "broker/test_equality.py",
+    "broker/test_memory_machine.py",
+    "broker/test_queue_machine.py",
+    "docs",
+    "evaluation",
+    "interop",
+    "live/test_live_faults.py",
+    "live/test_worker_command.py",
+    "metrics/test_any_run.py",
+    "metrics/test_plot_images.py",
+    "museum",
+    "notebook/test_notebooks.py",
+    "scenario/test_backends.py",
+    "scenario/test_faults_on_fakeredis.py",
+    "scenario/test_overdue_faults.py",
+    "scenario/test_overdue_scenario.py",
+    "scenario/test_refused_io.py",
+    "tasks/test_overdue_live.py",
+    "test_conftest.py",
+    "testing/test_plugin.py",
+)
+"""Directories and files whose tests take long. So does every test by Hypothesis, which draws many examples."""
 
 FIXTURES = {
     "browser": "browser",
@@ -45,7 +70,12 @@ def mark(item: pytest.Item) -> None:
 
 def _implied(item: pytest.Item) -> Iterator[str]:
     if item.path.is_relative_to(TESTS):
-        yield from DIRECTORIES.get(item.path.relative_to(TESTS).parts[0], ())
+        path = item.path.relative_to(TESTS)
+        yield from DIRECTORIES.get(path.parts[0], ())
+        if any(path.is_relative_to(slow) for slow in SLOW):
+            yield "slow"
+    if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+        yield "slow"
     fixtures = set(getattr(item, "fixturenames", ()))
     undecided = {used for fixture, used in CHOSEN_BY_PARAMETER.items() if fixture in fixtures}
     yield from (marker for fixture, marker in FIXTURES.items() if fixture in fixtures - undecided)
