@@ -45,7 +45,12 @@ def test_a_scenario_that_fails_says_which_check_and_how_to_play_it_again(pyteste
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*scenario bad*", "<Result good on sim, *not ok>", "latency.max < 1ms: *", "replay: queuesim run *bad.yaml"]
+        [
+            "*scenario bad*",
+            "<Result good on sim, *not ok: 1 check failed (latency.max < 1ms)>",
+            "latency.max < 1ms failed: measured *ms*",
+            "replay: queuesim run *bad.yaml",
+        ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
 
