@@ -186,6 +186,10 @@ class Worker:
 
     # -- slots
 
+    def slot_task(self, slot: int) -> asyncio.Task[None] | None:
+        """The task in which a busy slot's handler runs, for whoever asks what it waits for."""
+        return self._tasks.get(slot)
+
     async def _fill_slots(self) -> None:
         """Put jobs into vacant slots whenever there may be some."""
         exchanges = self._exchanges

@@ -11,7 +11,7 @@ import pytest
 from playing import column, own, play, rows
 
 from queuesim import Job, Queue, RateLimit
-from queuesim.metrics.recording import Stop, StopReason
+from queuesim.metrics.recording import StopReason
 
 ONE = {"bulk": {"size": 1, "at": 0.0}}
 DAY = 24 * 3600.0
@@ -218,7 +218,9 @@ def test_drain_gives_up_on_a_handler_that_hangs() -> None:
 
     result = play({"backlog": 2}, processor=own(handler), duration=10.0, drain=True)
     # the second job started at 30, and nothing happened since
-    assert result.facts.stopped == Stop(StopReason.NO_PROGRESS, 30.0)
+    assert result.facts.stopped is not None
+    assert (result.facts.stopped.reason, result.facts.stopped.at) == (StopReason.NO_PROGRESS, 30.0)
+    assert [(job.number, job.awaits) for job in result.facts.stopped.jobs] == [(2, "await asyncio.Event().wait()")]
     assert result.facts.duration == 30 + DAY
     assert column(result, "state") == ["completed", "active"]
     assert not result.ok
@@ -226,7 +228,9 @@ def test_drain_gives_up_on_a_handler_that_hangs() -> None:
 
 def test_drain_ends_with_its_time_before_patience_does() -> None:
     result = play({"backlog": 1}, processor=own(hang), duration=10.0, drain=DAY)
-    assert (result.facts.duration, result.facts.stopped) == (10 + DAY, None)
+    assert result.facts.duration == 10 + DAY
+    assert result.facts.stopped is not None
+    assert (result.facts.stopped.reason, result.facts.stopped.at) == (StopReason.NO_PROGRESS, 0.0)
 
 
 def test_drain_does_not_wait_for_jobs_that_were_removed() -> None:

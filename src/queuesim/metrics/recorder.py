@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from struct import Struct
 from typing import Any, Final
 
@@ -35,6 +35,10 @@ from queuesim.metrics.recording import (
 MOST_MESSAGES = 1000
 """Different error messages kept; any further one becomes OTHER_MESSAGE."""
 OTHER_MESSAGE = "(other)"
+MOST_RETRIES = 1000
+"""A job that failed more often than this gets no further by failing again."""
+ROUND = 1000
+"""Whoever watches over jobs that are put off is called whenever one was put off so often again."""
 
 _JOB: Final = Struct("<IIHdddI")
 _ATTEMPT: Final = Struct("<IHIIdddBHHd")
@@ -50,6 +54,15 @@ class Names(dict[str, int]):
     def __missing__(self, name: str) -> int:
         self[name] = position = len(self)
         return position
+
+
+@dataclass(slots=True)
+class PutOff:
+    """A job that is put off, again and again perhaps."""
+
+    since: float
+    """When it was first put off since it last got further, in seconds."""
+    times: int = 0
 
 
 class Recorder:
@@ -69,6 +82,15 @@ class Recorder:
         """Jobs that completed or failed for good."""
         self.when_ended: Callable[[Job], None] | None = None
         """Called with every job that completes or fails for good."""
+        self.put_off: dict[int, PutOff] = {}
+        """Jobs that were put off, by number, until they get further."""
+        self.last_progress = 0.0
+        """When a job last got further: it ended, or used up an attempt."""
+        self.fruitless = 0
+        """How often any job was put off since one last got further."""
+        self._fruitless_since = 0.0
+        self.when_put_off: Callable[[], None] | None = None
+        """Called whenever a job was put off ROUND times again."""
         self.options: list[JobOptions] = []
         """Different options of jobs, each once."""
         self.terms = array("L")
@@ -155,6 +177,7 @@ class Recorder:
         if isinstance(outcome, Completed) and not lost:
             self._attempt(worker, slot, job, ended, _OK, 0, 0, _NAN)
             self.ended_count += 1
+            self._got_further(job, ended)
             if self.when_ended is not None:
                 self.when_ended(job)
             return
@@ -170,6 +193,10 @@ class Recorder:
         if lost:
             ending = Ending.LOST
         self._attempt(worker, slot, job, ended, ending, error, message, backoff)
+        if ending is Ending.FAILED or (ending is Ending.RETRIED and job.attempts_made < MOST_RETRIES):
+            self._got_further(job, ended)
+        else:
+            self._was_put_off(job, ended)
         if ending is Ending.FAILED:
             self.ended_count += 1
             if self.when_ended is not None:
@@ -180,6 +207,21 @@ class Recorder:
         if skew:
             self.skews[self.attempt_count] = skew
 
+    def _got_further(self, job: Job, now: float) -> None:
+        self.last_progress = now
+        if self.put_off:
+            self.put_off.pop(job.number, None)
+
+    def _was_put_off(self, job: Job, now: float) -> None:
+        """It asked to run later, lost its lock, or fails for ever: it is where it was before the attempt."""
+        if self.last_progress > self._fruitless_since:
+            self._fruitless_since, self.fruitless = self.last_progress, 0
+        self.fruitless += 1
+        record = self.put_off.setdefault(job.number, PutOff(now))
+        record.times += 1
+        if record.times % ROUND == 0 and self.when_put_off is not None:
+            self.when_put_off()
+
     def interrupted(self, worker: str, slot: int, job: Job, ended: float, ending: Ending, skew: float = 0.0) -> None:
         """An attempt was under way when its worker died. `ending` is LOST, unless the queue knows how it ended."""
         if self._closed:
@@ -188,6 +230,7 @@ class Recorder:
         self._attempt(worker, slot, job, ended, ending, 0, 0, _NAN)
         if ending in (Ending.OK, Ending.FAILED):
             self.ended_count += 1
+            self._got_further(job, ended)
             if self.when_ended is not None:
                 self.when_ended(job)
 
@@ -229,8 +272,12 @@ class Recorder:
     @property
     def last_moved(self) -> float:
         """When a job was last added or an attempt last ended; 0 if neither ever happened."""
-        added = _JOB.unpack_from(self._jobs, len(self._jobs) - _JOB.size)[4] if self._jobs else 0.0
-        return max(float(added), self.last_ended)
+        return max(self.last_added, self.last_ended)
+
+    @property
+    def last_added(self) -> float:
+        """When a job was last added; 0 if none was."""
+        return float(_JOB.unpack_from(self._jobs, len(self._jobs) - _JOB.size)[4]) if self._jobs else 0.0
 
     @property
     def last_ended(self) -> float:

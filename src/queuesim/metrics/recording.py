@@ -170,6 +170,39 @@ STUCK = frozenset({StopReason.NO_PROGRESS, StopReason.DEADLOCK, StopReason.LIVEL
 
 
 @dataclass(frozen=True, slots=True)
+class StuckJob:
+    """A job that got no further, and what it waits for."""
+
+    number: int
+    type: str
+    """Its name, for which a handler is registered."""
+    state: str
+    """A JobState."""
+    worker: str = ""
+    """Whose handler has it; "" if none has."""
+    awaits: str = ""
+    """The line of the handler's code that does not return: ``await lock.acquire()``. "" if it is unknown."""
+    place: str = ""
+    """Where that line is: ``mail.py:31``."""
+    put_off: int = 0
+    """How often it was put off or retried since it last got further."""
+
+    def __str__(self) -> str:
+        told = f"job {self.number} ({self.type})"
+        if self.worker:
+            told += f" on {self.worker}"
+        if self.awaits:
+            return f"{told} hangs in `{self.awaits}` at {self.place}"
+        if self.put_off:
+            return f"{told} was put off {self.put_off:,} times"
+        return f"{told} is {self.state}"
+
+
+MOST_TOLD = 5
+"""Stuck jobs that a sentence names."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """That a run ended before its time: why and when."""
 
@@ -177,7 +210,9 @@ class Stop:
     at: float | None = None
     """Seconds since the run began. For "no progress": when something moved for the last time. None: unknown."""
     detail: str = ""
-    """The name of the threshold; what each task waits for; the server's error."""
+    """The name of the threshold; what each task waits for; the server's error; that the queue is paused."""
+    jobs: tuple[StuckJob, ...] = ()
+    """For "no progress": jobs that are left, those that a handler has first; a hundred at most."""
 
     @property
     def stuck(self) -> bool:
@@ -191,7 +226,10 @@ class Stop:
             return told if self.at is None else f"{told} at {self.at:g} s"
         word = "since" if self.reason is StopReason.NO_PROGRESS else "at"
         when = "" if self.at is None else f" {word} {self.at:g} s"
-        return f"{self.reason}{when}" + (f": {self.detail}" if self.detail else "")
+        more = len(self.jobs) - MOST_TOLD
+        parts = [self.detail, *map(str, self.jobs[:MOST_TOLD]), f"and {more} more" if more > 0 else ""]
+        told = "; ".join(part for part in parts if part)
+        return f"{self.reason}{when}" + (f": {told}" if told else "")
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from queuesim.errors import QueuesimError
 from queuesim.extras import need
-from queuesim.metrics.recording import Facts, Refusal, Stop, StopReason
+from queuesim.metrics.recording import Facts, Refusal, Stop, StopReason, StuckJob
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +159,8 @@ def _stop(stored: Any) -> Stop | None:
     if isinstance(stored, str):
         reason = next((reason for reason in StopReason if stored.startswith(reason)), StopReason.INTERRUPTED)
         return Stop(reason, None, stored.removeprefix(reason).strip(" :"))
-    return Stop(StopReason(stored["reason"]), stored["at"], stored["detail"])
+    jobs = tuple(StuckJob(**job) for job in stored.get("jobs", ()))
+    return Stop(StopReason(stored["reason"]), stored["at"], stored["detail"], jobs)
 
 
 def _describe(column: pd.Series[Any]) -> dict[str, Any]:

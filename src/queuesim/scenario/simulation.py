@@ -30,6 +30,7 @@ from queuesim.scenario.pickup import SlowPickup
 from queuesim.scenario.producers import Endings, Producer
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.starvation import starved_since
+from queuesim.scenario.stuck import Patience, goes_round, no_progress, slot_tasks, stands_still
 from queuesim.scenario.worker_clock import RunClockRecorder, SkewedBroker
 from queuesim.simulation.afterlife import is_buried
 from queuesim.simulation.handle import Handle
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 PATIENCE = 24 * 3600.0
 """A run that is to go on until it is drained, however long that takes, ends when for so many seconds no job was added,
 due, started or ended."""
+ENDLESS = Patience(rounds=1000, seconds=PATIENCE, total=200_000)
+"""When jobs that are put off again and again are on their way nowhere."""
 FLUSH = 10.0
 """When the faults are over, producers have so many seconds to add what they could not add before."""
 GRACE = 60.0
@@ -113,6 +116,8 @@ class Simulation:
         """Why the run ends early."""
         self._idle = asyncio.Event()
         """A job ended, and no other was left."""
+        self._waited_for: set[tuple[int, int]] = set()
+        """Attempts whose long sleep was waited for: the jobs' numbers, and the attempts'."""
         self._parts: list[Task] = []
         self._rngs: dict[str, Random] = {}
         """Each worker's, handed on from life to life."""
@@ -280,35 +285,65 @@ class Simulation:
         elif not self._over.done() and self._injector is not None:
             now, duration = self.loop.time(), self.scenario.duration
             since = await starved_since(self.broker, self.fleet, self.recorder, duration, now)
-            self.stopped = None if since is None else Stop(StopReason.NO_PROGRESS, since)
+            self.stopped = None if since is None else await self._no_progress(since)
         if self._over.done() and self._over.exception() is None:
             self.stopped = self._over.result()
 
     async def _drain(self) -> None:
         """Go on until every job has ended, the time for it is up, or nothing moves any more."""
         self.recorder.when_ended = self._note_ended
-        deadline = self.loop.time() + self.scenario.drain_time
+        self.recorder.when_put_off = self._idle.set
+        began, asleep = self.loop.time(), 0.0
+        deadline = began + self.scenario.drain_time
         patience = PATIENCE if math.isinf(deadline) else math.inf
         while not (self.broker.idle or self._over.done()):
             now, moved = self.loop.time(), await self._last_moved()
-            if now >= moved + patience:
-                self._over.set_result(Stop(StopReason.NO_PROGRESS, moved))
+            if await goes_round(self.broker, self.recorder, self.fleet.workers, now, ENDLESS):
+                self._over.set_result(await self._no_progress(self.recorder.last_progress))
+            elif now >= max(moved, asleep) + patience:
+                asleep = self._asleep_until()
+                if asleep <= now:
+                    self._over.set_result(await self._no_progress(moved))
             elif now >= deadline:
+                await self._judge_standstill(began, now)
                 break
             else:
                 self._idle.clear()
-                until = min(deadline, moved + patience)
+                until = min(deadline, max(moved, asleep) + patience)
                 # a new task each time: one that is done would have this loop go round without letting time move
                 idle = self.loop.create_task(self._idle.wait())
                 either: list[asyncio.Future[Any]] = [idle, self._over]
                 await asyncio.wait(either, timeout=until - now, return_when=asyncio.FIRST_COMPLETED)
                 idle.cancel()
 
+    async def _judge_standstill(self, began: float, now: float) -> None:
+        """The time to drain is up. If no job got further in it, and none ever will, say so."""
+        since = self.recorder.last_progress
+        if now - since >= (now - began) / 2 and await stands_still(self.broker, self.recorder, self.fleet.workers, now):
+            self._over.set_result(await self._no_progress(since))
+
+    def _asleep_until(self) -> float:
+        """When the last handler wakes up that sleeps; 0: none does. Each attempt's sleep is waited for once: a handler
+        that polls sleeps for ever."""
+        until = 0.0
+        tasks = slot_tasks(self.fleet.workers)
+        for job in [job for worker in self.fleet.workers for job in worker.running.values()]:
+            attempt = (job.number, job.attempts_started)
+            if job.id in tasks and attempt not in self._waited_for:
+                self._waited_for.add(attempt)
+                until = max(until, self.loop.wakes_at(tasks[job.id]))
+        return until
+
+    async def _no_progress(self, since: float) -> Stop:
+        return await no_progress(self.broker, self.recorder, self.fleet.workers, since)
+
     async def _last_moved(self) -> float:
         """When a job was last added, started or ended; in the future, if that is when the next delayed job is due."""
         moments = [self.recorder.last_moved]
         moments += [job.processed_on or 0.0 for worker in self.fleet.workers for job in worker.running.values()]
         moments += [job.ready_at or 0.0 for job in await self.broker.jobs(JobState.DELAYED, 0, 0, True)]
+        if (held := await self.broker.rate_limit_ttl(None, self.loop.time())) > 0:
+            moments.append(self.loop.time() + held)
         return max(moments)
 
     def _note_ended(self, job: Job) -> None:

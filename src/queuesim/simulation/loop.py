@@ -223,6 +223,17 @@ class VirtualLoop(BaseLoop):
         heappush(env._queue, (when, NORMAL, next(env._eid), nap))
         return True
 
+    def wakes_at(self, task: asyncio.Task[Any]) -> float:
+        """When a sleeping task wakes up, in seconds; 0 if it does not sleep."""
+        nap = task.nap if isinstance(task, SimulatedTask) else None
+        waiter: object = getattr(task, "_fut_waiter", None)
+        for when, _, _, event in self.env._queue:
+            # asyncio.sleep waits for a future that a timer has for an argument
+            args = event._args if isinstance(event, Timer) else (event,)
+            if (nap is not None and event is nap) or (waiter is not None and any(arg is waiter for arg in args)):
+                return float(when)
+        return 0.0
+
     def end_nap(self, nap: Nap) -> None:
         """The napping task was cancelled: its step comes now."""
         self._append(nap.take())

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
+from linecache import getline
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,3 +94,50 @@ def places_of(task: asyncio.Task[Any]) -> list[Place]:
         Place(frame.f_code.co_qualname.rpartition("<locals>.")[2], frame.f_code.co_filename, frame.f_lineno)
         for frame in suspended_frames(task)
     ]
+
+
+class Await(NamedTuple):
+    """Where a task of a user's hangs."""
+
+    code: str
+    """The line: ``await lock.acquire()``; what it waits for, if the source can't be read."""
+    place: str
+    """``mail.py:31``."""
+
+
+def awaited(task: asyncio.Task[Any], own: Sequence[str] = ()) -> Await | None:
+    """The innermost line of the user's code in which a task, or a task that it waits for, is suspended.
+
+    Args:
+        own: directories or files whose code is not the user's, beside those of libraries.
+
+    Returns:
+        None if the task is not suspended in code of the user's.
+    """
+    for other in waited_for(task):
+        if (found := awaited(other, own)) is not None:
+            return found
+    places = places_of(task)
+    users = [place for place in places if not place.in_library and not place.file.startswith(tuple(own))]
+    if not users:
+        return None
+    innermost = users[-1]
+    code = getline(innermost.file, innermost.line).strip() or what(task, None)
+    return Await(code, f"{Path(innermost.file).name}:{innermost.line}")
+
+
+def waited_for(task: asyncio.Task[Any]) -> list[asyncio.Task[Any]]:
+    """The tasks that a task waits for by ``await task`` or ``gather``, as far as they have not ended."""
+    waiter: Any = getattr(task, "_fut_waiter", None)
+    children = [waiter, *getattr(waiter, "_children", ())]
+    return [child for child in children if isinstance(child, asyncio.Task) and not child.done()]
+
+
+def sleeps(task: asyncio.Task[Any]) -> bool:
+    """Whether a task, or one that it waits for, sleeps: it will go on by itself."""
+    if isinstance(task, SimulatedTask) and task.nap is not None and task.nap.pending:
+        return True
+    places = places_of(task)
+    if places and places[-1].in_library and places[-1].function == "sleep":
+        return True
+    return any(sleeps(other) for other in waited_for(task))

@@ -38,6 +38,7 @@ from queuesim.scenario.overdue_schema import schedules_of
 from queuesim.scenario.producers import Endings, Producer
 from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.schema import Overhead, Scenario
+from queuesim.scenario.stuck import Patience, goes_round, no_progress, stands_still
 from queuesim.scenario.worker_names import name_workers
 from queuesim.simulation.streams import Streams
 from queuesim.testing.oracles import Evidence
@@ -51,6 +52,10 @@ LOOK = 0.05
 """Seconds between two looks at the event stream."""
 PATIENCE = 300.0
 """A run that is to go on until it is drained ends when for so many seconds nothing moved, and nothing is due."""
+ENDLESS = Patience(rounds=100, seconds=PATIENCE, total=200_000)
+"""When jobs that are put off again and again are on their way nowhere."""
+ROUND_LOOK = 5.0
+"""Seconds between two looks whether they are."""
 FLUSH = 10.0
 """When the faults are over, producers have so many seconds to add what they could not add before."""
 LAST_TRIES = 3
@@ -326,7 +331,8 @@ class LiveRun:
     async def _drain(self) -> None:
         """Go on until every job has ended, the time for it is up, or nothing moves any more."""
         deadline = self._clock() + self.scenario.drain_time
-        moved, before = self._clock(), -1
+        began = looked = self._clock()
+        moved, before = began, -1
         rng = Streams(self._seed).python("drain")
         while not self._over.done() and self._clock() < deadline:
             counts = await persist(self.broker.counts, rng)
@@ -335,8 +341,34 @@ class LiveRun:
             if self.recorder.attempt_count != before or counts[JobState.DELAYED]:
                 moved, before = self._clock(), self.recorder.attempt_count
             elif self._clock() > moved + PATIENCE:
-                self._end(StopReason.NO_PROGRESS, moved)
+                await self._end_without_progress(moved)
+            if self._clock() >= looked + ROUND_LOOK:
+                looked = self._clock()
+                if await persist(self._goes_round, rng):
+                    await self._end_without_progress(self.recorder.last_progress)
             await asyncio.wait([self._over], timeout=LOOK)
+
+        since = self.recorder.last_progress
+        quiet = self._clock() - since >= (self._clock() - began) / 2
+        if not self._over.done() and quiet and await persist(self._stands_still, rng):
+            await self._end_without_progress(since)
+
+    async def _goes_round(self) -> bool:
+        return await goes_round(
+            self.broker, self.recorder, self._workers, self._clock(), ENDLESS, lambda job: self._number_of(job.id)
+        )
+
+    async def _stands_still(self) -> bool:
+        if self._own is None and not self.recorder.put_off:
+            return False  # what handlers in other processes wait for is unknown
+        return await stands_still(
+            self.broker, self.recorder, self._workers, self._clock(), lambda job: self._number_of(job.id)
+        )
+
+    async def _end_without_progress(self, since: float) -> None:
+        stop = await no_progress(self.broker, self.recorder, self._workers, since, lambda job: self._number_of(job.id))
+        if not self._over.done():
+            self._over.set_result(stop)
 
     # -- the record
 
