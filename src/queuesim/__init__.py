@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from queuesim.analysis.compare import compare as compare
     from queuesim.analysis.sweep import sweep as sweep
     from queuesim.backoff import Backoff as Backoff
     from queuesim.deadletters import DeadLetters as DeadLetters
@@ -65,6 +66,7 @@ HOMES = {
     "UnrecoverableError": "errors",
     "ValidationError": "errors",
     "Worker": "worker",
+    "compare": "analysis.compare",
     "explore": "notebook.explorer",
     "load": "metrics.result",
     "load_ipython_extension": "notebook.magic",

@@ -65,3 +65,23 @@ def test_a_bar_of_runs(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().err
     assert "runs" in shown
     assert "quiet" not in shown
+
+
+def test_a_bar_is_complete_when_it_closes_so_that_it_never_stays_in_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tqdm.auto
+
+    closed: list[tuple[float, float]] = []
+
+    class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg,misc]
+        def close(self) -> None:
+            if not self.disable:
+                closed.append((self.n, self.total))
+            super().close()
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    queuesim.run({**RUN, "thresholds": [{"added": "< 10", "abort": True}]}, progress=True)
+    with count_bar(3, "runs", True) as tell:
+        tell(2, 3)
+    ends = set(closed)
+    assert len(ends) == 2
+    assert all(done == total for done, total in ends)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import queuesim
 from queuesim.processor import Processor
 from queuesim.scenario.reference import ProcessorImportError, load_processor
 
@@ -102,3 +104,54 @@ def test_a_module_of_the_same_name_from_elsewhere_is_no_substitute(tmp_path: Pat
     assert "another module mail_handlers is loaded already" in refusal("mail_handlers:processor", tmp_path / "b")
     (tmp_path / "b" / "json.py").write_text(HANDLERS)
     assert "another module json is loaded already" in refusal("json:processor", tmp_path / "b")
+
+
+COUNTING = """\
+from counting_parts import WORD
+from queuesim import Processor
+processor = Processor("count")
+seen = []
+@processor.job("count")
+async def count(job):
+    seen.append(job.number)
+    return [WORD, len(seen)]
+"""
+
+
+def outcome(directory: Path) -> list[object]:
+    """What the one job of a run returns."""
+    returned: list[object] = []
+    scenario = directory / "count.yaml"
+    scenario.write_text(
+        "name: count\nduration: 1m\nprocessor: counting:processor\njobs: {count: {}}\n"
+        "load: [{name: once, bulk: {at: 0s, size: 1}}]\n"
+    )
+    result = queuesim.run(scenario)
+    assert result.ok
+    module = sys.modules["counting"]
+    returned += [module.WORD, len(module.seen)]
+    return returned
+
+
+def test_an_edited_handler_and_what_it_imports_are_read_again(tmp_path: Path) -> None:
+    (tmp_path / "counting.py").write_text(COUNTING)
+    (tmp_path / "counting_parts.py").write_text("WORD = 'one'")
+    assert outcome(tmp_path) == ["one", 1]
+    # of the same size, and in the same second
+    (tmp_path / "counting_parts.py").write_text("WORD = 'two'")
+    assert outcome(tmp_path) == ["two", 1]
+
+
+def test_a_run_sees_nothing_that_an_earlier_one_left_in_a_module(tmp_path: Path) -> None:
+    (tmp_path / "counting.py").write_text(COUNTING)
+    (tmp_path / "counting_parts.py").write_text("WORD = 'one'")
+    assert [outcome(tmp_path) for _ in range(3)] == [["one", 1]] * 3
+
+
+def test_a_module_that_the_user_imported_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "counting.py").write_text(COUNTING)
+    (tmp_path / "counting_parts.py").write_text("WORD = 'one'")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    mine = importlib.import_module("counting")
+    assert outcome(tmp_path) == ["one", 1]
+    assert sys.modules["counting"] is mine

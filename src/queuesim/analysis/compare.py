@@ -6,10 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from queuesim.analysis.observation import Array, Observation
+from queuesim.analysis.observation import Array, Observation, of_result
+
+if TYPE_CHECKING:
+    from queuesim.metrics.result import Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,25 @@ class Comparison:
                 return row
         raise KeyError(name)
 
+    def _repr_html_(self) -> str:
+        from queuesim.metrics.tables import html_table
+
+        rows = ((row.name, row.unit, row.first, row.second, f"{row.difference:+.2%}") for row in self.rows)
+        return html_table(("", "unit", self.first, self.second, "difference"), rows)
+
     def within(self, tolerance: float) -> bool:
         """Whether mean and 95th percentile of the waiting time are within this fraction of the second run's."""
         return all(abs(self.row(name).difference) <= tolerance for name in ("waiting mean", "waiting p95"))
 
 
-def compare(first: Observation, second: Observation) -> Comparison:
-    """Put `first`, say a simulation, beside `second`, say a recording. Jobs are matched by their order of adding."""
+def compare(first: Result | Observation, second: Result | Observation) -> Comparison:
+    """Put `first`, say a simulation, beside `second`, say a recording. Jobs are matched by their order of adding.
+
+    Args:
+        first: a result, or an observation of a queue elsewhere (`queuesim.analysis.observation.of_recording`).
+        second: the same; the differences are fractions of this one.
+    """
+    first, second = _observed(first), _observed(second)
     return Comparison(
         first.name,
         second.name,
@@ -71,6 +87,10 @@ def compare(first: Observation, second: Observation) -> Comparison:
         tuple(_differing_attempts(first, second)),
         tuple(_differing_states(first, second)),
     )
+
+
+def _observed(run: Result | Observation) -> Observation:
+    return run if isinstance(run, Observation) else of_result(run)
 
 
 def _rows(first: Observation, second: Observation) -> list[Row]:

@@ -41,6 +41,7 @@ def sweep(
     """
     import pandas as pd
 
+    from queuesim.analysis.table import SweepFrame
     from queuesim.metrics.progress import count_bar
 
     chosen = as_scenario(scenario)
@@ -57,7 +58,7 @@ def sweep(
             found = {name: measure(result, *metric) for name, metric in metrics.items()}
             rows.append({**changes, "seed": seed, **found, "ok": result.ok})
             tell(len(rows), len(combinations))
-    return pd.DataFrame(rows, columns=[*axes, "seed", *metrics, "ok"])
+    return SweepFrame(pd.DataFrame(rows, columns=[*axes, "seed", *metrics, "ok"]))
 
 
 def _metric(name: str) -> tuple[str, str | None]:

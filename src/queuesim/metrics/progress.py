@@ -89,6 +89,7 @@ class RunBar:
     def close(self) -> None:
         """Make it go."""
         if self._bar is not None:
+            _finish(self._bar)
             self._bar.close()
 
 
@@ -104,3 +105,9 @@ def count_bar(total: int, name: str, progress: Tell | bool | None) -> Iterator[T
         tqdm = need("tqdm.auto", "notebook", "progress bars").tqdm
         with tqdm(total=total, desc=name, unit="run", leave=False) as bar:
             yield lambda done, of: bar.update(done - bar.n)
+            _finish(bar)
+
+
+def _finish(bar: Any) -> None:
+    """A run may end before its time, and a bar that is closed before its end stays in the notebook, in red."""
+    bar.total = bar.n

@@ -109,6 +109,11 @@ class Summary:
     limiter: LimiterUse | None = None
     checks_failed: list[str] = field(default_factory=list)
 
+    def _repr_html_(self) -> str:
+        from queuesim.metrics.tables import fields_of, html_table
+
+        return html_table(("", "value"), fields_of(self))
+
 
 def summarise(result: Result) -> Summary:
     """Work a summary out of a result's frames."""

@@ -7,6 +7,8 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
 from types import ModuleType
 
@@ -19,15 +21,42 @@ class ProcessorImportError(QueuesimError):
     """A processor can't be imported; the message says why, and what may have been meant."""
 
 
-def load_processor(reference: str, directory: Path) -> Processor:
+@dataclass(slots=True)
+class _Imported:
+    """A module below a scenario's directory that was imported here, for a processor."""
+
+    module: ModuleType
+    file: Path
+    stamp: tuple[int, int]
+    """Size and time of change of its file."""
+    played: bool = False
+    """Whether a run has used it, and may have left something in it."""
+
+
+_imported: dict[str, _Imported] = {}
+"""By name. What the user imported otherwise is not among them: it is his, and stays as it is."""
+
+
+def load_processor(reference: str, directory: Path, *, for_run: bool = False) -> Processor:
     """Import ``module:attribute``, looking in `directory` first.
+
+    Modules below `directory` that an earlier call imported are imported again if a file of theirs has changed since.
+
+    Args:
+        for_run: for a run, which is to see nothing that an earlier one left in these modules: they are imported again
+            after each.
 
     Raises:
         ProcessorImportError: there is no such module or attribute, the module fails, or it is no Processor.
     """
     module_name, _, attribute = reference.partition(":")
+    _forget(directory, for_run)
+    before = set(sys.modules)
     with _first_on_path(directory):
         module = _import(module_name, directory)
+    _remember(set(sys.modules) - before, directory)
+    for imported in _imported.values():
+        imported.played = imported.played or for_run
     value: object = module
     for name in attribute.split("."):
         if not hasattr(value, name):
@@ -43,6 +72,47 @@ def load_processor(reference: str, directory: Path) -> Processor:
             f"processors in {module_name}: {listing(_processors(module))}"
         )
     return value
+
+
+def _forget(directory: Path, for_run: bool) -> None:
+    """Forget the modules below a directory that are to be imported again: all of them, for they refer to each other."""
+    below = directory.resolve()
+    mine = {name: one for name, one in _imported.items() if one.file.is_relative_to(below)}
+    changed = [one for one in mine.values() if _stamp(one.file) != one.stamp]
+    if not changed and not (for_run and any(one.played for one in mine.values())):
+        return
+    for one in changed:
+        # its time in whole seconds and its size may be the same, and then the bytecode of before would be used
+        Path(cache_from_source(str(one.file))).unlink(missing_ok=True)
+    for name, one in mine.items():
+        del _imported[name]
+        if sys.modules.get(name) is one.module:
+            del sys.modules[name]
+
+
+def _remember(names: set[str], directory: Path) -> None:
+    below = directory.resolve()
+    for name in names:
+        module = sys.modules.get(name)
+        origin = getattr(module, "__file__", None)
+        if module is None or origin is None:
+            continue
+        file = Path(origin).resolve()
+        if file.is_relative_to(below) and file.suffix == ".py" and not INSTALLED.intersection(file.parts):
+            _imported[name] = _Imported(module, file, _stamp(file))
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """Size and time of change; zeros for a file that is gone."""
+    try:
+        status = file.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Directories of libraries, which are never imported again, even where they are below a scenario's directory."""
 
 
 def _import(name: str, directory: Path) -> ModuleType:

@@ -168,7 +168,7 @@ def _own_processor(scenario: Scenario, processor: Processor | None) -> Processor
         return processor
     from queuesim.scenario.reference import load_processor
 
-    return load_processor(scenario.processor, scenario.directory)
+    return load_processor(scenario.processor, scenario.directory, for_run=True)
 
 
 def _aborting(scenario: Scenario) -> Any:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from queuesim.scenario.override import Override, OverrideError
 from queuesim.scenario.schema import Scenario
 from queuesim.units import parse_rate
 
+if TYPE_CHECKING:
+    from queuesim.scenario.runner import Source
+
 LOAD = "load"
 """The path whose number multiplies all load, in place of replacing it."""
 
 
-def vary(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
+def vary(scenario: Source, changes: Mapping[str, Any]) -> Scenario:
     """The scenario with other values at some paths, such as ``{"workers.concurrency": 10, "load": 1.5}``.
 
     Args:
+        scenario: a Scenario, a mapping with its keys, or the path of a file, as `queuesim.run` takes it.
         changes: keys with dots between them, as ``queuesim run --set`` takes them; an entry of a list goes by its name
             or its position. The path ``load`` takes a factor for all arrival rates and for the size of every bulk.
 
@@ -24,6 +28,9 @@ def vary(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
         ValueError: a path leads nowhere, a value can't be there, or the load has an entry that can't be multiplied. A
             pydantic.ValidationError is one.
     """
+    from queuesim.scenario.runner import as_scenario
+
+    scenario = as_scenario(scenario)
     document = scenario.model_dump(mode="json", exclude_unset=True, by_alias=True)
     if len(document.get("workers", ())) == 1:
         document["workers"] = document["workers"][0]
