@@ -14,9 +14,16 @@ if TYPE_CHECKING:
     from queuesim.testing.soak import Campaign
 
 
+PACE = 2.0
+"""Seconds between two lines of progress."""
+
+
 def soak(
     schedules: Annotated[int, typer.Option(min=1, help="How many random scenarios to play.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="What all of them are drawn from.")] = 0,
+    seeds: Annotated[
+        str, typer.Option(metavar="FIRST-LAST", help="In place of --seed: several seeds, which take turns.")
+    ] = "",
     duration: Annotated[str, typer.Option(help="For how long each has load.")] = "5m",
     backend: Annotated[str, typer.Option(help="sim, or fakeredis for our Lua scripts.")] = "sim",
     shuffle: Annotated[
@@ -29,8 +36,8 @@ def soak(
 ) -> None:
     """Play random scenarios with faults, and look for one that an oracle catches.
 
-    Exit code 0: none was caught. 1: some were; the smallest that still fails is saved for each, with the command that
-    plays it again.
+    Exit code 0: none was caught. 1: some were, or our own code failed; the smallest that still fails is saved for each,
+    with the command that plays it again. 2: an option is wrong. 130: interrupted.
     """
     from queuesim.scenario.backends import BackendError, check_backend
     from queuesim.testing.found import replay_command
@@ -47,19 +54,37 @@ def soak(
         check_backend(backend)
         if backend == "redis":
             raise BackendError("a soak plays in virtual time: choose sim or fakeredis")
-        began, campaign = time.perf_counter(), None
-        for campaign in campaign_of(schedules, seed, length, backend=backend, shuffle=shuffle, directory=output):
-            if not quiet and (campaign.runs % 50 == 0):
-                _tell(campaign, schedules)
+        chosen = _seeds(seeds) if seeds else [seed]
+        began = told = time.perf_counter()
+        campaign = None
+        for campaign in campaign_of(schedules, chosen, length, backend=backend, shuffle=shuffle, directory=output):
+            if not quiet and time.perf_counter() - told >= PACE:
+                told = time.perf_counter()
+                _tell(campaign, schedules, told - began)
     assert campaign is not None
+    typer.echo(f"backend {backend}, {'shuffled, ' if shuffle else ''}seeds {seeds or seed}, {duration} each")
     _report(campaign, time.perf_counter() - began)
-    for path in campaign.found:
-        typer.echo(f"replay: {replay_command(path, shuffle=shuffle)}")
+    for found in campaign.found:
+        doubt = "" if found.replays else "  (not deterministic: the saved file did not fail when it was played again)"
+        typer.echo(f"found: {', '.join(found.problems)}{doubt}")
+        typer.echo(f"replay: {replay_command(found.path, shuffle=shuffle, backend=backend)}")
     raise typer.Exit(1 if campaign.found else 0)
 
 
-def _tell(campaign: Campaign, schedules: int) -> None:
-    typer.echo(f"{campaign.runs} of {schedules}: {campaign.jobs:,} jobs, {len(campaign.found)} failed", err=True)
+def _seeds(text: str) -> range:
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise typer.BadParameter(f"{text} is not a range of seeds: write it as 10-49", param_hint="'--seeds'")
+    return range(int(first), int(last) + 1)
+
+
+def _tell(campaign: Campaign, schedules: int, wall: float) -> None:
+    left = wall / campaign.runs * (schedules - campaign.runs)
+    typer.echo(
+        f"{campaign.runs} of {schedules}: {campaign.jobs:,} jobs, {len(campaign.found)} failed, "
+        f"about {left:,.0f} s left",
+        err=True,
+    )
 
 
 def _report(campaign: Campaign, wall: float) -> None:
@@ -74,6 +99,10 @@ def _report(campaign: Campaign, wall: float) -> None:
         typer.echo("told, for it can't be promised (runs):")
         for name, count in sorted(campaign.told.items()):
             typer.echo(f"  {name:24} {count:>9,}")
+    typer.echo("share of time judged:")
+    for name, seconds in sorted(campaign.judged.items()):
+        typer.echo(f"  {name:36} {seconds / campaign.simulated:>7.1%}")
+    typer.echo(f"crashes: {campaign.crashes or 'none'}")
     typer.echo(f"violations: {campaign.violations.total() or 'none'}")
     for name, count in sorted(campaign.violations.items()):
         typer.echo(f"  {name}: {count}")

@@ -42,9 +42,10 @@ def promises(scenario: Scenario, processor: Processor, places: Sequence[Place], 
         processor.limiter if place.settings.limiter is None else place.settings.limiter.model() for place in places
     ]
     own = dict.fromkeys(limiter for limiter in terms if limiter is not None)
-    limiters = [limiter if shared is None else RateLimit(shared.max, limiter.duration) for limiter in own] or (
-        [] if shared is None else [shared.model()]
-    )
+    limiters = [limiter if shared is None else RateLimit(shared.max, limiter.duration) for limiter in own]
+    if shared is not None and (None in terms or not own):
+        # what holds for workers that have none
+        limiters.append(shared.model())
     unlimited = None in terms and shared is None
     overhead = scenario.overhead
     return Promises(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 DIRECTORY = Path("scenarios/found")
@@ -36,18 +37,43 @@ def smallest(scenario: dict[str, Any], fails: Fails, tries: int = 60) -> dict[st
 
 
 def _smaller(scenario: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    faults, jobs, workers = scenario.get("faults", []), scenario.get("jobs", {}), scenario.get("workers", {})
-    for i in range(len(faults)):
-        yield {**scenario, "faults": faults[:i] + faults[i + 1 :]}
+    for key in ("faults", "load"):
+        rows = scenario.get(key, [])
+        for i in range(len(rows) if key == "faults" or len(rows) > 1 else 0):
+            yield {**scenario, key: rows[:i] + rows[i + 1 :]}
     if isinstance(scenario["duration"], float) and scenario["duration"] > 10.0:
         yield {**scenario, "duration": scenario["duration"] / 2}
+    if "overdue" in scenario:
+        yield _without(scenario, "overdue")
+    jobs = scenario.get("jobs", {})
     for name in jobs if len(jobs) > 1 else ():
-        yield {**scenario, "jobs": {other: settings for other, settings in jobs.items() if other != name}}
-    if isinstance(workers, dict):
-        if workers.get("count", 1) > 1:
-            yield {**scenario, "workers": {**workers, "count": workers["count"] - 1}}
-        if "limiter" in workers:
-            yield {**scenario, "workers": {key: value for key, value in workers.items() if key != "limiter"}}
+        load = [
+            {**entry, "jobs": _without(entry["jobs"], name)} if isinstance(entry.get("jobs"), dict) else entry
+            for entry in scenario.get("load", [])
+        ]
+        yield {**scenario, "jobs": _without(jobs, name), "load": load}
+    for key in sorted(set(scenario.get("queue", {})) & {"concurrency", "rate_limit", "keep", "dead_letter", "retry"}):
+        yield {**scenario, "queue": _without(scenario["queue"], key)}
+    for workers in _fewer(scenario.get("workers", {})):
+        yield {**scenario, "workers": workers}
+
+
+def _fewer(workers: Any) -> Iterator[Any]:
+    """Workers of fewer kinds, fewer of a kind, or without what they need not have."""
+    if isinstance(workers, list):
+        for i in range(len(workers) if len(workers) > 1 else 0):
+            yield workers[:i] + workers[i + 1 :]
+        for i, each in enumerate(workers):
+            yield from ([*workers[:i], fewer, *workers[i + 1 :]] for fewer in _fewer(each))
+        return
+    if workers.get("count", 1) > 1:
+        yield {**workers, "count": workers["count"] - 1}
+    for key in sorted(set(workers) & {"limiter", "lock_duration", "stalled_interval", "max_stalled"}):
+        yield _without(workers, key)
+
+
+def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
+    return {other: value for other, value in mapping.items() if other != key}
 
 
 def save(scenario: dict[str, Any], directory: Path = DIRECTORY) -> Path:
@@ -64,9 +90,10 @@ def save(scenario: dict[str, Any], directory: Path = DIRECTORY) -> Path:
     return path
 
 
-def replay_command(path: Path, *, processor: str | None = None, shuffle: bool = False) -> str:
+def replay_command(path: Path, *, processor: str | None = None, shuffle: bool = False, backend: str = "sim") -> str:
     """The one command that plays it again."""
-    words = ["queuesim", "run", path.as_posix()]
+    words = ["queuesim", "run", quote(path.as_posix())]
+    words += ["--backend", backend] if backend != "sim" else []
     words += ["--processor", processor] if processor else []
     words += ["--shuffle"] if shuffle else []
     return " ".join(words)

@@ -146,6 +146,15 @@ class Case:
         return Rollbacks(self.faults, self.late_spans)
 
     @cached_property
+    def holds(self) -> Array:
+        """When handlers limited the queue, ascending: when each job whose handler raised RateLimitError was back."""
+        limited = self.attempts[self.attempts["ending"] == Ending.RATE_LIMITED]
+        back = self.events[self.ends_of_runs & (self.events["kind"] == EventKind.WAITING.code)]
+        known = following(back, limited["number"], limited["ended"] - 0.001)
+        moments: Array = np.sort(np.where(np.isnan(known), limited["ended"], known))
+        return moments
+
+    @cached_property
     def told_ends(self) -> Array:
         """For each attempt, when the queue heard of its end; NaN: never."""
         # where an end was forgotten, a start may follow a start, or a promotion
