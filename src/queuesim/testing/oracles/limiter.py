@@ -17,33 +17,39 @@ def limiter(case: Case) -> CheckRow:
     if not limits or case.rollbacks or case.skewed:
         return unjudged(name, FORGETFUL) if limits and case.rollbacks else verdict(name, [])
     starts = np.sort(case.events["time"][case.events["kind"] == EventKind.ACTIVE.code], kind="stable")
-    windows, starts = _on_time(case, starts)
-    shortest = min(limit.duration for limit in limits)
     # where times are whole milliseconds, so are the moments at which windows close: two roundings come together.
     # 1e-6 s and less is no more than rounding of floats: there a window and the start that opens it have one time
     edge = 2 * case.promises.resolution if case.promises.resolution > TICK else 0.0
+    windows, starts = _on_time(case, starts, edge)
+    shortest = min(limit.duration for limit in limits)
     # one that opens within rounding of the end of the last
-    told = _sliding(starts, max(limit.max for limit in limits), shortest * (1 - 1e-9) - max(edge, TICK), case.holds)
+    told = _sliding(
+        starts,
+        max(limit.max for limit in limits),
+        shortest * (1 - 1e-9) - max(edge, TICK),
+        case.holds,
+        _uncounted(case),
+    )
     if len(windows) and not case.promises.slack:
         # elsewhere a worker's clock says when one opened, and the server's when jobs started
         if len(limits) > 1:
             # each worker holds the starts against a max of its own, whoever opened the window
             windows = windows.copy()
             windows["max"] = np.maximum(windows["max"], max(limit.max for limit in limits))
-        told += _windows(_cut_short(windows, case.holds), starts, _uncounted(case), edge, not len(case.holds))
+        told += _windows(_cut_short(windows, case.holds, edge), starts, _uncounted(case), edge, not len(case.holds))
     elif len(starts) and not case.late and case.recording.facts.backend == "sim":
         told.append(f"{len(starts)} jobs started and no window ever opened")
     return verdict(name, told)
 
 
-def _on_time(case: Case, starts: Array) -> tuple[Array, Array]:
+def _on_time(case: Case, starts: Array, edge: float) -> tuple[Array, Array]:
     """The windows and starts that can be judged: where commands are late, starts bear the time at which their worker
     asked, and so do windows."""
     windows = case.recording.windows
     for since, until in case.late_spans:
         touched = (windows["opened"] <= until) & (windows["closes"] >= since)
-        first = min([since, *windows["opened"][touched].tolist()])
-        last = max([until, *windows["closes"][touched].tolist()])
+        first = min([since, *windows["opened"][touched].tolist()]) - edge
+        last = max([until, *windows["closes"][touched].tolist()]) + edge
         windows, starts = windows[~touched], starts[(starts < first) | (starts >= last)]
     return windows, starts
 
@@ -58,21 +64,21 @@ def _uncounted(case: Case) -> int:
     )
 
 
-def _cut_short(windows: Array, holds: Array) -> Array:
+def _cut_short(windows: Array, holds: Array, edge: float) -> Array:
     """The windows, which end when a handler limits the queue: its limit takes their place (BullMQ 6.7)."""
     if not len(holds):
         return windows
     windows = windows.copy()
-    place = np.searchsorted(holds, windows["opened"], side="left")
+    place = np.searchsorted(holds, windows["opened"] - edge, side="left")
     ends = np.where(place < len(holds), holds[np.minimum(place, len(holds) - 1)], np.inf)
     windows["closes"] = np.minimum(windows["closes"], ends)
     return windows
 
 
-def _sliding(starts: Array, most: int, duration: float, holds: Array) -> list[str]:
+def _sliding(starts: Array, most: int, duration: float, holds: Array, uncounted: int) -> list[str]:
     """A fixed window lets through at most twice its number, less one, in any stretch of its length in which no handler
     limited the queue: after that a new window opens."""
-    allowed = 2 * most - 1
+    allowed = 2 * most - 1 + uncounted
     if len(starts) <= allowed:
         return []
     later, earlier = starts[allowed:], starts[: len(starts) - allowed]
