@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
+from itertools import count
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -46,7 +47,8 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """A fixed interval. Ticks are at whole multiples of it on the calendar, `offset` later (BullMQ 6.7)."""
+    """A fixed interval. Ticks are at whole multiples of it on the calendar, `offset` later, in whole milliseconds
+    (BullMQ 6.7)."""
 
     seconds: float
     offset: float | None = None
@@ -63,18 +65,19 @@ class Every:
     def after(self, time: float) -> float:
         """The first tick later than `time`."""
         # the division may round a tick onto its neighbour, to either side
-        ticks = (self._tick(time, step) for step in (0, 1, 2))
+        ticks = (self._tick(time, step) for step in count(-1))
         return next(tick for tick in ticks if tick > time)
 
     def until(self, time: float) -> float:
         """The last tick not later than `time`."""
-        ticks = (self._tick(time, step) for step in (1, 0, -1))
+        ticks = (self._tick(time, step) for step in count(1, -1))
         return next(tick for tick in ticks if tick <= time)
 
     def _tick(self, time: float, step: int) -> float:
         offset = self.offset or 0.0
-        count = math.floor((time + self.origin - offset) / self.seconds) + step
-        return count * self.seconds + offset - self.origin
+        place = math.floor((time + self.origin - offset) / self.seconds) + step
+        # whole milliseconds: Redis has no others, and a tick that comes back from there is not its own successor
+        return round(place * self.seconds + offset, 3) - self.origin
 
     def anchored(self, tick: float) -> Every:
         """The same interval, with the offset that puts a tick at `tick`."""

@@ -126,7 +126,22 @@ def test_ticks_of_an_interval_surround_any_time(seconds: float, part: float, tim
     every = Every(seconds, part * seconds, origin)
     before, after = every.until(time), every.after(time)
     assert before <= time < after
-    assert after - before == pytest.approx(seconds, rel=1e-3)
+    # each is a whole millisecond
+    assert after - before == pytest.approx(seconds, rel=1e-3, abs=0.00101)
+
+
+@given(st.floats(0.001, 100.0), st.floats(0, 1e6))
+@example(1.1, 0.0)
+def test_a_tick_in_whole_milliseconds_is_not_its_own_successor(seconds: float, time: float) -> None:
+    """As Redis gives it back: a scheduler whose next tick is the one that has just run stands still for ever."""
+    origin = 1_735_689_600.0
+    every = Every(seconds, 0.0, origin)
+    tick = every.after(time)
+    for _ in range(5):
+        stamp = round((tick + origin) * 1000)
+        following_tick = every.after(stamp / 1000 - origin)
+        assert round((following_tick + origin) * 1000) > stamp
+        tick = following_tick
 
 
 def test_an_interval_goes_on_from_where_it_was_anchored() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from queuesim.clock import sleep, sleep_until
 from queuesim.job import JobOptions
 from queuesim.scenario.overdue_schema import OverdueSettings, SchedulerCrash
-from queuesim.scenario.overdue_store import OverdueStore
+from queuesim.scenario.overdue_store import BY_TIMERS, OverdueStore, ask_scheduler
 from queuesim.scenario.scanner import Scanner
 from queuesim.simulation.process import Process
 from queuesim.simulation.streams import Streams
@@ -19,6 +19,7 @@ from queuesim.tasks import DatabaseModel, TaskStore
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker
     from queuesim.scenario.faults.crons import CronFault
+    from queuesim.testing.oracles.overdue_evidence import OverdueEvidence
 
 Launch = Callable[[Coroutine[Any, Any, None], str, Context], asyncio.Task[None]]
 
@@ -81,6 +82,15 @@ class OverdueTasks(OverdueStore):
     async def _tick(self, name: str, tick: float | None) -> bool:
         """Whether a scheduler is to scan at this tick, as far as faults let it."""
         return all([await fault.tick(self, name, tick) for fault in self.cron_faults])
+
+    async def gathered(self, broker: Broker, time: float) -> OverdueEvidence:
+        """What oracles ask for when the run is over, at `time`; `broker` is the queue, as it is."""
+        ticks = None
+        if self.settings.by == "scheduler":
+            ticks = await ask_scheduler(broker, self.schedule, self.settings, time)
+        crashed = any(crash.at < time for crash in self.settings.crashes)
+        # the ids of jobs, in which a scan finds its tick, have the time that the queue itself keeps
+        return self.evidence(ticks, BY_TIMERS, crashed, getattr(broker, "origin", 0.0))
 
     def scan_beside(self, name: str, tick: float | None, page: Callable[[], float] | None = None) -> asyncio.Task[None]:
         """Scan once more, in a process of its own.

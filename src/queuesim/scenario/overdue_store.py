@@ -8,17 +8,26 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from sqlalchemy import func, select
 
+from queuesim.broker.base import Broker
 from queuesim.events import EventKind
 from queuesim.job import Job
 from queuesim.metrics.recording import Recording, ScanRow
 from queuesim.processor import JobType, Processor, call
-from queuesim.scenario.overdue_schema import OverdueSettings
+from queuesim.scenario.overdue_schema import OverdueSettings, schedules_of
+from queuesim.scenario.scanner import SCAN
+from queuesim.schedule import Cron, Every
 from queuesim.tasks import TaskStore
 from queuesim.tasks.filling import fill
 from queuesim.tasks.handlers import add_handlers
 from queuesim.tasks.overdue import ScanReport, reports, scan_of
 from queuesim.tasks.payloads import OVERDUE
+from queuesim.tasks.queries import told
+from queuesim.tasks.tables import outbox, scans, tasks
+from queuesim.testing.oracles.overdue_evidence import OverdueEvidence, Scan, Ticks
+
+BY_TIMERS = "timers begin the scans, not a job scheduler"
 
 YEAR = 365 * 24 * 3600.0
 """A backlog's due dates are drawn from the year before the run."""
@@ -61,11 +70,59 @@ class OverdueStore:
         timeout = None if first is None else first.timeout
         processor.add(JobType(OVERDUE, handle, timeout=timeout))
 
+    def evidence(self, ticks: Ticks | None, unknown: str, crashed: bool, origin: float = 0.0) -> OverdueEvidence:
+        """What oracles ask of the scans and of whoever was told by them.
+
+        Args:
+            origin: calendar time of the run's second 0, where ticks are told in that.
+            ticks: their job scheduler; None: for the reason `unknown`.
+            crashed: whether processes that scan were killed.
+        """
+        return self.store.run_now(
+            lambda connection: OverdueEvidence(
+                scans=[_scan(*row, origin=origin) for row in connection.execute(_SCANS)],
+                per_page=self.settings.per == "page",
+                window=self.settings.window,
+                told=[(task, sent_at) for task, kind, sent_at in told(connection) if kind == "overdue"],
+                untold=[(task, since) for task, since in connection.execute(_UNTOLD)],
+                staged=connection.execute(select(func.count()).select_from(outbox)).scalar_one(),
+                ticks=ticks,
+                unknown=unknown,
+                crashed=crashed,
+            )
+        )
+
     def scans(self, recording: Recording) -> list[ScanRow]:
         """What became of every scan so far, by the store and by what was recorded of its notifications."""
         found = self.store.run_now(lambda connection: reports(connection, EVERY_SCAN))
         last = _last_ends(recording)
         return [_drained(_row(report), *last.get(report.id, (0, math.nan))) for report in reversed(found)]
+
+
+_SCANS = select(
+    scans.c.id, scans.c.trigger, scans.c.tick, scans.c.cutoff, scans.c.began_at, scans.c.ended_at, scans.c.pages,
+    scans.c.found, scans.c.enqueued, scans.c.duplicates, scans.c.leased_until,
+).order_by(scans.c.id)  # fmt: skip
+_UNTOLD = select(tasks.c.id, tasks.c.notify_at).where(tasks.c.notify_at.is_not(None)).order_by(tasks.c.id)
+
+
+def _scan(number: int, trigger: str, tick: float | None, *rest: Any, origin: float) -> Scan:
+    return Scan(number, trigger, None if tick is None else tick - origin, *rest)
+
+
+async def ask_scheduler(broker: Broker, schedule: Cron | Every, settings: OverdueSettings, time: float) -> Ticks:
+    """What the queue says of the job scheduler whose ticks begin scans.
+
+    Args:
+        broker: of the queue that the notifications are in.
+    """
+    queue = broker.sibling(schedules_of(broker.queue))
+    dead = [(crash.at, crash.at + crash.length) for crash in settings.crashes]
+    found = await queue.scheduler(SCAN)
+    if found is None:
+        return Ticks(schedule, settings.policy, time, stored=False, dead=dead)
+    state = None if found.pending is None else await queue.state(found.pending)
+    return Ticks(schedule, settings.policy, time, True, found.due, found.pending, state, dead)
 
 
 def _row(report: ScanReport) -> ScanRow:

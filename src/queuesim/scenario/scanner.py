@@ -103,13 +103,18 @@ class Scanner:
     async def once(self, trigger: str, tick: float | None = None) -> None:
         """Scan. However long queue or database can't be reached: a scan goes on from where it was."""
         await self._resume()
-        try:
-            await self._scan.scan(trigger, tick)
-        except BrokerUnavailableError:
-            await self._resume(failed=1)
-        except DatabaseError:
-            await sleep(self.settings.lease)
-            await self._resume()
+        while True:
+            try:
+                await self._scan.scan(trigger, tick)
+            except BrokerUnavailableError:
+                await self._resume(failed=1)
+            except DatabaseError:
+                await sleep(self.settings.lease)
+                await self._resume()
+                if tick is not None:
+                    # what failed may have been its very beginning: then nobody has scanned for this tick
+                    continue
+            return
 
     async def _resume(self, failed: int = 0) -> None:
         while True:

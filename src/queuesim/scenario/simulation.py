@@ -389,8 +389,10 @@ class Simulation:
         self._left = await self._where_left()
         if self._overdue is not None:
             self.recorder.scans = self._overdue.scans(self.recorder.so_far(self.facts(), {}))
-            self._overdue.store.close()
         self._evidence = await gather(self.broker, self.recorder, self._processor.dead_letters)
+        if self._overdue is not None:
+            self._evidence.overdue = await self._overdue.gathered(self.broker, self.ended)
+            self._overdue.store.close()
         self.recorder.close()
         self._closed = True
 

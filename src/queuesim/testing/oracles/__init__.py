@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from queuesim.metrics.recording import CheckRow, Recording
-from queuesim.testing.oracles import delays, delivery, keeping, limiter, order, promptness, running, states
+from queuesim.testing.oracles import delays, delivery, keeping, limiter, order, overdue, promptness, running, states
 from queuesim.testing.oracles.case import Case, unjudged
 from queuesim.testing.oracles.promises import Evidence, Promises
 
@@ -28,7 +28,12 @@ ORACLES: tuple[Callable[[Case], CheckRow], ...] = (
     keeping.deduplication,
     keeping.drained,
 )
-"""All of them."""
+"""Those of every run."""
+
+OF_SCANS: tuple[Callable[[Case], CheckRow], ...] = (overdue.schedulers, overdue.scans)
+"""Those of runs with overdue scans."""
+
+IN_REAL_TIME = "the processes that scan in real time are not asked for what it takes"
 
 BY_THE_CLOCK = frozenset(
     {
@@ -48,7 +53,12 @@ BY_THE_CLOCK = frozenset(
 def judge(recording: Recording, promises: Promises, evidence: Evidence) -> list[CheckRow]:
     """What each oracle says of a run: a row each, kind "oracle", whose value is the number of violations."""
     case = Case(recording, promises, evidence)
-    return [_judged(oracle, case) for oracle in ORACLES]
+    rows = [_judged(oracle, case) for oracle in ORACLES]
+    if evidence.overdue is not None:
+        rows += [_judged(oracle, case) for oracle in OF_SCANS]
+    elif recording.scans:
+        rows += [unjudged(name, IN_REAL_TIME) for name in (overdue.SCHEDULERS, overdue.SCANS)]
+    return rows
 
 
 def _judged(oracle: Callable[[Case], CheckRow], case: Case) -> CheckRow:

@@ -10,6 +10,7 @@ from queuesim.backoff import Backoff
 from queuesim.job import Deduplication, JobOptions
 from queuesim.limits import KEEP_ALL, Keep, RateLimit
 from queuesim.retry import RetryPolicy
+from queuesim.testing.oracles.overdue_evidence import OverdueEvidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +80,5 @@ class Evidence:
     """For each job, in the order of adding, which of the promises' options it has."""
     deduplications: Mapping[int, Deduplication] = field(default_factory=dict)
     """By the numbers of the jobs that have one."""
+    overdue: OverdueEvidence | None = None
+    """Of overdue scans; None: there are none."""
