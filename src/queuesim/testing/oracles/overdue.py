@@ -104,10 +104,10 @@ def _struck(tick: float, following: float, strikes: list[float], beside: list[fl
 
 
 def _away(case: Case, ticks: Ticks, tick: float) -> bool:
-    """Whether at this tick nobody could make a scheduler or run its job; or whoever ran it may have died, so late that
-    its job need not have been found stalled yet."""
+    """Whether at this tick nobody could make a scheduler, or run its job and write so; or whoever ran it may have died,
+    so late that its job need not have been found stalled yet."""
     spans = list(ticks.dead)
-    spans += [(fault.began, fault.ended) for fault in case.faults if fault.kind.startswith("redis.")]
+    spans += [(fault.began, fault.ended) for fault in case.faults if fault.kind.startswith(("redis.", "database."))]
     for began, ended in spans:
         over = (math.inf if math.isnan(ended) else ended) + PATIENCE
         if tick <= over and (began - MILLISECOND <= tick or over >= ticks.asked_at):
