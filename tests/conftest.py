@@ -92,10 +92,13 @@ def _modules_stay() -> Iterator[None]:
     """A test that drops or replaces a module of the package fails: later tests would see two of each class."""
     yield
     replaced = []
-    for package, module in list(sys.modules.items()):
+    # copied at one go: what runs in between may import
+    for package, module in sys.modules.copy().items():
         if package.partition(".")[0] == "queuesim" and hasattr(module, "__path__"):
             # each package holds its modules as attributes
-            parts = {f"{package}.{name}": part for name, part in vars(module).items() if isinstance(part, ModuleType)}
+            parts = {
+                f"{package}.{name}": part for name, part in vars(module).copy().items() if isinstance(part, ModuleType)
+            }
             replaced += [
                 name for name, part in parts.items() if part.__name__ == name and sys.modules.get(name) is not part
             ]
