@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from queuesim.metrics.recording import StopReason
-
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
 
@@ -26,6 +24,9 @@ class ExitCode(IntEnum):
 
 def exit_code(result: Result) -> ExitCode:
     """The code that a run ends with."""
+    # not at the top: a command's help needs no numpy
+    from queuesim.metrics.recording import StopReason
+
     stopped = result.facts.stopped
     if stopped is not None and stopped.reason is StopReason.INTERRUPTED:
         return ExitCode.INTERRUPTED
