@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from playing import play
 
 import queuesim
 from queuesim import Result
-from queuesim.metrics.recording import Stop, StopReason
+from queuesim.metrics.recording import StopReason
 
 STEADY = {"constant": 1.0}
 
@@ -23,6 +22,16 @@ def struck(*faults: dict[str, Any], **more: Any) -> Result:
 
 def faults(result: Result) -> list[tuple[Any, ...]]:
     return list(result.faults[["fault", "target", "began", "ended"]].itertuples(index=False, name=None))
+
+
+def stuck_since(result: Result) -> float:
+    """When a run that got stuck last made progress. It names the jobs that it left, unless none could be added."""
+    stop = result.facts.stopped
+    assert stop is not None
+    assert stop.reason is StopReason.NO_PROGRESS
+    assert stop.at is not None
+    assert bool(stop.jobs) == result.jobs["state"].isin(["waiting", "active", "prioritized", "delayed"]).any()
+    return stop.at
 
 
 def states(result: Result) -> dict[str, int]:
@@ -444,20 +453,21 @@ STARVING = [
 @pytest.mark.parametrize("fault", STARVING, ids=lambda fault: next(iter(fault)))
 def test_a_schedule_that_starves_every_worker_ends_with_a_verdict(fault: dict[str, Any]) -> None:
     result = struck(fault, drain=False)
-    assert re.fullmatch(r"no progress since (0\.001|2[0-9](\.\d+)?) s", str(result.facts.stopped))
+    since = stuck_since(result)
+    assert since == 0.001 or 20 <= since < 30
     assert not result.ok
     assert result.facts.duration == 100.0
 
 
 @pytest.mark.parametrize("fault", STARVING[1:2])
 def test_with_a_drain_too(fault: dict[str, Any]) -> None:
-    assert struck(fault).facts.stopped == Stop(StopReason.NO_PROGRESS, 100.0)
+    assert stuck_since(struck(fault)) == 100.0
 
 
 def test_overlapping_outages_that_never_end_are_undone_for_the_drain_and_a_verdict_without() -> None:
     outages = [{"redis.outage": {"every": 1.0, "for": 1000.0}}, {"redis.outage": {"at": 0.5, "for": 99.0}}]
     assert states(struck(*outages)) == {"completed": 100}
-    assert struck(*outages, drain=False).facts.stopped == Stop(StopReason.NO_PROGRESS, 0.5)
+    assert stuck_since(struck(*outages, drain=False)) == 0.5
 
 
 @pytest.mark.parametrize(
