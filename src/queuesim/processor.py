@@ -31,6 +31,8 @@ class JobType:
     is_async: bool = True
     timeout: float | None = None
     """Seconds of the queue's clock after which an attempt is cancelled and fails with TimeoutError."""
+    schema: Any = None
+    """What `parse` makes of the data; None if it takes any."""
 
     @property
     def plain(self) -> bool:
@@ -112,7 +114,7 @@ class Processor:
             if name in self.types:
                 raise ValueError(f"{self!r} has a handler for {name!r} already: {self.types[name].handler!r}")
             parse = None if data is None else _parser(data)
-            self.add(JobType(name, handler, parse, inspect.iscoroutinefunction(handler), timeout))
+            self.add(JobType(name, handler, parse, inspect.iscoroutinefunction(handler), timeout, data))
             return handler
 
         return register

@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from queuesim.cli.app import app as queuesim_app
 from queuesim.cli.validate import validate
 
 ROOT = Path(__file__).parents[2]
@@ -73,3 +74,44 @@ def test_the_command_itself_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+MODELS = """\
+from pydantic import BaseModel
+from queuesim import Job, Processor
+
+processor = Processor("p")
+
+class Letter(BaseModel):
+    address: str
+    copies: int = 1
+
+@processor.job("typed", data=Letter)
+async def typed(job: Job) -> None: ...
+"""
+
+
+def test_data_is_held_against_the_model_of_its_job_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "letter_models.py").write_text(MODELS)
+
+    def validated(data: str) -> tuple[int, str]:
+        (tmp_path / "s.yaml").write_text(
+            f"name: n\nduration: 1m\nprocessor: letter_models:processor\njobs:\n  typed: {data}\n"
+            "load:\n  - {name: users, poisson: 2/s}\n"
+        )
+        done = CliRunner().invoke(queuesim_app, ["validate", "s.yaml"])
+        return done.exit_code, done.stderr
+
+    assert validated("{data: {address: a}}") == (0, "")
+    code, told = validated("{data: {adress: a}}")
+    assert code == 2
+    assert told == (
+        "s.yaml:5: jobs.typed.data: every job of type typed would fail: invalid job data: address: Field required; "
+        'unknown field "adress"; did you mean "address"?\n'
+    )
+    code, told = validated("{data: {address: a, copies: many}}")
+    assert code == 2
+    assert "copies: Input should be a valid integer" in told
+    assert validated("{}")[0] == 2

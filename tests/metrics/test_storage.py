@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -122,7 +123,8 @@ def test_why_a_run_stopped(tmp_path: Path, reason: StopReason) -> None:
 )
 def test_version_2_had_a_sentence_of_it(tmp_path: Path, sentence: str, stopped: Stop | None) -> None:
     Result(full().recording()).to_parquet(tmp_path)
-    rewrite(tmp_path, facts=json.loads((tmp_path / "facts.json").read_text())["facts"] | {"stopped": sentence})
+    facts = json.loads((tmp_path / "facts.json").read_text())["facts"] | {"stopped": sentence}
+    rewrite(tmp_path, facts=facts, sha256=None)
     assert load(tmp_path).facts.stopped == stopped
 
 
@@ -143,6 +145,7 @@ def test_a_frame_that_lacks_a_column(tmp_path: Path) -> None:
     result = Result(full().recording())
     result.to_parquet(tmp_path)
     result.jobs.drop(columns="latency").to_parquet(tmp_path / "jobs.parquet", index=False)
+    rewrite(tmp_path, sha256=None)
     with pytest.raises(StoredResultError, match="latency"):
         load(tmp_path)
 
@@ -185,7 +188,8 @@ def test_polars_reads_and_writes_each_frame_without_loss(tmp_path: Path, name: s
         assert missing.to_list() == own[column].isna().to_list(), column
         told = [value for value, lacks in zip(read[column].to_list(), missing, strict=True) if not lacks]
         assert told == own[column].dropna().tolist(), column
-    # and back: what polars wrote is a result again
+    # and back: what polars wrote is a result again, once the checksums of the old files are gone
+    rewrite(tmp_path, sha256=None)
     read.write_parquet(tmp_path / f"{name}.parquet")
     again = getattr(load(tmp_path), name)
     pd.testing.assert_frame_equal(again, own, check_dtype=False, check_categorical=False)
@@ -205,3 +209,48 @@ def test_duckdb_reads_each_frame_without_loss(tmp_path: Path, name: str) -> None
     for place, column in enumerate(own):
         told = [row[place] for row in rows if row[place] is not None and row[place] == row[place]]
         assert told == own[column].dropna().tolist(), column
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("duration", float("nan")),
+        ("duration", "long"),
+        ("asked", None),
+        ("warmup", [1]),
+        ("wall", float("inf")),
+        ("workers", 1.5),
+        ("seed", True),
+        ("scenario", 3),
+        ("epoch", -1),
+    ],
+)
+def test_facts_of_the_wrong_kind_are_refused(tmp_path: Path, name: str, value: Any) -> None:
+    Result(full().recording()).to_parquet(tmp_path)
+    facts = json.loads((tmp_path / "facts.json").read_text())["facts"] | {name: value}
+    rewrite(tmp_path, facts=facts)
+    with pytest.raises(StoredResultError, match=rf"facts\.json is damaged \({name} is "):
+        load(tmp_path)
+
+
+def test_facts_that_were_changed_are_refused(tmp_path: Path) -> None:
+    Result(full().recording()).to_parquet(tmp_path)
+    facts = json.loads((tmp_path / "facts.json").read_text())["facts"] | {"seed": 12345}
+    rewrite(tmp_path, facts=facts)
+    with pytest.raises(StoredResultError, match="its facts are not those that were written"):
+        load(tmp_path)
+    rewrite(tmp_path, sha256=None)
+    assert load(tmp_path).facts.seed == 12345, "results without checksums can still be read"
+
+
+def test_a_frame_of_another_run_is_refused(tmp_path: Path) -> None:
+    Result(full().recording()).to_parquet(tmp_path / "a")
+    (tmp_path / "a" / "jobs.parquet").write_bytes((tmp_path / "a" / "attempts.parquet").read_bytes())
+    with pytest.raises(StoredResultError, match=r"jobs\.parquet can't be read: it is not the file that was written"):
+        load(tmp_path / "a")
+
+
+def test_deeply_nested_facts_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "facts.json").write_text("[" * 100_000)
+    with pytest.raises(StoredResultError, match="is not JSON"):
+        load(tmp_path)

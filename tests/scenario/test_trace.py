@@ -95,3 +95,19 @@ def test_a_file_that_can_not_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"name,at_ms\n\xff\xfe,1\n")
     with pytest.raises(TableError, match="it is not UTF-8 text"):
         read_trace(tmp_path / "binary.csv")
+
+
+@pytest.mark.parametrize("endless", ["/dev/zero", "/dev/stdin"])
+def test_a_trace_without_an_end_is_refused_at_once(endless: str) -> None:
+    with pytest.raises(TableError):
+        read_trace(Path(endless))
+
+
+def test_a_line_without_an_end_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "trace.csv"
+    file.write_text("name,added_ms\n" + "x" * 3_000_000)
+    with pytest.raises(TableError, match=r"trace\.csv:2: the line has more than 1,000,000 characters"):
+        read_trace(file)
+    file.write_bytes(b"PAR1" + bytes(100))
+    with pytest.raises(TableError, match=r"trace\.csv"):
+        read_trace(file)

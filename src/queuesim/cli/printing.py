@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from queuesim.escaping import shown
+
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
     from queuesim.metrics.summary import Totals
@@ -28,10 +30,10 @@ def print_failures(result: Result) -> None:
     from queuesim.metrics.digest import checks
 
     if result.facts.stopped:
-        typer.echo(f"{result.facts.scenario}: stopped early: {result.facts.stopped}", err=True)
+        typer.echo(f"{shown(result.facts.scenario)}: stopped early: {result.facts.stopped}", err=True)
     for check in checks(result):
         if check.status == "failed":
-            typer.echo(f"{result.facts.scenario}: {check.text}", err=True)
+            typer.echo(shown(f"{result.facts.scenario}: {check.text}"), err=True)
 
 
 def print_json(result: Result) -> None:

@@ -7,6 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from queuesim.escaping import shown
 from queuesim.metrics.text import counted, readable
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class ProgressBar:
             # what handlers print goes where it would have gone
             redirect_stdout=sys.stdout.isatty(),
         )
-        self._task = self._bar.add_task(name, total=duration, told="")
+        self._task = self._bar.add_task(shown(name), total=duration, told="")
 
     def __call__(self, now: float, finished: int) -> None:
         drawn = time.perf_counter()

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from queuesim.escaping import shown
 from queuesim.metrics.text import COUNTED, brief, counted, measured, percent, rate, readable
 from queuesim.metrics.top_errors import TopError, errors_of_result, one_line
 
@@ -64,7 +65,7 @@ def origin(result: Result) -> str:
     facts = result.facts
     slots = f"{counted(facts.workers, 'worker')}, {counted(facts.concurrency, 'slot')}"
     wall = f", played in {readable(facts.wall)}" if facts.wall else ""
-    return f"{facts.scenario} on {facts.backend}, seed {facts.seed}, {slots}{wall}"
+    return f"{shown(facts.scenario)} on {facts.backend}, seed {facts.seed}, {slots}{wall}"
 
 
 def totals(result: Result) -> list[tuple[str, str]]:
@@ -195,7 +196,14 @@ def top_errors(result: Result, most: int = MOST_ERRORS) -> list[TopError]:
 def errors(result: Result) -> list[tuple[str, ...]]:
     """A row for each of the top errors; the columns are ERRORS."""
     return [
-        (f"{error.count:,}", f"{error.jobs:,}", error.name, _kind(error), brief(error.first), one_line(error.message))
+        (
+            f"{error.count:,}",
+            f"{error.jobs:,}",
+            shown(error.name),
+            _kind(error),
+            brief(error.first),
+            one_line(error.message),
+        )
         for error in top_errors(result)
     ]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
+from queuesim.escaping import shown
 from queuesim.extras import need
 
 Count = Callable[[float, int], None]
@@ -63,7 +64,7 @@ class RunBar:
     """The bar of a run, which is not there until it is shown."""
 
     def __init__(self, duration: float, name: str) -> None:
-        self._duration, self._name = duration, name
+        self._duration, self._name = duration, shown(name)
         self._bar: Any = None
 
     @property

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from queuesim.errors import QueuesimError
 from queuesim.extras import need
+from queuesim.inputfile import InputFileError, read_input
 from queuesim.metrics.recording import Facts, Refusal, Stop, StopReason, StuckJob
 
 if TYPE_CHECKING:
@@ -18,9 +21,14 @@ if TYPE_CHECKING:
 FORMAT = "queuesim-result"
 VERSION = 3
 """Raised whenever an older reader would misread a directory. 2 has overdue scans, faults and the kinds of checks; 3 has
-the status, unit and judged share of checks, what faults lost, the reason of a stop as data, and the skew of clocks."""
+the status, unit and judged share of checks, what faults lost, the reason of a stop as data, the skew of clocks, and
+checksums."""
 OLDEST = 1
 """The oldest version that can still be read: what it lacks is empty."""
+
+
+LARGEST = 256_000_000
+"""Bytes of `facts.json` at most."""
 
 
 class StoredResultError(QueuesimError):
@@ -42,7 +50,9 @@ def save(directory: str | Path, facts: Facts, frames: Mapping[str, pd.DataFrame]
     for name, frame in frames.items():
         frame.to_parquet(folder / f"{name}.parquet", engine="pyarrow", index=False)
         columns[name] = {column: _describe(frame[column]) for column in frame.columns}
-    text = {"format": FORMAT, "version": VERSION, "facts": dataclasses.asdict(facts), "frames": columns}
+    text: dict[str, Any] = {"format": FORMAT, "version": VERSION, "facts": dataclasses.asdict(facts), "frames": columns}
+    text["sha256"] = {name: _digest(folder / f"{name}.parquet") for name in frames}
+    text["sha256"]["facts"] = _facts_digest(text["facts"])
     (folder / "facts.json").write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -57,6 +67,8 @@ def read(directory: str | Path, names: tuple[str, ...]) -> tuple[Facts, dict[str
     text = _manifest(folder)
     need("pyarrow", "parquet", "Parquet files")
     try:
+        _check_facts(folder, text)
+        _check_frames(folder, text, names)
         facts, stored = _facts(text["facts"]), text["frames"]
         later = _later_frames() if text["version"] < 2 else {}
         frames = {
@@ -81,8 +93,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
         found = "it holds no facts.json" if folder.is_dir() else "there is no such directory"
         raise StoredResultError(f"{folder} is no stored result: {found}")
     try:
-        text = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        text = json.loads(read_input(path, LARGEST).decode("utf-8"))
+    except InputFileError as error:
+        raise StoredResultError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
         raise StoredResultError(f"{path} is not JSON: {error}") from error
     if not isinstance(text, dict) or text.get("format") != FORMAT:
         raise StoredResultError(f"{path} is no queuesim result: it lacks the format {FORMAT!r}")
@@ -95,6 +109,60 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"{advice}"
         )
     return text
+
+
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _facts_digest(facts: Any) -> str:
+    """The SHA-256 of the facts, however their file is laid out."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+NUMBERS = ("duration", "asked", "warmup", "epoch", "wall")
+WHOLE = ("seed", "workers", "concurrency")
+TEXTS = ("scenario", "backend", "version")
+
+
+def _wanted(name: str, value: Any) -> str:
+    """What a fact should be, if it is not."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+    if name in NUMBERS:
+        return "" if number else "a number of 0 or more"
+    if name in WHOLE:
+        return "" if number and isinstance(value, int) else "a whole number of 0 or more"
+    return "text" if name in TEXTS and not isinstance(value, str) else ""
+
+
+def _check_facts(folder: Path, text: dict[str, Any]) -> None:
+    """Raise StoredResultError where the facts are none, or are not those that were written."""
+    facts = text["facts"]
+    for name, value in facts.items():
+        wanted = _wanted(name, value)
+        if wanted:
+            shown = json.dumps(value)[:40]
+            raise StoredResultError(f"{folder}: facts.json is damaged ({name} is {shown}, not {wanted})")
+    known = text.get("sha256")
+    if known is not None and known["facts"] != _facts_digest(facts):
+        raise StoredResultError(f"{folder}: facts.json is damaged (its facts are not those that were written)")
+
+
+def _check_frames(folder: Path, text: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Raise StoredResultError where a frame's file is not the one that was written. Old results have no checksums."""
+    known = text.get("sha256")
+    if known is None:
+        return
+    for name in names:
+        path = folder / f"{name}.parquet"
+        if not path.is_file():
+            raise StoredResultError(f"{path} can't be read: no such file")
+        if _digest(path) != known[name]:
+            raise StoredResultError(
+                f"{path} can't be read: it is not the file that was written (its SHA-256 is not that in facts.json)"
+            )
 
 
 def _later_frames() -> dict[str, Callable[[list[Any]], pd.DataFrame]]:

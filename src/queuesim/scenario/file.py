@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from queuesim.errors import QueuesimError
 from queuesim.escaping import shown
 from queuesim.inputfile import InputFileError, read_input
+from queuesim.processor import JobType
 from queuesim.scenario.checks import file_problems
 from queuesim.scenario.document import LARGEST, Document, DocumentError
 from queuesim.scenario.reference import ProcessorImportError, load_processor
 from queuesim.scenario.schema import Scenario
-from queuesim.scenario.wording import Location, retell, unknown
+from queuesim.scenario.wording import Location, nearest, retell, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,4 +157,31 @@ def _processor_problems(scenario: Scenario) -> list[tuple[Location, str]]:
             found.append(((*place, "service"), f"{scenario.processor} has a handler for it: leave service out"))
         elif name not in processor.types and not scenario.job(name).synthetic:
             found.append((place, f"no service, and {unknown('handler', name, processor.types, 'handlers')}"))
+        if name in processor.types and not scenario.job(name).synthetic:
+            found += _data_problems(scenario, name, processor.types[name], place)
     return found
+
+
+def _data_problems(scenario: Scenario, name: str, job_type: JobType, place: Location) -> Iterator[tuple[Location, str]]:
+    """What a handler's model says of the data that the scenario gives to all jobs of its type."""
+    if job_type.parse is None:
+        return
+    given = scenario.job(name).data
+    data = {} if given is None else given
+    try:
+        # parsed from a copy: a model may keep, or change, what it is given
+        job_type.parse(copy.deepcopy(data))
+    except Exception as error:  # noqa: BLE001 - a validator of the user's may raise anything
+        where = ("jobs", name, "data") if name in scenario.jobs else place
+        yield where, f"every job of type {name} would fail: {error}{_meant(job_type.schema, data)}"
+
+
+def _meant(schema: Any, data: Any) -> str:
+    """The fields that keys of the data may have been meant for."""
+    fields = getattr(schema, "model_fields", None) or getattr(schema, "__annotations__", {})
+    if not isinstance(data, dict):
+        return ""
+    known = [getattr(field, "alias", None) or field_name for field_name, field in fields.items()]
+    missing = [field_name for field_name in known if field_name not in data]
+    hints = [f'; unknown field "{key}"{nearest(key, missing)}' for key in data if key not in known]
+    return "".join(hints) if known else ""

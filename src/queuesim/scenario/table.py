@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from queuesim.errors import QueuesimError
+from queuesim.inputfile import InputFileError, check_size, open_input
 from queuesim.scenario.wording import listing, nearest, show
+
+LARGEST = 256_000_000
+"""Bytes of a table at most."""
+
+LONGEST = 1_000_000
+"""Characters of a line at most; a longer one is never read as a whole."""
 
 
 class TableError(QueuesimError):
@@ -90,11 +98,22 @@ def only_known(columns: Mapping[str, str], known: Sequence[str]) -> str | None:
     return f'unknown column "{wrong}"{nearest(wrong, known) or ";"} known: {listing(known)}'
 
 
+def _lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a file, as long as it keeps within its bounds: it may grow while it is read."""
+    line, size = 0, 0
+    while text := file.readline(LONGEST + 1):
+        line, size = line + 1, size + len(text)
+        if len(text) > LONGEST:
+            raise TableError(f"{path}:{line}: the line has more than {LONGEST:,} characters: is it a CSV file?")
+        check_size(size, LARGEST)
+        yield text
+
+
 def _parse(path: Path, *, header: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of every line that is not empty; the header is line 1."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
+        with io.TextIOWrapper(open_input(path, LARGEST), newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(_lines(path, file), strict=True)
             empty = True
             for cells in reader:
                 if not cells or cells == [""]:
@@ -105,8 +124,8 @@ def _parse(path: Path, *, header: bool = True) -> Iterator[tuple[int, list[str]]
                 yield reader.line_num, cells
             if empty:
                 raise TableError(f"{path}: the file is empty")
-    except FileNotFoundError:
-        raise TableError(f"{path}: no such file") from None
+    except InputFileError as error:
+        raise TableError(f"{path}: {error}") from None
     except OSError as error:
         raise TableError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from queuesim.metrics.plots.canvas import literal
 from queuesim.metrics.plots.heat import heat_map
 from queuesim.metrics.plots.overlay import overlay
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from queuesim.metrics.level import Array
     from queuesim.metrics.result import Result
+
+
+T = TypeVar("T")
 
 
 class Plots:
@@ -35,43 +39,43 @@ class Plots:
         """
         from queuesim.metrics.plots.flow import backlog_and_throughput
 
-        return backlog_and_throughput(self._result, ax, every)
+        return _literal(backlog_and_throughput(self._result, ax, every))
 
     def throughput(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
         """Offered load, throughput and the limiter's rate over time; `every` as above."""
         from queuesim.metrics.plots.flow import throughput
 
-        return throughput(self._result, ax, every)
+        return _literal(throughput(self._result, ax, every))
 
     def backlog(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
         """The jobs that could start and did not, and those in a delay or backoff, over time; `every` as above."""
         from queuesim.metrics.plots.flow import backlog
 
-        return backlog(self._result, ax, every)
+        return _literal(backlog(self._result, ax, every))
 
     def latency_over_time(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
         """Percentiles 50, 95 and 99 of the latency, by when jobs finished; `every` as above."""
         from queuesim.metrics.plots.latency import latency_over_time
 
-        return latency_over_time(self._result, ax, every)
+        return _literal(latency_over_time(self._result, ax, every))
 
     def latency_distribution(self, ax: Axes | None = None) -> Axes:
         """The share of jobs that waited, and took, at most so long; the slowest jobs are drawn large."""
         from queuesim.metrics.plots.distribution import latency_distribution
 
-        return latency_distribution(self._result, ax)
+        return _literal(latency_distribution(self._result, ax))
 
     def attempts(self, ax: Axes | None = None) -> Axes:
         """How many jobs came to a first, second, ... attempt, and how these ended, by category of error."""
         from queuesim.metrics.plots.attempts import attempts
 
-        return attempts(self._result, ax)
+        return _literal(attempts(self._result, ax))
 
     def retry_waterfall(self, ax: Axes | None = None) -> Axes:
         """What became of the jobs that had an error: saved by which attempt, or failed for good."""
         from queuesim.metrics.plots.waterfall import retry_waterfall
 
-        return retry_waterfall(self._result, ax)
+        return _literal(retry_waterfall(self._result, ax))
 
     def gantt(self, ax: Axes | None = None, start: float | None = None, end: float | None = None) -> Axes:
         """What each slot of each worker did from `start` to `end`, in seconds, coloured by outcome.
@@ -81,25 +85,25 @@ class Plots:
         """
         from queuesim.metrics.plots.gantt import gantt
 
-        return gantt(self._result, ax, start, end)
+        return _literal(gantt(self._result, ax, start, end))
 
     def overdue_batches(self, ax: Axes | None = None, least: int = 10) -> Axes:
         """How the jobs of each overdue scan were worked off; without scans, of any `least` jobs that came at once."""
         from queuesim.metrics.plots.batches import overdue_batches
 
-        return overdue_batches(self._result, ax, least)
+        return _literal(overdue_batches(self._result, ax, least))
 
     def limiter_windows(self, ax: Axes | None = None) -> Axes:
         """Starts in each window of the rate limiter, beside what it allows."""
         from queuesim.metrics.plots.limiter import limiter_windows
 
-        return limiter_windows(self._result, ax)
+        return _literal(limiter_windows(self._result, ax))
 
     def overview(self, figure: Figure | None = None) -> Array:
         """All four in one figure, the given one or a new one; returns their axes, two by two."""
         from queuesim.metrics.plots.overview import overview
 
-        return overview(self._result, figure)
+        return _literal(overview(self._result, figure))
 
     def beside(
         self,
@@ -114,10 +118,17 @@ class Plots:
         """
         from queuesim.metrics.plots.overlay import overlay
 
-        return overlay({self._result.facts.scenario: self._result, **others}, what, ax, every)
+        return _literal(overlay({self._result.facts.scenario: self._result, **others}, what, ax, every))
 
     def __repr__(self) -> str:
         return f"<Plots: {', '.join(name for name in vars(type(self)) if not name.startswith('_'))}>"
 
 
 __all__ = ["Plots", "heat_map", "overlay"]
+
+
+def _literal(drawn: T) -> T:
+    """The axes that were drawn, with all names in their figure as they are."""
+    axes: Any = drawn.flat[0] if hasattr(drawn, "flat") else drawn
+    literal(axes.figure)
+    return drawn

@@ -7,11 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from queuesim.escaping import shown
 from queuesim.extras import need
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
     from queuesim.metrics.result import Result
 
@@ -47,6 +49,21 @@ def axes(ax: Axes | None) -> Axes:
     from matplotlib import pyplot
 
     return pyplot.subplots(figsize=(9, 5), layout="constrained")[1]
+
+
+def literal(figure: Figure) -> None:
+    """Draw all texts as they are: a "$" in a name begins no formula, and control characters are shown escaped."""
+    from matplotlib.text import Text
+
+    for ax in figure.axes:
+        # makes the labels of ticks, which would otherwise be made when the figure is drawn
+        ax.get_xticklabels()
+        ax.get_yticklabels()
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):
+            text.set_parse_math(False)
+            if not text.get_text().isprintable():
+                text.set_text("\n".join(shown(line) for line in text.get_text().split("\n")))
 
 
 def nothing(ax: Axes, text: str) -> Axes:

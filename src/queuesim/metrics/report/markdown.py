@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from queuesim.escaping import shown
 from queuesim.metrics import digest
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ MARKS = {"passed": "✅", "failed": "❌", "not judged": "➖"}
 def markdown(result: Result) -> str:
     """A page with a title, a sentence, tables of totals and times, and a line a check."""
     mark = MARKS[digest.verdict_status(result)]
-    lines = [f"## {mark} {_text(result.facts.scenario)}", "", f"**{_text(digest.verdict(result))}**", ""]
+    lines = [f"## {mark} {_text(shown(result.facts.scenario))}", "", f"**{_text(digest.verdict(result))}**", ""]
     lines += [_text(digest.headline(result)), ""]
     lines += [_text(digest.origin(result)), ""]
     for check in digest.checks(result):

@@ -7,6 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from queuesim.escaping import shown
 from queuesim.metrics import digest
 from queuesim.metrics.report.pictures import pictures
 from queuesim.metrics.text import brief, percent, rate, readable
@@ -64,7 +65,7 @@ def _header(result: Result) -> str:
     return (
         '<header><div class="top"><p class="kicker">queuesim report</p>'
         '<button id="theme" type="button" aria-label="Light or dark">◐</button></div>'
-        f'<h1>{escape(result.facts.scenario)}</h1><p class="verdict {style}">'
+        f'<h1>{escape(shown(result.facts.scenario))}</h1><p class="verdict {style}">'
         f"{sign} {escape(digest.verdict(result))}</p>"
         f'<p class="lead">{escape(digest.headline(result))}</p>'
         f'<p class="dim">{escape(digest.origin(result))}</p></header>'

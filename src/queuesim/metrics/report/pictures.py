@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from queuesim.extras import need
+from queuesim.metrics.plots.canvas import literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,6 +70,7 @@ def svg(draw: Draw, title: str, anchor: str) -> str:
     with rc_context(style):
         figure = Figure(figsize=(9, 4.2), layout="constrained")
         draw(figure.subplots())
+        literal(figure)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return _embedded(buffer.getvalue(), title, anchor)
