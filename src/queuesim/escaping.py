@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
-
+WIDE_SPACE = "\u3000"
+"""Between Japanese and Chinese words. Other spaces than this and the plain one look like a plain one, and are not."""
 JOINERS = "\u200c\u200d"
 """Invisible, but spelling needs them: in Persian, in Indian scripts and in emoji."""
 
@@ -13,7 +13,8 @@ def shown(text: object) -> str:
 
     These are control characters (escape sequences, line ends, tabs), overrides of the writing direction and other
     invisible formatting, line and paragraph separators, lone surrogates and unassigned or private characters. They are
-    written as in Python: ``\x1b``, ``\n``, ``\u202e``. Spaces, letters and symbols of every script stay as they are.
+    written as in Python: ``\x1b``, ``\n``, ``\u202e``. The plain space, letters and symbols of every
+    script stay as they are; a no-break space does not, for nobody would see why a name is unknown.
     """
     plain = str(text)
     if plain.isprintable():
@@ -22,7 +23,7 @@ def shown(text: object) -> str:
 
 
 def _harmless(char: str) -> bool:
-    return char.isprintable() or char in JOINERS or unicodedata.category(char) == "Zs"
+    return char.isprintable() or char in JOINERS or char == WIDE_SPACE
 
 
 def _escape(char: str) -> str:

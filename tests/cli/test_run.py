@@ -102,7 +102,7 @@ def test_a_threshold_that_ends_the_run_is_told(invoke: Command, small: Path) -> 
     assert done.returncode == 1
     first, second = done.stderr.splitlines()
     assert first.startswith("small: stopped early: threshold added < 10 failed")
-    assert re.fullmatch(r"small: added < 10 failed: \d\d jobs were added", second)
+    assert re.fullmatch(r"small: added < 10 failed: \d\d jobs were added at [\d.]+ s", second)
 
 
 def test_json(invoke: Command, small: Path) -> None:

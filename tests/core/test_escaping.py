@@ -6,7 +6,7 @@ from queuesim.escaping import shown
 
 
 @pytest.mark.parametrize(
-    "plain", ["mail", "a b", "größe", "日本語", "a\u00a0b", "👩\u200d💻", "price $\\frac{a$", "50 %"]
+    "plain", ["mail", "a b", "größe", "日本語\u3000日本", "👩\u200d💻", "price $\\frac{a$", "50 %"]
 )
 def test_what_can_be_read_stays_as_it_is(plain: str) -> None:
     assert shown(plain) == plain
@@ -22,6 +22,7 @@ def test_what_can_be_read_stays_as_it_is(plain: str) -> None:
         ("a\u2028b", r"a\u2028b"),
         ("\x00\x7f\x9b", r"\x00\x7f\x9b"),
         ("half \ud800", r"half \ud800"),
+        ("a\u00a0b", r"a\xa0b"),
         ("tag \U000e0041", r"tag \U000e0041"),
     ],
 )

@@ -137,6 +137,12 @@ def test_the_last_window_holds_what_happened_at_the_very_end() -> None:
     assert (worst.value, worst.start, worst.end, worst.failed_at) == (2, 15.0, 20.0, 20.0)
 
 
+def test_the_last_window_is_judged_with_its_end_only() -> None:
+    """The job that ends with the run brings the minimum down, and no window leaves it out."""
+    result = result_of([(2.0, 0.0, 2.5, "ok", "completed"), (6.0, 4.0, 2.0, "ok", "completed")])
+    assert worst_window(result, "service", "min", {}, 10.0, "<", 0.0).value == 2.0
+
+
 def test_sums_of_floats_move_nothing_over_an_edge() -> None:
     times = np.cumsum(np.full(200, 0.1))
     result = completions(*times, duration=float(times[-1]))

@@ -72,7 +72,8 @@ def run(
                     from queuesim.cli.output import prepare_output
 
                     prepare_output(output, force=force)
-            with refusing():
+            # a run loads the processor again
+            with refusing(), _here_on_path():
                 result = _play(
                     chosen,
                     backend,

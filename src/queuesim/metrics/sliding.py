@@ -86,8 +86,8 @@ def worst_window(
     ends = starts + width
     values = sliding.values(starts, ends)
     if sliding.closed:
-        starts, ends = np.append(starts, last), np.append(ends, finish + 1)
-        values = np.append(values, sliding.exact(last, finish + 1))
+        # the last window holds what happened at its very end, and there is no other that starts with it
+        ends[-1], values[-1] = finish + 1, sliding.exact(last, finish + 1)
     known = ~np.isnan(values)
     if not known.any():
         return Worst(math.nan, last / 1e9, finish / 1e9, 0.0, None)
