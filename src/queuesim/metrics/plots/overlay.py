@@ -87,4 +87,6 @@ def _title(what: str, highest: Mapping[str, float], scope: str) -> str:
     if len(told) <= LONGEST or not known:
         return told
     name = max(known, key=known.__getitem__)
-    return f"{what}, highest bin: {known[name]:,.4g} of {name}{scope}"
+    told = f"{what}, highest bin: {known[name]:,.4g} of {name}"
+    # what a title has no room for is in the documentation
+    return f"{told}{scope}" if len(told) + len(scope) <= LONGEST else told
