@@ -112,7 +112,7 @@ def backlog(count: int) -> Settings:
 
 def overdue(count: int) -> Settings:
     """A backlog of overdue tasks, behind a limiter: scans find it again and again."""
-    settings = {"cron": "0 * * * *", "backlog": count, "page_size": 100, "window": "10d"}
+    settings = {"every": count / 250, "backlog": count, "page_size": 100, "window": "10d"}
     workers = {"concurrency": 5, "limiter": {"max": 3000, "duration": "60s"}}
     return scanned(count, duration=count / 40, overdue=settings, workers=workers, jobs={OVERDUE: {"service": 0.05}})
 

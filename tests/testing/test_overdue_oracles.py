@@ -82,6 +82,15 @@ def test_crashes_of_schedulers_account_for_what_they_do() -> None:
         assert found(result) & {SCHEDULERS, SCANS} == set()
 
 
+@pytest.mark.parametrize("missed", ["skip", "all"])
+def test_a_run_that_ends_as_a_tick_begins(missed: str) -> None:
+    """Nobody has written yet that its scan began: it is under way."""
+    overdue = {"every": 300.0, "tasks": 3, "missed": missed, "database": {"latency": 2.0}}
+    result = queuesim.run({**SCENARIO, "duration": 601.0, "drain": False, "overdue": overdue})
+    assert len(result.overdue) == 1
+    assert found(result) == set()
+
+
 def test_ticks_of_timers_are_not_judged_and_say_so() -> None:
     checks = play(by="timer").checks.set_index("check")
     assert checks.loc[SCHEDULERS, "status"] == "not judged"

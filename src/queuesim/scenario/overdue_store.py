@@ -16,7 +16,7 @@ from queuesim.job import Job
 from queuesim.metrics.recording import Recording, ScanRow
 from queuesim.processor import JobType, Processor, call
 from queuesim.scenario.overdue_schema import OverdueSettings, schedules_of
-from queuesim.scenario.scanner import SCAN
+from queuesim.scenario.scanner import SCAN, tick_of
 from queuesim.schedule import Cron, Every
 from queuesim.tasks import TaskStore
 from queuesim.tasks.filling import fill
@@ -25,7 +25,7 @@ from queuesim.tasks.overdue import ScanReport, reports, scan_of
 from queuesim.tasks.payloads import OVERDUE
 from queuesim.tasks.queries import told
 from queuesim.tasks.tables import outbox, scans, tasks
-from queuesim.testing.oracles.overdue_evidence import OverdueEvidence, Scan, Ticks
+from queuesim.testing.oracles.overdue_evidence import UNFINISHED, OverdueEvidence, Scan, Ticks
 
 BY_TIMERS = "timers begin the scans, not a job scheduler"
 
@@ -117,12 +117,14 @@ async def ask_scheduler(broker: Broker, schedule: Cron | Every, settings: Overdu
         broker: of the queue that the notifications are in.
     """
     queue = broker.sibling(schedules_of(broker.queue))
+    unfinished = [job for state in UNFINISHED for job in await queue.jobs(state, 0, -1, True)]
+    under_way = [(tick_of(job.id) - getattr(broker, "origin", 0.0), job.processed_on) for job in unfinished]
     dead = [(crash.at, crash.at + crash.length) for crash in settings.crashes]
     found = await queue.scheduler(SCAN)
     if found is None:
-        return Ticks(schedule, settings.policy, time, stored=False, dead=dead)
+        return Ticks(schedule, settings.policy, time, stored=False, under_way=under_way, dead=dead)
     state = None if found.pending is None else await queue.state(found.pending)
-    return Ticks(schedule, settings.policy, time, True, found.due, found.pending, state, dead)
+    return Ticks(schedule, settings.policy, time, True, found.due, found.pending, state, under_way, dead)
 
 
 def _row(report: ScanReport) -> ScanRow:

@@ -31,6 +31,11 @@ Launch = Callable[[Coroutine[Any, Any, None], str], object]
 """Starts a part of the process."""
 
 
+def tick_of(job_id: str) -> float:
+    """The tick that a job of a scheduler is for, in seconds on the clock of the queue: its id ends with it."""
+    return int(job_id.rpartition(":")[2]) / 1000
+
+
 class Scanner:
     """Scans at every tick, or when it is told to.
 
@@ -133,7 +138,7 @@ class Scanner:
 
         @processor.job(SCAN)
         async def overdue_scan(job: Job) -> None:
-            await self._at_tick(int(job.id.rpartition(":")[2]) / 1000)
+            await self._at_tick(tick_of(job.id))
 
         await persist(lambda: self._make_scheduler(Queue(broker, defaults=processor.defaults), schedule), self._rng)
         await Worker(processor, broker, name=self.name, clock=self._clock, rng=self._rng).run()

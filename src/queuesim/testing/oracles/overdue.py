@@ -10,13 +10,12 @@ from queuesim.job import JobState
 from queuesim.metrics.recording import CheckRow
 from queuesim.schedule import Missed
 from queuesim.testing.oracles.case import FORGETFUL, WITNESSES, Case, unjudged, verdict
-from queuesim.testing.oracles.overdue_evidence import OverdueEvidence, Scan, Ticks
+from queuesim.testing.oracles.overdue_evidence import UNFINISHED, OverdueEvidence, Scan, Ticks
 
 MILLISECOND = 0.001
 """Ticks are whole milliseconds."""
 PATIENCE = 90.0
 """Seconds that a tick may be late though nothing is known to hold it: a lock of 30 s, two looks for stalled jobs."""
-UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
 
 SCHEDULERS = "schedulers go on"
 SCANS = "overdue scans complete"
@@ -81,21 +80,24 @@ def _missing(case: Case, ticks: Ticks, ran: list[Scan]) -> list[str]:
     strikes = sorted(fault.began for fault in case.faults if fault.kind == "cron.missed")
     # a process of its own scans for such a tick, perhaps not yet
     beside = [fault.began for fault in case.faults if fault.kind == "cron.overlap"]
-    known = {round((scan.tick or 0.0) / MILLISECOND) for scan in ran}
+    # each tick that was begun, and when
+    begun = [(scan.tick or 0.0, scan.began) for scan in ran]
+    begun = sorted(begun + [(tick, tick if started is None else started) for tick, started in ticks.under_way])
+    known = {round(tick / MILLISECOND) for tick, _ in begun}
     told: list[str] = []
     busy_until, place = 0.0, 0
     tick = ticks.schedule.after(0.0)
     while tick is not None and tick < until and len(told) <= WITNESSES:
-        while place < len(ran) and (ran[place].tick or 0.0) < tick - MILLISECOND / 2:
-            busy_until = max(busy_until, ran[place].began)
+        while place < len(begun) and begun[place][0] < tick - MILLISECOND / 2:
+            busy_until = max(busy_until, begun[place][1])
             place += 1
         late = ticks.missed is not Missed.ALL and tick <= busy_until + MILLISECOND
         if round(tick / MILLISECOND) not in known and not late:
-            following = ran[place].began if place < len(ran) else ticks.asked_at
+            following = begun[place][1] if place < len(begun) else ticks.asked_at
             if not _struck(tick, following, strikes, beside) and not _away(case, ticks, tick):
                 told.append(f"the tick at {tick:.3f} s never ran")
         tick = ticks.schedule.after(tick)
-    return told + _overdue(case, ticks, ran)
+    return told + _overdue(case, ticks)
 
 
 def _struck(tick: float, following: float, strikes: list[float], beside: list[float]) -> bool:
@@ -107,7 +109,7 @@ def _away(case: Case, ticks: Ticks, tick: float) -> bool:
     """Whether at this tick nobody could make a scheduler, or run its job and write so; or whoever ran it may have died,
     so late that its job need not have been found stalled yet."""
     spans = list(ticks.dead)
-    spans += [(fault.began, fault.ended) for fault in case.faults if fault.kind.startswith(("redis.", "database."))]
+    spans += [(fault.began, fault.ended) for fault in case.faults if fault.kind.startswith("redis.")]
     for began, ended in spans:
         over = (math.inf if math.isnan(ended) else ended) + PATIENCE
         if tick <= over and (began - MILLISECOND <= tick or over >= ticks.asked_at):
@@ -115,7 +117,7 @@ def _away(case: Case, ticks: Ticks, tick: float) -> bool:
     return False
 
 
-def _overdue(case: Case, ticks: Ticks, ran: list[Scan]) -> list[str]:
+def _overdue(case: Case, ticks: Ticks) -> list[str]:
     """The pending job waits though it was due long ago, and nobody runs a scan."""
     due, now = ticks.due, ticks.asked_at
     if due is None or ticks.state not in UNFINISHED or ticks.state is JobState.ACTIVE or due > now - PATIENCE:

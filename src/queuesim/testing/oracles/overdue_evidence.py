@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from queuesim.job import JobState
 from queuesim.schedule import Cron, Every, Missed
 
+UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
+"""Where a job is that has not ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
@@ -25,6 +28,8 @@ class Ticks:
     """The id of that job."""
     state: JobState | None = None
     """Where that job is; None: nowhere."""
+    under_way: Sequence[tuple[float, float | None]] = ()
+    """The ticks whose jobs have not ended, and when each job started, if it did: its scan need not have begun yet."""
     dead: Sequence[tuple[float, float]] = ()
     """Spans in which nobody was there to run it: crashes of all schedulers."""
 
