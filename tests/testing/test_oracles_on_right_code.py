@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from oraclebench import found
 
 import queuesim
+from queuesim import DelayedError, Job, Processor
 from queuesim.limits import Keep, RateLimit
 from queuesim.metrics.recording import Recording
 from queuesim.scenario.runner import as_scenario, record
@@ -78,6 +80,28 @@ def test_what_was_under_way_when_a_server_failed_over_may_run_twice(seed: int) -
     latency = {"redis.latency": {"at": 3.0, "for": 5.6, "delay": {"exponential": 0.4}}}
     failover = {"redis.failover": {"at": [3.7, 6.9, 9.5], "lose": 0.93}}
     assert found(queuesim.run(small(failover, latency), seed=seed)) == set()
+
+
+def test_a_failover_forgets_the_end_of_a_job_that_had_put_itself_off_for_no_time() -> None:
+    """Three attempts start at one moment, and only the end of the last was told after the image was made."""
+    processor = Processor("q")
+
+    @processor.job("postponed")
+    async def postponed(job: Job) -> None:
+        if job.attempts_started <= 2:
+            raise DelayedError(0.0)
+        await asyncio.sleep(0.2)
+
+    result = queuesim.run(
+        small(
+            {"redis.failover": {"at": 1.5, "lose": 0.4}},
+            jobs={"postponed": {}},
+            load=[{"name": "l", "bulk": {"at": 1.0, "size": 1}}],
+        ),
+        processor=processor,
+    )
+    assert list(result.attempts["outcome"]) == ["delayed", "delayed", "ok", "ok"]
+    assert found(result) == set()
 
 
 def test_commands_that_are_under_way_long_after_the_latency() -> None:

@@ -160,7 +160,11 @@ class Case:
         # where an end was forgotten, a start may follow a start, or a promotion
         again = (self.events["kind"] == EventKind.ACTIVE.code) | (self.events["previous"] == JobState.DELAYED.code)
         told = self.events[self.ends_of_runs & ~again]
-        return following(told, self.attempts["number"], self.attempts["started"])
+        # several attempts of a job may start at one moment, where it puts itself off for no time at all
+        slack = 0.001 + self.promises.slack
+        return following(
+            told, self.attempts["number"], np.fmax(self.attempts["started"], self.attempts["ended"] - slack)
+        )
 
     @cached_property
     def undone_by(self) -> Array:
