@@ -185,9 +185,9 @@ def test_jobs_that_never_finish() -> None:
     async def mail(job: Job) -> None:
         raise queuesim.RateLimitError
 
-    detail = only(
-        run(processor, jobs={"mail": {}}, duration="5s", load=[{"name": "b", "backlog": 2}]), "nothing-completed"
-    )
+    limited = {"limiter": {"max": 1, "duration": "1s"}}
+    result = run(processor, jobs={"mail": {}}, duration="5s", workers=limited, load=[{"name": "b", "backlog": 2}])
+    detail = only(result, "nothing-completed")
     assert detail.startswith("mail: ")
     assert "none finished (attempts: " in detail
     assert "rate-limited" in detail

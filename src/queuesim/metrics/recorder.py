@@ -86,6 +86,8 @@ class Recorder:
         """Jobs that were put off, by number, until they get further."""
         self.last_progress = 0.0
         """When a job last got further: it ended, or used up an attempt."""
+        self.put_off_count = 0
+        """How often any job was put off."""
         self.fruitless = 0
         """How often any job was put off since one last got further."""
         self._fruitless_since = 0.0
@@ -214,6 +216,7 @@ class Recorder:
 
     def _was_put_off(self, job: Job, now: float) -> None:
         """It asked to run later, lost its lock, or fails for ever: it is where it was before the attempt."""
+        self.put_off_count += 1
         if self.last_progress > self._fruitless_since:
             self._fruitless_since, self.fruitless = self.last_progress, 0
         self.fruitless += 1

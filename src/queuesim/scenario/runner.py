@@ -150,7 +150,8 @@ def record(
         )
         began = time.perf_counter()
         recorder = simulation.recorder
-        watchdog = Watchdog(loop, handler_limit, lambda: recorder.attempt_count)
+        # a job that puts itself off at once, again and again, is one that holds the loop
+        watchdog = Watchdog(loop, handler_limit, lambda: recorder.attempt_count - recorder.put_off_count)
         with watchdog, _interruptible(simulation), _seldom_collected():
             try:
                 run_in_virtual_time(simulation.play(), loop=loop)
