@@ -53,7 +53,7 @@ def test_one_command_starts_jupyterlab_with_them() -> None:
     *_, install, start = command.split(" && ")
     assert install.split()[1:] == ["install", "-q", "-c", "constraints.txt", "-e", "'.[examples]'"]
     assert start.split() == [".venv/bin/jupyter", "lab"]
-    assert ROOT / "notebooks" == NOTEBOOKS[0].parent
+    assert NOTEBOOKS[0].parent == ROOT / "notebooks"
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert "notebook" in re.findall(r"\w+", extras["examples"][0])
     assert any(line.startswith("jupyterlab") for line in extras["notebook"])
