@@ -100,7 +100,9 @@ def _full_windows(case: Case) -> list[tuple[float, float]]:
     if not len(windows):
         return []
     starts = np.sort(case.events["time"][case.events["kind"] == EventKind.ACTIVE.code], kind="stable")
-    place = np.searchsorted(starts, windows["opened"], side="left") + windows["max"].astype(np.int64) - 1
+    # a worker with a smaller limit than the one that opened the window is held sooner
+    most = np.minimum(windows["max"], min((limit.max for limit in case.promises.limiters), default=2**32))
+    place = np.searchsorted(starts, windows["opened"], side="left") + most.astype(np.int64) - 1
     there = place < len(starts)
     used_up = np.where(there, starts[np.minimum(place, max(len(starts) - 1, 0))] if len(starts) else np.inf, np.inf)
     full = there & (used_up < windows["closes"])

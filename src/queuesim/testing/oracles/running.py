@@ -28,8 +28,14 @@ def exclusive(case: Case) -> CheckRow:
     """No two workers run a job at once, except after a stall: the first may not know yet that it lost its lock."""
     told, stalled, undone = [], 0, []
     undid = case.rollbacks.undid(case.attempts["started"])
-    for earlier, later in overlaps(case.attempts, case.by_job, "number", resolution=case.promises.resolution).tolist():
-        first, second = case.attempts[earlier], case.attempts[later]
+    attempts, order = case.attempts, case.by_job
+    if case.late_spans:
+        # a start bears the time at which its worker asked, and the queue may have given the job out later
+        attempts = attempts.copy()
+        attempts["started"] = np.fmax(attempts["started"], attempts["ready"])
+        order = np.lexsort((attempts["started"], attempts["number"]))
+    for earlier, later in overlaps(attempts, order, "number", resolution=case.promises.resolution).tolist():
+        first, second = attempts[earlier], attempts[later]
         number, since, until = int(first["number"]), float(first["started"]), float(second["started"])
         if any(since <= time <= until for time in case.stalls.get(number, ())):
             stalled += 1
@@ -45,7 +51,8 @@ def exclusive(case: Case) -> CheckRow:
 def concurrency(case: Case) -> CheckRow:
     """Each slot runs one job at a time, no worker has more slots than it may, nor the queue more active jobs."""
     attempts, workers = case.attempts, case.recording.workers
-    order = np.lexsort((attempts["started"], attempts["slot"], attempts["worker"]))
+    # by their ends: starts within the resolution of the clocks may be in any order
+    order = np.lexsort((attempts["started"], attempts["ended"], attempts["slot"], attempts["worker"]))
     told = []
     if not case.skewed:
         told = [
