@@ -18,9 +18,9 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from rich.console import Console
 
 from queuesim.metrics.result import Result
 from queuesim.metrics.terminal import render
-from queuesim.scenario.runner import MOST_GENERATIONS
+from queuesim.scenario.runner import MOST_GENERATIONS, seldom_collected
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.simulation import Simulation
 from queuesim.scenario.verdict import judge as judge_thresholds
@@ -227,22 +227,11 @@ class Cost:
 PHASES = ("play", "judge", "summarise")
 
 
-@contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """As runs do."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
 def measure(settings: Settings) -> Cost:
     """Play one scenario."""
     scenario = Scenario.model_validate(settings)
     gc.collect()
-    with closing(VirtualLoop()) as loop, _seldom_collected():
+    with closing(VirtualLoop()) as loop, seldom_collected():
         loop.most_generations = MOST_GENERATIONS
         began = time.process_time()
         simulation = Simulation(scenario, loop, seed=SEED)

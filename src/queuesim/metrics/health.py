@@ -389,7 +389,7 @@ def type_never_started(health: RunHealth) -> Finding:
         if waited < 0:
             due = f"all are delayed until after the run's end: the first was due at {readable(float(ready[code]))}"
             found.findings.append(f"{told}: {due}")
-        elif waited <= max(LATE * health.end, _longest_wait(health)):
+        elif waited <= max(LATE * health.end, _longest(health, "ready", "started")):
             doubts.append(f"{told}: the first could start only {readable(waited)} before the end")
         else:
             found.findings.append(
@@ -404,11 +404,11 @@ def type_never_started(health: RunHealth) -> Finding:
     return found
 
 
-def _longest_wait(health: RunHealth) -> float:
-    """How long the job waited that waited longest and started."""
+def _longest(health: RunHealth, since: str, until: str) -> float:
+    """The longest time between two moments of one attempt, in seconds; 0 if no attempt has both."""
     attempts = health.recording.attempts
-    waits = attempts["started"] - attempts["ready"]
-    known = waits[~np.isnan(waits)]
+    spent = attempts[until] - attempts[since]
+    known = spent[~np.isnan(spent)]
     return float(known.max()) if len(known) else 0.0
 
 
@@ -448,7 +448,7 @@ def nothing_completed(health: RunHealth) -> Finding:
     found, doubts = Finding(), []
     recording = health.recording
     started, finished = health.count(health.started & ~health.removed), health.count(health.completed | health.failed)
-    longest = _longest_attempt(health)
+    longest = _longest(health, "started", "ended")
     for code, name in enumerate(recording.names):
         if not started[code] or finished[code]:
             continue
@@ -460,13 +460,6 @@ def nothing_completed(health: RunHealth) -> Finding:
             found.findings.append(f"{told}{_instead(health, name, code)}")
     found.unjudged = "; ".join(doubts)
     return found
-
-
-def _longest_attempt(health: RunHealth) -> float:
-    attempts = health.recording.attempts
-    spent = attempts["ended"] - attempts["started"]
-    known = spent[~np.isnan(spent)]
-    return float(known.max()) if len(known) else 0.0
 
 
 def _instead(health: RunHealth, name: str, code: int) -> str:

@@ -66,7 +66,6 @@ def run(
             for none; None for one in a notebook only.
         shuffle: run tasks that are ready at the same instant in an order drawn from the seed, to look for races.
         handler_limit: real seconds for which one handler may hold the event loop before it is interrupted.
-
         allow_io: what handlers may reach outside of the process in virtual time, beside what the scenario allows:
             "localhost:5432", "*.example.org", "unix:/path", "process:program", or "*" for everything.
 
@@ -152,7 +151,7 @@ def record(
         recorder = simulation.recorder
         # a job that puts itself off at once, again and again, is one that holds the loop
         watchdog = Watchdog(loop, handler_limit, lambda: recorder.attempt_count - recorder.put_off_count)
-        with watchdog, _interruptible(simulation), _seldom_collected():
+        with watchdog, _interruptible(simulation), seldom_collected():
             try:
                 run_in_virtual_time(simulation.play(), loop=loop)
             except (Deadlock, Livelock) as error:
@@ -210,7 +209,7 @@ def _interruptible(simulation: Simulation) -> Iterator[None]:
 
 
 @contextmanager
-def _seldom_collected() -> Iterator[None]:
+def seldom_collected() -> Iterator[None]:
     """A run makes few cycles and many short-lived objects: look for garbage less often."""
     before = gc.get_threshold()
     gc.set_threshold(100_000, 20, 100)
