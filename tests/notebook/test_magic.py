@@ -106,6 +106,39 @@ def test_sliders_play_the_scenario_again() -> None:
     assert explorer._repr_mimebundle_()
 
 
+def test_sliders_over_any_path() -> None:
+    import yaml
+
+    scenario = yaml.safe_load(CELL) | {"warmup": 0}
+    attempts, service = "queue.attempts", "jobs.welcome.service"
+    explorer = queuesim.explore(scenario, sliders={attempts: range(1, 4), service: ["200ms", "4s"]})
+    assert explorer.changes == {}
+    explorer.sliders[attempts].value = 3
+    assert explorer.changes == {attempts: 3}
+    assert explorer.result.jobs["attempts"].max() > explorer.base.jobs["attempts"].max() == 1
+    explorer.sliders[service].value = "4s"
+    explorer.concurrency.value = 3
+    assert explorer.changes == {"workers.concurrency": 3, attempts: 3, service: "4s"}
+    assert explorer.result.jobs["service"].median() == 4.0
+    explorer.sliders[attempts].value = "unchanged"
+    assert attempts not in explorer.changes
+
+
+@pytest.mark.parametrize(
+    ("sliders", "told"),
+    [
+        ({"jobs.welcom.service": ["1s"]}, 'did you mean "welcome"'),
+        ({"workers.concurrency": [1, 0]}, "concurrency"),
+        ({"workers.concurrency": []}, "has no values"),
+    ],
+)
+def test_a_slider_that_can_not_be_is_refused_before_anything_is_played(sliders: Any, told: str) -> None:
+    import yaml
+
+    with pytest.raises(ValueError, match=told):
+        queuesim.explore(yaml.safe_load(CELL), sliders=sliders)
+
+
 # -- a real kernel
 
 

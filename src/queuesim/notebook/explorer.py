@@ -1,7 +1,9 @@
-"""The explorer: sliders over a scenario's concurrency, limiter, backoff and load, that play it again when moved."""
+"""The explorer: sliders over a scenario's concurrency, limiter, backoff and load, and over any path of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from queuesim.extras import need
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from queuesim.scenario.schema import Scenario
 
 
+UNCHANGED = "unchanged"
+"""Where a slider over a path starts: at the scenario's own value."""
+
+
 class Explorer:
     """Sliders beside what the run comes to, and what it came to before anything was moved.
 
@@ -24,15 +30,25 @@ class Explorer:
     Args:
         scenario: where to start from, as `run` takes it.
         duration: play only so much of it, as "1h", so that a long one answers at once.
+        sliders: further sliders, by paths as `vary` takes them, each with the values that it can be moved to:
+            ``{"queue.attempts": range(1, 6), "jobs.mail.service": ["100ms", "1s"]}``. Each starts at "unchanged".
 
     Raises:
         MissingExtraError: ipywidgets is not installed.
+        ValueError: a path leads nowhere, has no values, or a value can't be there.
     """
 
-    def __init__(self, scenario: Source, duration: str | None = None) -> None:
+    def __init__(
+        self,
+        scenario: Source,
+        duration: str | None = None,
+        sliders: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
         widgets: Any = need("ipywidgets", "notebook", "explorers")
         chosen = as_scenario(scenario)
         self._start = chosen if duration is None else vary(chosen, {"duration": duration})
+        values = {path: list(each) for path, each in (sliders or {}).items()}
+        _check(self._start, values)
         self.scenario: Scenario = self._start
         self.base: Result = run(self._start, progress=False)
         """The run before anything was moved."""
@@ -51,8 +67,16 @@ class Explorer:
             delay or 1.0, base=10, min=-1, max=2.5, step=0.02, description="backoff, s", **lazy
         )
         self.load = widgets.FloatLogSlider(1.0, base=10, min=-1, max=1, step=0.02, description="load, times", **lazy)
+        free = {"continuous_update": False, "style": {"description_width": "initial"}}
+        self.sliders: dict[str, Any] = {
+            path: widgets.SelectionSlider(
+                options=[(UNCHANGED, UNCHANGED), *((str(value), value) for value in each)], description=path, **free
+            )
+            for path, each in values.items()
+        }
+        """The further sliders, by path."""
         self._view = widgets.HTML()
-        controls = (self.concurrency, self.limited, self.rate, self.backoff, self.load)
+        controls = (self.concurrency, self.limited, self.rate, self.backoff, self.load, *self.sliders.values())
         for control in controls:
             control.observe(self._moved, names="value")
         self.widget: Any = widgets.VBox([*controls, self._view])
@@ -74,14 +98,14 @@ class Explorer:
             changed["queue.backoff"] = {"type": "exponential", "delay": format_duration(round(self.backoff.value, 3))}
         if self.load.value != 1.0:
             changed["load"] = round(self.load.value, 4)
-        return changed
+        return changed | {path: each.value for path, each in self.sliders.items() if each.value != UNCHANGED}
 
     def _moved(self, change: Any) -> None:
         try:
             self.scenario = vary(self._start, self.changes)
             self.result = run(self.scenario, progress=False)
         except ValueError as error:
-            self._view.value = f"<p>{error}</p>"
+            self._view.value = f"<p>{escape(str(error))}</p>"
             return
         self._show()
 
@@ -97,6 +121,15 @@ class Explorer:
         return self.widget._repr_mimebundle_(**options)
 
 
+def _check(scenario: Scenario, sliders: Mapping[str, Sequence[Any]]) -> None:
+    """Raise ValueError for a path or a value that the scenario can't have, before anything is played."""
+    for path, values in sliders.items():
+        if not values:
+            raise ValueError(f"the slider {path!r} has no values")
+        for value in values:
+            vary(scenario, {path: value})
+
+
 def figures(result: Result) -> list[tuple[str, str]]:
     """What one looks at first, each with its name."""
     summary: Summary = result.summary()
@@ -110,6 +143,8 @@ def figures(result: Result) -> list[tuple[str, str]]:
     ]
 
 
-def explore(scenario: Source, duration: str | None = None) -> Explorer:
+def explore(
+    scenario: Source, duration: str | None = None, sliders: Mapping[str, Sequence[Any]] | None = None
+) -> Explorer:
     """Sliders over a scenario, in a notebook. See Explorer."""
-    return Explorer(scenario, duration)
+    return Explorer(scenario, duration, sliders)

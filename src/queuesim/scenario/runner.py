@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from queuesim.metrics.progress import run_bar
 from queuesim.metrics.recording import CheckRow, Recording, Stop, StopReason
 from queuesim.scenario.asked import what_is_asked
 from queuesim.scenario.backends import check_backend
+from queuesim.scenario.handler_state import warn_of_leftovers, watched
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.simulation import Progress, Simulation
 from queuesim.simulation.deadlock import Deadlock, Livelock
@@ -53,6 +54,10 @@ def run(
 
     It may be called from a notebook's cell: a loop that runs there stands still meanwhile. Ctrl-C ends the run early,
     and what was simulated until then is the result.
+
+    A processor that the scenario names (``module:attribute``) is loaded afresh for every run. One that is given as an
+    object, or whose module was imported elsewhere, is the same object in every run: if its handlers changed globals,
+    closures, default arguments or attributes in an earlier run in virtual time, a HandlerStateWarning names them.
 
     Args:
         scenario: a Scenario, a mapping with its keys, or the path of a file.
@@ -92,16 +97,20 @@ def run(
 
             recording = record_live(chosen, redis_url, seed, processor, tell, _aborting(chosen))
         else:
-            recording = record(
-                chosen,
-                seed,
-                _own_processor(chosen, processor),
-                tell,
-                backend=backend,
-                shuffle=shuffle,
-                handler_limit=handler_limit,
-                allow_io=allow_io,
-            )
+            own = _own_processor(chosen, processor)
+            if own is not None:
+                warn_of_leftovers(own, stacklevel=2)
+            with nullcontext() if own is None else watched(own):
+                recording = record(
+                    chosen,
+                    seed,
+                    own,
+                    tell,
+                    backend=backend,
+                    shuffle=shuffle,
+                    handler_limit=handler_limit,
+                    allow_io=allow_io,
+                )
     result = Result(recording)
     if chosen.thresholds:
         from queuesim.scenario.verdict import judge
