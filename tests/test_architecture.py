@@ -13,7 +13,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 CORE = (
     "attempt", "backoff", "clock", "deadletters", "errors", "events", "exchange", "flow", "job", "limits",
-    "persistence", "pipeline", "plain_options", "processor", "queue", "retry", "schedule", "scheduler", "worker",
+    "persistence", "pipeline", "plain_options", "processor", "queue", "retry", "schedule", "scheduler", "storable",
+    "worker",
 )  # fmt: skip
 """The queueing core: it knows no backend, only the protocol that all brokers follow."""
 

@@ -8,9 +8,18 @@ import traceback
 from typing import Any
 
 from queuesim.broker.base import Completed, DeadLetter, Failed, Outcome, Postponed, Retried, Returned
-from queuesim.errors import UNKNOWN, AbandonedError, DelayedError, ErrorInfo, RateLimitError, ResultError
-from queuesim.job import RUNNING_JOB, Job, to_json
+from queuesim.errors import (
+    UNKNOWN,
+    AbandonedError,
+    DelayedError,
+    ErrorInfo,
+    RateLimitError,
+    ResultError,
+    UnreadableJobError,
+)
+from queuesim.job import RUNNING_JOB, Job, encode_json
 from queuesim.processor import Processor
+from queuesim.storable import mended, storable
 
 RATE_LIMITED = "bullmq:rateLimitExceeded"
 """BullMQ recognises a rate-limit error by this message."""
@@ -24,13 +33,20 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
     """
     try:
         RUNNING_JOB.set(job)
-        abandoned = job.deferred_failure or processor.retries.started_too_often(job)
+        if job.deferred_failure:
+            raise AbandonedError(job.deferred_failure)
+        if job.unreadable:
+            raise UnreadableJobError(job.id, job.unreadable)
+        abandoned = processor.retries.started_too_often(job)
         if abandoned:
             raise AbandonedError(abandoned)
         plain = processor.plain_handlers.get(job.name)
         value = await (processor.handle(job) if plain is None else plain(job))
         text = "null" if value is None else _result(value)
-        return Completed(job.id, job.token, text, processor.keep_completed, job.attempts_started, job.attempts_made + 1)
+        completed = Completed(
+            job.id, job.token, text, processor.keep_completed, job.attempts_started, job.attempts_made + 1
+        )
+        return mended(completed)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except asyncio.CancelledError as error:
@@ -44,13 +60,30 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
 def _judge(processor: Processor, job: Job, error: BaseException, rng: random.Random) -> Outcome:
     """What becomes of the job, even if a user's own rule, backoff strategy or error message is what breaks."""
     try:
-        return failure(processor, job, error, rng)
+        return mended(failure(processor, job, error, rng))
     except Exception as fault:  # noqa: BLE001
-        reason = f"{type(error).__name__}, and then {type(fault).__name__} while it was judged: {fault}"
+        reason = f"{type(error).__name__}, and then {type(fault).__name__} while it was judged: {_message(fault)}"
         info = ErrorInfo(type(error).__name__, UNKNOWN, retryable=False)
-        stacktrace = ("".join(traceback.format_exception(fault)),) if processor.stack_traces else ()
         letter = _bury(processor, job, reason, info)
-        return _failed(processor, job, reason, stacktrace, letter, info)
+        return storable(_failed(processor, job, reason, _traceback(processor, fault), letter, info))
+
+
+def _message(error: BaseException) -> str:
+    """The error's message, even if the error can't tell it."""
+    try:
+        return str(error)
+    except Exception as fault:  # noqa: BLE001
+        return f"(no message: {type(fault).__name__})"
+
+
+def _traceback(processor: Processor, error: BaseException) -> tuple[str, ...]:
+    """The formatted traceback as the one row of a stacktrace; nothing if it is not wanted or can't be had."""
+    if not processor.stack_traces:
+        return ()
+    try:
+        return ("".join(traceback.format_exception(error)),)
+    except Exception:  # noqa: BLE001 - the error's own code runs here, and its message says what broke
+        return ()
 
 
 def failure(processor: Processor, job: Job, error: BaseException, rng: random.Random) -> Outcome:
@@ -62,7 +95,7 @@ def failure(processor: Processor, job: Job, error: BaseException, rng: random.Ra
         return Returned(job.id, job.token, hold, job.attempts_started, job.attempts_made)
     info = processor.errors.describe(error)
     reason = str(error) or info.type
-    stacktrace = ("".join(traceback.format_exception(error)),) if processor.stack_traces else ()
+    stacktrace = _traceback(processor, error)
     delay = processor.retries.delay(job, error, info, rng)
     if delay is not None:
         entry = _history(job, info, reason) if processor.dead_letters else None
@@ -85,7 +118,7 @@ def _failed(
 
 def _result(value: Any) -> str:
     try:
-        return to_json(value)
+        return encode_json(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise ResultError(f"the handler returned something that is no JSON: {error}") from None
 

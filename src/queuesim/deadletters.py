@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,19 +36,25 @@ class Letter:
 
 
 def describe(queue: str, job: Job, reason: str, history: Sequence[dict[str, Any]]) -> str:
-    """The JSON text of a dead letter."""
-    return to_json(
+    """The JSON text of a dead letter. Data that can't be read as JSON go into it as the text that they are."""
+    head = to_json({"queue": queue, "id": job.id, "name": job.name})
+    tail = to_json(
         {
-            "queue": queue,
-            "id": job.id,
-            "name": job.name,
-            "data": job.data if job.raw_data is None else json.loads(job.raw_data),
             "options": to_plain(replace(job.options, deduplication=None)),
             "reason": reason,
             "added": job.timestamp,
             "history": list(history),
         }
     )
+    return f'{head[:-1]},"data":{_data(job)},{tail[1:]}'
+
+
+def _data(job: Job) -> str:
+    """The job's data as they were added, as JSON text."""
+    raw = job.raw_data
+    if raw is None:
+        return to_json(job.data)
+    return to_json(raw) if any(fault.field == "data" for fault in job.unreadable) else raw
 
 
 class DeadLetters:

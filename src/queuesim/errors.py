@@ -64,6 +64,17 @@ class AbandonedError(UnrecoverableError):
     """The queue itself gave a job up: it stalled, or was started, more often than it may. No handler saw it."""
 
 
+class UnreadableJobError(UnrecoverableError):
+    """The stored job can't be read: a field of its hash is not what a queue writes there. No handler saw it."""
+
+    def __init__(self, job_id: str, faults: Sequence[object]) -> None:
+        self.job_id = job_id
+        self.faults = faults
+        """What could not be read; see job.Unreadable."""
+        told = "; ".join(map(str, faults))
+        super().__init__(f"job {job_id} can't be read: {told}. Correct its hash and retry it.")
+
+
 class RateLimitError(QueuesimError):
     """Raised by a handler: the job goes back to the front of the queue and no attempt is counted.
 

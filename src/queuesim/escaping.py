@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 WIDE_SPACE = "\u3000"
 """Between Japanese and Chinese words. Other spaces than this and the plain one look like a plain one, and are not."""
 JOINERS = "\u200c\u200d"
@@ -20,6 +22,18 @@ def shown(text: object) -> str:
     if plain.isprintable():
         return plain
     return "".join(char if _harmless(char) else _escape(char) for char in plain)
+
+
+def well_formed(text: str) -> tuple[str, int]:
+    """The text with every lone surrogate replaced by U+FFFD, and how many there were.
+
+    A lone surrogate is half of a character pair: half an emoji, cut off. UTF-8 has no bytes for it, so that no server,
+    file or terminal takes such a text.
+    """
+    return (text, 0) if text.isascii() else _SURROGATE.subn("\ufffd", text)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _harmless(char: str) -> bool:

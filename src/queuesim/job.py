@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from queuesim.backoff import Backoff
+from queuesim.escaping import well_formed
 from queuesim.limits import Keep
 
 if TYPE_CHECKING:
@@ -180,14 +181,71 @@ class NewJob:
 def to_json(value: Any) -> str:
     """JSON text of `value`, compact, as JSON.stringify writes it.
 
+    A lone surrogate, half of a character pair, is written as an escape, since UTF-8 has no bytes for it.
+
     Raises:
         TypeError, ValueError: it holds something that JSON can't say (an object, a NaN, an infinity, a cycle).
+        RecursionError: it is nested too deeply.
     """
+    text = encode_json(value)
+    return text if text.isascii() else _SURROGATE.sub(_escaped, text)
+
+
+def encode_json(value: Any) -> str:
+    """Like `to_json`, but lone surrogates stay as they are: for texts that are mended later."""
     return _ENCODER.encode(value)
 
 
-# made once: json.dumps makes one at each call
+def parse_json(text: str) -> Any:
+    """What a JSON text says, whoever wrote it.
+
+    Raises:
+        ValueError: it is not valid JSON, nested too deeply, or holds a number that is too long. The message says which.
+    """
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not valid JSON ({error})") from None
+    except ValueError as error:
+        # Python reads no number of more than some thousand digits
+        raise ValueError(f"not readable ({error})") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def parse_json_or_text(text: str) -> Any:
+    """What a JSON text says; the text itself where it can't be read: for fields that are only shown."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        return text
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _escaped(surrogate: re.Match[str]) -> str:
+    return f"\\u{ord(surrogate[0]):04x}"
+
+
+# made once: json.dumps and json.loads make one at each call
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """One field of a stored job that can't be read, so that the job can't run."""
+
+    field: str
+    """Its name in the job's hash."""
+    reason: str
+    """What is wrong with it."""
+
+    def __str__(self) -> str:
+        return f"{self.field} is {self.reason}"
 
 
 class Job:
@@ -210,6 +268,8 @@ class Job:
     progress: Any = 0
     scheduler_id: str | None = None
     """The job scheduler that it comes from."""
+    unreadable: Sequence[Unreadable] = ()
+    """What could not be read of it. A worker fails such a job at once, for good."""
 
     def __init__(
         self,
@@ -272,8 +332,12 @@ class Job:
         self.data = data
 
     async def log(self, row: str) -> int:
-        """Append a row to the job's log and return the log's length. Raises JobError if the job is gone."""
-        return await self._held().log(self.id, row, self.options.keep_logs, _now())
+        """Append a row to the job's log and return the log's length. Lone surrogates are replaced by U+FFFD.
+
+        Raises:
+            JobError: the job is gone.
+        """
+        return await self._held().log(self.id, well_formed(row)[0], self.options.keep_logs, _now())
 
     async def extend_lock(self, duration: float) -> bool:
         """Hold the lock for `duration` seconds from now. False if it was lost: another worker may run this job."""

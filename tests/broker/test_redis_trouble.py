@@ -377,10 +377,10 @@ def test_a_key_of_a_foreign_type_is_named(drive: Drive, key: str, command: str) 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("data", "{no json", r"its data is no JSON"),
-        ("data", None, "its hash has no field data"),
-        ("name", None, "its hash has no field name"),
-        ("opts", "[1]", "opts is no object"),
+        ("data", "{no json", r"data is not valid JSON"),
+        ("data", None, "data is missing"),
+        ("name", None, "name is missing"),
+        ("opts", "[1]", "opts is not an object"),
         ("opts", '{"priority":-5}', "priority must be"),
     ],
 )
@@ -406,7 +406,7 @@ def test_a_job_that_can_not_be_read_fails_with_what_is_wrong_and_runs_once_it_is
         job = await broker.get("1")
         assert job is not None
         assert await broker.state("1") is JobState.FAILED
-        assert re.search(rf"job 1 can't be read: {message}.* Mend its hash and retry it", job.failed_reason or "")
+        assert re.search(rf"job 1 can't be read: .*{message}.* Correct its hash and retry it", job.failed_reason or "")
         await place.command("HSET", "bull:q:1", field, good)
         await Queue(broker).retry("1")  # type: ignore[arg-type]
         await mended.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import random
 from itertools import pairwise
@@ -23,7 +24,7 @@ from queuesim.errors import (
     UnrecoverableError,
     ValidationError,
 )
-from queuesim.job import Job, JobOptions, JobState
+from queuesim.job import Job, JobOptions, JobState, Unreadable
 from queuesim.limits import Keep
 from queuesim.processor import Processor
 from queuesim.retry import RetryPolicy
@@ -396,3 +397,60 @@ def test_a_worker_outlives_every_handler(nuisance: BaseException) -> None:
         assert now() == 10.0
 
     run(program())
+
+
+# -- jobs that can't be read, errors that can't be told
+
+
+def unreadable_job() -> Job:
+    job = Job("1", "job", None, JobOptions(attempts=9), token="t:1", raw_data="{no json")
+    job.unreadable = (Unreadable("data", "not valid JSON"),)
+    return job
+
+
+def test_a_job_that_can_not_be_read_fails_for_good_with_the_reason_before_its_handler() -> None:
+    processor = Processor("q", dead_letters="dead")
+    reached: list[Job] = []
+    processor.job("job")(reached.append)
+    outcome = run(attempt(processor, unreadable_job(), random.Random(0)))
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "job 1 can't be read: data is not valid JSON. Correct its hash and retry it."
+    assert reached == []
+    # the letter has the data as the text that they are
+    assert outcome.dead_letter is not None
+    assert json.loads(outcome.dead_letter.data)["data"] == "{no json"
+
+
+def test_a_deferred_failure_is_honoured_before_anything_that_can_not_be_read() -> None:
+    job = unreadable_job()
+    job.deferred_failure = "job stalled more than allowable limit"
+    outcome = run(attempt(Processor("q", dead_letters="dead"), job, random.Random(0)))
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "job stalled more than allowable limit"
+
+
+class BrokenError(Exception):
+    """Nothing can be told of it."""
+
+    def __str__(self) -> str:
+        raise BrokenError
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("error", [BrokenError(), ValueError("half \ud83d"), ValueError("\ud83d" * 3, BrokenError())])
+def test_an_error_that_can_not_be_told_or_stored_is_a_failure_of_its_job(error: Exception) -> None:
+    outcome = judge(raising(error), dead_letters="dead")
+    assert isinstance(outcome, Failed | Retried)
+    outcome.reason.encode()
+    "".join(outcome.stacktrace).encode()
+    if isinstance(outcome, Failed):
+        assert outcome.dead_letter is not None
+        outcome.dead_letter.data.encode()
+
+
+def test_half_an_emoji_in_a_result_is_replaced_and_the_job_says_so() -> None:
+    outcome = judge(returning({"text": "half \ud83d"}))
+    assert isinstance(outcome, Completed)
+    assert outcome.value == '{"text":"half \ufffd"}'
+    assert "1 lone surrogate was replaced by U+FFFD" in outcome.note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from typing import Any
 
@@ -10,7 +11,17 @@ import pytest
 from workbench import Bench
 
 from queuesim.errors import JobError
-from queuesim.job import MAX_PRIORITY, Deduplication, Job, JobOptions, JobState, check_job_id, to_json
+from queuesim.job import (
+    MAX_PRIORITY,
+    Deduplication,
+    Job,
+    JobOptions,
+    JobState,
+    check_job_id,
+    parse_json,
+    parse_json_or_text,
+    to_json,
+)
 from queuesim.simulation import run
 
 
@@ -135,3 +146,23 @@ def test_a_job_that_is_gone_takes_no_news() -> None:
                 await late
 
     run(program())
+
+
+def test_json_has_lone_surrogates_as_escapes_as_node_writes_them() -> None:
+    assert to_json({"a": "half \ud83d", "b": "\U0001f600"}) == '{"a":"half \\ud83d","b":"\U0001f600"}'
+    assert json.loads(to_json("\ud83d")) == "\ud83d"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "not valid JSON"),
+        ("[NaN]", "NaN is not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("9" * 5000, "digits"),
+    ],
+)
+def test_text_that_is_not_json_is_a_value_error_that_says_why(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_json(text)
+    assert parse_json_or_text(text) == text

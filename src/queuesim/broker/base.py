@@ -46,6 +46,8 @@ class Completed:
     """The job's `attempts_started` in this attempt."""
     attempts_made: int = 0
     """The job's `attempts_made` once this outcome is applied."""
+    note: str = ""
+    """A row for the job's log, where something about the outcome had to be changed."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,8 @@ class Failed:
     """The job's `attempts_started` in this attempt."""
     attempts_made: int = 0
     """The job's `attempts_made` once this outcome is applied."""
+    note: str = ""
+    """A row for the job's log, where something about the outcome had to be changed."""
 
 
 @dataclass(slots=True)
@@ -83,6 +87,8 @@ class Retried:
     """The job's `attempts_started` in this attempt."""
     attempts_made: int = 0
     """The job's `attempts_made` once this outcome is applied."""
+    note: str = ""
+    """A row for the job's log, where something about the outcome had to be changed."""
 
 
 @dataclass(slots=True)
@@ -96,6 +102,8 @@ class Postponed:
     """The job's `attempts_started` in this attempt."""
     attempts_made: int = 0
     """The job's `attempts_made` once this outcome is applied."""
+    note: str = ""
+    """A row for the job's log, where something about the outcome had to be changed."""
 
 
 @dataclass(slots=True)
@@ -110,6 +118,8 @@ class Returned:
     """The job's `attempts_started` in this attempt."""
     attempts_made: int = 0
     """The job's `attempts_made` once this outcome is applied."""
+    note: str = ""
+    """A row for the job's log, where something about the outcome had to be changed."""
 
 
 Outcome = Completed | Failed | Retried | Postponed | Returned

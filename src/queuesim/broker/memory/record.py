@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from queuesim.job import Job, JobOptions, JobState
+from queuesim.job import Job, JobOptions, JobState, Unreadable, parse_json, parse_json_or_text
 
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker
@@ -62,10 +61,15 @@ class Record:
     def snapshot(self, broker: Broker) -> Job:
         """The job as it is now, for a worker or whoever asks. Its data are a fresh copy every time."""
         data = self.data
+        unreadable = None
+        try:
+            value = {} if data == "{}" else parse_json(data)
+        except ValueError as error:
+            value, unreadable = None, Unreadable("data", str(error))
         job = Job(
             self.id,
             self.name,
-            {} if data == "{}" else json.loads(data),
+            value,
             self.options,
             self.number,
             self.timestamp,
@@ -80,6 +84,8 @@ class Record:
             self.token,
             broker,
         )
+        if unreadable is not None:
+            job.unreadable = (unreadable,)
         if self.marked:
             self._copy_marks(job)
         return job
@@ -87,10 +93,10 @@ class Record:
     def _copy_marks(self, job: Job) -> None:
         job.stalled_count = self.stalled_count
         job.finished_on = self.finished_on
-        job.return_value = None if self.return_value is None else json.loads(self.return_value)
+        job.return_value = None if self.return_value is None else parse_json_or_text(self.return_value)
         job.failed_reason = self.failed_reason
         job.deferred_failure = self.deferred_failure
         job.stacktrace = self.stacktrace
         job.history = self.history
-        job.progress = json.loads(self.progress)
+        job.progress = parse_json_or_text(self.progress)
         job.scheduler_id = self.scheduler_id

@@ -38,6 +38,8 @@ class Settling(Adding):
             return NOT_ACTIVE
         record.token = ""
         self._stalled.discard(record.id)
+        if outcome.note:
+            self._note(record, outcome.note)
         if isinstance(outcome, Completed):
             self._complete(record, outcome, now)
         elif isinstance(outcome, Retried):
@@ -108,6 +110,13 @@ class Settling(Adding):
             record.ready_at = now
             self._enqueue(record, lifo=record.options.lifo)
             self._emit((now, WAITING_EVENT, record.number, record.id, ACTIVE, None))
+
+    @staticmethod
+    def _note(record: Record, row: str) -> None:
+        """Append to the job's log."""
+        limit = record.options.keep_logs
+        rows = (*record.logs, row)
+        record.logs = rows[-limit:] if limit else rows
 
     @staticmethod
     def _add_stacktrace(record: Record, rows: Sequence[str]) -> None:

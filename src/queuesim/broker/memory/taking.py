@@ -10,6 +10,7 @@ from queuesim.broker.memory.log import TRIM_AT
 from queuesim.broker.memory.names import ACTIVE, ACTIVE_EVENT, DRAINED_EVENT, STALLED_EVENT, WAITING, WAITING_EVENT
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.settling import Settling
+from queuesim.storable import storable
 
 STALLED_TOO_OFTEN = "job stalled more than allowable limit"
 """BullMQ's wording of the failure."""
@@ -25,7 +26,7 @@ class Taking(Settling):
         reply = Reply()
         finished = False
         for outcome in outcomes:
-            code = self._settle(outcome, now)
+            code = self._settle(storable(outcome), now)
             if code:
                 if not (again and self._applied_before(outcome, token)):
                     reply.refuse(outcome, code)

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from queuesim.broker.redis.options import decode_options, encode_deduplication, encode_options, milliseconds
 from queuesim.broker.redis.place import Argument
-from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, NewJob, to_json
+from queuesim.job import (
+    DEFAULT_OPTIONS,
+    MAX_PRIORITY,
+    Job,
+    JobOptions,
+    NewJob,
+    Unreadable,
+    parse_json,
+    parse_json_or_text,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker
+
+LARGEST = 2**53
+"""Whole numbers up to this one are exact in Lua and in JavaScript, as counts and as milliseconds."""
+DIGITS = 16
+"""Of `LARGEST`. Text of more digits is no number of ours, and slow to read."""
+SHOWN = 60
+"""Characters of a value that an error message shows."""
 
 
 def encode_jobs(jobs: Sequence[NewJob], now: float, origin: float) -> list[Argument]:
@@ -43,52 +60,89 @@ def _template(options: JobOptions, origin: float) -> tuple[Argument, ...]:
 
 
 def decode_job(row: Sequence[Any], broker: Broker, origin: float = 0.0, token: str = "") -> Job:
-    """A job from what the script `taking` tells of it. A hash that can't be read makes a job that is to fail at once,
-    with what is wrong with it: it must hold up no other."""
+    """A job from what the script `taking` tells of it. This never raises: what can't be read is in `Job.unreadable`,
+    for one damaged job must hold up no other."""
+    try:
+        return _decode(row, broker, origin, token)
+    except Exception:  # noqa: BLE001 - the hash may hold anything; the other way looks at each field by itself
+        return _decode_damaged(row, broker, origin, token)
+
+
+def _decode(row: Sequence[Any], broker: Broker, origin: float, token: str) -> Job:
+    """The way of jobs in good order. Raises whatever happens on a field that can't be read."""
     name, data, opts, timestamp, delay, priority, made, started, deferred, progress, made_before, *rest = row
     job_id = rest[-1]
-    faults = []
-    options, value = DEFAULT_OPTIONS, None
-    try:
-        options = DEFAULT_OPTIONS if opts is None else decode_options(opts, origin)
-    except ValueError as error:
-        faults.append(str(error))
-    if name is None or data is None:
-        faults.append(f"its hash has no field {'name' if name is None else 'data'}")
-    else:
-        try:
-            value = {} if data == "{}" else json.loads(data)
-        except ValueError as error:
-            faults.append(f"its data is no JSON ({error})")
+    if made is None:
+        # BullMQ before version 4 called it so
+        made = made_before
     job = Job(
         job_id,
-        name or "",
-        value,
-        options,
+        _text(name),
+        {} if data == "{}" else parse_json(_text(data)),
+        DEFAULT_OPTIONS if opts is None else decode_options(opts, origin),
         int(job_id) if job_id.isdecimal() else 0,
-        _time(timestamp, origin) or 0.0,
-        float(delay or 0) / 1000,
-        int(priority or 0),
-        int(made or 0),
-        int(started or 0),
+        int(timestamp) / 1000 - origin if timestamp is not None else 0.0,
+        int(delay) / 1000 if delay else 0.0,
+        int(priority) if priority else 0,
+        int(made) if made else 0,
+        int(started) if started else 0,
         raw_data=data,
         token=token,
         broker=broker,
     )
-    if job_id.startswith("repeat:"):
-        job.scheduler_id = job_id.split(":")[1]
+    if not (
+        0 <= job.priority <= MAX_PRIORITY and 0 <= job.attempts_made < LARGEST and 0 <= job.attempts_started < LARGEST
+    ):
+        raise ValueError("a count is out of its range")
+    if not -LARGEST < job.timestamp < LARGEST or not -LARGEST < job.delay < LARGEST:
+        raise ValueError("a time is out of its range")
+    _add_optional(job, deferred, progress, rest, origin)
+    return job
+
+
+def _decode_damaged(row: Sequence[Any], broker: Broker, origin: float, token: str) -> Job:
+    """The way of jobs of which something can't be read: each field by itself."""
+    name, data, opts, timestamp, delay, priority, made, started, deferred, progress, made_before, *rest = row
+    job_id, faults = rest[-1], []
+
+    def read(field: str, parse: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:
+        try:
+            return parse(value)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is about this field alone
+            faults.append(Unreadable(field, str(error) or type(error).__name__))
+            return otherwise
+
+    job = Job(
+        job_id,
+        read("name", _text, name, ""),
+        read("data", lambda text: parse_json(_text(text)), data, None),
+        read("opts", lambda text: decode_options(text, origin), opts, DEFAULT_OPTIONS) if opts else DEFAULT_OPTIONS,
+        _number(job_id),
+        read("timestamp", _finite, timestamp, origin * 1000) / 1000 - origin,
+        read("delay", _finite, delay, 0.0) / 1000,
+        read("priority", partial(_count, most=MAX_PRIORITY), priority, 0),
+        read("atm", _count, made or made_before, 0),
+        # the script marks what it could not count on from
+        read("ats", _count, started and started.removeprefix("?"), 1),
+        raw_data=data,
+        token=token,
+        broker=broker,
+    )
+    _add_optional(job, deferred, progress, rest, origin)
+    job.unreadable = tuple(faults)
+    return job
+
+
+def _add_optional(job: Job, deferred: str | None, progress: str | None, rest: Sequence[Any], origin: float) -> None:
+    """What a job need not have, and what is only shown. What can't be read of it is left out, or shown as it is."""
+    if job.id.startswith("repeat:"):
+        job.scheduler_id = job.id.split(":")[1]
     if deferred is not None:
         job.deferred_failure = deferred
     if progress is not None:
-        job.progress = _lenient(progress)
-    if made is None and made_before is not None:
-        # BullMQ before version 4 called it so
-        job.attempts_made = int(made_before)
+        job.progress = parse_json_or_text(progress)
     if len(rest) > 1:
         _add_rest(job, rest, origin)
-    if faults:
-        job.deferred_failure = f"job {job_id} can't be read: {'; '.join(faults)}. Mend its hash and retry it."
-    return job
 
 
 def _add_rest(job: Job, rest: Sequence[Any], origin: float) -> None:
@@ -96,27 +150,65 @@ def _add_rest(job: Job, rest: Sequence[Any], origin: float) -> None:
     processed_on, job.processed_by, stalls, finished_on, value, reason, stacktrace, history, _ = rest
     job.processed_on = _time(processed_on, origin)
     if stalls is not None:
-        job.stalled_count = int(stalls)
+        job.stalled_count = int(_finite_or_none(stalls) or 0)
     if finished_on is not None:
         job.finished_on = _time(finished_on, origin)
     if value is not None:
-        job.return_value = _lenient(value)
+        job.return_value = parse_json_or_text(value)
     if reason is not None:
         job.failed_reason = reason
     if stacktrace is not None:
-        job.stacktrace = tuple(_lenient(stacktrace) or ())
+        traces = parse_json_or_text(stacktrace)
+        job.stacktrace = tuple(map(str, traces)) if isinstance(traces, list) else (stacktrace,)
     if history is not None:
-        job.history = tuple(json.loads(history))
+        attempts = parse_json_or_text(history)
+        job.history = tuple(row for row in attempts if isinstance(row, dict)) if isinstance(attempts, list) else ()
 
 
-def _lenient(text: str) -> Any:
-    """JSON, or the text itself where another program wrote something else."""
+def _text(value: str | None) -> str:
+    if value is None:
+        raise ValueError("missing")
+    return value
+
+
+def _finite(value: str | None) -> float:
+    """A number of milliseconds; 0 where there is none."""
+    if not value:
+        return 0.0
     try:
-        return json.loads(text)
+        number = float(value)
     except ValueError:
-        return text
+        raise ValueError(f"not a number: {_shortened(value)}") from None
+    if not -LARGEST < number < LARGEST:
+        raise ValueError(f"not a time in milliseconds: {_shortened(value)}")
+    return number
+
+
+def _count(value: str | None, most: int = LARGEST) -> int:
+    """A whole number from 0 on; 0 where there is none."""
+    if not value:
+        return 0
+    if not value.isdecimal() or not value.isascii() or len(value) > DIGITS or int(value) > most:
+        raise ValueError(f"not a whole number from 0 to {most}: {_shortened(value)}")
+    return int(value)
+
+
+def _number(job_id: str) -> int:
+    return int(job_id) if job_id.isdecimal() and len(job_id) <= DIGITS else 0
+
+
+def _finite_or_none(value: str) -> float | None:
+    try:
+        return _finite(value)
+    except ValueError:
+        return None
 
 
 def _time(milliseconds: str | None, origin: float) -> float | None:
-    """A point in time, on the queue's clock."""
-    return None if milliseconds is None else float(milliseconds) / 1000 - origin
+    """A point in time, on the queue's clock; None where there is none, or nothing that can be read."""
+    found = None if milliseconds is None else _finite_or_none(milliseconds)
+    return None if found is None else found / 1000 - origin
+
+
+def _shortened(value: str) -> str:
+    return repr(value if len(value) <= SHOWN else value[:SHOWN] + "...")

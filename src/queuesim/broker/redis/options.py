@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import Any
 
 from queuesim.backoff import Backoff
-from queuesim.job import Deduplication, JobOptions, check_job_id, to_json
+from queuesim.job import Deduplication, JobOptions, check_job_id, parse_json, to_json
 from queuesim.limits import KEEP_ALL, Keep
 
 
@@ -98,15 +97,17 @@ def decode_options(text: str, origin: float = 0.0) -> JobOptions:
     """Options from an `opts` field. What another program wrote may hold more than we know: that is left out.
 
     Raises:
-        ValueError: it is no JSON object, or a value is out of its range.
+        ValueError: it is not a JSON object, or a value is out of its range.
     """
-    opts = json.loads(text)
+    opts = parse_json(text)
     if not isinstance(opts, dict):
-        raise ValueError(f"opts is no object: {text[:100]}")
+        raise ValueError(f"not an object: {text[:100]}")
     try:
         return _decode(opts, origin)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"opts can't be read: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"not valid: {error}") from error
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(f"not valid: {type(error).__name__}: {error}") from error
 
 
 def _decode(opts: dict[str, Any], origin: float) -> JobOptions:
@@ -120,11 +121,19 @@ def _decode(opts: dict[str, Any], origin: float) -> JobOptions:
         keep_completed=_decode_keep(opts.get("removeOnComplete")),
         keep_failed=_decode_keep(opts.get("removeOnFail")),
         deduplication=_decode_deduplication(opts.get("de")),
-        timestamp=None if opts.get("timestamp") is None else opts["timestamp"] / 1000 - origin,
-        keep_logs=opts.get("kl"),
-        stack_trace_limit=opts.get("stackTraceLimit"),
-        size_limit=opts.get("sizeLimit"),
+        timestamp=_start_of(opts.get("timestamp"), origin),
+        keep_logs=_whole(opts.get("kl")),
+        stack_trace_limit=_whole(opts.get("stackTraceLimit")),
+        size_limit=_whole(opts.get("sizeLimit")),
     )
+
+
+def _start_of(timestamp: Any, origin: float) -> float | None:
+    return None if timestamp is None else timestamp / 1000 - origin
+
+
+def _whole(number: Any) -> int | None:
+    return None if number is None else int(number)
 
 
 def _decode_id(job_id: Any) -> str | None:
@@ -166,8 +175,11 @@ def _decode_keep(rule: Any) -> Keep | None:
 def _decode_deduplication(fields: Any) -> Deduplication | None:
     if not fields:
         return None
+    dedup_id = fields["id"]
+    if isinstance(dedup_id, bool) or not isinstance(dedup_id, (str, int, float)):
+        raise ValueError(f"a deduplication id must be text, not {type(dedup_id).__name__}")
     return Deduplication(
-        fields["id"],
+        str(dedup_id),
         ttl=_seconds(fields.get("ttl")),
         extend=bool(fields.get("extend")),
         replace=bool(fields.get("replace")),

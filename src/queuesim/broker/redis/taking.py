@@ -11,6 +11,7 @@ from queuesim.broker.redis.jobs import decode_job
 from queuesim.broker.redis.options import milliseconds, worker_keep
 from queuesim.broker.redis.place import Argument
 from queuesim.job import to_json
+from queuesim.storable import storable, unstorable
 
 LONGEST_WAIT = 5.0
 """An idle worker looks for work after so many seconds at the latest, as BullMQ's workers do (drainDelay): whoever knew
@@ -42,7 +43,7 @@ class Taking(RedisQueue):
             "1" if again else "",
         ]
         for outcome in outcomes:
-            arguments += self._outcome(outcome)
+            arguments += self._encoded(storable(outcome))
         limited, due, window, most, refused, rows = await self._run("exchange", arguments)
         reply = Reply()
         reply.jobs = [decode_job(row, self, self.origin, token) for row in rows]  # type: ignore[arg-type]
@@ -62,22 +63,35 @@ class Taking(RedisQueue):
             self._observer.window(opened, opened + window / 1000, most)
         return reply
 
+    def _encoded(self, outcome: Outcome) -> tuple[Argument, ...]:
+        """An outcome as arguments of the script `exchange`; one that can't be encoded fails its job."""
+        try:
+            return self._outcome(outcome)
+        except Exception as error:  # noqa: BLE001 - it concerns this job alone: its neighbours are handed in
+            reason = unstorable(outcome, error)
+            return self._outcome(
+                Failed(
+                    outcome.job_id, outcome.token, reason, attempt=outcome.attempt, attempts_made=outcome.attempts_made
+                )
+            )
+
     def _outcome(self, outcome: Outcome) -> tuple[Argument, ...]:
-        """An outcome as nine arguments of the script `exchange`."""
+        """An outcome as ten arguments of the script `exchange`."""
+        note = outcome.note
         head = (outcome.job_id, outcome.token, outcome.attempt, outcome.attempts_made)
         if type(outcome) is Completed:
-            return ("C", *head, outcome.value, worker_keep(outcome.keep), "", "")
+            return ("C", *head, outcome.value, worker_keep(outcome.keep), "", "", note)
         if isinstance(outcome, Retried):
             history = "" if outcome.history is None else to_json(outcome.history)
-            return ("R", *head, milliseconds(outcome.delay), outcome.reason, _rows(outcome.stacktrace), history)
+            return ("R", *head, milliseconds(outcome.delay), outcome.reason, _rows(outcome.stacktrace), history, note)
         if isinstance(outcome, Failed):
             letter = outcome.dead_letter
             buried = "" if letter is None else to_json({"base": self._base_of(letter.queue), "data": letter.data})
-            return ("F", *head, outcome.reason, worker_keep(outcome.keep), _rows(outcome.stacktrace), buried)
+            return ("F", *head, outcome.reason, worker_keep(outcome.keep), _rows(outcome.stacktrace), buried, note)
         if isinstance(outcome, Postponed):
-            return ("P", *head, milliseconds(outcome.delay), "", "", "")
+            return ("P", *head, milliseconds(outcome.delay), "", "", "", note)
         assert isinstance(outcome, Returned)
-        return ("B", *head, "" if outcome.hold is None else milliseconds(outcome.hold), "", "", "")
+        return ("B", *head, "" if outcome.hold is None else milliseconds(outcome.hold), "", "", "", note)
 
     async def wait(self, until: float | None, now: float) -> None:
         """Return when there may be work, or at `until`; see Broker.wait."""

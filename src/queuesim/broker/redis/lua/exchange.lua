@@ -1,7 +1,8 @@
 -- Hand in outcomes, promote what is due, take jobs and lock them.
 --
 -- KEYS: the queue's base. ARGV: now, token, lock ms, limiter max, limiter duration, worker, take, again ("1" or "");
--- then nine for each outcome: kind, job id, token, attempts started, attempts made, and four that depend on the kind.
+-- then ten for each outcome: kind, job id, token, attempts started, attempts made, four that depend on the kind, and a row
+-- for the job's log or "".
 -- Returns {ms for which the queue is rate-limited or -1, when the next job is due or -1, duration of the limiter window
 -- that was opened or -1, its max, {index, code, ...} of refused outcomes, jobs}. Times are in ms.
 -- include: queue, moves, settling, taking
@@ -13,7 +14,7 @@ local terms = {
   take = tonumber(ARGV[7]), now = ARGV[1],
 }
 q.now = ARGV[1]
-local FIRST, WIDTH = 9, 9
+local FIRST, WIDTH = 9, 10
 
 local refused, finished, limited = {}, false, nil
 if #ARGV >= FIRST then

@@ -45,6 +45,20 @@ local function decode(text)
   return readable and type(value) == "table" and value or {}
 end
 
+-- A whole number from 0 on, small enough to be exact, whoever wrote it and whatever it is: text of a hash's field, or a
+-- value of JSON. nil for anything else. (Lua reads "nan", "inf" and "0x10" as numbers, too.)
+local LARGEST = 9007199254740992
+local function whole_number(value)
+  if type(value) == "string" then
+    if not string.find(value, "^%d+$") then return nil end
+  elseif type(value) ~= "number" then
+    return nil
+  end
+  local number = tonumber(value)
+  if number >= 0 and number < LARGEST and number % 1 == 0 then return number end
+  return nil
+end
+
 -- A whole number as text: Lua's own `..` shortens what has more than 14 digits.
 local function whole(number)
   return string.format("%.0f", number)

@@ -127,6 +127,13 @@ local function finish(q, id, job, state, keep, now, made, ...)
   end
 end
 
+-- A row for the job's log, which keeps as many as its option says.
+local function add_note(q, id, job, note)
+  local key, kept = q.base .. id .. ":logs", whole_number(options_of(job).kl)
+  call("RPUSH", key, note)
+  if kept and kept > 0 then call("LTRIM", key, -kept, -1) end
+end
+
 local settle = {}
 
 -- Completed: value, the worker's rule of retention
@@ -310,12 +317,13 @@ local function give_back(q, id, token, batch, kind, now)
 end
 
 -- Do what one outcome asks for. Returns 0, or the error code with which it is refused, and whether it was done now.
-local function apply(q, now, batch, kind, id, token, attempt, made, ...)
+local function apply(q, now, batch, kind, id, token, attempt, made, a, b, c, d, note)
   local code, job = give_back(q, id, token, batch, kind, now)
   if code ~= 0 then
     return batch.again and was_applied(q, id, attempt, made, batch.token) and 0 or code, false
   end
-  settle[kind](q, id, job, now, made, ...)
+  if note ~= "" then add_note(q, id, job, note) end
+  settle[kind](q, id, job, now, made, a, b, c, d)
   return 0, true
 end
 

@@ -60,8 +60,15 @@ local function start(q, id, terms, now)
   end
   call("SET", key .. ":lock", terms.token, "PX", terms.lock)
   emit_untrimmed(q, "active", id, "prev", "waiting")
-  local started = fields[STARTED] and tostring(tonumber(fields[STARTED]) + 1) or "1"
-  fields[STARTED] = started
+  local started = "1"
+  if fields[STARTED] then
+    local before = whole_number(fields[STARTED])
+    -- what is not a count begins anew; the worker gets it marked, so that it can say so
+    started = before and whole(before + 1) or started
+    fields[STARTED] = before and started or "?" .. fields[STARTED]
+  else
+    fields[STARTED] = started
+  end
   if terms.worker ~= "" then
     call("HSET", key, "processedOn", terms.now, "ats", started, "pb", terms.worker)
   else

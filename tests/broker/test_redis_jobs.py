@@ -1,0 +1,97 @@
+"""Reading a stored job: this never raises, whatever its hash holds."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pytest
+from damage import DEEP, FIELDS, VALUES, row
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queuesim.broker.redis.jobs import decode_job
+from queuesim.job import Job
+
+NEEDED = {"name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "attemptsMade"}
+"""Without these a job can't run."""
+
+
+def decode(fields: list[Any]) -> Job:
+    return decode_job(fields, None)  # type: ignore[arg-type]
+
+
+def check(job: Job) -> None:
+    """Its attributes are of their kind, so that nobody who uses them fails."""
+    assert math.isfinite(job.timestamp + job.delay)
+    assert 0 <= job.priority < 2**21
+    assert 0 <= job.attempts_made <= 2**53
+    assert 0 <= job.attempts_started <= 2**53
+    assert all(isinstance(each, str) for each in job.stacktrace)
+    assert all(isinstance(each, dict) for each in job.history)
+    assert isinstance(job.stalled_count, int)
+    assert all(fault.field in NEEDED for fault in job.unreadable)
+    hash(job.options)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_wrong_value_in_any_field_is_no_error(field: str) -> None:
+    for value in VALUES:
+        job = decode(row(**{field: value}))
+        check(job)
+        if field not in NEEDED:
+            assert job.unreadable == ()
+            assert job.data == {"x": 1}
+    check(decode(row(**{field: None})))
+
+
+@given(st.lists(st.none() | st.sampled_from(VALUES) | st.text(), min_size=19, max_size=19), st.text(min_size=1))
+def test_any_mixture_of_wrong_values_is_no_error(fields: list[str | None], job_id: str) -> None:
+    check(decode([*fields, job_id]))
+    check(decode([*fields[:11], job_id]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("name", None, "name is missing"),
+        ("data", None, "data is missing"),
+        ("data", DEEP, "data is nested too deeply"),
+        ("data", "{no json", "data is not valid JSON"),
+        ("data", "[NaN]", "NaN is not JSON"),
+        ("data", "9" * 5000, "data is not readable .Exceeds the limit"),
+        ("opts", "[1]", "opts is not an object"),
+        ("opts", DEEP, "opts is nested too deeply"),
+        ("opts", '{"attempts":1e999}', "opts is not valid: OverflowError"),
+        ("priority", "1.5", "priority is not a whole number from 0 to 2097151: '1.5'"),
+        ("priority", "2097152", "priority is not a whole number"),
+        ("timestamp", "1e999", "timestamp is not a time in milliseconds: '1e999'"),
+        ("delay", "soon", "delay is not a number: 'soon'"),
+        ("atm", "-1", "atm is not a whole number"),
+        ("ats", "?2.5", "ats is not a whole number from 0 to 9007199254740992: '2.5'"),
+    ],
+)
+def test_what_is_wrong_is_said_by_field(field: str, value: str | None, reason: str) -> None:
+    (fault,) = decode(row(**{field: value})).unreadable
+    assert fault.field == field
+    assert re.search(reason, str(fault)), str(fault)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    job = decode(row(data="{", priority="x", atm="y"))
+    assert [fault.field for fault in job.unreadable] == ["data", "priority", "atm"]
+
+
+def test_what_another_program_may_write_is_read() -> None:
+    """Node's users may give fractions of milliseconds; BullMQ before version 4 had another name for atm."""
+    job = decode(row(timestamp="1700000000000.5", delay="1100.0000000000002", atm=None, attemptsMade="2", opts=""))
+    assert job.unreadable == ()
+    assert (job.timestamp, job.attempts_made, job.options.attempts) == (1700000000.0005, 2, 0)
+
+
+def test_what_is_only_shown_is_shown_as_it_is() -> None:
+    job = decode(row(progress=DEEP, returnvalue="{x", stacktrace="oops", history="{}", finishedOn="never", stc="1e999"))
+    assert job.unreadable == ()
+    assert (job.progress, job.return_value, job.stacktrace, job.history) == (DEEP, "{x", ("oops",), ())
+    assert (job.finished_on, job.stalled_count) == (None, 0)
