@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+
 import pytest
 from brokerdriver import Driver
 
-from queuesim.broker.base import Returned
+from queuesim.broker.base import NewJob, Returned, Terms
+from queuesim.broker.memory import MemoryBroker
 from queuesim.events import EventKind
+from queuesim.job import JobOptions
 from queuesim.limits import RateLimit
 
 FIVE = RateLimit(max=5, duration=1.0)
@@ -247,3 +252,21 @@ def test_the_limiter_is_asked_before_the_pause(queue: Driver, limited: bool) -> 
         queue.run(queue.broker.rate_limit(2.0, queue.now))
     queue.run(queue.broker.pause(queue.now))
     assert queue.exchange(limiter=FIVE).limited_until == (2.0 if limited else None)
+
+
+def test_a_full_window_is_not_over_by_a_clock_in_which_the_rest_of_it_is_lost_in_rounding() -> None:
+    """Else whoever has that clock would ask again at the same moment, for ever."""
+    broker, limiter = MemoryBroker("q"), RateLimit(max=1, duration=1.0)
+    terms, opened = Terms(30.0, limiter, "w"), 28.590313905362837
+
+    async def limited_until(now: float) -> float | None:
+        await broker.add([NewJob("a", "{}", JobOptions())] * 2, opened)
+        await broker.exchange([], 1, terms, "t:1", opened)
+        broker.server_now = math.nextafter(opened + 1.0, 0.0)
+        return (await broker.exchange([], 1, terms, "t:2", now)).limited_until
+
+    ahead = opened + 21.0
+    assert ahead + (opened + 1.0 - math.nextafter(opened + 1.0, 0.0)) == ahead
+    until = asyncio.run(limited_until(ahead))
+    assert until is not None
+    assert ahead < until < ahead + 1e-9

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from taskbench import TaskBench, bench
 
+from queuesim.errors import DatabaseError
 from queuesim.limits import RateLimit
 from queuesim.simulation.process import Process
 from queuesim.simulation.runner import run
@@ -160,6 +161,37 @@ def test_a_scan_that_is_taken_over_goes_on_where_it_was() -> None:
         assert second.enqueued == 0
 
     with bench(latency=0.02) as desk:
+        run(scene(desk))
+
+
+@pytest.mark.parametrize("per", ["task", "page"])
+def test_a_page_that_was_told_of_before_its_scan_could_save_it_costs_no_other_page_its_notification(per: Any) -> None:
+    """The second turn fails after its page is in the queue. Who takes the scan over finds other tasks at that place."""
+
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(50)
+        async with desk.working():
+            work, turns = desk.store.run, iter(range(100))
+
+            async def failing(operation: Any) -> Any:
+                if next(turns) == 3:
+                    await asyncio.sleep(0.5)
+                    raise DatabaseError("the transaction was rolled back")
+                return await work(operation)
+
+            desk.store.run = failing  # type: ignore[method-assign]
+            with pytest.raises(DatabaseError):
+                await desk.scan(per=per, page_size=10, lease=5.0).run()
+            desk.store.run = work  # type: ignore[method-assign]
+            await asyncio.sleep(10.0)
+            await desk.drained()
+            assert 0 < len(desk.told()) < 50
+            await desk.scan(per=per, page_size=10, lease=5.0).resume()
+            await desk.drained()
+        assert sorted(desk.told()) == list(range(1, 51))
+        assert {len(times) for times in desk.told().values()} == {1}
+
+    with bench() as desk:
         run(scene(desk))
 
 

@@ -34,6 +34,15 @@ def test_an_empty_restart_forgets_everything() -> None:
     assert str(found.all[0]) == "redis.restart at 5 s"
 
 
+def test_nobody_knows_what_came_first_within_the_resolution_of_the_clocks() -> None:
+    """Where times are cut to whole milliseconds, what happened just after a failover bears its very moment."""
+    rows = [FaultRow("redis.failover", "", 6.0, 6.0, lost=2.0)]
+    exact, cut = Rollbacks(rows), Rollbacks(rows, resolution=0.001)
+    times = np.array([3.99, 4.0, 4.0005, 5.0, 6.0, 6.01])
+    assert exact.on_edge(times).tolist() == [False, True, False, False, False, False]
+    assert cut.on_edge(times).tolist() == [False, True, True, False, True, False]
+
+
 def test_each_moment_is_forgotten_by_the_first_that_struck() -> None:
     assert forgotten(rollbacks((4.0, 6.0), (5.0, 6.5), (9.0, 10.0)), 3.9, 5.5, 6.2, 8.0, 9.5) == [-1, 0, 1, -1, 2]
 

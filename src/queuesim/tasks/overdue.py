@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
+from zlib import crc32
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
@@ -176,7 +177,7 @@ class OverdueScan:
             if delivered is not None:
                 _save(connection, scan_id, delivered.page, time + self.lease)
                 count_delivered(connection, delivered.page.jobs, delivered.ids)
-            ((owner, cutoff, cursor_at, cursor_id, pages),) = _WHERE.rows(connection, scan=scan_id)
+            ((owner, cutoff, cursor_at, cursor_id),) = _WHERE.rows(connection, scan=scan_id)
             if owner != self.owner:
                 return None  # it took us longer than the lease, and somebody else goes on
             after = None if cursor_at is None else (cursor_at, cursor_id)
@@ -186,7 +187,7 @@ class OverdueScan:
                 return None
             ids = [task_id for task_id, _ in found]
             last_id, last_notify_at = found[-1]
-            page = Page(ids, (last_notify_at, last_id), self._jobs(scan_id, pages + 1, ids))
+            page = Page(ids, (last_notify_at, last_id), self._jobs(scan_id, ids))
             if self.delivery.atomic:
                 self.delivery.stage(connection, page.jobs, time)
                 _save(connection, scan_id, page, time + self.lease)
@@ -194,12 +195,12 @@ class OverdueScan:
 
         return work
 
-    def _jobs(self, scan_id: int, page: int, task_ids: list[int]) -> list[NewJob]:
+    def _jobs(self, scan_id: int, task_ids: list[int]) -> list[NewJob]:
         """The notification jobs of a page. Their ids say which scan made them, and what they are about is what
         they are told apart by: while such a job is pending, another one is dropped."""
         if self.per == "page":
-            same = f"overdue-page-{task_ids[0]}-{task_ids[-1]}-{len(task_ids)}"
-            return [self._job(scan_id, task_ids, f"overdue-{scan_id}-page-{page}", same)]
+            page = page_name(task_ids)
+            return [self._job(scan_id, task_ids, f"overdue-{scan_id}-page-{page}", f"overdue-page-{page}")]
         return [self._job(scan_id, [task], f"overdue-{scan_id}-{task}", f"overdue-{task}") for task in task_ids]
 
     def _job(self, scan_id: int, task_ids: list[int], job_id: str, same: str) -> NewJob:
@@ -240,9 +241,7 @@ def _save(connection: Connection, scan_id: int, page: Page, leased_until: float)
 
 # made once: to build a statement takes longer than to run it
 _OF_SCAN = scans.c.id == bindparam("scan")
-_WHERE = Prepared(
-    select(scans.c.owner, scans.c.cutoff, scans.c.cursor_at, scans.c.cursor_id, scans.c.pages).where(_OF_SCAN)
-)
+_WHERE = Prepared(select(scans.c.owner, scans.c.cutoff, scans.c.cursor_at, scans.c.cursor_id).where(_OF_SCAN))
 _PAST = Prepared(
     update(scans)
     .where(_OF_SCAN)
@@ -272,6 +271,12 @@ def count_delivered(connection: Connection, jobs: Any, ids: Any) -> None:
             {"scan": scan, "in_queue": enqueued, "dropped": dropped} for scan, (enqueued, dropped) in counts.items()
         ]
         _COUNT.run(connection, rows)
+
+
+def page_name(task_ids: list[int]) -> str:
+    """What tells a page from others: its tasks, not its place in the scan. Whoever takes a scan over may read other
+    tasks at that place, for assignees have been told meanwhile."""
+    return f"{task_ids[0]}-{task_ids[-1]}-{crc32(repr(task_ids).encode()):08x}"
 
 
 def scan_of(job_id: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from queuesim.broker.base import Completed, Failed, Outcome, Reply, Returned, Terms
@@ -98,7 +99,10 @@ class Taking(Settling):
         if self._server_now is None:
             return self._window.closes_at(max_jobs, now)
         closes = self._window.closes_at(max_jobs, self._server_now)
-        return None if closes is None else closes + (now - self._server_now)
+        if closes is None:
+            return None
+        # what is left of the window may be lost in rounding, and the caller would believe that it is over
+        return max(closes + (now - self._server_now), math.nextafter(now, math.inf))
 
     def _limits(self, terms: Terms) -> tuple[int | None, float]:
         """The limiter's max and duration. The queue's own max goes before the worker's, but the worker's duration

@@ -115,7 +115,14 @@ class Case:
     @cached_property
     def by_job(self) -> Array:
         """The attempts' positions, job by job, each job's in the order of their starts."""
-        return np.lexsort((self.attempts["attempt"], self.attempts["started"], self.attempts["number"]))
+        return self.in_order(self.attempts)
+
+    def in_order(self, attempts: Array) -> Array:
+        """The positions of these attempts, job by job, each job's in the order of their starts. What started within
+        the resolution of the clocks goes by its number: a repeated exchange brings whole milliseconds from Redis."""
+        started = attempts["started"]
+        tick = np.floor(started / self.promises.resolution + 1e-3)
+        return np.lexsort((started, attempts["attempt"], tick, attempts["number"]))
 
     # -- events
 
@@ -143,7 +150,7 @@ class Case:
     @cached_property
     def rollbacks(self) -> Rollbacks:
         """The faults by which the queue forgot something."""
-        return Rollbacks(self.faults, self.late_spans)
+        return Rollbacks(self.faults, self.late_spans, self.promises.resolution)
 
     @cached_property
     def holds(self) -> Array:
@@ -162,9 +169,9 @@ class Case:
         told = self.events[self.ends_of_runs & ~again]
         # several attempts of a job may start at one moment, where it puts itself off for no time at all
         slack = 0.001 + self.promises.slack
-        return following(
-            told, self.attempts["number"], np.fmax(self.attempts["started"], self.attempts["ended"] - slack)
-        )
+        # an event of that moment may bear the whole millisecond before it
+        soonest = self.attempts["started"] - self.promises.resolution
+        return following(told, self.attempts["number"], np.fmax(soonest, self.attempts["ended"] - slack))
 
     @cached_property
     def undone_by(self) -> Array:

@@ -49,7 +49,11 @@ def _on_time(case: Case, starts: Array, edge: float) -> tuple[Array, Array]:
     for since, until in case.late_spans:
         touched = (windows["opened"] <= until) & (windows["closes"] >= since)
         first = min([since, *windows["opened"][touched].tolist()]) - edge
-        last = max([until, *windows["closes"][touched].tolist()]) + edge
+        closes = windows["closes"][touched]
+        if edge:
+            # the window is told as of when its worker asked, and Redis may have opened it as late as the command came
+            closes = closes + np.maximum(until - windows["opened"][touched], 0.0)
+        last = max([until, *closes.tolist()]) + edge
         windows, starts = windows[~touched], starts[(starts < first) | (starts >= last)]
     return windows, starts
 

@@ -40,9 +40,10 @@ class Rollbacks:
 
     Args:
         late: spans in which commands took effect later than they were sent: what is told bears the time of sending.
+        resolution: seconds that what is told may bear too little: Redis cuts times to whole milliseconds.
     """
 
-    def __init__(self, faults: Sequence[FaultRow], late: Sequence[Span] = ()) -> None:
+    def __init__(self, faults: Sequence[FaultRow], late: Sequence[Span] = (), resolution: float = TICK) -> None:
         found = [
             Rollback(fault.kind, max(fault.began - fault.lost, 0.0), fault.began)
             for fault in faults
@@ -50,6 +51,7 @@ class Rollbacks:
         ]
         self.all = sorted(found, key=lambda rollback: rollback.until)
         self._late = late
+        self._edge = max(TICK, resolution)
 
     def __bool__(self) -> bool:
         return bool(self.all)
@@ -101,10 +103,13 @@ class Rollbacks:
         return forgotten
 
     def on_edge(self, times: Array) -> Array:
-        """Whether it happened at the very moment to which the queue went back: before it or after, nobody can say."""
+        """Whether it happened at the very moment to which the queue went back, or, where times are cut, at the one when
+        it went: before it or after, nobody can say."""
         edge = np.zeros(len(times), dtype=bool)
         for rollback in self.all:
-            edge |= np.abs(times - rollback.since) <= TICK
+            edge |= np.abs(times - rollback.since) <= self._edge
+            if self._edge > TICK:
+                edge |= np.abs(times - rollback.until) <= self._edge
         return edge
 
     def blame(self, which: Array, word: str) -> str:

@@ -33,7 +33,7 @@ def exclusive(case: Case) -> CheckRow:
         # a start bears the time at which its worker asked, and the queue may have given the job out later
         attempts = attempts.copy()
         attempts["started"] = np.fmax(attempts["started"], attempts["ready"])
-        order = np.lexsort((attempts["started"], attempts["number"]))
+        order = case.in_order(attempts)
     for earlier, later in overlaps(attempts, order, "number", resolution=case.promises.resolution).tolist():
         first, second = attempts[earlier], attempts[later]
         number, since, until = int(first["number"]), float(first["started"]), float(second["started"])
