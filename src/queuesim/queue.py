@@ -96,6 +96,7 @@ class Queue:
         """Add a job again and again, by a schedule, in place of what the scheduler of this id did so far.
 
         Args:
+            options: of each job; a deduplication id is stored and not applied (BullMQ 6.7).
             missed: what becomes of ticks that came while no worker was there.
             limit: so many jobs at most.
             start: no job is due before, in seconds on the queue's clock.

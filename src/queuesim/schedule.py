@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
-from itertools import count
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -45,10 +44,42 @@ class Schedule(Protocol):
         ...
 
 
+def whole_ms(time: float, origin: float) -> int:
+    """A time on the queue's clock in whole milliseconds since the Unix epoch, rounded down as by JavaScript's
+    `Date.now()`.
+
+    All ticks are compared in this unit. Seconds as floats can't do it: with the calendar as origin they are a fraction
+    of a microsecond off, and a tick would come before or after itself.
+    """
+    return math.floor((time + origin) * 1000 + ROUNDING)
+
+
+def on_clock(milliseconds: int, origin: float) -> float:
+    """That moment on the queue's clock."""
+    return milliseconds / 1000 - origin
+
+
+ROUNDING = 0.01
+"""Milliseconds that a tick may lose as a float: at 2e9 s since the epoch it is less than 0.001."""
+
+
+def _in_ms(seconds: float, what: str) -> int:
+    """Seconds as whole milliseconds. Raises ScheduleError if they are none: Redis stores no fractions."""
+    milliseconds = round(seconds * 1000)
+    if abs(seconds * 1000 - milliseconds) > ROUNDING:
+        raise ScheduleError(f"{what} must be whole milliseconds, not {seconds} s: write {milliseconds / 1000} s")
+    return milliseconds
+
+
 @dataclass(frozen=True, slots=True)
 class Every:
-    """A fixed interval. Ticks are at whole multiples of it on the calendar, `offset` later, in whole milliseconds
-    (BullMQ 6.7)."""
+    """A fixed interval of whole milliseconds. Ticks are at whole multiples of it on the calendar, `offset` later
+    (BullMQ 6.7).
+
+    Raises:
+        ScheduleError: the interval is below 1 ms, the offset is not from 0 s to below the interval, or one of them is
+            not in whole milliseconds.
+    """
 
     seconds: float
     offset: float | None = None
@@ -59,30 +90,29 @@ class Every:
     def __post_init__(self) -> None:
         if not 0 < self.seconds < math.inf:
             raise ScheduleError(f"an interval must be above 0 s, not {self.seconds}")
+        if _in_ms(self.seconds, "an interval") == 0:
+            raise ScheduleError(f"an interval must be 0.001 s or more, not {self.seconds}")
         if self.offset is not None and not 0 <= self.offset < self.seconds:
             raise ScheduleError(f"an offset must be from 0 s to below the interval, not {self.offset}")
+        if self.offset is not None:
+            _in_ms(self.offset, "an offset")
 
     def after(self, time: float) -> float:
         """The first tick later than `time`."""
-        # the division may round a tick onto its neighbour, to either side
-        ticks = (self._tick(time, step) for step in count(-1))
-        return next(tick for tick in ticks if tick > time)
+        return self._tick(time, 1)
 
     def until(self, time: float) -> float:
         """The last tick not later than `time`."""
-        ticks = (self._tick(time, step) for step in count(1, -1))
-        return next(tick for tick in ticks if tick <= time)
+        return self._tick(time, 0)
 
     def _tick(self, time: float, step: int) -> float:
-        offset = self.offset or 0.0
-        place = math.floor((time + self.origin - offset) / self.seconds) + step
-        # whole milliseconds: Redis has no others, and a tick that comes back from there is not its own successor
-        return round(place * self.seconds + offset, 3) - self.origin
+        interval, offset = round(self.seconds * 1000), round((self.offset or 0.0) * 1000)
+        place = (whole_ms(time, self.origin) - offset) // interval + step
+        return on_clock(place * interval + offset, self.origin)
 
     def anchored(self, tick: float) -> Every:
         """The same interval, with the offset that puts a tick at `tick`."""
-        offset = (tick + self.origin) % self.seconds
-        return replace(self, offset=offset if offset < self.seconds else 0.0)
+        return replace(self, offset=whole_ms(tick, self.origin) % round(self.seconds * 1000) / 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +144,19 @@ class Cron:
     def until(self, time: float) -> float | None:
         """The last tick not later than `time`; None if there is none within 50 years."""
         # ticks are whole seconds, so that the first one before the next second is not later than `time`
-        return self._first(math.floor(time + self.origin) + 1 - self.origin, reverse=True)
+        return self._first(on_clock((whole_ms(time, self.origin) // 1000 + 1) * 1000, self.origin), reverse=True)
 
     def _first(self, time: float, *, reverse: bool) -> float | None:
         cronsim = need("cronsim", "tasks", "cron lines")
-        moment = datetime.fromtimestamp(time + self.origin, UTC).astimezone(_zone(self.zone))
+        now = whole_ms(time, self.origin)
+        moment = datetime.fromtimestamp(now / 1000, UTC).astimezone(_zone(self.zone))
         try:
             ticks = cronsim.CronSim(self.line, moment, reverse=reverse)
             for tick in ticks:
-                found = float(tick.timestamp()) - self.origin
+                found = round(tick.timestamp() * 1000)
                 # within the hour that comes twice, a line's next tick may be in the first pass: that is over
-                if (found < time) if reverse else (found > time):
-                    return found
+                if (found < now) if reverse else (found > now):
+                    return on_clock(found, self.origin)
         except cronsim.CronSimError as error:
             raise ScheduleError(f'"{self.line}" is no cron line: {str(error).lower()}; {FIELDS}') from None
         return None
@@ -143,15 +174,22 @@ def _zone(name: str) -> tzinfo:
         raise ScheduleError(f'there is no time zone "{name}": write it as Europe/Berlin') from None
 
 
-def following(schedule: Schedule, due: float, now: float, missed: Missed = Missed.SKIP) -> float | None:
-    """When the job that follows the one that was due at `due` is due, as it starts at `now`; None if none follows."""
+def following(schedule: Cron | Every, due: float, now: float, missed: Missed = Missed.SKIP) -> float | None:
+    """When the job that follows the one that was due at `due` is due, as it starts at `now`; None if none follows.
+
+    It is later than `due` by a millisecond or more.
+    """
+
+    def is_later(time: float, than: float) -> bool:
+        return whole_ms(time, schedule.origin) > whole_ms(than, schedule.origin)
+
     if missed is Missed.ALL:
         return schedule.after(due)
     if missed is Missed.LATEST:
         latest = schedule.until(now)
-        if latest is not None and latest > due:
+        if latest is not None and is_later(latest, due):
             return latest
     following_tick = schedule.after(due)
-    if isinstance(schedule, Every) and following_tick is not None and following_tick >= now:
+    if isinstance(schedule, Every) and following_tick is not None and not is_later(now, following_tick):
         return following_tick  # at this very moment it has not been missed; that of a cron line has (BullMQ 6.7)
     return schedule.after(max(now, due))

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Protocol
 
 from queuesim.attempt import attempt
-from queuesim.broker.base import Broker, Outcome, Terms
+from queuesim.broker.base import Broker, Outcome, Postponed, Terms
+from queuesim.errors import JobError
 from queuesim.exchange import Exchanges
 from queuesim.job import Job
 from queuesim.limits import RateLimit
 from queuesim.persistence import persist
 from queuesim.pipeline import PipelinedExchanges
 from queuesim.processor import Processor
+from queuesim.schedule import ScheduleError
 from queuesim.scheduler import advance
 
+logger = logging.getLogger("queuesim.worker")
+
+UNREADABLE = 60.0
+"""Seconds by which a job is put off whose scheduler can't be read."""
+ROWS = 10
+"""Rows that such a job's log keeps."""
 LONGEST_HOLD = 30.0
 """A rate-limited worker looks again after this many seconds at the latest, for delayed jobs (BullMQ 6.7)."""
 
@@ -247,9 +257,8 @@ class Worker:
         try:
             while job is not None:
                 self.running[slot] = job
-                if job.scheduler_id is not None:
-                    await advance(self.broker, job, self._now())
-                outcome = await attempt(self.processor, job, self._rng)
+                postponed = None if job.scheduler_id is None else await self._advance(job)
+                outcome = postponed or await attempt(self.processor, job, self._rng)
                 ended = self._now()
                 jobs = await exchanges.exchange([outcome], 0 if self._closing else 1)
                 if observer is not None:
@@ -265,6 +274,19 @@ class Worker:
             if self._parked.pop(slot, None) is None and self.running.pop(slot, None) is not None:
                 # the handler cancelled its own task: that is the end of this attempt, not of the slot
                 self._vacate(slot)
+
+    async def _advance(self, job: Job) -> Postponed | None:
+        """Add the job that follows this one of a scheduler. If what is stored of the scheduler can't be read, this job
+        is put off: to run it would end the scheduler, with all that is known of it."""
+        try:
+            await persist(lambda: advance(self.broker, job, self._now()), self._rng)
+        except ScheduleError as error:
+            message = f"put off by {UNREADABLE:g} s: {error}. Mend the scheduler, or upsert it"
+            logger.error("queue %s: job %s is %s", self.broker.queue, job.id, message)
+            with suppress(JobError):
+                await persist(lambda: self.broker.log(job.id, message, ROWS, self._now()), self._rng)
+            return Postponed(job.id, job.token, UNREADABLE, job.attempts_started, job.attempts_made)
+        return None
 
     # -- upkeep
 

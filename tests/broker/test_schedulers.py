@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from redisplaces import Clock
 
+from queuesim.backoff import Backoff
 from queuesim.broker.base import Broker, Completed, Terms
 from queuesim.errors import JobError
-from queuesim.job import JobOptions, JobState
+from queuesim.job import Deduplication, JobOptions, JobState, NewJob
+from queuesim.limits import Keep
 from queuesim.schedule import Cron, Every, Missed
 from queuesim.scheduler import Scheduler, advance, upsert
 
@@ -169,3 +171,83 @@ def test_an_upsert_replaces_the_pending_job_while_paused_too(desk: Desk) -> None
         desk.upsert(replace(every(), data=f'{{"v":{version}}}'))
     jobs = [job for state in (JobState.DELAYED, JobState.WAITING) for job in desk.do("jobs", state, 0, -1, True)]
     assert [job.data for job in jobs] == [{"v": 2}]
+
+
+@pytest.mark.parametrize("state", [JobState.DELAYED, JobState.WAITING, JobState.PRIORITIZED, JobState.ACTIVE])
+def test_clean_spares_the_pending_job(desk: Desk, state: JobState) -> None:
+    """As drain does: without that job the scheduler stands still (BullMQ 6.7)."""
+    scheduler = every()
+    if state is JobState.PRIORITIZED:
+        scheduler = replace(scheduler, options=JobOptions(priority=1))
+    pending = desk.upsert(scheduler)
+    other = desk.do("add", [NewJob("other", options=JobOptions(delay=1e6))], desk.clock.now)[0]
+    if state in (JobState.WAITING, JobState.PRIORITIZED):
+        desk.do("promote", pending, desk.clock.now)
+    if state is JobState.ACTIVE:
+        # a worker that died before it added the next
+        desk.do("promote", pending, desk.clock.now)
+        desk.do("exchange", [], 1, Terms(lock_duration=1.0), "dead", desk.clock.now)
+        desk.clock.now += 10.0
+    assert desk.do("state", pending) is state
+    removed = desk.do("clean", 0.0, 0, state, desk.clock.now)
+    assert removed == ([other] if state is JobState.DELAYED else [])
+    assert desk.do("state", pending) is state
+
+
+DEDUPLICATIONS = [
+    Deduplication("one"),
+    Deduplication("one", ttl=3600.0),
+    Deduplication("one", ttl=3600.0, extend=True, replace=True),
+    Deduplication("one", keep_last_if_active=True),
+]
+
+
+@pytest.mark.parametrize("deduplication", DEDUPLICATIONS, ids=lambda d: str(d.ttl) + str(d.keep_last_if_active))
+def test_a_deduplication_id_does_not_end_a_scheduler(desk: Desk, deduplication: Deduplication) -> None:
+    """Its jobs are all added, also while the last one runs, and hold the id against nobody (BullMQ 6.7)."""
+    desk.upsert(replace(every(), options=JobOptions(deduplication=deduplication)))
+    taken = []
+    for _ in range(4):
+        desk.clock.now = desk.do("schedulers")[0].due
+        taken += desk.take()
+    assert len({job.id for job in taken}) == 4
+    own = desk.do("add", [NewJob("other", options=JobOptions(deduplication=deduplication, delay=1e6))], desk.clock.now)
+    assert not own[0].startswith("repeat:")
+    for job in taken:
+        desk.complete(job)
+    assert len(desk.pending()) == 2
+    assert desk.do("schedulers")[0].iterations == 5
+
+
+@pytest.mark.parametrize("busy", [1, 40])
+def test_ticks_that_have_a_job_already_are_passed_over(desk: Desk, busy: int) -> None:
+    """As after a clock that was ahead, with finished jobs that are kept: another job per tick, and no end."""
+    desk.upsert(every())
+    for _ in range(busy + 1):
+        desk.clock.now = desk.do("schedulers")[0].due
+        (job,) = desk.take()
+        desk.complete(job)
+    desk.do("remove_scheduler", "tick", desk.clock.now)
+    desk.clock.now = desk.start
+    # a tick before all of those
+    first = desk.do("upsert_scheduler", every(), desk.start, desk.start)
+    (job,) = desk.take()
+    assert job.id == first
+    (scheduler,) = desk.do("schedulers")
+    assert desk.pending() == [scheduler.pending]
+    assert scheduler.due > desk.start + 60.0 * busy
+    assert (scheduler.due - desk.start) % 60.0 == pytest.approx(0.0, abs=1e-3)
+
+
+def test_the_options_of_a_scheduler_are_all_kept(desk: Desk) -> None:
+    options = JobOptions(
+        attempts=4, backoff=Backoff("exponential", 2.0, 0.5, 60.0), priority=7, lifo=True, keep_completed=Keep(5, 60.0),
+        keep_failed=Keep(0), keep_logs=3, stack_trace_limit=2, size_limit=1000,
+    )  # fmt: skip
+    desk.upsert(replace(every(), options=options))
+    assert desk.do("scheduler", "tick").options == options
+    for _ in range(2):
+        desk.clock.now = desk.do("schedulers")[0].due
+        (job,) = desk.take()
+        assert replace(job.options, delay=0.0, job_id=None, timestamp=None) == options
+        assert job.priority == 7

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from queuesim.schedule import Cron, Every, Missed, ScheduleError, following
+from queuesim.schedule import Cron, Every, Missed, ScheduleError, following, whole_ms
 
 
 def at(text: str, zone: str = "UTC", fold: int = 0) -> float:
@@ -120,28 +120,61 @@ def test_an_impossible_interval_is_refused(seconds: float, offset: float) -> Non
         Every(seconds, offset)
 
 
-@given(st.floats(0.001, 1e6), st.floats(0, 0.999), st.floats(0, 4e9), st.sampled_from([0.0, 1_735_689_600.0]))
-@example(0.001, 0.0, 0.95, 1_735_689_600.0)
-def test_ticks_of_an_interval_surround_any_time(seconds: float, part: float, time: float, origin: float) -> None:
-    every = Every(seconds, part * seconds, origin)
+MILLISECONDS = st.integers(1, 10**9)
+
+
+@given(
+    MILLISECONDS, st.floats(0, 0.999), st.floats(0, 4e9), st.sampled_from([0.0, 1_735_689_600.0, 1_735_689_600.4567])
+)
+@example(1, 0.0, 0.95, 1_735_689_600.0)
+def test_ticks_of_an_interval_surround_any_time(interval: int, part: float, time: float, origin: float) -> None:
+    every = Every(interval / 1000, int(part * interval) / 1000, origin)
     before, after = every.until(time), every.after(time)
-    assert before <= time < after
-    # each is a whole millisecond
-    assert after - before == pytest.approx(seconds, rel=1e-3, abs=0.00101)
+    # a float of seconds since the epoch is less than a microsecond off
+    assert before - 1e-5 <= time < after
+    assert after - before == pytest.approx(interval / 1000, abs=1e-5)
 
 
-@given(st.floats(0.001, 100.0), st.floats(0, 1e6))
-@example(1.1, 0.0)
-def test_a_tick_in_whole_milliseconds_is_not_its_own_successor(seconds: float, time: float) -> None:
-    """As Redis gives it back: a scheduler whose next tick is the one that has just run stands still for ever."""
-    origin = 1_735_689_600.0
-    every = Every(seconds, 0.0, origin)
-    tick = every.after(time)
+@given(MILLISECONDS, st.floats(0, 1e6), st.sampled_from([0.0, 1_735_689_600.0, 1_735_689_600.4567]))
+@example(1100, 0.0, 1_735_689_600.0)
+@example(60_000, 12.345, 1_735_689_600.0)
+def test_a_tick_is_neither_its_own_successor_nor_passed_over(interval: int, time: float, origin: float) -> None:
+    """Also as Redis gives it back: a scheduler whose next tick is the one that has just run stands still for ever."""
+    every = Every(interval / 1000, None, origin).anchored(time)
+    tick = every.until(time)
     for _ in range(5):
-        stamp = round((tick + origin) * 1000)
-        following_tick = every.after(stamp / 1000 - origin)
-        assert round((following_tick + origin) * 1000) > stamp
-        tick = following_tick
+        stamp = whole_ms(tick, origin)
+        for same in (tick, stamp / 1000 - origin):
+            assert every.until(same) == tick
+            assert whole_ms(every.after(same), origin) == stamp + interval
+        tick = every.after(tick)
+
+
+@pytest.mark.parametrize(("seconds", "offset"), [(1 / 3, None), (0.0004, None), (1.0, 0.0005)])
+def test_an_interval_that_is_not_in_whole_milliseconds_is_refused(seconds: float, offset: float | None) -> None:
+    """Redis would store another one."""
+    with pytest.raises(ScheduleError, match=r"whole milliseconds|0\.001 s or more"):
+        Every(seconds, offset)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 1_735_689_600.4567]))
+def test_a_cron_tick_is_neither_its_own_successor_nor_passed_over(second: int, origin: float) -> None:
+    cron = Cron("*/7 * * * * *", origin=origin)
+    tick = cron.after(second / 7)
+    assert tick is not None
+    assert cron.until(tick) == tick
+    later = cron.after(tick)
+    assert later is not None
+    assert 1 <= whole_ms(later, origin) - whole_ms(tick, origin) <= 7000
+
+
+@given(MILLISECONDS, st.floats(0, 1e9), st.floats(-1e7, 1e7), st.sampled_from(list(Missed)))
+def test_what_follows_is_later_by_a_millisecond(interval: int, due: float, late: float, missed: Missed) -> None:
+    every = Every(interval / 1000, 0.0, 1_735_689_600.0)
+    due = every.until(due)
+    tick = following(every, due, due + late, missed)
+    assert tick is not None
+    assert whole_ms(tick, every.origin) >= whole_ms(due, every.origin) + 1
 
 
 def test_an_interval_goes_on_from_where_it_was_anchored() -> None:

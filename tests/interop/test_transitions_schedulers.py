@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from hands import ORIGIN, Both
 
+from queuesim.job import JobState
+
 MINUTE = 60_000
 RULES: dict[str, dict[str, Any]] = {
     "every": {"every": MINUTE},
@@ -24,6 +26,12 @@ RULES: dict[str, dict[str, Any]] = {
         "options": {"attempts": 3, "backoff": {"type": "fixed", "delay": 9}, "priority": 2},
     },
     "cron, options": {"pattern": "*/5 * * * *", "options": {"attempts": 3, "lifo": True}},
+    "every, deduplication": {"every": MINUTE, "options": {"deduplication": {"id": "one"}}},
+    "every, deduplication with ttl": {"every": MINUTE, "options": {"deduplication": {"id": "one", "ttl": 90_000}}},
+    "cron, deduplication that keeps": {
+        "pattern": "*/5 * * * *",
+        "options": {"deduplication": {"id": "one", "keep_last_if_active": True}},
+    },
 }
 
 
@@ -227,6 +235,16 @@ def test_more_than_32_ticks_that_are_taken_are_refused(both: Both) -> None:
     assert both.schedule("tick", {"v": 2}, every=MINUTE, offset=10_000) == -11
     after = both.left()
     assert after == before
+
+
+@pytest.mark.parametrize("options", [{}, {"priority": 3}], ids=["delayed", "prioritized"])
+def test_clean_spares_the_pending_job(both: Both, options: dict[str, Any]) -> None:
+    first = both.schedule("tick", None, options, every=MINUTE, start=ORIGIN + (0 if options else 9 * MINUTE))
+    both.add(**(options or {"delay": MINUTE}))
+    both.at(2 * MINUTE)
+    state = JobState.PRIORITIZED if options else JobState.DELAYED
+    assert len(both.clean(0, 0, state)) == 1
+    assert both.state(first) == state.value
 
 
 def test_a_retry_does_not_fire_the_schedule_again(both: Both) -> None:

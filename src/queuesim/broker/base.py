@@ -230,7 +230,8 @@ class Broker(Protocol):
 
     async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:
         """Add a scheduler's next job, if `job_id` is its present one; with `due` None that was the last, and the
-        scheduler is gone. Returns the new job's id."""
+        scheduler is gone. Returns the new job's id. Raises JobError (-10) if there is a job of the next one's id;
+        nothing has changed then."""
         ...
 
     async def scheduler(self, scheduler_id: str) -> Scheduler | None: ...
@@ -269,7 +270,8 @@ class Broker(Protocol):
         ...
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
-        """Remove up to `limit` (0: all) jobs of `state` that are older than `grace` seconds. Returns their ids."""
+        """Remove up to `limit` (0: all) jobs of `state` that are older than `grace` seconds, but no job that a worker
+        holds and no scheduler's present one. Returns their ids."""
         ...
 
     async def obliterate(self, force: bool, now: float) -> None:

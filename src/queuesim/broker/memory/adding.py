@@ -31,8 +31,9 @@ class Adding(QueueState):
             self._log.trim()
         return ids
 
-    def _add(self, job: NewJob, now: float, job_id: str | None = None) -> str:
-        """Add one job, under `job_id` if it was given one before."""
+    def _add(self, job: NewJob, now: float, job_id: str | None = None, *, deduplicated: bool = True) -> str:
+        """Add one job, under `job_id` if it was given one before; whatever its deduplication id says, unless
+        `deduplicated`."""
         options = job.options
         # the counter moves on for duplicates too (BullMQ 6.7)
         self._number += 1
@@ -43,7 +44,7 @@ class Adding(QueueState):
         elif (existing := self._records.get(job_id)) is not None:
             self._emit((now, DUPLICATED_EVENT, existing.number, existing.id, None, None))
             return job_id
-        if options.deduplication is not None:
+        if deduplicated and options.deduplication is not None:
             owner = self._deduplicate(job, options.deduplication, job_id, now)
             if owner is not None:
                 return owner

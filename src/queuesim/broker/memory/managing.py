@@ -80,10 +80,10 @@ class Managing(Settling):
         (BullMQ 6.7)."""
         states = [WAITING, PRIORITIZED] + ([DELAYED] if delayed else [])
         records = [record for state in states for record in self._iterate(state)]
-        self._take_away([record for record in records if record.scheduler_id is None or not self._is_pending(record)])
+        self._take_away([record for record in records if not self._is_pending(record)])
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
-        """Remove old jobs of one state; locked ones stay. See Broker.clean."""
+        """Remove old jobs of one state; locked ones stay, and the present jobs of schedulers. See Broker.clean."""
         if state not in CLEANABLE:
             raise ValueError(f"can't clean {state}: choose from {', '.join(CLEANABLE)}")
         old = [record for record in self._iterate(state) if self._is_old(record, now - grace, now)]
@@ -111,7 +111,7 @@ class Managing(Settling):
     def _is_old(self, record: Record, before: float, now: float) -> bool:
         if record.state is ACTIVE and self._locked(record, now):
             return False
-        return _last_seen(record) <= before
+        return _last_seen(record) <= before and not self._is_pending(record)
 
     async def obliterate(self, force: bool, now: float) -> None:
         """Remove everything; see Broker.obliterate."""
@@ -248,7 +248,7 @@ class Managing(Settling):
         record = self._find(job_id, "remove")
         if record.state is ACTIVE and self._locked(record, now):
             raise JobError(job_id, LOCK_MISMATCH, "remove")
-        if record.scheduler_id is not None and self._is_pending(record):
+        if self._is_pending(record):
             raise JobError(job_id, OF_SCHEDULER, "remove")
         self._delete(record, now)
         self._wake()

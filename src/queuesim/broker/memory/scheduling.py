@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from queuesim.broker.memory.names import COMPLETED, DUPLICATED_EVENT, FAILED
+from queuesim.broker.memory.names import COMPLETED, FAILED
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.settling import Settling
 from queuesim.errors import JobError
@@ -38,24 +38,23 @@ class Scheduling(Settling):
             del self._schedulers[scheduler_id]
             return None
         next_id = scheduler.job_id(due)
+        if next_id in self._records:
+            raise JobError(next_id, SLOT_TAKEN, "schedule")
         self._schedulers[scheduler_id] = replace(
             scheduler, iterations=scheduler.iterations + 1, due=due, pending=next_id
         )
-        existing = self._records.get(next_id)
-        if existing is not None:
-            self._emit((now, DUPLICATED_EVENT, existing.number, existing.id, None, None))
-            return None
         self._add_iteration(scheduler, next_id, due, now)
         return next_id
 
     def _add_iteration(self, scheduler: Scheduler, job_id: str, due: float, now: float) -> None:
         # its age counts from now, so that a tick that was missed is not older than it is
         options = replace(scheduler.options, delay=max(due - now, 0.0), timestamp=None)
-        self._add(NewJob(scheduler.name, scheduler.data, options, f"scheduler {scheduler.id}", due), now, job_id)
-        record = self._records.get(job_id)
-        if record is not None:
-            record.scheduler_id = scheduler.id
-            record.marked = True
+        new = NewJob(scheduler.name, scheduler.data, options, f"scheduler {scheduler.id}", due)
+        # it is always added: no other job stands for it, and it stands for none (BullMQ 6.7)
+        self._add(new, now, job_id, deduplicated=False)
+        record = self._records[job_id]
+        record.scheduler_id = scheduler.id
+        record.marked = True
 
     async def scheduler(self, scheduler_id: str) -> Scheduler | None:
         """The scheduler of that id; None if there is none."""

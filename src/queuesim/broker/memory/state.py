@@ -248,7 +248,9 @@ class QueueState:
 
     def _is_pending(self, record: Record) -> bool:
         """Whether it is the present job of a job scheduler: without it that would stand still."""
-        scheduler = self._schedulers.get(record.scheduler_id or "")
+        if record.scheduler_id is None:
+            return False
+        scheduler = self._schedulers.get(record.scheduler_id)
         return scheduler is not None and scheduler.pending == record.id
 
     def _delete(self, record: Record, now: float) -> None:

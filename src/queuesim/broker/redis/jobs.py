@@ -136,7 +136,8 @@ def _decode_damaged(row: Sequence[Any], broker: Broker, origin: float, token: st
 def _add_optional(job: Job, deferred: str | None, progress: str | None, rest: Sequence[Any], origin: float) -> None:
     """What a job need not have, and what is only shown. What can't be read of it is left out, or shown as it is."""
     if job.id.startswith("repeat:"):
-        job.scheduler_id = job.id.split(":")[1]
+        # "repeat:<scheduler's id>:<ms>", and that of a scheduler of Node's may have colons
+        job.scheduler_id = job.id.removeprefix("repeat:").rpartition(":")[0] or None
     if deferred is not None:
         job.deferred_failure = deferred
     if progress is not None:

@@ -87,8 +87,8 @@ local function take_numbers(q, count)
   return call("INCRBY", q.id, count)
 end
 
--- Add one job: {id or nil, name, data, opts, timestamp, delay, priority, lifo, deduplication or nil}, times in ms. `given`:
--- it got its id before, and so no counter decides. Returns the id of the job that stands for it.
+-- Add one job: {id or nil, name, data, opts, timestamp, delay, priority, lifo, deduplication or nil}, times in ms.
+-- `deduplication_id` is only stored. Returns the id of the job that stands for it.
 local function add_job(q, job, now)
   -- the counter moves on for duplicates too (BullMQ 6.7)
   local number = take_numbers(q, 1)
@@ -107,9 +107,10 @@ local function add_job(q, job, now)
     "name", job.name, "data", job.data, "opts", job.opts, "timestamp", whole(job.timestamp), "delay", whole(job.delay),
     "priority", whole(job.priority),
   }
-  if job.deduplication then
+  local deduplication_id = job.deduplication_id or (job.deduplication and job.deduplication.id)
+  if deduplication_id then
     fields[#fields + 1] = "deid"
-    fields[#fields + 1] = job.deduplication.id
+    fields[#fields + 1] = deduplication_id
   end
   if job.parent_key then
     for _, word in ipairs({ "parentKey", job.parent_key, "parent", job.parent }) do fields[#fields + 1] = word end

@@ -1,5 +1,6 @@
 -- Add a scheduler's next job, if this is its present one. KEYS: the queue's base. ARGV: now, id, the present job's id; the
--- next job: due ("": that was the last), name, data, opts, priority, lifo, deduplication. Returns the new job's id, or "".
+-- next job: due ("": that was the last), name, data, opts, priority, lifo, deduplication id. Returns the new job's id, or "";
+-- or -10: there is a job of that id already, and nothing has changed.
 -- include: scheduling
 
 local q = read_meta(open_queue(KEYS[1]))
@@ -12,11 +13,8 @@ if ARGV[4] == "" then
   return ""
 end
 local job = job_from_arguments(4)
+if call("EXISTS", q.base .. "repeat:" .. id .. ":" .. whole(job.due)) == 1 then return -10 end
 call("ZADD", set, ARGV[4], id)
-call("HINCRBY", hash, "ic", 1)
-local next_id = "repeat:" .. id .. ":" .. whole(job.due)
-if call("EXISTS", q.base .. next_id) == 1 then
-  emit(q, "duplicated", next_id)
-  return ""
-end
+-- BullMQ before version 6 counted in the jobs
+if call("HEXISTS", hash, "ic") == 1 then call("HINCRBY", hash, "ic", 1) end
 return add_iteration(q, id, job, now)

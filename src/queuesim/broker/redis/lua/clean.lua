@@ -1,6 +1,6 @@
--- Remove old jobs of one state; locked ones stay. KEYS: the queue's base. ARGV: ms before which a job is old, how many at
+-- Remove old jobs of one state; locked ones and the present jobs of schedulers stay (BullMQ 6.7). KEYS: the queue's base. ARGV: ms before which a job is old, how many at
 -- most (0: all), state. Returns the ids that were removed.
--- include: queue, moves, removal, listing
+-- include: queue, moves, removal, listing, scheduling
 
 local q = read_meta(open_queue(KEYS[1]))
 local before, limit, state = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
@@ -15,7 +15,7 @@ local removed = {}
 for _, id in ipairs(ids_of(q, state, 0, -1, true)) do
   if limit > 0 and #removed >= limit then break end
   local locked = state == "active" and call("EXISTS", q.base .. id .. ":lock") == 1
-  if not locked and last_seen(id) <= before then
+  if not locked and last_seen(id) <= before and not is_present(q, id) then
     take_out(q, id)
     release_removed(q, id)
     delete_keys(q, id)

@@ -6,9 +6,8 @@ local q = open_queue(KEYS[1])
 local removed, kept = {}, {}
 for _, state in ipairs({ "waiting", "prioritized", ARGV[1] == "1" and "delayed" or nil }) do
   for _, id in ipairs(ids_of(q, state, 0, -1, true)) do
-    local scheduler = id:sub(1, 7) == "repeat:" and call("HGET", q.base .. id, "rjk")
     -- the next jobs of schedulers stay (BullMQ 6.7)
-    if scheduler and present_job(q, scheduler) == id then
+    if is_present(q, id) then
       kept[#kept + 1] = { state, id, call("ZSCORE", q.delayed, id), call("ZSCORE", q.prioritized, id) }
     else
       release_removed(q, id)

@@ -6,8 +6,7 @@ local q = read_meta(open_queue(KEYS[1]))
 local id = ARGV[1]
 if call("EXISTS", q.base .. id) == 0 then return -1 end
 if call("EXISTS", q.base .. id .. ":lock") == 1 then return -6 end
-local scheduler = call("HGET", q.base .. id, "rjk")
-if scheduler and present_job(q, scheduler) == id then return -8 end
+if is_present(q, id) then return -8 end
 local state = take_out(q, id)
 release_removed(q, id)
 local parent = call("HGET", q.base .. id, "parentKey")

@@ -19,6 +19,16 @@ local function pending_job(q, id)
   return job
 end
 
+-- Whether a job is the present one of its scheduler, which would stand still without it. The ids of jobs that BullMQ before
+-- version 6 repeated don't all name their scheduler: the field rjk does.
+local function is_present(q, job)
+  local scheduler = job:sub(1, 7) == "repeat:" and call("HGET", q.base .. job, "rjk")
+  local due = scheduler and call("ZSCORE", q.base .. "repeat", scheduler)
+  if not due then return false end
+  local ending = ":" .. whole(tonumber(due))
+  return job:sub(-#ending) == ending
+end
+
 local function remove_pending(q, id)
   local job = pending_job(q, id)
   if not job then return end
@@ -28,7 +38,8 @@ local function remove_pending(q, id)
   emit(q, "removed", job, "prev", state or "unknown")
 end
 
--- A scheduler's job: {name, data, opts, due, priority, lifo, deduplication or nil}.
+-- A scheduler's job: {name, data, opts, due, priority, lifo, deduplication_id or nil}. It is always added: no other job
+-- stands for it, and it stands for none (BullMQ 6.7).
 local function add_iteration(q, id, job, now)
   job.id = "repeat:" .. id .. ":" .. whole(job.due)
   job.timestamp, job.delay = now, math.max(job.due - now, 0)
@@ -39,10 +50,10 @@ local function add_iteration(q, id, job, now)
 end
 
 local function job_from_arguments(first)
-  local deduplication = ARGV[first + 6]
+  local deduplication_id = ARGV[first + 6]
   return {
     due = tonumber(ARGV[first]), name = ARGV[first + 1], data = ARGV[first + 2], opts = ARGV[first + 3],
     priority = tonumber(ARGV[first + 4]), lifo = ARGV[first + 5] == "1",
-    deduplication = deduplication ~= "" and cjson.decode(deduplication) or nil,
+    deduplication_id = deduplication_id ~= "" and deduplication_id or nil,
   }
 end

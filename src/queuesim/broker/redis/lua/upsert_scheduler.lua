@@ -1,6 +1,6 @@
 -- Store a scheduler, in place of another one of its id and of that one's pending job, and add its first job.
--- KEYS: the queue's base. ARGV: now, id; the job: due, name, data, opts, priority, lifo, deduplication; then the fields of
--- the scheduler's hash. Returns the job's id, or -10: there is a job of that id that has started, and nothing has changed.
+-- KEYS: the queue's base. ARGV: now, id; the job: due, name, data, opts, priority, lifo, deduplication id; then the fields
+-- of the scheduler's hash. Returns the job's id, or -10: there is a job of that id that has started, and nothing has changed.
 -- include: scheduling
 
 local q = read_meta(open_queue(KEYS[1]))
