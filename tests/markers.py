@@ -23,13 +23,17 @@ DIRECTORIES = {
 
 SLOW = (
     "admin/test_admin_app.py",
+    "admin/test_admin_command.py",
+    "admin/test_admin_page.py",
     "broker/test_equality.py",
     "broker/test_memory_machine.py",
     "broker/test_queue_machine.py",
+    "cli/test_interrupt.py",
     "docs",
     "evaluation",
     "interop",
     "live/test_live_faults.py",
+    "live/test_second_zero.py",
     "live/test_worker_command.py",
     "metrics/test_any_run.py",
     "metrics/test_plot_images.py",

@@ -1,12 +1,17 @@
-"""Runs notebooks and writes what they show back into them: python tools/notebooks.py [NAME ...]; without names, all.
+"""Runs notebooks and stores their outputs in them: python tools/notebooks.py [--check] [NAME ...]; without names, all.
 
-What differs from run to run without saying anything is left out: when cells ran, and progress bars, which are gone when
-a run is over.
+With ``--check`` nothing is stored. Exit code 1 then if a text that a notebook shows is not the stored one, with both.
+What differs between runs without meaning is not stored: execution times, and progress bars.
 """
 
 from __future__ import annotations
 
+import argparse
+import difflib
+import os
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +20,15 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+MEASURED = {"live-against-simulation"}
+"""Notebooks that measure in real time: their figures differ between runs. `--check` only executes them."""
 
 
-def execute(path: Path) -> None:
-    """Run a notebook in a kernel of its own, in its folder. Raises CellExecutionError, and writes nothing then."""
+def execute(path: Path) -> Any:
+    """Run a notebook in its own kernel, in its directory. Raises CellExecutionError."""
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
-    nbformat.write(tidied(notebook), path)
+    return tidied(notebook)
 
 
 def tidied(notebook: Any) -> Any:
@@ -36,7 +43,7 @@ def tidied(notebook: Any) -> Any:
 
 
 def _joined(outputs: list[Any]) -> list[Any]:
-    """What is printed in several goes is one text: how it was cut depends on the moment."""
+    """Join what is printed in several pieces: where it was cut depends on timing."""
     found: list[Any] = []
     for output in outputs:
         if found and output.output_type == "stream" == found[-1].output_type and output.name == found[-1].name:
@@ -46,12 +53,46 @@ def _joined(outputs: list[Any]) -> list[Any]:
     return found
 
 
-def main(names: list[str]) -> None:
-    """Run those notebooks, or all."""
-    for path in [FOLDER / f"{name.removesuffix('.ipynb')}.ipynb" for name in names] or sorted(FOLDER.glob("*.ipynb")):
-        execute(path)
-        sys.stderr.write(f"{path}\n")
+def store(path: Path) -> list[str]:
+    """Run a notebook and store its outputs."""
+    nbformat.write(execute(path), path)
+    return []
+
+
+def check(path: Path) -> list[str]:
+    """Run a notebook. The lines in which its texts differ from the stored ones."""
+    stored = list(shown(nbformat.read(path, as_version=4)))
+    now = list(shown(execute(path)))
+    if path.stem in MEASURED:
+        return []
+    return list(difflib.unified_diff(stored, now, f"{path.name}, stored", f"{path.name}, now", lineterm="", n=1))
+
+
+def shown(notebook: Any) -> Iterator[str]:
+    """The lines of text that a notebook's cells show."""
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", ()):
+            text = output.get("text") or output.get("data", {}).get("text/plain", "")
+            yield from (f"cell {number}: {line}" for line in text.splitlines())
+
+
+def main(arguments: list[str]) -> int:
+    """Run those notebooks, or all. The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args(arguments)
+    paths = [FOLDER / f"{name.removesuffix('.ipynb')}.ipynb" for name in options.names]
+    paths = paths or sorted(FOLDER.glob("*.ipynb"))
+    stale = False
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for path, differences in zip(paths, pool.map(check if options.check else store, paths), strict=True):
+            stale = stale or bool(differences)
+            sys.stderr.write("\n".join([f"{path.name}: {'differs' if differences else 'ok'}", *differences]) + "\n")
+    if stale:
+        sys.stderr.write("the stored outputs are stale: run python tools/notebooks.py\n")
+    return int(stale)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
