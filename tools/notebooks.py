@@ -72,8 +72,9 @@ def shown(notebook: Any) -> Iterator[str]:
     """The lines of text that a notebook's cells show."""
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", ()):
-            text = output.get("text") or output.get("data", {}).get("text/plain", "")
-            yield from (f"cell {number}: {line}" for line in text.splitlines())
+            data = output.get("data", {})
+            for text in (output.get("text", ""), data.get("text/plain", ""), data.get("text/html", "")):
+                yield from (f"cell {number}: {line[:200]}" for line in text.splitlines())
 
 
 def main(arguments: list[str]) -> int:
