@@ -1,4 +1,5 @@
-"""How the cost of a job grows with the number of jobs, for each feature of the language: playing, judging, summarising.
+"""How the cost of a job grows with the number of jobs, for each feature of the language: playing, judging, health
+checks, summarising.
 
     python -m benchmarks.growth -o reports/growth.md
 
@@ -28,8 +29,10 @@ from typing import Any
 from benchmarks.sections import write_section
 from rich.console import Console
 
+from queuesim.metrics.health import judge_health
 from queuesim.metrics.result import Result
 from queuesim.metrics.terminal import render
+from queuesim.scenario.asked import what_is_asked
 from queuesim.scenario.runner import MOST_GENERATIONS, seldom_collected
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.simulation import Simulation
@@ -216,6 +219,7 @@ class Cost:
     jobs: int
     play: float
     judge: float
+    health: float
     summarise: float
 
     def each(self, phase: str) -> float:
@@ -224,7 +228,7 @@ class Cost:
         return seconds / max(self.jobs, 1) * 1e6
 
 
-PHASES = ("play", "judge", "summarise")
+PHASES = ("play", "judge", "health", "summarise")
 
 
 def measure(settings: Settings) -> Cost:
@@ -242,10 +246,13 @@ def measure(settings: Settings) -> Cost:
         result = Result(recording)
         recording.checks[:0] = judge_thresholds(result, scenario.thresholds)
         judged = time.process_time()
+        asked = what_is_asked(scenario, recording.facts.duration, real_io=False)
+        recording.checks[len(scenario.thresholds) : len(scenario.thresholds)] = judge_health(recording, asked)
+        healthy = time.process_time()
         render(result, Console(file=io.StringIO(), width=100))
         result.timeline(max(result.facts.duration / 100, 1e-3))
         summarised = time.process_time()
-    return Cost(len(recording.jobs), played - began, judged - played, summarised - judged)
+    return Cost(len(recording.jobs), played - began, judged - played, healthy - judged, summarised - healthy)
 
 
 def _cheapest(name: str, count: int, rounds: int) -> Cost:
@@ -305,7 +312,8 @@ if __name__ == "__main__":
         "Made by `python -m benchmarks.growth -o reports/growth.md` with Python "
         f"{platform.python_version()}, {os.cpu_count()} cores. Microseconds of processor time a job, the least of "
         f"{arguments.rounds} runs, each feature and size in a process of its own. *play* is the simulation, *judge* "
-        "the oracles and thresholds, *summarise* the frames, the summary in the terminal and a timeline of 100 bins. "
+        "the oracles and thresholds, *health* the health checks, *summarise* the frames, the summary in the terminal "
+        "and a timeline of 100 bins. "
         f"The last columns are ratios from one size to the next; asked for: at most {MOST_GROWTH}; "
         f"the greatest is {worst:.2f}.\n\n{made}\n"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -177,6 +177,16 @@ class NewJob:
     scheduled: float | None = None
     """When it was meant to arrive, where that is not when it is added; for observers, too."""
 
+    @property
+    def job_id(self) -> str | None:
+        """The id that its options give it."""
+        return self.options.job_id
+
+    @property
+    def deduplication(self) -> Deduplication | None:
+        """Which jobs its options count as the same job."""
+        return self.options.deduplication
+
 
 def to_json(value: Any) -> str:
     """JSON text of `value`, compact, as JSON.stringify writes it.
@@ -193,7 +203,13 @@ def to_json(value: Any) -> str:
 
 def encode_json(value: Any) -> str:
     """Like `to_json`, but lone surrogates stay as they are: for texts that are mended later."""
-    return _ENCODER.encode(value)
+    if _encode is None:
+        return _ENCODER.encode(value)
+    try:
+        return "".join(_encode(value, 0))
+    except RecursionError:
+        # a cycle, or too deep: the encoder that looks for cycles says which
+        return _ENCODER.encode(value)
 
 
 def parse_json(text: str) -> Any:
@@ -246,6 +262,21 @@ class Unreadable:
 
     def __str__(self) -> str:
         return f"{self.field} is {self.reason}"
+
+
+def _encoder_in_c() -> Callable[[Any, int], Iterable[str]] | None:
+    """The encoder that `_ENCODER` makes again for each value, which takes longer than to encode a short one; None where
+    Python has none in C. It does not look for cycles: that would need a table that no two calls share."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return None
+    encoder: Callable[[Any, int], Iterable[str]] = make(
+        None, _ENCODER.default, json.encoder.encode_basestring, None, ":", ",", False, False, False
+    )
+    return encoder
+
+
+_encode = _encoder_in_c()
 
 
 class Job:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from queuesim.broker.base import Broker
 from queuesim.clock import now as current_time
 from queuesim.errors import ValidationError
 from queuesim.events import Event
-from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, check_priority, to_json
+from queuesim.job import DEFAULT_OPTIONS, Deduplication, Job, JobOptions, JobState, NewJob, check_priority, to_json
 from queuesim.limits import RateLimit
 from queuesim.schedule import Cron, Every, Missed
 from queuesim.scheduler import Scheduler, upsert
@@ -69,14 +69,18 @@ class Queue:
         options = self.defaults if options is None else options
         if changes:
             options = replace(options, **changes)
-        try:
-            text = "{}" if data is None else to_json(data)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValidationError(f"the data of job {name!r} is no JSON: {error}") from None
-        if options.size_limit is not None and len(text.encode()) > options.size_limit:
-            size = len(text.encode())
-            raise ValidationError(f"the data of job {name!r} has {size} bytes, its size limit is {options.size_limit}")
-        return NewJob(name, text, options, source)
+        return NewJob(name, _text(name, data, options), options, source)
+
+    def drafts(self, name: str, data: Callable[[Any], Any], *, source: str = "") -> Drafts:
+        """For jobs with the queue's default options of which most will be dropped as duplicates: their data and options
+        are made when somebody asks for them, and what `new_job` raises is raised then.
+
+        Args:
+            name: the type of the jobs.
+            data: makes the data of one of them, out of what it is about.
+            source: where they come from, for observers.
+        """
+        return Drafts(self.defaults, name, data, source)
 
     # -- job schedulers
 
@@ -234,3 +238,66 @@ class Queue:
     async def release_deduplication(self, deduplication_id: str) -> bool:
         """Free a deduplication id by hand. True if it was held."""
         return await self.broker.release_deduplication(deduplication_id, current_time())
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """What drafts have in common; see `Queue.drafts`."""
+
+    options: JobOptions
+    name: str
+    data: Callable[[Any], Any]
+    source: str
+
+    def draft(self, about: Any, job_id: str, same: str) -> NewJob:
+        """A job of this id. While one that counts as the same is unfinished it is a duplicate."""
+        draft = _new(Draft)
+        # a new job can't be changed: hence not by assignment
+        _set(draft, "_drafts", self)
+        _set(draft, "_about", about)
+        _set(draft, "job_id", job_id)
+        _set(draft, "deduplication", Deduplication(same))
+        return draft
+
+
+class Draft(NewJob):
+    """A new job whose attributes are not made until somebody asks for them. The constructor, which
+    `dataclasses.replace` calls, makes one that is complete."""
+
+    __slots__ = ("_about", "_drafts", "deduplication", "job_id")
+    deduplication: Deduplication | None
+    job_id: str | None
+
+    def __getattr__(self, attribute: str) -> Any:
+        """What was not made yet."""
+        if attribute in ("job_id", "deduplication"):
+            return getattr(self.options, attribute)
+        if attribute not in ("name", "data", "options", "source", "scheduled"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
+        drafts: Drafts = self._drafts
+        assert self.job_id is not None
+        options = drafts.options.named(self.job_id, self.deduplication)
+        _set(self, "name", drafts.name)
+        _set(self, "data", _text(drafts.name, drafts.data(self._about), options))
+        _set(self, "options", options)
+        _set(self, "source", drafts.source)
+        _set(self, "scheduled", None)
+        return getattr(self, attribute)
+
+
+_new, _set = object.__new__, object.__setattr__
+
+
+def _text(name: str, data: Any, options: JobOptions) -> str:
+    """A job's data as JSON. Raises ValidationError."""
+    try:
+        text = "{}" if data is None else to_json(data)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValidationError(f"the data of job {name!r} is no JSON: {error}") from None
+    if options.size_limit is not None and len(text.encode()) > options.size_limit:
+        size = len(text.encode())
+        raise ValidationError(f"the data of job {name!r} has {size} bytes, its size limit is {options.size_limit}")
+    return text
+
+
+_new, _set = object.__new__, object.__setattr__

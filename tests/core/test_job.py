@@ -8,6 +8,8 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from workbench import Bench
 
 from queuesim.errors import JobError
@@ -166,3 +168,25 @@ def test_text_that_is_not_json_is_a_value_error_that_says_why(text: str, reason:
     with pytest.raises(ValueError, match=reason):
         parse_json(text)
     assert parse_json_or_text(text) == text
+
+
+def test_a_cycle_in_data_is_named() -> None:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    with pytest.raises(ValueError, match="Circular reference"):
+        to_json({"rows": cycle})
+
+
+def nested(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(children) | st.dictionaries(st.text(), children)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), nested))
+def test_json_is_that_of_the_standard_library(value: Any) -> None:
+    try:
+        expected = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        with pytest.raises(ValueError, match="Out of range float"):
+            to_json(value)
+    else:
+        assert to_json(value) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -204,3 +205,52 @@ def test_the_log_of_a_job() -> None:
         assert await mail.logs(job.id) == ["one", "two"]
 
     run(program())
+
+
+def test_drafts_are_the_jobs_that_new_job_makes() -> None:
+    tasks = queue(attempts=3, delay=1.0)
+    draft = tasks.drafts("notice", lambda task: {"task": task}, source="scan 1").draft(7, "scan-1-7", "task-7")
+    options = JobOptions(attempts=3, delay=1.0, job_id="scan-1-7", deduplication=Deduplication("task-7"))
+    made = tasks.new_job("notice", {"task": 7}, options, source="scan 1")
+    assert (draft.job_id, draft.deduplication) == (made.job_id, made.deduplication)
+    for attribute in ("name", "data", "options", "source", "scheduled"):
+        assert getattr(draft, attribute) == getattr(made, attribute)
+    later = replace(draft, scheduled=5.0)
+    assert (later.job_id, later.deduplication, later.scheduled) == ("scan-1-7", Deduplication("task-7"), 5.0)
+    with pytest.raises(AttributeError, match="weight"):
+        draft.weight
+
+
+def test_of_a_draft_that_is_dropped_nobody_makes_the_data() -> None:
+    made: list[int] = []
+
+    def data(task: int) -> dict[str, int]:
+        made.append(task)
+        return {"task": task}
+
+    async def program() -> None:
+        tasks = queue()
+        for scan in (1, 2, 3):
+            drafts = tasks.drafts("notice", data)
+            ids = await tasks.add_bulk([drafts.draft(task, f"scan-{scan}-{task}", f"task-{task}") for task in (4, 5)])
+            assert ids == ["scan-1-4", "scan-1-5"]
+        assert [job.data for job in await tasks.broker.jobs(JobState.WAITING, 0, -1, True)] == [
+            {"task": 4},
+            {"task": 5},
+        ]
+        dropped = [event for event in await tasks.events() if event.kind is EventKind.DEDUPLICATED]
+        assert [event.fields["deduplicatedJobId"] for event in dropped] == [
+            "scan-2-4",
+            "scan-2-5",
+            "scan-3-4",
+            "scan-3-5",
+        ]
+
+    run(program())
+    assert made == [4, 5]
+
+
+def test_data_of_drafts_that_are_no_json_are_refused_when_they_are_asked_for() -> None:
+    draft = queue().drafts("notice", lambda about: about).draft(object(), "a", "b")
+    with pytest.raises(ValidationError, match="no JSON"):
+        draft.data

@@ -124,14 +124,6 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
         """The tasks that are not done, oldest first, without those of killed processes."""
         return sorted((task for task in asyncio.all_tasks(self) if not is_buried(task)), key=number_of)
 
-    @contextmanager
-    def _calling_inline(self) -> Iterator[None]:
-        self._inline += 1
-        try:
-            yield
-        finally:
-            self._inline -= 1
-
     def run_in_executor(self, executor: object, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Call `func` here and now, whatever the executor: its result arrives at this same instant of virtual time.
 
@@ -140,8 +132,9 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
         """
         self._check_closed()
         future: asyncio.Future[T] = self.create_future()
+        self._inline += 1
         try:
-            with no_running_loop(), self._calling_inline():
+            with no_running_loop():
                 result = Context().run(func, *args)
         except PROPAGATED:
             raise
@@ -149,6 +142,8 @@ class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
             self.call_soon(fail_unless_done, future, error)
         else:
             self.call_soon(succeed_unless_done, future, result)
+        finally:
+            self._inline -= 1
         return future
 
 

@@ -81,14 +81,20 @@ class DatabaseModel:
 
         Raises RuntimeError in real time.
         """
-        import simpy
-
-        from queuesim.simulation.process import CURRENT, running_loop
+        from queuesim.simulation.process import CURRENT
 
         process = CURRENT.get()
-        if process not in self._pools:
-            self._pools[process] = simpy.Resource(running_loop().env, self.connections)
-        return Lease(self, self._pools[process])
+        pool = self._pools.get(process)
+        if pool is None:
+            self._pools[process] = pool = self._new_pool()
+        return Lease(self, pool)
+
+    def _new_pool(self) -> simpy.Resource:
+        import simpy
+
+        from queuesim.simulation.process import running_loop
+
+        return simpy.Resource(running_loop().env, self.connections)
 
 
 class Lease:

@@ -7,6 +7,7 @@ notification of a task that has one pending, and the handler asks the task itsel
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from zlib import crc32
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from queuesim.clock import now, sleep
 from queuesim.errors import BrokerUnavailableError
-from queuesim.job import Deduplication, NewJob
+from queuesim.job import NewJob
 from queuesim.queue import Queue
 from queuesim.tasks import queries
 from queuesim.tasks.delivery import Delivery
@@ -176,7 +177,7 @@ class OverdueScan:
         def work(connection: Connection) -> Page | None:
             if delivered is not None:
                 _save(connection, scan_id, delivered.page, time + self.lease)
-                count_delivered(connection, delivered.page.jobs, delivered.ids)
+                _count(connection, {scan_id: delivered.counts()})
             ((owner, cutoff, cursor_at, cursor_id),) = _WHERE.rows(connection, scan=scan_id)
             if owner != self.owner:
                 return None  # it took us longer than the lease, and somebody else goes on
@@ -198,15 +199,17 @@ class OverdueScan:
     def _jobs(self, scan_id: int, task_ids: list[int]) -> list[NewJob]:
         """The notification jobs of a page. Their ids say which scan made them, and what they are about is what
         they are told apart by: while such a job is pending, another one is dropped."""
+
+        def data(about: int | list[int]) -> dict[str, Any]:
+            return {"task_ids": about if isinstance(about, list) else [about], "scan": scan_id}
+
+        # scans that find a backlog again make jobs in vain by the thousand
+        draft = self.queue.drafts(OVERDUE, data, source=f"{SOURCE}{scan_id}").draft
         if self.per == "page":
             page = page_name(task_ids)
-            return [self._job(scan_id, task_ids, f"overdue-{scan_id}-page-{page}", f"overdue-page-{page}")]
-        return [self._job(scan_id, [task], f"overdue-{scan_id}-{task}", f"overdue-{task}") for task in task_ids]
-
-    def _job(self, scan_id: int, task_ids: list[int], job_id: str, same: str) -> NewJob:
-        options = self.queue.defaults.named(job_id, Deduplication(same))
-        data = {"task_ids": task_ids, "scan": scan_id}
-        return self.queue.new_job(OVERDUE, data, options, source=f"{SOURCE}{scan_id}")
+            return [draft(task_ids, f"overdue-{scan_id}-page-{page}", f"overdue-page-{page}")]
+        ids = f"overdue-{scan_id}-"
+        return [draft(task, f"{ids}{task}", f"overdue-{task}") for task in task_ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +228,11 @@ class Delivered:
 
     page: Page
     ids: list[str]
+
+    def counts(self) -> tuple[int, int]:
+        """How many came into the queue, and how many were dropped: those got the id of another one."""
+        dropped = sum(job.job_id != job_id for job, job_id in zip(self.page.jobs, self.ids, strict=True))
+        return len(self.ids) - dropped, dropped
 
 
 def _is_done(connection: Connection, tick: float | None) -> bool:
@@ -260,12 +268,17 @@ _COUNT = Prepared(
 )
 
 
-def count_delivered(connection: Connection, jobs: Any, ids: Any) -> None:
+def count_delivered(connection: Connection, jobs: Sequence[NewJob], ids: Sequence[str]) -> None:
     """Count, for their scans, the jobs that came into the queue and those that were dropped: they got another's id."""
     counts: dict[int, list[int]] = {}
     for job, job_id in zip(jobs, ids, strict=True):
         if job.source.startswith(SOURCE):
-            counts.setdefault(int(job.source.removeprefix(SOURCE)), [0, 0])[job.options.job_id != job_id] += 1
+            counts.setdefault(int(job.source.removeprefix(SOURCE)), [0, 0])[job.job_id != job_id] += 1
+    _count(connection, counts)
+
+
+def _count(connection: Connection, counts: Mapping[int, Sequence[int]]) -> None:
+    """By scan, the jobs that came into the queue and those that were dropped."""
     if counts:
         rows = [
             {"scan": scan, "in_queue": enqueued, "dropped": dropped} for scan, (enqueued, dropped) in counts.items()

@@ -32,12 +32,8 @@ class Prepared:
         if not _is_sqlite(connection):
             assert isinstance(self.statement, Executable)
             return connection.execute(self.statement, values).all()
-        cursor = self._cursor(connection)
-        try:
-            rows: list[Any] = cursor.execute(self._text, self._arguments(values)).fetchall()
-            return rows
-        finally:
-            cursor.close()
+        rows: list[Any] = self._driver(connection).execute(self._text, self._arguments(values)).fetchall()
+        return rows
 
     def run(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run it once for each of the given rows of values; it returns none."""
@@ -45,19 +41,16 @@ class Prepared:
             assert isinstance(self.statement, Executable)
             connection.execute(self.statement, list(rows))
             return
-        cursor = self._cursor(connection)
-        try:
-            cursor.executemany(self._text, [self._arguments(values) for values in rows])
-        finally:
-            cursor.close()
+        self._driver(connection).executemany(self._text, [self._arguments(values) for values in rows]).close()
 
-    def _cursor(self, connection: Connection) -> Any:
+    def _driver(self, connection: Connection) -> Any:
+        """The driver's own connection, when the statement has its text."""
         if not self._text:
             compiled = self.statement.compile(dialect=connection.dialect)
             self._fixed = compiled.params
             self._names = list(getattr(compiled, "positiontup", None) or ())
             self._text = str(compiled)
-        return connection.connection.cursor()
+        return connection.connection.dbapi_connection
 
     def _arguments(self, values: Mapping[str, Any]) -> list[Any]:
         fixed = self._fixed

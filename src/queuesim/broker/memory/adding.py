@@ -34,20 +34,22 @@ class Adding(QueueState):
     def _add(self, job: NewJob, now: float, job_id: str | None = None, *, deduplicated: bool = True) -> str:
         """Add one job, under `job_id` if it was given one before; whatever its deduplication id says, unless
         `deduplicated`."""
-        options = job.options
         # the counter moves on for duplicates too (BullMQ 6.7)
         self._number += 1
         if job_id is None:
-            job_id = options.job_id
+            job_id = job.job_id
         if job_id is None:
             job_id = str(self._number)
         elif (existing := self._records.get(job_id)) is not None:
             self._emit((now, DUPLICATED_EVENT, existing.number, existing.id, None, None))
             return job_id
-        if deduplicated and options.deduplication is not None:
-            owner = self._deduplicate(job, options.deduplication, job_id, now)
+        deduplication = job.deduplication if deduplicated else None
+        if deduplication is not None:
+            owner = self._deduplicate(job, deduplication, job_id, now)
             if owner is not None:
                 return owner
+        # not before: most duplicates are dropped without that anybody makes their options
+        options = job.options
         timestamp = now if options.timestamp is None else options.timestamp
         record = Record(job_id, self._number, job.name, job.data, options, timestamp, WAITING, timestamp)
         self._records[job_id] = record
