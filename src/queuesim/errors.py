@@ -36,8 +36,9 @@ REFUSALS = {
     -9: "one of its children failed",
     -10: "there is a job of that id already",
     -11: "there are jobs at all of its next ticks already",
+    -12: "one of its keys is not what a queue writes, and so it failed",
 }
-"""What BullMQ's error codes mean."""
+"""What BullMQ's error codes mean; -12 is ours."""
 
 
 class QueueNotPausedError(QueuesimError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 
 from queuesim.broker.base import Completed, Failed, Observer, Outcome, Postponed, Reply, Retried, Returned, Terms
@@ -12,6 +13,8 @@ from queuesim.broker.redis.options import milliseconds, worker_keep
 from queuesim.broker.redis.place import Argument
 from queuesim.job import to_json
 from queuesim.storable import storable, unstorable
+
+LOG = logging.getLogger("queuesim.broker")
 
 LONGEST_WAIT = 5.0
 """An idle worker looks for work after so many seconds at the latest, as BullMQ's workers do (drainDelay): whoever knew
@@ -44,7 +47,9 @@ class Taking(RedisQueue):
         ]
         for outcome in outcomes:
             arguments += self._encoded(storable(outcome))
-        limited, due, window, most, refused, rows = await self._run("exchange", arguments)
+        limited, due, window, most, refused, rows, fault = await self._run("exchange", arguments)
+        if fault:
+            LOG.error("an exchange of queue %s went on after an error of the server: %s", self.queue, fault)
         reply = Reply()
         reply.jobs = [decode_job(row, self, self.origin, token) for row in rows]  # type: ignore[arg-type]
         for job in reply.jobs:

@@ -6,6 +6,7 @@
 -- include: queue, moves, adding
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 local now, count = tonumber(ARGV[1]), tonumber(ARGV[2])
 local templates, ids = {}, {}
 for i = 1, count do
@@ -38,4 +39,4 @@ for i = 3 + count * 6, #ARGV, 4 do
   end
 end
 add_plain()
-return ids
+return finished(ids)

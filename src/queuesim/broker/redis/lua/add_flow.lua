@@ -13,12 +13,16 @@ for i = 2, #ARGV, WIDTH do
 end
 local queues = {}
 for i = 2, #ARGV, WIDTH do
-  local base = ARGV[i]
-  queues[base] = queues[base] or read_meta(open_queue(base))
-  add_job(queues[base], {
+  if not queues[ARGV[i]] then
+    queues[ARGV[i]] = read_meta(open_queue(ARGV[i]))
+    check_keys(queues[ARGV[i]])
+  end
+end
+for i = 2, #ARGV, WIDTH do
+  add_job(queues[ARGV[i]], {
     id = ARGV[i + 1], name = ARGV[i + 2], data = ARGV[i + 3], opts = ARGV[i + 4], timestamp = tonumber(ARGV[i + 5]) or now,
     delay = tonumber(ARGV[i + 6]), priority = tonumber(ARGV[i + 7]), lifo = ARGV[i + 8] == "1",
     parent_key = ARGV[i + 9] ~= "" and ARGV[i + 9] or nil, parent = ARGV[i + 10], has_children = ARGV[i + 11] == "1",
   }, now)
 end
-return 0
+return finished(0)

@@ -3,10 +3,11 @@
 -- include: queue, moves
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 local id = ARGV[1]
 if call("EXISTS", q.base .. id) == 0 then return -1 end
 -- it stays there while its new place is looked for: where that is in the same millisecond, it goes behind itself (BullMQ 6.7)
 if not call("ZSCORE", q.delayed, id) then return -3 end
-call("HSET", q.base .. id, "delay", ARGV[2])
+write("HSET", q.base .. id, "delay", ARGV[2])
 postpone(q, id, tonumber(ARGV[3]) + tonumber(ARGV[2]))
-return 0
+return finished(0)

@@ -3,14 +3,15 @@
 -- include: queue, moves
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 local id, priority, lifo = ARGV[1], tonumber(ARGV[2]), ARGV[3] == "1"
 if call("EXISTS", q.base .. id) == 0 then return -1 end
-call("HSET", q.base .. id, "priority", ARGV[2])
-if call("LREM", q.wait, 1, id) == 1 or call("ZREM", q.prioritized, id) == 1 then
+write("HSET", q.base .. id, "priority", ARGV[2])
+if place("LREM", q.wait, 1, id) == 1 or place("ZREM", q.prioritized, id) == 1 then
   if priority > 0 and lifo then
     put_in_front(q, id, priority)
   else
     enqueue(q, id, priority, lifo)
   end
 end
-return 0
+return finished(0)

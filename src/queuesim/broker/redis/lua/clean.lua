@@ -3,27 +3,28 @@
 -- include: queue, moves, removal, listing, scheduling
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 local before, limit, state = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 
 -- When a job was last heard of.
 local function last_seen(id)
-  local times = call("HMGET", q.base .. id, "finishedOn", "processedOn", "timestamp")
-  return tonumber(times[1] or (state ~= "prioritized" and times[2]) or times[3]) or 0
+  local times = quietly("HMGET", q.base .. id, "finishedOn", "processedOn", "timestamp") or {}
+  return finite(times[1] or (state ~= "prioritized" and times[2]) or times[3]) or 0
 end
 
 local removed = {}
 for _, id in ipairs(ids_of(q, state, 0, -1, true)) do
   if limit > 0 and #removed >= limit then break end
-  local locked = state == "active" and call("EXISTS", q.base .. id .. ":lock") == 1
+  local locked = state == "active" and read("EXISTS", q.base .. id .. ":lock") ~= 0
   if not locked and last_seen(id) <= before and not is_present(q, id) then
-    take_out(q, id)
     release_removed(q, id)
     delete_keys(q, id)
+    take_out(q, id)
     removed[#removed + 1] = id
   end
 end
-if call("LLEN", q.wait) > 0 or call("ZCARD", q.prioritized) > 0 then
+if has_work(q) then
   mark_work(q)
 end
 emit_of_queue(q, "cleaned", "count", #removed)
-return removed
+return finished(removed)

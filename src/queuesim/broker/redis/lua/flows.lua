@@ -3,11 +3,11 @@
 
 -- Let a parent run that waited for its children. A delay of its own counts from now.
 local function move_parent(parent, id, now)
-  local job = call("HMGET", parent.base .. id, "priority", "delay")
-  local priority, delay = tonumber(job[1]) or 0, tonumber(job[2]) or 0
+  local job = quietly("HMGET", parent.base .. id, "priority", "delay") or {}
+  local priority, delay = whole_number(job[1]) or 0, finite(job[2]) or 0
   if delay > 0 then
     -- not behind others of its millisecond (BullMQ 6.7)
-    call("ZADD", parent.delayed, (now + delay) * SCORES_A_MILLISECOND, id)
+    place("ZADD", parent.delayed, (now + delay) * SCORES_A_MILLISECOND, id)
     emit_untrimmed(parent, "delayed", id, "delay", whole(now + delay))
     mark_delay(parent)
     return
@@ -15,7 +15,7 @@ local function move_parent(parent, id, now)
   if priority > 0 then
     prioritize(parent, id, priority)
   else
-    call("RPUSH", parent.wait, id)
+    place("RPUSH", parent.wait, id)
   end
   mark_work(parent)
   emit_untrimmed(parent, "waiting", id, "prev", "waiting-children")
@@ -24,26 +24,45 @@ end
 -- Let it run if it waits for children: whether or not others are still to come is for the caller to know.
 local function release_parent(base, id, now)
   local parent = open_queue(base)
-  if call("EXISTS", base .. id) == 1 and call("ZREM", parent.children, id) == 1 then
+  if read("EXISTS", base .. id) == 1 and place("ZREM", parent.children, id) == 1 then
     move_parent(read_meta(parent), id, now)
   end
 end
 
 local function release_parent_without_children(base, id, now)
-  if call("SCARD", base .. id .. ":dependencies") == 0 then
+  if read("SCARD", base .. id .. ":dependencies") == 0 then
     release_parent(base, id, now)
   end
 end
 
--- The parent's queue and id from a child's fields `parent` (JSON) and `parentKey`; nil where it has none.
+-- The parent's queue and id from a child's fields `parent` (JSON) and `parentKey`; nil where it has none that can be read.
 local function parent_of(json, key)
   if json then
-    local parent = cjson.decode(json)
-    return parent.queueKey .. ":", parent.id, parent
+    local parent = decode(json)
+    if type(parent.queueKey) == "string" and type(parent.id) == "string" then
+      return parent.queueKey .. ":", parent.id, parent
+    end
   end
   if key and key ~= "" then
     local base, id = string.match(key, "^(.*:)([^:]+)$")
-    return base, id, {}
+    if base then return base, id, {} end
+  end
+  return nil
+end
+
+local PARENT_TYPES = { [""] = "hash", [":dependencies"] = "set", [":processed"] = "hash", [":failed"] = "hash",
+  [":unsuccessful"] = "zset" }
+
+-- Why the parent of a job that ends can't be told of it; nil if it can, or if there is none.
+local function parent_trouble(json, key)
+  if not json and (not key or key == "") then return nil end
+  local base, id = parent_of(json, key)
+  if not base then return "its fields parent and parentKey can't be read" end
+  local done, answer = pcall(check_keys, open_queue(base))
+  if not done then return message_of(answer) end
+  for suffix, expected in pairs(PARENT_TYPES) do
+    local found = type_of(base .. id .. suffix)
+    if found and found ~= expected then return base .. id .. suffix .. " is a " .. found end
   end
   return nil
 end
@@ -51,14 +70,14 @@ end
 -- A child failed for good, and its parent is to fail with it: as soon as a worker takes it.
 local function fail_parent(base, id, child_key, now)
   local parent = open_queue(base)
-  if call("EXISTS", base .. id) == 0 then return end
-  local waits = call("ZREM", parent.children, id) == 1
-  if not waits and call("ZREM", parent.delayed, id) == 1 then
+  if read("EXISTS", base .. id) ~= 1 then return end
+  local waits = place("ZREM", parent.children, id) == 1
+  if not waits and place("ZREM", parent.delayed, id) == 1 then
     waits = true
-    call("HSET", base .. id, "delay", 0)
+    write("HSET", base .. id, "delay", 0)
   end
-  if waits or not call("ZSCORE", parent.failed, id) then
-    call("HSET", base .. id, "defa", "child " .. child_key .. " failed")
+  if waits or not read("ZSCORE", parent.failed, id) then
+    write("HSET", base .. id, "defa", "child " .. child_key .. " failed")
   end
   if waits then move_parent(read_meta(parent), id, now) end
 end
@@ -67,8 +86,8 @@ local function child_completed(q, id, json, key, value, now)
   local base, parent_id = parent_of(json, key)
   if not base then return end
   local parent_key, child_key = base .. parent_id, q.base .. id
-  if call("SREM", parent_key .. ":dependencies", child_key) == 1 then
-    call("HSET", parent_key .. ":processed", child_key, value)
+  if place("SREM", parent_key .. ":dependencies", child_key) == 1 then
+    write("HSET", parent_key .. ":processed", child_key, value)
     release_parent_without_children(base, parent_id, now)
   end
 end
@@ -78,27 +97,27 @@ local function child_failed(q, id, json, reason, now)
   local base, parent_id, rule = parent_of(json)
   if not base or not (rule.fpof or rule.cpof or rule.idof or rule.rdof) then return end
   local parent_key, child_key = base .. parent_id, q.base .. id
-  if call("SREM", parent_key .. ":dependencies", child_key) == 0 then return end
+  if place("SREM", parent_key .. ":dependencies", child_key) ~= 1 then return end
   if rule.fpof then
-    call("ZADD", parent_key .. ":unsuccessful", whole(now), child_key)
+    write("ZADD", parent_key .. ":unsuccessful", whole(now), child_key)
     fail_parent(base, parent_id, child_key, now)
   elseif rule.cpof then
-    call("HSET", parent_key .. ":failed", child_key, reason)
+    write("HSET", parent_key .. ":failed", child_key, reason)
     release_parent(base, parent_id, now)
   else
     release_parent_without_children(base, parent_id, now)
-    if rule.idof then call("HSET", parent_key .. ":failed", child_key, reason) end
+    if rule.idof then write("HSET", parent_key .. ":failed", child_key, reason) end
   end
 end
 
 -- A child is gone: its parent waits for it no longer. Such a parent goes to wait whatever its priority (BullMQ 6.7).
 local function child_removed(q, id, key)
-  if not key or key == "" or call("SREM", key .. ":dependencies", q.base .. id) == 0 then return end
   local base, parent_id = parent_of(nil, key)
-  if call("SCARD", key .. ":dependencies") > 0 then return end
+  if not base or parent_trouble(nil, key) or place("SREM", key .. ":dependencies", q.base .. id) ~= 1 then return end
+  if read("SCARD", key .. ":dependencies") ~= 0 then return end
   local parent = open_queue(base)
-  if call("ZREM", parent.children, parent_id) == 1 then
-    call("RPUSH", parent.wait, parent_id)
+  if place("ZREM", parent.children, parent_id) == 1 then
+    place("RPUSH", parent.wait, parent_id)
     mark_work(read_meta(parent))
     emit_untrimmed(parent, "waiting", parent_id, "prev", "waiting-children")
   end

@@ -5,13 +5,13 @@
 local q = read_meta(open_queue(KEYS[1]))
 if ARGV[1] == "hold" then
   hold_starts(q, tonumber(ARGV[2]))
-  return 0
+  return finished(0)
 end
 if ARGV[1] == "clear" then
-  call("DEL", q.limiter)
-  if call("LLEN", q.wait) > 0 or call("ZCARD", q.prioritized) > 0 then
+  write("DEL", q.limiter)
+  if has_work(q) then
     mark_work(q)
   end
-  return 0
+  return finished(0)
 end
 return (wait_for_start(q, tonumber(ARGV[2]) or q.max or 1))

@@ -11,13 +11,14 @@ end
 
 -- Milliseconds until a start is free; 0 if one is now. Also how many starts are left now, where a window is open.
 local function wait_for_start(q, max)
-  local count = tonumber(call("GET", q.limiter))
+  -- MGET has no error for a key of another type
+  local count = whole_number((read("MGET", q.limiter) or {})[1])
   if not count then
     return 0, max
   end
-  local ttl = call("PTTL", q.limiter)
+  local ttl = read("PTTL", q.limiter) or -1
   if ttl == 0 then
-    call("DEL", q.limiter)
+    write("DEL", q.limiter)
     return 0, max
   end
   if count < max then
@@ -29,8 +30,14 @@ end
 
 -- Count starts. Returns true if they opened a window.
 local function count_starts(q, starts, duration)
-  if call("INCRBY", q.limiter, starts) == starts then
-    call("PEXPIRE", q.limiter, whole(math.floor(math.abs(duration))))
+  local counted = quietly("INCRBY", q.limiter, starts)
+  if not counted then
+    -- it was no counter
+    write("SET", q.limiter, starts)
+    counted = starts
+  end
+  if counted == starts then
+    write("PEXPIRE", q.limiter, whole(math.floor(math.abs(duration or 0))))
     return true
   end
   return false
@@ -38,8 +45,8 @@ end
 
 local function hold_starts(q, duration)
   if duration > 0 then
-    call("SET", q.limiter, MANUAL, "PX", whole(duration))
+    write("SET", q.limiter, MANUAL, "PX", whole(duration))
   else
-    call("DEL", q.limiter)
+    write("DEL", q.limiter)
   end
 end

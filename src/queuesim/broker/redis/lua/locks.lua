@@ -2,3 +2,5 @@
 -- include: queue
 
 local JOB_MISSING, LOCK_MISSING, NOT_ACTIVE, LOCK_MISMATCH = -1, -2, -3, -6
+-- Ours: the job's keys are not what a queue writes, and so it failed.
+local DAMAGED = -12

@@ -3,6 +3,7 @@
 -- include: queue, removal, listing
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 if not q.is_paused then return -1 end
 if ARGV[1] ~= "1" and call("LLEN", q.active) > 0 then return -2 end
 local left = tonumber(ARGV[2])
@@ -10,17 +11,17 @@ for _, state in ipairs({
   "active", "waiting", "prioritized", "delayed", "completed", "failed", "waiting-children",
 }) do
   for _, id in ipairs(ids_of(q, state, 0, left - 1, true)) do
-    take_out(q, id)
     release_removed(q, id)
     delete_keys(q, id)
-    call("DEL", q.base .. id .. ":lock")
+    take_out(q, id)
+    write("DEL", q.base .. id .. ":lock")
     left = left - 1
   end
-  if left <= 0 then return 1 end
+  if left <= 0 then return finished(1) end
 end
-for _, id in ipairs(call("ZRANGE", q.base .. "repeat", 0, -1)) do call("DEL", q.base .. "repeat:" .. id) end
-call("DEL", q.base .. "repeat")
-call("DEL", q.events, q.base .. "delay", q.base .. "stalled-check", q.stalled, q.id, q.priority_counter, q.marker, q.meta,
+for _, id in ipairs(read("ZRANGE", q.base .. "repeat", 0, -1) or {}) do write("DEL", q.base .. "repeat:" .. id) end
+write("DEL", q.base .. "repeat")
+write("DEL", q.events, q.base .. "delay", q.base .. "stalled-check", q.stalled, q.id, q.priority_counter, q.marker, q.meta,
   q.limiter, q.base .. "metrics:completed", q.base .. "metrics:completed:data", q.base .. "metrics:failed",
   q.base .. "metrics:failed:data")
-return 0
+return finished(0)

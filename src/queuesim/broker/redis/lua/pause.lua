@@ -2,21 +2,22 @@
 -- include: queue, moves
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 if ARGV[1] == "1" then
-  call("HSET", q.meta, "paused", 1)
-  call("DEL", q.marker)
+  write("HSET", q.meta, "paused", 1)
+  write("DEL", q.marker)
   emit_of_queue(q, "paused")
-  return 0
+  return finished(0)
 end
-call("HDEL", q.meta, "paused")
+write("HDEL", q.meta, "paused")
 q.is_paused = false
 -- BullMQ 5 moved the jobs of a paused queue to a list of their own: they go in front, one by one. A list renamed over
 -- another one would lose what was added meanwhile.
-repeat until not call("LMOVE", q.base .. "paused", q.wait, "LEFT", "RIGHT")
-if call("LLEN", q.wait) > 0 or call("ZCARD", q.prioritized) > 0 then
+repeat until not write("LMOVE", q.base .. "paused", q.wait, "LEFT", "RIGHT")
+if has_work(q) then
   mark_work(q)
 else
   mark_delay(q)
 end
 emit_of_queue(q, "resumed")
-return 0
+return finished(0)

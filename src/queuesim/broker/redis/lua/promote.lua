@@ -2,10 +2,11 @@
 -- include: queue, moves
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 local id = ARGV[1]
 if call("EXISTS", q.base .. id) == 0 then return -1 end
-if call("ZREM", q.delayed, id) == 0 then return -3 end
+if place("ZREM", q.delayed, id) ~= 1 then return -3 end
 enqueue(q, id, priority_of(q, id), false)
-call("HSET", q.base .. id, "delay", 0)
+quietly("HSET", q.base .. id, "delay", 0)
 emit(q, "waiting", id, "prev", "delayed")
-return 0
+return finished(0)

@@ -3,13 +3,15 @@
 -- include: queue, moves
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 local ids = call("ZRANGE", q.delayed, 0, tonumber(ARGV[1]) - 1)
 for _, id in ipairs(ids) do
-  call("ZREM", q.delayed, id)
-  call("LPUSH", q.wait, id)
-  emit(q, "waiting", id, "prev", "delayed")
+  if place("ZREM", q.delayed, id) then
+    place("LPUSH", q.wait, id)
+    emit(q, "waiting", id, "prev", "delayed")
+  end
 end
 if #ids > 0 then
   mark_work(q)
 end
-return #ids
+return finished(#ids)

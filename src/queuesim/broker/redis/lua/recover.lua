@@ -4,15 +4,13 @@
 -- include: queue, moves
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 -- so many are taken out of the list of active jobs one by one; so many ids go into one command
 local FEW, MANY = 50, 5000
 local recovered, removed = {}, {}
 if call("EXISTS", q.base .. "stalled-check") == 1 then
   return recovered
 end
-call("SET", q.base .. "stalled-check", ARGV[1], "PX", ARGV[2])
-trim_events(q)
-
 local active = call("LRANGE", q.active, 0, -1)
 local is_active = {}
 for _, id in ipairs(active) do is_active[id] = true end
@@ -20,25 +18,13 @@ for _, id in ipairs(active) do is_active[id] = true end
 local suspects = call("SMEMBERS", q.stalled)
 -- so that the order does not depend on how the server hashes
 table.sort(suspects)
-call("DEL", q.stalled)
+write("SET", q.base .. "stalled-check", ARGV[1], "PX", ARGV[2])
+trim_events(q)
+write("DEL", q.stalled)
 for _, id in ipairs(suspects) do
-  local key = q.base .. id
-  if is_active[id] and call("EXISTS", key .. ":lock") == 0 then
+  if is_active[id] and read("EXISTS", q.base .. id .. ":lock") == 0 then
     is_active[id] = false
     removed[#removed + 1] = id
-  end
-  if is_active[id] == false and call("EXISTS", key) == 1 then
-    local stalls = call("HINCRBY", key, "stc", 1)
-    -- the job of a scheduler is never failed for it
-    if stalls > tonumber(ARGV[3]) and not call("HGET", key, "rjk") then
-      call("HSET", key, "defa", "job stalled more than allowable limit")
-    end
-    -- a prioritized job goes to the front of wait, too (BullMQ 6.7)
-    call("RPUSH", q.wait, id)
-    mark_work(q)
-    emit(q, "waiting", id, "prev", "active")
-    emit_untrimmed(q, "stalled", id)
-    recovered[#recovered + 1] = id
   end
 end
 
@@ -49,13 +35,45 @@ if #removed > FEW then
   for _, id in ipairs(active) do
     if is_active[id] then left[#left + 1] = id end
   end
-  call("DEL", q.active)
-  for i = 1, #left, MANY do call("RPUSH", q.active, unpack(left, i, math.min(i + MANY - 1, #left))) end
+  -- the new list is made beside the old one, under a name that no job's key can have, and takes its place at one go
+  local beside = q.base .. "recover:active"
+  quietly("DEL", beside)
+  local made = true
+  for i = 1, #left, MANY do
+    made = place("RPUSH", beside, unpack(left, i, math.min(i + MANY - 1, #left))) and made
+  end
+  local took = made and place(unpack(#left > 0 and { "RENAME", beside, q.active } or { "DEL", q.active }))
+  if not took then
+    quietly("DEL", beside)
+    removed = {}
+  end
 elseif #removed > 0 then
-  for _, id in ipairs(removed) do call("LREM", q.active, 1, id) end
-  left = call("LRANGE", q.active, 0, -1)
+  local gone = {}
+  for _, id in ipairs(removed) do
+    if place("LREM", q.active, 1, id) then gone[#gone + 1] = id end
+  end
+  removed = gone
+  left = read("LRANGE", q.active, 0, -1) or {}
+end
+
+for _, id in ipairs(removed) do
+  local key = q.base .. id
+  if read("EXISTS", key) ~= 0 then
+    -- a prioritized job goes to the front of wait, too (BullMQ 6.7)
+    place("RPUSH", q.wait, id)
+    local stalls = (whole_number(quietly("HGET", key, "stc")) or 0) + 1
+    quietly("HSET", key, "stc", whole(stalls))
+    -- the job of a scheduler is never failed for it
+    if stalls > tonumber(ARGV[3]) and not quietly("HGET", key, "rjk") then
+      quietly("HSET", key, "defa", "job stalled more than allowable limit")
+    end
+    mark_work(q)
+    emit(q, "waiting", id, "prev", "active")
+    emit_untrimmed(q, "stalled", id)
+    recovered[#recovered + 1] = id
+  end
 end
 for i = 1, #left, MANY do
-  call("SADD", q.stalled, unpack(left, i, math.min(i + MANY - 1, #left)))
+  write("SADD", q.stalled, unpack(left, i, math.min(i + MANY - 1, #left)))
 end
-return recovered
+return finished(recovered)

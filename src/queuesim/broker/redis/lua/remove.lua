@@ -3,14 +3,15 @@
 -- include: queue, moves, removal, scheduling, flows
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 local id = ARGV[1]
 if call("EXISTS", q.base .. id) == 0 then return -1 end
 if call("EXISTS", q.base .. id .. ":lock") == 1 then return -6 end
 if is_present(q, id) then return -8 end
-local state = take_out(q, id)
 release_removed(q, id)
-local parent = call("HGET", q.base .. id, "parentKey")
+local parent = quietly("HGET", q.base .. id, "parentKey")
 delete_keys(q, id)
+local state = take_out(q, id)
 child_removed(q, id, parent)
 emit(q, "removed", id, "prev", state or "unknown")
-return 0
+return finished(0)

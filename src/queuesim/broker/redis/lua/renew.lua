@@ -7,11 +7,12 @@ local lost = {}
 for i = 2, #ARGV, 2 do
   local id, token = ARGV[i], ARGV[i + 1]
   local lock = q.base .. id .. ":lock"
-  if call("GET", lock) == token then
-    call("SET", lock, token, "PX", ARGV[1])
-    call("SREM", q.stalled, id)
+  -- MGET has no error for a key of another type
+  if (read("MGET", lock) or {})[1] == token then
+    write("SET", lock, token, "PX", ARGV[1])
+    write("SREM", q.stalled, id)
   else
     lost[#lost + 1] = id
   end
 end
-return lost
+return finished(lost)

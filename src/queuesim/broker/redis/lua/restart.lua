@@ -5,9 +5,8 @@ local RESULTS = { completed = "returnvalue", failed = "failedReason" }
 
 local function forget_end(q, id, state, reset)
   local key = q.base .. id
-  call("ZREM", q[state], id)
-  call("HDEL", key, "finishedOn", "processedOn", RESULTS[state])
+  quietly("HDEL", key, "finishedOn", "processedOn", RESULTS[state])
   if reset then
-    call("HDEL", key, "atm", "ats")
+    quietly("HDEL", key, "atm", "ats")
   end
 end

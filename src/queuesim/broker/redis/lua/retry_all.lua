@@ -3,14 +3,17 @@
 -- include: queue, moves, restart
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 local state = ARGV[1]
 local ids = call("ZRANGEBYSCORE", q[state], "-inf", ARGV[2], "LIMIT", 0, ARGV[3])
 for _, id in ipairs(ids) do
-  forget_end(q, id, state, false)
-  call("LPUSH", q.wait, id)
-  emit(q, "waiting", id, "prev", state)
+  if place("ZREM", q[state], id) then
+    place("LPUSH", q.wait, id)
+    forget_end(q, id, state, false)
+    emit(q, "waiting", id, "prev", state)
+  end
 end
 if #ids > 0 then
   mark_work(q)
 end
-return #ids
+return finished(#ids)

@@ -22,8 +22,8 @@ end
 -- Whether a job is the present one of its scheduler, which would stand still without it. The ids of jobs that BullMQ before
 -- version 6 repeated don't all name their scheduler: the field rjk does.
 local function is_present(q, job)
-  local scheduler = job:sub(1, 7) == "repeat:" and call("HGET", q.base .. job, "rjk")
-  local due = scheduler and call("ZSCORE", q.base .. "repeat", scheduler)
+  local scheduler = job:sub(1, 7) == "repeat:" and quietly("HGET", q.base .. job, "rjk")
+  local due = scheduler and read("ZSCORE", q.base .. "repeat", scheduler)
   if not due then return false end
   local ending = ":" .. whole(tonumber(due))
   return job:sub(-#ending) == ending

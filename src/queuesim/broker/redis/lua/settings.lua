@@ -4,14 +4,14 @@
 local q = open_queue(KEYS[1])
 for i = 1, #ARGV, 2 do
   if ARGV[i + 1] == "" then
-    call("HDEL", q.meta, ARGV[i])
+    write("HDEL", q.meta, ARGV[i])
   else
-    call("HSET", q.meta, ARGV[i], ARGV[i + 1])
+    write("HSET", q.meta, ARGV[i], ARGV[i + 1])
   end
 end
 read_meta(q)
 -- what held the workers may be over
-if call("LLEN", q.wait) > 0 or call("ZCARD", q.prioritized) > 0 then
+if has_work(q) then
   mark_work(q)
 end
-return 0
+return finished(0)

@@ -9,16 +9,16 @@ if call("EXISTS", key) == 0 then
   return -1
 end
 if what == "data" then
-  call("HSET", key, "data", value)
+  write("HSET", key, "data", value)
 elseif what == "progress" then
-  call("HSET", key, "progress", value)
+  write("HSET", key, "progress", value)
   emit(q, "progress", id, "data", value)
 else
-  local rows = call("RPUSH", key .. ":logs", value)
+  local rows = write("RPUSH", key .. ":logs", value)
   if keep and keep > 0 then
-    call("LTRIM", key .. ":logs", -keep, -1)
+    write("LTRIM", key .. ":logs", -keep, -1)
     rows = math.min(rows, keep)
   end
-  return rows
+  return finished(rows)
 end
-return 0
+return finished(0)
