@@ -157,9 +157,9 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 def judge(content: bytes, file: Path) -> None:
     file.write_bytes(content)
-    began = time.monotonic()
+    began = time.process_time()
     done = CliRunner().invoke(app, ["validate", "--no-import", str(file)])
-    assert time.monotonic() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code in (0, 2)
@@ -226,9 +226,9 @@ BOMBS: dict[str, Callable[[], str]] = {
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_document_that_grows_without_bound_is_refused(file: Path, bomb: str) -> None:
     file.write_text(BOMBS[bomb]())
-    began = time.monotonic()
+    began = time.process_time()
     done = CliRunner().invoke(app, ["validate", "--no-import", str(file)])
     assert done.exit_code == 2, done.exception
     assert len(done.stderr.splitlines()) <= 51
     assert max(map(len, done.stderr.splitlines())) < 400
-    assert time.monotonic() - began < SECONDS
+    assert time.process_time() - began < SECONDS

@@ -123,6 +123,16 @@ def test_a_second_run_says_what_the_first_one_left(handler: Any, name: str) -> N
     assert told[0].filename == __file__
 
 
+def test_what_is_reset_before_the_run_is_no_concern() -> None:
+    calls: list[int] = []
+    processor = processor_of(closure_over(calls, lambda value: value.append(1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            calls.clear()
+            run(SCENARIO, processor=processor)
+
+
 async def reads_only(job: Job) -> str:
     return SETTINGS["url"] + str(random.random)
 

@@ -249,9 +249,11 @@ def test_validated_data_reaches_own_handlers() -> None:
     processor = own(lambda job: seen.append(job.data), data=dict[str, int])
     good = play(ONE, processor=processor, jobs={"a": {"data": {"n": "7"}, "errors": {"network": 1e-12}}})
     assert column(good, "state") == ["completed"]
+    assert seen == [{"n": 7}]
+    seen.clear()
     bad = play(ONE, processor=processor, jobs={"a": {"data": {"n": "seven"}}})
     assert rows(bad, "outcome", "category") == [("failed", "Validation")]
-    assert seen == [{"n": 7}]
+    assert seen == []
 
 
 def build(own_processor: Any, **queue: Any) -> Any:

@@ -28,8 +28,8 @@ LARGE = 1000
 PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum)
 INSTALLED = ("site-packages", "dist-packages")
 
-_left: weakref.WeakKeyDictionary[Processor, dict[str, None]] = weakref.WeakKeyDictionary()
-"""The names of what runs have changed, by processor, in the order of their finding."""
+_changed: weakref.WeakKeyDictionary[Processor, dict[str, Any]] = weakref.WeakKeyDictionary()
+"""What runs have changed, by processor and name: its value before the first run that changed it."""
 
 
 class HandlerStateWarning(UserWarning):
@@ -51,8 +51,12 @@ def warn_of_leftovers(processor: Processor, stacklevel: int) -> None:
 
 
 def leftovers(processor: Processor) -> list[str]:
-    """The names of what earlier runs have changed in the processor's handlers."""
-    return list(_left.get(processor, ()))
+    """The names of what earlier runs have changed in the processor's handlers, and nobody has reset."""
+    changed = _changed.get(processor)
+    if not changed:
+        return []
+    now = snapshot(processor)
+    return [name for name, value in changed.items() if now.get(name) != value]
 
 
 @contextmanager
@@ -63,9 +67,9 @@ def watched(processor: Processor) -> Iterator[None]:
         yield
     finally:
         after = snapshot(processor)
-        changed = [name for name, value in before.items() if after.get(name) != value]
+        changed = {name: value for name, value in before.items() if after.get(name) != value}
         if changed:
-            _left.setdefault(processor, {}).update(dict.fromkeys(changed))
+            _changed[processor] = changed | _changed.get(processor, {})
 
 
 def snapshot(processor: Processor) -> dict[str, Any]:
