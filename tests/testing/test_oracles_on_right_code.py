@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from oraclebench import found
 
 import queuesim
-from queuesim import DelayedError, Job, Processor
+from queuesim import DelayedError, Job, Processor, RateLimitError
+from queuesim.broker.memory.window import Window
 from queuesim.limits import Keep, RateLimit
 from queuesim.metrics.recording import Recording
 from queuesim.scenario.runner import as_scenario, record
@@ -117,6 +118,77 @@ def test_a_limiter_whose_windows_close_at_whole_milliseconds(seed: int, shuffle:
     result = queuesim.run(small(workers=limited, duration=20.0), "fakeredis", seed=seed, shuffle=shuffle)
     assert found(result) == set()
     assert len(result.limiter) > 5
+
+
+# -- how much of a run is judged
+
+EVERY_RUN = {
+    "no job completed twice", "one worker at a time", "concurrency never exceeded", "attempts within the limit",
+    "backoff to the millisecond", "limiter windows never exceeded", "no job waits beside an idle worker",
+    "retention honoured", "events in a legal order",
+}  # fmt: skip
+PROMPT, LITTLE, LIMITER = "no job waits beside an idle worker", "Little's law: L = λW", "limiter windows never exceeded"
+
+
+def judged(result: queuesim.Result) -> dict[str, float]:
+    """The share of the run that each oracle judged, of a run in which none found anything."""
+    assert found(result) == set()
+    return dict(zip(result.checks["check"], result.checks["judged"], strict=True))
+
+
+def test_a_wrong_clock_excuses_only_what_goes_by_it() -> None:
+    shares = judged(queuesim.run(small({"worker.clock": {"at": 5.0, "for": 2.0, "skew": 5.0, "worker": "w-1"}})))
+    oracles = {name: share for name, share in shares.items() if name in {*EVERY_RUN, LITTLE}}
+    assert {name for name, share in oracles.items() if share < 1} == {PROMPT, "retention honoured"}
+    assert 0.3 < shares[PROMPT] < 0.6
+
+
+def test_a_failover_excuses_only_what_is_near_it() -> None:
+    limited = {"name": "w", "count": 2, "concurrency": 3, "limiter": {"max": 30, "duration": 1.0}}
+    failover = {"redis.failover": {"at": 20.0, "lose": 1.0}}
+    shares = judged(queuesim.run(small(failover, workers=limited, duration=60.0)))
+    assert shares[LIMITER] > 0.95
+    assert 0.25 < shares[PROMPT] < 0.4
+    shares = judged(queuesim.run(small(failover, duration=60.0)))
+    assert shares[PROMPT] > 0.75
+    assert shares[LITTLE] > 0.7
+
+
+def test_workers_that_are_added_for_a_while_excuse_only_that_while() -> None:
+    result = queuesim.run(small({"worker.scale": {"at": 5.0, "for": 3.0, "to": 5}}, duration=60.0))
+    assert judged(result)[PROMPT] > 0.8
+
+
+def test_handlers_that_hold_the_event_loop_excuse_only_the_time_that_they_run() -> None:
+    jobs = {"a": {"service": 0.5}, "b": {"service": 0.1, "blocking": 0.2, "weight": 0.05}}
+    assert 0.8 < judged(queuesim.run(small(jobs=jobs, duration=60.0)))[PROMPT] < 1
+
+
+def hold_for(seconds: float) -> Processor:
+    processor = Processor("q")
+
+    @processor.job("a")
+    async def handle(job: Job) -> None:
+        if job.attempts_started == 1 and job.number % 5 == 0:
+            raise RateLimitError(seconds)
+        await asyncio.sleep(0.1)
+
+    return processor
+
+
+def test_a_queue_that_a_handler_limits_is_judged_all_the_time() -> None:
+    limited = {"name": "w", "count": 2, "concurrency": 3, "limiter": {"max": 8, "duration": 1.0}}
+    result = queuesim.run(small(workers=limited, jobs={"a": {}}), processor=hold_for(0.5))
+    assert "rate-limited" in set(result.attempts["outcome"])
+    shares = judged(result)
+    assert (shares[PROMPT], shares[LIMITER]) == (1, 1)
+
+
+def test_a_start_while_a_handler_limits_the_queue_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Window, "hold", lambda self, duration, now: self.clear())
+    limited = {"name": "w", "count": 2, "concurrency": 3, "limiter": {"max": 50, "duration": 1.0}}
+    result = queuesim.run(small(workers=limited, jobs={"a": {}}), processor=hold_for(0.5))
+    assert found(result) == {LIMITER}
 
 
 # -- recordings that lack something

@@ -99,9 +99,10 @@ def _report(campaign: Campaign, wall: float) -> None:
         typer.echo("told, for it can't be promised (runs):")
         for name, count in sorted(campaign.told.items()):
             typer.echo(f"  {name:24} {count:>9,}")
-    typer.echo("share of time judged:")
+    typer.echo("share of time judged, of the runs to which the oracle applies (and how much of all time those are):")
     for name, seconds in sorted(campaign.judged.items()):
-        typer.echo(f"  {name:36} {seconds / campaign.simulated:>7.1%}")
+        asked = campaign.asked[name]
+        typer.echo(f"  {name:36} {seconds / asked:>7.1%} ({asked / campaign.simulated:.1%})")
     typer.echo(f"crashes: {campaign.crashes or 'none'}")
     typer.echo(f"violations: {campaign.violations.total() or 'none'}")
     for name, count in sorted(campaign.violations.items()):

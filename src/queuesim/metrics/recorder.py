@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from queuesim.broker.base import Completed, Failed, Outcome, Postponed, Retried
+from queuesim.broker.base import Completed, Failed, Outcome, Postponed, Retried, Returned
 from queuesim.errors import ErrorInfo
 from queuesim.events import EventKind
 from queuesim.job import Deduplication, Job, JobOptions, JobState, NewJob
@@ -99,6 +99,9 @@ class Recorder:
         """For each job, in the order of adding, which of these it has."""
         self.deduplications: dict[int, Deduplication] = {}
         """By the numbers of the jobs that have one."""
+        self.holds: list[tuple[int, float, float]] = []
+        """By which attempts handlers limited the queue: (number of the job, when the attempt ended, for how many
+        seconds); infinity: nobody knows for how long."""
         self._known_options: dict[int, int] = {}
         self.faults: list[FaultRow] = []
         """Faults, in the order in which they began: whoever injects one appends it, and fills in its end."""
@@ -192,6 +195,8 @@ class Recorder:
                 ending, backoff = Ending.RETRIED, outcome.delay
         elif isinstance(outcome, Postponed):
             ending, backoff = Ending.DELAYED, outcome.delay
+        elif isinstance(outcome, Returned):
+            self.holds.append((job.number, ended, math.inf if outcome.hold is None else outcome.hold))
         if lost:
             ending = Ending.LOST
         self._attempt(worker, slot, job, ended, ending, error, message, backoff)

@@ -63,7 +63,7 @@ def promises(scenario: Scenario, processor: Processor, places: Sequence[Place], 
         dead_letters=processor.dead_letters is not None,
         drained=scenario.drain is True,
         pickup=overhead.pickup + overhead.tick,
-        blocking=any(job.blocking is not None for job in scenario.jobs.values()),
+        blocking=frozenset(name for name, job in scenario.jobs.items() if job.blocking is not None),
     )
 
 
@@ -80,6 +80,7 @@ async def gather(
         letters=None if dead_letters is None else await _letters(broker.sibling(dead_letters)),
         terms=recorder.terms,
         deduplications=recorder.deduplications,
+        holds=recorder.holds,
     )
 
 

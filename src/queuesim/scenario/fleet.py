@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -99,6 +100,8 @@ class Fleet:
         self._launch = launch
         self._broker = broker
         self._recorder = recorder
+        self._present: dict[str, float] = {}
+        self._presence: list[tuple[str, float, float]] = []
         self.start_delay: Callable[[Member], float] | None = None
         """How long a worker takes to start, for whoever slows that down."""
         self.gone: Callable[[Member], None] | None = None
@@ -110,6 +113,17 @@ class Fleet:
     def workers(self) -> list[Worker]:
         """The present worker of every member, or its last one."""
         return [member.worker for member in self.members if member.worker is not None]
+
+    @property
+    def presence(self) -> list[tuple[str, float, float]]:
+        """(worker, since, until) for each time that a worker took jobs; infinity: to the end."""
+        return [*self._presence, *((name, since, math.inf) for name, since in self._present.items())]
+
+    def _leaves(self, member: Member) -> None:
+        """It takes no more jobs from now on."""
+        since = self._present.pop(member.name, None)
+        if since is not None:
+            self._presence.append((member.name, since, now()))
 
     @property
     def running(self) -> list[Member]:
@@ -155,7 +169,10 @@ class Fleet:
         async def work() -> None:
             if delay + slow:
                 await asyncio.sleep(delay + slow)
+            self._present[member.name] = now()
             await worker.run()
+            if member.worker is worker:
+                self._leaves(member)
 
         member.task = self._launch(work(), member.name, member.process.context)
 
@@ -166,6 +183,7 @@ class Fleet:
         assert member.worker is not None
         running, member.worker.running = member.worker.running, {}
         member.process.kill()
+        self._leaves(member)
         if self.gone is not None:
             self.gone(member)
         await self._interrupted(member, running)
@@ -177,6 +195,7 @@ class Fleet:
             return 0
         assert member.worker is not None
         assert member.task is not None
+        self._leaves(member)
         if await member.worker.close(timeout=grace):
             await asyncio.wait([member.task], timeout=grace)
         if member.task.done() and self.gone is not None:

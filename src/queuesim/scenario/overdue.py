@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from queuesim.clock import sleep, sleep_until
 from queuesim.job import JobOptions
 from queuesim.scenario.overdue_schema import OverdueSettings, SchedulerCrash
-from queuesim.scenario.overdue_store import BY_TIMERS, OverdueStore, ask_scheduler
+from queuesim.scenario.overdue_store import OverdueStore, ask_scheduler
 from queuesim.scenario.scanner import Scanner
 from queuesim.simulation.process import Process
 from queuesim.simulation.streams import Streams
@@ -90,7 +90,7 @@ class OverdueTasks(OverdueStore):
             ticks = await ask_scheduler(broker, self.schedule, self.settings, time)
         crashed = any(crash.at < time for crash in self.settings.crashes)
         # the ids of jobs, in which a scan finds its tick, have the time that the queue itself keeps
-        return self.evidence(ticks, BY_TIMERS, crashed, getattr(broker, "origin", 0.0))
+        return self.evidence(ticks, crashed, getattr(broker, "origin", 0.0))
 
     def scan_beside(self, name: str, tick: float | None, page: Callable[[], float] | None = None) -> asyncio.Task[None]:
         """Scan once more, in a process of its own.

@@ -27,8 +27,6 @@ from queuesim.tasks.queries import told
 from queuesim.tasks.tables import outbox, scans, tasks
 from queuesim.testing.oracles.overdue_evidence import UNFINISHED, OverdueEvidence, Scan, Ticks
 
-BY_TIMERS = "timers begin the scans, not a job scheduler"
-
 YEAR = 365 * 24 * 3600.0
 """A backlog's due dates are drawn from the year before the run."""
 EVERY_SCAN = 10**9
@@ -70,12 +68,12 @@ class OverdueStore:
         timeout = None if first is None else first.timeout
         processor.add(JobType(OVERDUE, handle, timeout=timeout))
 
-    def evidence(self, ticks: Ticks | None, unknown: str, crashed: bool, origin: float = 0.0) -> OverdueEvidence:
+    def evidence(self, ticks: Ticks | None, crashed: bool, origin: float = 0.0) -> OverdueEvidence:
         """What oracles ask of the scans and of whoever was told by them.
 
         Args:
             origin: calendar time of the run's second 0, where ticks are told in that.
-            ticks: their job scheduler; None: for the reason `unknown`.
+            ticks: their job scheduler; None: timers begin the scans.
             crashed: whether processes that scan were killed.
         """
         return self.store.run_now(
@@ -87,7 +85,6 @@ class OverdueStore:
                 untold=[(task, since) for task, since in connection.execute(_UNTOLD)],
                 staged=connection.execute(select(func.count()).select_from(outbox)).scalar_one(),
                 ticks=ticks,
-                unknown=unknown,
                 crashed=crashed,
             )
         )

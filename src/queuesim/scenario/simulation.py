@@ -453,6 +453,7 @@ class Simulation:
         if not self._closed:
             return []
         promised = promises(self.scenario, self._processor, self.fleet.members, self.recorder)
+        promised = replace(promised, presence=self.fleet.presence)
         if self.backend != "sim":
             # keys have whole milliseconds, which is all that the second answer to one exchange can tell
             promised = replace(promised, resolution=MILLISECOND)

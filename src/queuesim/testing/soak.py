@@ -43,6 +43,8 @@ class Campaign:
     """How many runs each thing was told of that can't be promised, by oracle."""
     judged: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Seconds of virtual time that each oracle judged."""
+    asked: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Seconds of virtual time of the runs to which each oracle applies: those of scans only where there are some."""
     found: list[Found] = field(default_factory=list)
 
     @property
@@ -61,6 +63,7 @@ class Campaign:
         for check in recording.checks:
             if check.kind == "oracle":
                 self.judged[check.name] += check.judged * duration
+                self.asked[check.name] += duration
 
 
 CRASH = "crash: "

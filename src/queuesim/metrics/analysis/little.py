@@ -33,6 +33,11 @@ outcome is on its way, or waits for the next exchange, for as long as the machin
 
 PARTING = ("redis.", "worker.", "handler.payload")
 """Faults by which the records of workers and those of the queue part."""
+HARMLESS = ("worker.clock", "worker.slow-start")
+"""Those of them by which they don't."""
+AFTERMATH = {"redis.latency": 30.0}
+"""Seconds after which no trace is left of a fault, where it takes longer than SETTLED."""
+SETTLED = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +76,28 @@ class Little:
 
 def littles_law(result: Result) -> Little:
     """See `Analysis.littles_law`."""
-    duration, count = result.facts.duration, len(result.jobs)
+    return _of(result, np.ones(len(result.jobs), dtype=bool))
+
+
+def _of(result: Result, chosen: Array) -> Little:
+    """Little's law for a part of the jobs: it holds for each."""
+    duration, count = result.facts.duration, int(chosen.sum())
     if not (count and duration > 0 and len(result.events)):
         return Little(math.nan, math.nan, math.nan, count, duration)
-    came, left = _by_events(result)
+    (came, _), (left, _) = _by_events(result, chosen)
     area = float(Level(came, left).area(duration))
-    added, finished = result.jobs["added"].to_numpy(), _by_records(result)
+    added, finished = result.jobs["added"].to_numpy()[chosen], _by_records(result)[chosen]
     spent = np.minimum(np.nan_to_num(finished, nan=math.inf), duration) - np.minimum(added, duration)
-    slack = RESOLUTION * count + (_on_the_way(result, added, finished) if result.facts.backend == "redis" else 0.0)
+    slack = RESOLUTION * count + (
+        _on_the_way(result, chosen, added, finished) if result.facts.backend == "redis" else 0.0
+    )
     return Little(area / duration, count / duration, float(spent.mean()), count, duration, slack / duration)
 
 
-def _on_the_way(result: Result, added: Array, finished: Array) -> float:
+def _on_the_way(result: Result, chosen: Array, added: Array, finished: Array) -> float:
     """Seconds, over all jobs, between what producers and workers recorded and the events of the same moments. What
     lies further apart than it can on a healthy machine, or has no match, does not count."""
-    events, jobs = result.events, result.jobs["job"].to_numpy()
+    events, jobs = result.events, result.jobs["job"].to_numpy()[chosen]
     total = 0.0
     for recorded, kinds in ((added, ["added"]), (finished, ["completed", "failed", "removed"])):
         # the last of each job's
@@ -96,15 +108,17 @@ def _on_the_way(result: Result, added: Array, finished: Array) -> float:
     return total
 
 
-def _by_events(result: Result) -> tuple[Array, Array]:
-    """When jobs came into the system and left it. One that finished and is put back comes again."""
+def _by_events(result: Result, chosen: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """When jobs came into the system and left it, each with which jobs they are. One that finished and is put back
+    comes again."""
     events = result.events
     kinds, finished = events["kind"], events["previous"].isin(["completed", "failed"])
     came = (kinds == "added") | (kinds.isin(["waiting", "delayed"]) & finished)
     left = kinds.isin(["completed", "failed"]) | ((kinds == "removed") & ~finished)
-    known = rows_of(result.jobs["job"].to_numpy(), events["job"].to_numpy()) >= 0
-    time = events["time"].to_numpy()
-    return time[came.to_numpy() & known], time[left.to_numpy() & known]
+    rows = rows_of(result.jobs["job"].to_numpy(), events["job"].to_numpy())
+    known = (rows >= 0) & chosen[rows]
+    time, entering, leaving = events["time"].to_numpy(), came.to_numpy() & known, left.to_numpy() & known
+    return (time[entering], rows[entering]), (time[leaving], rows[leaving])
 
 
 def _by_records(result: Result) -> Array:
@@ -116,18 +130,50 @@ def _by_records(result: Result) -> Array:
 
 
 def check(result: Result) -> CheckRow:
-    """Little's law as a row of the checks."""
-    if any(kind.startswith(PARTING) for kind in result.faults["fault"]):
-        detail = "not judged: workers whose Redis is away, or who die, don't hear what became of jobs"
-        return CheckRow(NAME, True, math.nan, "== 0", detail=detail, kind="oracle", judged=0.0)
-    little = littles_law(result)
+    """Little's law as a row of the checks: of those jobs of which workers and queue could hear from each other."""
+    if not len(result.jobs):
+        return _unjudged("nothing to measure")
+    chosen = _untouched(result)
+    judged = float(chosen.mean())
+    if not judged:
+        return _unjudged("workers whose Redis is away, or who die, don't hear what became of jobs")
+    little = _of(result, chosen)
     if math.isnan(little.jobs):
-        return CheckRow(
-            NAME, True, math.nan, "== 0", detail="not judged: nothing to measure", kind="oracle", judged=0.0
-        )
+        return _unjudged("nothing to measure")
     detail = (
         "" if little.holds else f"L = {little.jobs:.6g} jobs by the events, λW = {little.product:.6g} by the workers"
     )
-    return CheckRow(
-        NAME, little.holds, float(not little.holds), "== 0", detail=detail, kind="oracle", unit="violations"
-    )
+    row = CheckRow(NAME, little.holds, float(not little.holds), "== 0", detail=detail, kind="oracle", unit="violations")
+    row.judged = judged
+    return row
+
+
+def _unjudged(why: str) -> CheckRow:
+    return CheckRow(NAME, True, math.nan, "== 0", detail=f"not judged: {why}", kind="oracle", judged=0.0)
+
+
+def _untouched(result: Result) -> Array:
+    """The jobs that were not in the system, by either record, while a fault parted the two."""
+    spans = _parted(result)
+    untouched = np.ones(len(result.jobs), dtype=bool)
+    if not spans:
+        return untouched
+    since, until = result.jobs["added"].to_numpy(), np.nan_to_num(_by_records(result), nan=math.inf)
+    _, (left, rows) = _by_events(result, untouched)
+    last = np.full(len(since), -math.inf)
+    np.maximum.at(last, rows, left)
+    until = np.maximum(until, np.where(np.isinf(last), math.inf, last))
+    for began, over in spans:
+        untouched &= (until < began) | (since > over)
+    return untouched
+
+
+def _parted(result: Result) -> list[tuple[float, float]]:
+    """From when until when what workers know and what the queue knows may differ."""
+    faults = result.faults
+    spans = []
+    for kind, began, ended, lost in zip(faults["fault"], faults["began"], faults["ended"], faults["lost"], strict=True):
+        if kind.startswith(PARTING) and kind not in HARMLESS:
+            over = math.inf if math.isnan(ended) else ended + AFTERMATH.get(kind, SETTLED)
+            spans.append((began - (0.0 if math.isnan(lost) else lost), over))
+    return spans

@@ -121,6 +121,9 @@ class Case:
         """The positions of these attempts, job by job, each job's in the order of their starts. What started within
         the resolution of the clocks goes by its number: a repeated exchange brings whole milliseconds from Redis."""
         started = attempts["started"]
+        if self.late_spans:
+            # a start bears the time at which its worker asked, and the queue may have given the job out later
+            started = np.fmax(started, attempts["ready"])
         tick = np.floor(started / self.promises.resolution + 1e-3)
         return np.lexsort((started, attempts["attempt"], tick, attempts["number"]))
 
@@ -154,12 +157,15 @@ class Case:
 
     @cached_property
     def holds(self) -> Array:
-        """When handlers limited the queue, ascending: when each job whose handler raised RateLimitError was back."""
-        limited = self.attempts[self.attempts["ending"] == Ending.RATE_LIMITED]
+        """(since, until) for each time that a handler limited the queue, in order: from when its job was back on."""
+        told = np.array(self.evidence.holds, dtype=np.float64).reshape(-1, 3)
+        number, ended, seconds = told[:, 0].astype(np.uint32), told[:, 1], told[:, 2]
         back = self.events[self.ends_of_runs & (self.events["kind"] == EventKind.WAITING.code)]
-        known = following(back, limited["number"], limited["ended"] - 0.001)
-        moments: Array = np.sort(np.where(np.isnan(known), limited["ended"], known))
-        return moments
+        known = following(back, number, ended - 0.001)
+        since = np.where(np.isnan(known), ended, known)
+        spans = np.stack((since, since + seconds), axis=1)
+        in_order: Array = spans[np.argsort(since, kind="stable")]
+        return in_order
 
     @cached_property
     def told_ends(self) -> Array:
@@ -199,7 +205,7 @@ class Case:
         if not self.rollbacks:
             return self.events
         times = self.events["time"]
-        if self.late or self.skewed or self.rollbacks.on_edge(times).any():
+        if self.late or self.rollbacks.on_edge(times).any():
             return None
         lasting: Array = self.events[self.rollbacks.lasts(times)]
         return lasting
@@ -223,10 +229,19 @@ class Case:
         """Whether commands took effect later than they were sent."""
         return bool(self.late_spans)
 
+    @cached_property
+    def skewed_spans(self) -> list[tuple[float, float]]:
+        """From when until when some worker's clock was wrong."""
+        return [
+            (fault.began, math.inf if math.isnan(fault.ended) else fault.ended)
+            for fault in self.faults
+            if fault.kind == "worker.clock"
+        ]
+
     @property
     def skewed(self) -> bool:
         """Whether some worker's clock was wrong."""
-        return any(fault.kind == "worker.clock" for fault in self.faults)
+        return bool(self.skewed_spans)
 
     def had(self, *kinds: str) -> bool:
         """Whether faults of these kinds struck, each named in full or by its part, as ``redis.``."""
@@ -299,12 +314,15 @@ def following(events: Array, numbers: Array, times: Array) -> Array:
     return found
 
 
-def verdict(name: str, violations: Sequence[str] | Iterable[str], note: str = "", count: int | None = None) -> CheckRow:
+def verdict(
+    name: str, violations: Sequence[str] | Iterable[str], note: str = "", count: int | None = None, judged: float = 1.0
+) -> CheckRow:
     """The row of an oracle: how many violations, and the first of them.
 
     Args:
         note: what is worth knowing though it is no violation.
         count: where not all violations are told.
+        judged: share of the run that it judged.
     """
     told = list(violations)
     number = len(told) if count is None else count
@@ -312,12 +330,23 @@ def verdict(name: str, violations: Sequence[str] | Iterable[str], note: str = ""
     if number > min(len(told), WITNESSES):
         shown += "; ..."
     detail = "; ".join(part for part in (shown, note) if part)
-    return CheckRow(name, number == 0, float(number), "== 0", None, detail, "oracle", unit="violations")
+    return CheckRow(name, number == 0, float(number), "== 0", None, detail, "oracle", unit="violations", judged=judged)
 
 
 def unjudged(name: str, why: str) -> CheckRow:
     """The row of an oracle that could not judge this run, and why."""
     return CheckRow(name, True, math.nan, "== 0", None, f"not judged: {why}", "oracle", judged=0.0)
+
+
+def share_outside(spans: Sequence[tuple[float, float]] | Array, end: float) -> float:
+    """Share of a run of so many seconds that is in none of the spans."""
+    if not end > 0:
+        return 1.0
+    covered, until = 0.0, 0.0
+    for since, to in sorted((max(since, 0.0), min(to, end)) for since, to in spans):
+        covered += max(to - max(since, until), 0.0)
+        until = max(until, to)
+    return min(max(1.0 - covered / end, 0.0), 1.0)
 
 
 def first(numbers: Array, format: str) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import Array, Case, following, groups, unjudged, verdict
+from queuesim.testing.oracles.case import Array, Case, following, groups, verdict
 from queuesim.testing.oracles.running import attempts_made
 
 MILLISECOND = 0.001
@@ -14,8 +14,6 @@ MILLISECOND = 0.001
 
 def backoff(case: Case) -> CheckRow:
     """Each delay is the one that the rules give, and the next attempt could start when it was over, not before."""
-    if case.skewed:
-        return unjudged("backoff to the millisecond", "a worker's clock was wrong")
     rows, made = case.attempts[case.by_job], attempts_made(case)
     told = _drawn(case, rows, made) + _kept(case, rows)
     return verdict("backoff to the millisecond", told)
@@ -62,6 +60,7 @@ def _kept(case: Case, rows: Array) -> list[str]:
     ready, started = rows["ready"][earlier + 1], rows["started"][earlier + 1]
     # it is reckoned from a moment at which its worker told the queue: after its end, and before the queue knew
     soonest = np.minimum(due, rows["ended"][earlier] + rows["backoff"][earlier]) if case.promises.slack else due
+    sure = ~np.isnan(due) & ~_by_a_wrong_clock(case, rows, earlier)
     wrong = (ready > due + MILLISECOND) | (ready < soonest - MILLISECOND)
     if not case.late:
         # a start bears the time at which its worker asked
@@ -69,6 +68,17 @@ def _kept(case: Case, rows: Array) -> list[str]:
     return [
         f"job {rows['number'][earlier[i]]} was due at {due[i]:.3f} s, ready at {ready[i]:.3f} s and started at "
         f"{started[i]:.3f} s"
-        for i in np.flatnonzero(wrong & ~np.isnan(due)).tolist()
+        for i in np.flatnonzero(wrong & sure).tolist()
         if not case.stalls.get(int(rows["number"][earlier[i]])) and int(rows["number"][earlier[i]]) not in case.doubtful
     ]
+
+
+def _by_a_wrong_clock(case: Case, rows: Array, earlier: Array) -> Array:
+    """Whether the delay after an attempt was reckoned by a wrong clock, or ended while one was about: whoever believes
+    that it is over lets all workers have the job."""
+    skewed = np.zeros(len(case.attempts), dtype=bool)
+    skewed[[place for place in case.recording.skews if place < len(skewed)]] = True
+    found: Array = skewed[case.by_job][earlier]
+    for since, until in case.skewed_spans:
+        found |= (rows["ended"][earlier] <= until) & (rows["started"][earlier + 1] >= since)
+    return found

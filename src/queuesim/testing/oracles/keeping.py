@@ -17,17 +17,19 @@ from queuesim.testing.oracles.case import FORGETFUL, Array, Case, first, unjudge
 def retention(case: Case) -> CheckRow:
     """Of the finished jobs those are kept that should be, the newest, and no others."""
     told: list[str] = []
+    # which are the newest; that there are not too many can be judged all the same
+    why = FORGETFUL if case.lasting is None else "a worker's clock was wrong" if case.skewed else ""
     for state, kind, keep in (
         (JobState.COMPLETED, EventKind.COMPLETED, case.promises.keep_completed),
         (JobState.FAILED, EventKind.FAILED, case.promises.keep_failed),
     ):
-        if state.value in case.evidence.census and not case.skewed:
-            told += _kept(case, case.lasting, state, kind, keep)
-    return verdict("retention honoured", told, f"not judged: {FORGETFUL}" if case.lasting is None else "")
+        if state.value in case.evidence.census:
+            told += _kept(None if why else case.lasting, set(case.evidence.census[state.value]), state, kind, keep)
+    name = "retention honoured"
+    return unjudged(name, why) if why and not told else verdict(name, told)
 
 
-def _kept(case: Case, events: Array | None, state: JobState, kind: EventKind, keep: Keep) -> list[str]:
-    kept = set(case.evidence.census[state.value])
+def _kept(events: Array | None, kept: set[int], state: JobState, kind: EventKind, keep: Keep) -> list[str]:
     if keep.count is not None and len(kept) > keep.count:
         return [f"{len(kept)} {state} jobs are kept, of {keep.count} at most"]
     if events is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow
-from queuesim.testing.oracles.case import FORGETFUL, Array, Case, unjudged, verdict
+from queuesim.testing.oracles.case import Array, Case, share_outside, verdict
 from queuesim.testing.oracles.rollback import TICK
 
 
@@ -14,20 +16,23 @@ def limiter(case: Case) -> CheckRow:
     """No window is exceeded, none begins before the last is over, and no job starts outside of one."""
     name = "limiter windows never exceeded"
     limits = case.promises.limiters
-    if not limits or case.rollbacks or case.skewed:
-        return unjudged(name, FORGETFUL) if limits and case.rollbacks else verdict(name, [])
+    if not limits:
+        return verdict(name, [])
     starts = np.sort(case.events["time"][case.events["kind"] == EventKind.ACTIVE.code], kind="stable")
     # where times are whole milliseconds, so are the moments at which windows close: two roundings come together.
     # 1e-6 s and less is no more than rounding of floats: there a window and the start that opens it have one time
     edge = 2 * case.promises.resolution if case.promises.resolution > TICK else 0.0
-    windows, starts = _on_time(case, starts, edge)
+    longest = max(limit.duration for limit in limits)
+    # a window of before may go on after a rollback, with a smaller count; who forgets all forgets the queue's limit too
+    rolled_back = [(each.until, each.until + longest if each.since > 0 else math.inf) for each in case.rollbacks.all]
+    windows, starts = _on_time(case, starts, edge, [*case.late_spans, *rolled_back])
     shortest = min(limit.duration for limit in limits)
     # one that opens within rounding of the end of the last
     told = _sliding(
         starts,
         max(limit.max for limit in limits),
         shortest * (1 - 1e-9) - max(edge, TICK),
-        case.holds,
+        case.holds[:, 0],
         _uncounted(case),
     )
     if len(windows) and not case.promises.slack:
@@ -36,17 +41,17 @@ def limiter(case: Case) -> CheckRow:
             # each worker holds the starts against a max of its own, whoever opened the window
             windows = windows.copy()
             windows["max"] = np.maximum(windows["max"], max(limit.max for limit in limits))
-        told += _windows(_cut_short(windows, case.holds, edge), starts, _uncounted(case), edge, not len(case.holds))
+        told += _windows(_cut_short(windows, case.holds[:, 0], edge), starts, _uncounted(case), edge)
     elif len(starts) and not case.late and case.recording.facts.backend == "sim":
         told.append(f"{len(starts)} jobs started and no window ever opened")
-    return verdict(name, told)
+    return verdict(name, told, judged=share_outside([*case.late_spans, *rolled_back], case.end))
 
 
-def _on_time(case: Case, starts: Array, edge: float) -> tuple[Array, Array]:
-    """The windows and starts that can be judged: where commands are late, starts bear the time at which their worker
-    asked, and so do windows."""
+def _on_time(case: Case, starts: Array, edge: float, spans: list[tuple[float, float]]) -> tuple[Array, Array]:
+    """The windows and starts that can be judged: not those of some spans. Where commands are late, starts bear the time
+    at which their worker asked, and so do windows."""
     windows = case.recording.windows
-    for since, until in case.late_spans:
+    for since, until in spans:
         touched = (windows["opened"] <= until) & (windows["closes"] >= since)
         first = min([since, *windows["opened"][touched].tolist()]) - edge
         closes = windows["closes"][touched]
@@ -91,11 +96,10 @@ def _sliding(starts: Array, most: int, duration: float, holds: Array, uncounted:
     return [f"more than {allowed} starts in the {duration:g} s from {starts[i]:g} s on" for i in wrong.tolist()]
 
 
-def _windows(windows: Array, starts: Array, uncounted: int, edge: float, closed: bool) -> list[str]:
+def _windows(windows: Array, starts: Array, uncounted: int, edge: float) -> list[str]:
     """Windows with too many starts, and starts outside of all windows.
 
     Args:
-        closed: whether every start has to be in a window; where handlers limit the queue, some are not.
         edge: seconds by which a recorded time may be off: a start so near to an edge may be on either side of it.
     """
     opened, closes = windows["opened"], windows["closes"]
@@ -113,8 +117,9 @@ def _windows(windows: Array, starts: Array, uncounted: int, edge: float, closed:
             for i in np.flatnonzero(beyond > 0).tolist()
         ]
     depth = np.searchsorted(np.sort(opened - edge), starts, side="right").astype(np.int64)
-    depth -= np.searchsorted(np.sort(closes + edge), starts, side="right")
+    # a handler that limits the queue may have started at the moment at which it did so
+    depth -= np.searchsorted(np.sort(closes + max(edge, TICK)), starts, side="right")
     outside = int((depth <= 0).sum())
-    if closed and outside > uncounted:
+    if outside > uncounted:
         told += [f"{outside} jobs started outside of all windows"]
     return told

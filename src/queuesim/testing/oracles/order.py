@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.job import JobState
 from queuesim.metrics.recording import CheckRow
-from queuesim.testing.oracles.case import Array, Case, verdict
+from queuesim.testing.oracles.case import Array, Case, share_outside, verdict
 from queuesim.testing.oracles.rollback import FLIGHT
 
 MOST_PRIORITIES = 50
@@ -21,14 +23,16 @@ def order(case: Case) -> CheckRow:
     events = case.events
     if not len(events):
         return verdict(name, [])
+    judged = 1.0
     if case.rollbacks:
+        judged = share_outside([(case.rollbacks.all[0].until, math.inf)], case.end)
         # in the order in which things happened, whatever time they bear
         after = events["time"] >= case.rollbacks.all[0].until - (FLIGHT if case.late else 0.0)
         events = events[: int(np.argmax(after)) if after.any() else len(events)]
     moves = _moves(case, events)
     told = _overtaken(events, *moves)
     told += _less_urgent(case, events, *moves)
-    return verdict(name, told, f"judged until {case.rollbacks.all[0]}" if case.rollbacks else "")
+    return verdict(name, told, f"judged until {case.rollbacks.all[0]}" if case.rollbacks else "", judged=judged)
 
 
 def _moves(case: Case, events: Array) -> tuple[Array, Array, Array]:

@@ -30,12 +30,16 @@ def evidence_of(case: Case) -> OverdueEvidence:
 # -- job schedulers
 
 
+def has_scheduler(case: Case) -> bool:
+    """Whether a job scheduler begins the scans: not where timers do."""
+    return evidence_of(case).ticks is not None
+
+
 def schedulers(case: Case) -> CheckRow:
     """A job scheduler that is not finished has a pending job; every tick ran, or something accounts for it; and the
     ticks that ran are ticks of the schedule, none before its time."""
     ticks = evidence_of(case).ticks
-    if ticks is None:
-        return unjudged(SCHEDULERS, evidence_of(case).unknown)
+    assert ticks is not None
     if case.rollbacks:
         return unjudged(SCHEDULERS, FORGETFUL)
     ran = sorted(

@@ -67,7 +67,6 @@ class OverdueEvidence:
     staged: int = 0
     """Jobs that are still in the outbox."""
     ticks: Ticks | None = None
-    """None: nobody could ask, for this reason:"""
-    unknown: str = ""
+    """None: timers begin the scans, not a job scheduler."""
     crashed: bool = False
     """Whether processes that scan were killed."""

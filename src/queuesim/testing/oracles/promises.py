@@ -42,8 +42,10 @@ class Promises:
     """Seconds for which a command may be under way: what is told of it bears the time before or after."""
     pickup: float = 0.0
     """Seconds that the backend itself may take to start a job."""
-    blocking: bool = False
-    """Whether handlers hold the event loop."""
+    blocking: frozenset[str] = frozenset()
+    """The types of jobs whose handlers hold the event loop."""
+    presence: Sequence[tuple[str, float, float]] | None = None
+    """(worker, since, until) for each time that a worker took jobs; None: each does from `starts` on."""
 
     def allowed(self, options: JobOptions) -> int:
         """Attempts that such a job may have at most, whatever it fails with."""
@@ -80,5 +82,7 @@ class Evidence:
     """For each job, in the order of adding, which of the promises' options it has."""
     deduplications: Mapping[int, Deduplication] = field(default_factory=dict)
     """By the numbers of the jobs that have one."""
+    holds: Sequence[tuple[int, float, float]] = ()
+    """(number of the job, when, for how many seconds) for each attempt whose handler limited the queue."""
     overdue: OverdueEvidence | None = None
     """Of overdue scans; None: there are none."""

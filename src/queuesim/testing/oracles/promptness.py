@@ -8,11 +8,13 @@ import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.job import JobState
-from queuesim.metrics.recording import CheckRow, Ending, FaultRow
-from queuesim.testing.oracles.case import FORGETFUL, Array, Case, settled, unjudged, verdict
+from queuesim.metrics.recording import CheckRow, FaultRow
+from queuesim.testing.oracles.case import Array, Case, settled, share_outside, unjudged, verdict
 
 SLACK = 0.001
 """Seconds that any start may be late."""
+Span = tuple[float, float]
+
 AFTERMATH = 5.0
 """For so many seconds after a fault of Redis or of workers, starts may be late: workers come back with pauses."""
 
@@ -20,23 +22,25 @@ AFTERMATH = 5.0
 def prompt(case: Case) -> CheckRow:
     """No job that could start waits while a slot is idle: no wake-up is lost, and no limit holds longer than it may."""
     name = "no job waits beside an idle worker"
-    held = np.isin(case.attempts["ending"], (Ending.RATE_LIMITED,)).any()
-    if case.promises.blocking or held or case.rollbacks or case.skewed or not case.promises.concurrency:
-        return unjudged(name, FORGETFUL if case.rollbacks else "starts are late here for a reason that is not recorded")
+    if not case.promises.concurrency:
+        return unjudged(name, "it is not known which workers there were")
+    doubts = _doubts(case)
+    judged = share_outside(doubts, case.end)
+    if not judged:
+        return unjudged(name, "faults or handlers that hold the event loop lasted for the whole run")
     waits = _waiting(case)
     if not len(waits):
-        return verdict(name, [])
+        return verdict(name, [], judged=judged)
     slots = _slots(case)
     runs = np.stack((case.attempts["started"], _ended(case)), axis=1)
-    excused = _excused(case)
-    found = _idle(waits, runs, slots, excused, case.end)
+    found = _idle(waits, runs, slots, _spans([*doubts, *_held(case)]), case.end)
     tolerance = SLACK + case.promises.pickup
     told = [
         f"from {begin:g} s to {end:g} s a job waited and a slot was idle"
         for begin, end in found
         if end - begin > tolerance
     ]
-    return verdict(name, told)
+    return verdict(name, told, judged=judged)
 
 
 def _ended(case: Case) -> Array:
@@ -50,11 +54,15 @@ def _waiting(case: Case) -> Array:
     attempts = case.attempts
     ready = attempts["ready"]
     known = ~np.isnan(ready)
+    if case.rollbacks:
+        # that a job waits again since then, for it was forgotten that it ran, was not so before
+        last = case.rollbacks.all[-1].until
+        known &= (attempts["started"] < case.rollbacks.all[0].until) | (ready > last)
     waits = np.stack((ready[known], attempts["started"][known]), axis=1)
     late: Array = waits[waits[:, 1] - waits[:, 0] > SLACK]
     left = case.recording.left
     never = [number for number, state in left.items() if state in (JobState.WAITING.value, JobState.PRIORITIZED.value)]
-    if never:
+    if never and not case.rollbacks:
         late = np.concatenate((late, _since(case, np.array(sorted(never), dtype=np.uint32))))
     return late
 
@@ -70,31 +78,62 @@ def _since(case: Case, numbers: Array) -> Array:
 
 def _slots(case: Case) -> Array:
     """(when, how many slots are there from then on, more than before)."""
-    return np.array(
-        [(case.promises.starts.get(worker, 0.0), slots) for worker, slots in case.promises.concurrency.items()]
-    )
+    concurrency, presence = case.promises.concurrency, case.promises.presence
+    if presence is None:
+        return np.array([(case.promises.starts.get(worker, 0.0), slots) for worker, slots in concurrency.items()])
+    came = [(since, concurrency[worker]) for worker, since, _ in presence]
+    left = [(until, -concurrency[worker]) for worker, _, until in presence if until < math.inf]
+    return np.array([*came, *left]).reshape(-1, 2)
 
 
-def _excused(case: Case) -> Array:
-    """Spans in which starts may be late: full windows, pauses, faults and their aftermath."""
+def _doubts(case: Case) -> list[Span]:
+    """Spans in which starts may be late for a reason that nobody can see: faults and their aftermath, and handlers that
+    hold the event loop of their worker."""
     spans = [
         (fault.began, _over(fault))
         for fault in case.faults
         if fault.kind.startswith(("redis.", "worker.", "handler.payload"))
     ]
-    spans += _full_windows(case) + _pauses(case) + _full_queue(case)
-    return np.array(spans, dtype=np.float64).reshape(-1, 2)
+    # a wrong clock says when the jobs are due that its worker puts off, and whose time has come
+    spans += [(since, math.inf) for since, _ in case.skewed_spans]
+    limited = bool(case.promises.limiters) or case.promises.shared_concurrency is not None
+    for rollback in case.rollbacks.all:
+        # how much of a limit is left then nobody has told
+        spans.append((rollback.until, math.inf if limited or case.late else rollback.until + AFTERMATH))
+    return spans + _blocked(case)
+
+
+def _blocked(case: Case) -> list[Span]:
+    """While handlers run that hold the event loop: their worker may have been woken, and can't take the job."""
+    names = case.recording.names
+    blocking = np.array([place for place, name in enumerate(names) if name in case.promises.blocking], dtype=np.int64)
+    if not len(blocking):
+        return []
+    rows = case.row(case.attempts["number"])
+    chosen = (rows >= 0) & np.isin(case.of_jobs("name")[rows], blocking)
+    return list(zip(case.attempts["started"][chosen].tolist(), _ended(case)[chosen].tolist(), strict=True))
+
+
+def _held(case: Case) -> list[Span]:
+    """Spans in which nothing may start: full windows, pauses, a full queue, handlers that limited it."""
+    holds = [(float(since), float(until)) for since, until in case.holds]
+    return _full_windows(case) + _pauses(case) + _full_queue(case) + holds
+
+
+def _spans(spans: list[Span]) -> Array:
+    found = np.array(spans, dtype=np.float64).reshape(-1, 2)
+    # where commands are late, an event may bear an earlier time than the one before it
+    return found[found[:, 0] < found[:, 1]]
 
 
 def _over(fault: FaultRow) -> float:
     """Until when a fault can make starts late."""
     if fault.kind == "redis.latency":
         return settled(fault)
-    # whoever scales is not told how many workers there are then
-    return math.inf if math.isnan(fault.ended) or fault.kind == "worker.scale" else fault.ended + AFTERMATH
+    return math.inf if math.isnan(fault.ended) else fault.ended + AFTERMATH
 
 
-def _full_windows(case: Case) -> list[tuple[float, float]]:
+def _full_windows(case: Case) -> list[Span]:
     """From the start that used a window up until it closed."""
     windows = case.recording.windows
     if not len(windows):
@@ -113,7 +152,7 @@ def _full_windows(case: Case) -> list[tuple[float, float]]:
     return list(zip(used_up[full].tolist(), windows["closes"][full].tolist(), strict=True))
 
 
-def _pauses(case: Case) -> list[tuple[float, float]]:
+def _pauses(case: Case) -> list[Span]:
     events, spans, since = case.events, [], None
     for kind, time in zip(events["kind"].tolist(), events["time"].tolist(), strict=True) if _paused(case) else ():
         if kind == EventKind.PAUSED.code:
@@ -128,7 +167,7 @@ def _paused(case: Case) -> bool:
     return bool((case.events["kind"] == EventKind.PAUSED.code).any())
 
 
-def _full_queue(case: Case) -> list[tuple[float, float]]:
+def _full_queue(case: Case) -> list[Span]:
     """While as many jobs are active as the queue allows."""
     limit = case.promises.shared_concurrency
     if limit is None:
@@ -142,7 +181,7 @@ def _full_queue(case: Case) -> list[tuple[float, float]]:
     return [(float(times[a]), float(times[b])) for a, b in edges.reshape(-1, 2).tolist()]
 
 
-def _idle(waits: Array, runs: Array, slots: Array, excused: Array, end: float) -> list[tuple[float, float]]:
+def _idle(waits: Array, runs: Array, slots: Array, excused: Array, end: float) -> list[Span]:
     """Spans in which a job waits, a slot is idle and nothing excuses it, put together where they touch."""
     times = np.concatenate(
         (waits[:, 0], waits[:, 1], runs[:, 0], runs[:, 1], slots[:, 0], excused[:, 0], excused[:, 1], [end])

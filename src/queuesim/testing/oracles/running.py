@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from queuesim.events import EventKind
 from queuesim.metrics.recording import CheckRow, Ending
-from queuesim.testing.oracles.case import FORGETFUL, Array, Case, groups, verdict
-from queuesim.testing.oracles.rollback import TICK
+from queuesim.testing.oracles.case import Array, Case, groups, share_outside, verdict
+from queuesim.testing.oracles.rollback import FLIGHT, TICK
 
 COUNTED = (Ending.OK, Ending.RETRIED, Ending.FAILED)
 
@@ -53,32 +55,37 @@ def concurrency(case: Case) -> CheckRow:
     attempts, workers = case.attempts, case.recording.workers
     # by their ends: starts within the resolution of the clocks may be in any order
     order = np.lexsort((attempts["started"], attempts["ended"], attempts["slot"], attempts["worker"]))
-    told = []
-    if not case.skewed:
-        told = [
-            f"{workers[attempts['worker'][later]]} ran two jobs in slot {attempts['slot'][later]} at "
-            f"{attempts['started'][later]:g} s"
-            for _, later in overlaps(attempts, order, "worker", "slot", resolution=case.promises.resolution).tolist()
-            # nobody knows in which slots those were that a killed process did not report
-            if workers[attempts["worker"][later]] in case.promises.concurrency
-        ]
+    told = [
+        f"{workers[attempts['worker'][later]]} ran two jobs in slot {attempts['slot'][later]} at "
+        f"{attempts['started'][later]:g} s"
+        for _, later in overlaps(attempts, order, "worker", "slot", resolution=case.promises.resolution).tolist()
+        # nobody knows in which slots those were that a killed process did not report
+        if workers[attempts["worker"][later]] in case.promises.concurrency
+    ]
     for i, worker in enumerate(workers):
         slots = case.promises.concurrency.get(worker)
         if slots is not None:
             beyond = attempts["slot"][(attempts["worker"] == i) & (attempts["slot"] >= slots)]
             told += [f"{worker} has {slots} slots and ran a job in slot {slot}" for slot in beyond.tolist()]
     told += _shared(case)
-    note = f"not judged: {FORGETFUL}" if case.rollbacks and case.promises.shared_concurrency is not None else ""
-    return verdict("concurrency never exceeded", told, note)
+    if case.promises.shared_concurrency is None or not case.rollbacks:
+        return verdict("concurrency never exceeded", told)
+    note = f"that of the queue judged until {case.rollbacks.all[0]}"
+    judged = share_outside([(case.rollbacks.all[0].until, math.inf)], case.end)
+    return verdict("concurrency never exceeded", told, note, judged=judged)
 
 
 def _shared(case: Case) -> list[str]:
     limit = case.promises.shared_concurrency
-    if limit is None or case.rollbacks:
+    if limit is None:
         return []
     events = case.events
     active = events["kind"] == EventKind.ACTIVE.code
     running = np.cumsum(active.astype(np.int64) - case.ends_of_runs)
+    if case.rollbacks:
+        # what the queue counts after it has nothing to do with what was told before
+        before = events["time"] < case.rollbacks.all[0].until - (FLIGHT if case.late else case.promises.resolution)
+        active &= np.logical_and.accumulate(before)
     return [
         f"{running[i]} jobs were active at {events['time'][i]:g} s, of {limit} at most"
         for i in np.flatnonzero(active & (running > limit)).tolist()
