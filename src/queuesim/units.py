@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
 
 SECONDS_IN = {
@@ -83,13 +83,17 @@ def format_duration(seconds: float) -> str:
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         # a whole day or more with a remainder in seconds reads worse than hours
-        count, rest = divmod(exact, size)
+        count, rest = _WIDE.divmod(exact, size)
         if count and not (unit == "d" and rest):
             parts.append(f"{_plain(count)}{unit}")
             exact = rest
     if exact:
         parts.append(f"{_plain(exact)}s")
     return "".join(parts)
+
+
+_WIDE = Context(prec=400)
+"""Digits enough for the days in the largest float."""
 
 
 def format_rate(per_second: float) -> str:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 CELLS = 400
 """Steps into which the run is cut, and the drain after it."""
 
+WINDOWS = 4 * CELLS
+"""Windows of a threshold that are looked at."""
+
 MOST_BATCHES = 400
 """Batches of one load that are looked at one by one; more of them are a steady stream."""
 
@@ -281,11 +284,23 @@ class Fluid:
         if threshold.over is None:
             return _statistic(value, jobs, threshold.statistic or "mean")
         worst = math.nan
-        for first in np.arange(0.0, max(self.end - threshold.over, 0.0) + 1e-9, threshold.over / 2)[: 4 * CELLS]:
+        for first in _window_starts(when, threshold.over, self.end):
             inside = (when >= first) & (when < first + threshold.over)
             if inside.any():
                 worst = np.fmax(worst, _statistic(value[inside], jobs[inside], threshold.statistic or "mean"))
         return float(worst)
+
+
+def _window_starts(when: Array, length: float, end: float) -> Array:
+    """Where windows begin that are looked at: half a window apart, or evenly spread over what is measured if there are
+    more of them than that."""
+    import numpy as np
+
+    last = max(end - length, 0.0)
+    if last / (length / 2) < WINDOWS:
+        return np.arange(0.0, last + 1e-9, length / 2)
+    found = np.unique(when[when <= last])
+    return found[:: -(-len(found) // WINDOWS)] if len(found) else np.zeros(1)
 
 
 KNOWN = ("latency", "waiting", "unfinished")

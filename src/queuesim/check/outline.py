@@ -153,7 +153,7 @@ class Failures:
                 sick = self._poison.probability
             if not self._unknown and (1 - sick) * reached + sick <= share:
                 break
-            wait = self._wait(n)
+            wait = self.wait(n)
             if n >= LONG:
                 return total + wait * (self.attempts - n)
             total += wait
@@ -172,8 +172,8 @@ class Failures:
         """How likely the attempt fails and another one follows."""
         return min(sum(rate for info, rate in self._chances(attempt) if attempt < self._attempts(info)), 1.0)
 
-    def _wait(self, attempt: int) -> float:
-        """The longest wait that can follow the attempt."""
+    def wait(self, attempt: int) -> float:
+        """The longest wait in seconds that can follow the attempt."""
         infos = [info for info, rate in self._chances(attempt) if rate]
         if self._poison is not None:
             infos.append(self._infos[self._poison.category])

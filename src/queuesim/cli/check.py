@@ -23,13 +23,16 @@ def check(
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    no_limit: Annotated[
+        bool, typer.Option("--no-limit", help="Examine what plays for more than a day or needs more than 64 GB.")
+    ] = False,
 ) -> None:
     """Say what queueing arithmetic expects to go wrong. Exit code 1 if there is a finding.
 
     For instance: queuesim check my_scenario.yaml my_service.jobs:processor
     """
     with refusing():
-        found = {target: _examine(target) for target in targets}
+        found = {target: _examine(target, no_limit=no_limit) for target in targets}
     if as_json:
         told = {
             target: [
@@ -54,7 +57,7 @@ def check(
     raise typer.Exit(1 if any(found.values()) else 0)
 
 
-def _examine(target: str) -> list[Finding]:
+def _examine(target: str, *, no_limit: bool) -> list[Finding]:
     from queuesim.scenario.reference import load_processor
 
     if ":" in target and not Path(target).exists():
@@ -64,6 +67,6 @@ def _examine(target: str) -> list[Finding]:
     from queuesim.check.findings import examine
     from queuesim.scenario.file import load_scenario
 
-    scenario = load_scenario(target, check_processor=True)
+    scenario = load_scenario(target, check_processor=True, no_limit=no_limit)
     own = None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)
     return examine(scenario, own)

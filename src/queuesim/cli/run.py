@@ -54,6 +54,9 @@ def run(
         list[str] | None,
         typer.Option(metavar="HOST[:PORT]", help="What handlers may reach for real in virtual time. Repeatable."),
     ] = None,
+    no_limit: Annotated[
+        bool, typer.Option("--no-limit", help="Play it though it takes more than a day or 64 GB of memory.")
+    ] = False,
 ) -> None:
     """Play a scenario and show what happened.
 
@@ -67,7 +70,7 @@ def run(
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             with refusing():
                 _check_backend(backend)
-                chosen = _load(scenario, changes or [], processor)
+                chosen = _load(scenario, changes or [], processor, no_limit=no_limit)
                 if output is not None:
                     from queuesim.cli.output import prepare_output
 
@@ -83,6 +86,7 @@ def run(
                     handler_limit,
                     allow_io or [],
                     bar=progress and not (quiet or as_json),
+                    no_limit=no_limit,
                 )
         _report(result, as_json=as_json, quiet=quiet)
         if output is not None:
@@ -109,14 +113,14 @@ def _check_allow_io(entries: list[str]) -> None:
             raise typer.BadParameter(str(error), param_hint="'--allow-io'") from None
 
 
-def _load(file: Path, changes: list[str], processor: str | None) -> Scenario:
+def _load(file: Path, changes: list[str], processor: str | None, *, no_limit: bool) -> Scenario:
     from queuesim.scenario.override import Override, load_with, parse_set
 
     overrides = [parse_set(change) for change in changes]
     if processor is not None:
         overrides.append(Override(f"--processor {processor}", "processor", processor))
     with _here_on_path():
-        return load_with(file, overrides)
+        return load_with(file, overrides, no_limit=no_limit)
 
 
 @contextlib.contextmanager
@@ -140,6 +144,7 @@ def _play(
     allow_io: list[str],
     *,
     bar: bool,
+    no_limit: bool,
 ) -> Result:
     from queuesim.cli.progress import ProgressBar, wants_progress
     from queuesim.scenario.runner import run as play
@@ -155,6 +160,7 @@ def _play(
             shuffle=shuffle,
             handler_limit=handler_limit,
             allow_io=allow_io,
+            no_limit=no_limit,
         )
 
 

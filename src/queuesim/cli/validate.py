@@ -16,6 +16,9 @@ def validate(
     imports: Annotated[
         bool, typer.Option("--import/--no-import", help="Also import the processor that a scenario names.")
     ] = True,
+    no_limit: Annotated[
+        bool, typer.Option("--no-limit", help="Accept what plays for more than a day or needs more than 64 GB.")
+    ] = False,
 ) -> None:
     """Check scenario files without running them. Exit code 2 if one is not right; all problems are told."""
     # pydantic waits until a file is to be read: `queuesim --help` does not need it
@@ -25,7 +28,7 @@ def validate(
     wrong = False
     for file in files:
         try:
-            scenario = load_scenario(file, check_processor=imports)
+            scenario = load_scenario(file, check_processor=imports, no_limit=no_limit)
         except ScenarioError as error:
             wrong = True
             typer.echo(str(error), err=True)

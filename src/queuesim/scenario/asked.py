@@ -74,7 +74,7 @@ def _bulk(entry: LoadEntry, bulk: Bulk, length: float, whole: float, types: dict
         none = f"its first bulk is due at {format_duration(entry.start + first)}, and {end} at "
         none += format_duration(entry.start + whole)
     text = f"bulk of {bulk.size:,}" + (f" every {format_duration(bulk.every)}" if bulk.every is not None else "")
-    return LoadAsked(entry.name, text, bulk.size * len(bulk.times(length)), none=none, types=types)
+    return LoadAsked(entry.name, text, bulk.size * bulk.count(length), none=none, types=types)
 
 
 def _trace(entry: LoadEntry, trace: Trace, length: float, duration: float) -> LoadAsked:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from queuesim.scenario.faults.checks import fault_problems
 from queuesim.scenario.table import TableError
-from queuesim.scenario.wording import Location, unknown
+from queuesim.scenario.wording import Location, show, unknown
 from queuesim.units import format_duration
+
+MOST_WORKERS = 1_000_000
+"""Workers of a run: each has a name, and 10 KB of memory in a simulation."""
 
 if TYPE_CHECKING:
     from queuesim.scenario.schema import Scenario
@@ -24,7 +27,9 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
     yield from _jobs(scenario)
     yield from _load(scenario)
     yield from _thresholds(scenario)
-    yield from fault_problems(scenario)
+    too_many = list(_workers(scenario))
+    # faults name workers, of which there must not be too many to be named
+    yield from too_many or fault_problems(scenario)
     yield from _twice("load", (entry.name for entry in scenario.load))
     yield from _twice("workers", (workers.name for workers in scenario.workers))
 
@@ -68,6 +73,13 @@ def _times(scenario: Scenario) -> Iterator[Problem]:
     for i, workers in enumerate(scenario.workers):
         if workers.start >= scenario.duration:
             yield ("workers", i, "start"), f"{format_duration(workers.start)} is after the end of the run, {duration}"
+
+
+def _workers(scenario: Scenario) -> Iterator[Problem]:
+    total = sum(workers.count for workers in scenario.workers)
+    if total > MOST_WORKERS:
+        largest = max(range(len(scenario.workers)), key=lambda i: scenario.workers[i].count)
+        yield ("workers", largest, "count"), f"{show(total)} workers in all: the most is {MOST_WORKERS:,}"
 
 
 def _jobs(scenario: Scenario) -> Iterator[Problem]:

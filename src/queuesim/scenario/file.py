@@ -49,17 +49,18 @@ MOST_PROBLEMS = 50
 """Problems of one file that are shown; a file with more is no scenario, or has one mistake many times."""
 
 
-def load_scenario(path: str | Path, *, check_processor: bool = False) -> Scenario:
+def load_scenario(path: str | Path, *, check_processor: bool = False, no_limit: bool = False) -> Scenario:
     """The scenario in a file.
 
     Args:
         path: a YAML file; files that it names are relative to it.
         check_processor: also import the user's processor, if it names one.
+        no_limit: also take a scenario that would play for more than a day, or need more than 64 GB of memory.
 
     Raises:
         ScenarioError: the file can't be read, or has problems: the first 50 that were found.
     """
-    return build_scenario(read_document(path), file=path, check_processor=check_processor)
+    return build_scenario(read_document(path), file=path, check_processor=check_processor, no_limit=no_limit)
 
 
 def read_document(path: str | Path) -> Document:
@@ -94,8 +95,14 @@ def _document(text: str, name: str) -> Document:
         raise ScenarioError([Problem(name, error.line, dotted(error.location), error.message)]) from None
 
 
-def build_scenario(document: Document, *, file: str | Path, check_processor: bool = False) -> Scenario:
+def build_scenario(
+    document: Document, *, file: str | Path, check_processor: bool = False, no_limit: bool = False
+) -> Scenario:
     """The scenario that a document describes; `file` is what errors call it, and what other files are relative to.
+
+    Args:
+        check_processor: also import the user's processor, if it names one.
+        no_limit: also take a scenario that would play for more than a day, or need more than 64 GB of memory.
 
     Raises:
         ScenarioError: the document has problems: the first 50 that were found.
@@ -112,6 +119,8 @@ def build_scenario(document: Document, *, file: str | Path, check_processor: boo
         found = list(file_problems(scenario))
         if check_processor:
             found += _processor_problems(scenario)
+        if not found and not no_limit:
+            found += _size_problems(scenario)
     if found:
         raise ScenarioError(_placed(document, name, location, message) for location, message in found[:MOST_PROBLEMS])
     return scenario
@@ -136,6 +145,14 @@ def _retold(error: ValidationError) -> list[tuple[Location, str]]:
         else:
             found.append(retell(detail, Scenario))
     return found
+
+
+def _size_problems(scenario: Scenario) -> Iterator[tuple[Location, str]]:
+    from queuesim.check.effort import effort
+
+    found = effort(scenario)
+    if found.too_large:
+        yield found.largest.place, found.refusal
 
 
 def _processor_problems(scenario: Scenario) -> list[tuple[Location, str]]:

@@ -91,21 +91,27 @@ class Bulk(Section):
     """The last time, at the latest."""
 
     def count(self, duration: float) -> int:
-        """How many times jobs are added before `duration` (finite); up to two times fewer, if there is an end."""
+        """How many times jobs are added before `duration` (finite), without making a list of them."""
         if self.at is not None:
             return 1 if self.at < duration else 0
         assert self.every is not None
-        count = math.ceil(max(0.0, duration - self.offset) / self.every)
-        return count if self.until is None else min(count, math.floor((self.until - self.offset) / self.every) + 2)
+        last = duration if self.until is None else min(duration, self.until)
+        count = math.floor(min(max(0.0, last - self.offset) / self.every, 2.0**1000)) + 1
+        # the division is rounded, and the end itself counts for `until`, but not for the duration; beyond whole floats
+        # neither can be told
+        while 0 < count < 2**52 and not self._within(self.offset + (count - 1) * self.every, duration):
+            count -= 1
+        return count
+
+    def _within(self, time: float, duration: float) -> bool:
+        return time < duration and (self.until is None or time <= self.until)
 
     def times(self, duration: float) -> list[float]:
         """When jobs are added, in seconds from the start of the load entry, all before `duration` (finite)."""
         if self.at is not None:
             return [self.at] if self.at < duration else []
         assert self.every is not None
-        count = self.count(duration)
-        times = [self.offset + i * self.every for i in range(count)]
-        return [time for time in times if time < duration and (self.until is None or time <= self.until)]
+        return [self.offset + i * self.every for i in range(self.count(duration))]
 
     @model_validator(mode="after")
     def _repeated(self) -> Any:

@@ -166,16 +166,19 @@ class OverriddenDocument(Document):
         return problem
 
 
-def load_with(file: str | Path, overrides: Sequence[Override]) -> Scenario:
+def load_with(file: str | Path, overrides: Sequence[Override], *, no_limit: bool = False) -> Scenario:
     """The scenario in a file, with overrides; its processor is imported, too.
+
+    Args:
+        no_limit: also take a scenario that would play for more than a day, or need more than 64 GB of memory.
 
     Raises:
         ScenarioError: the file, or an override, has problems.
     """
     if not overrides:
-        return load_scenario(file, check_processor=True)
+        return load_scenario(file, check_processor=True, no_limit=no_limit)
     document = OverriddenDocument(file, overrides)
     try:
-        return build_scenario(document, file=file, check_processor=True)
+        return build_scenario(document, file=file, check_processor=True, no_limit=no_limit)
     except ScenarioError as error:
         raise ScenarioError(document.blame(error.problems)) from None

@@ -49,6 +49,7 @@ def run(
     shuffle: bool = False,
     handler_limit: float = 10.0,
     allow_io: Sequence[str] = (),
+    no_limit: bool = False,
 ) -> Result:
     """Play a scenario and return what happened.
 
@@ -73,10 +74,12 @@ def run(
         handler_limit: real seconds for which one handler may hold the event loop before it is interrupted.
         allow_io: what handlers may reach outside of the process in virtual time, beside what the scenario allows:
             "localhost:5432", "*.example.org", "unix:/path", "process:program", or "*" for everything.
+        no_limit: also play what takes more than a day, or more than 64 GB of memory.
 
     Raises:
         ScenarioError: the file is wrong.
         pydantic.ValidationError: the mapping is wrong.
+        TooLargeError: it would play for more than a day, or need more than 64 GB of memory, at least.
         ProcessorImportError: the scenario's processor can't be imported.
         ValueError: an entry of `allow_io` is wrong.
         BackendError: there is no such backend, or it can't play this scenario.
@@ -89,7 +92,11 @@ def run(
     check_backend(backend)
     if processor is not None and isinstance(scenario, Mapping):
         scenario = {"processor": GIVEN, **scenario}
-    chosen = as_scenario(scenario)
+    chosen = as_scenario(scenario, no_limit=no_limit)
+    if not no_limit:
+        from queuesim.check.effort import refuse_too_large
+
+        refuse_too_large(chosen, processor, live=backend == "redis")
     seed = chosen.seed if seed is None else seed
     with run_bar(chosen.duration, chosen.name, progress) as tell:
         if backend == "redis":
@@ -124,7 +131,7 @@ def run(
     return result
 
 
-def as_scenario(source: Source) -> Scenario:
+def as_scenario(source: Source, *, no_limit: bool = False) -> Scenario:
     """A Scenario from whatever stands for one."""
     if isinstance(source, Scenario):
         return source
@@ -132,7 +139,7 @@ def as_scenario(source: Source) -> Scenario:
         return Scenario.model_validate(dict(source))
     from queuesim.scenario.file import load_scenario
 
-    return load_scenario(source)
+    return load_scenario(source, no_limit=no_limit)
 
 
 def record(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 if TYPE_CHECKING:
@@ -47,6 +48,16 @@ def nearest(word: str, known: Iterable[str], *, quote: bool = True) -> str:
     return f'; did you mean "{name}"?' if quote else f"; did you mean {name}?"
 
 
+COMPARED, LISTED = 1000, 30
+"""Names that are looked through for the one that was meant, and names that a message lists."""
+
+
+def _abridged(names: list[str]) -> str:
+    if len(names) <= LISTED:
+        return listing(names)
+    return f"{listing(names[:LISTED])} and {'' if len(names) < COMPARED else 'at least '}{len(names) - LISTED:,} more"
+
+
 def listing(names: Iterable[str]) -> str:
     """Names in a row; "none" if there are none."""
     return ", ".join(names) or "none"
@@ -54,9 +65,9 @@ def listing(names: Iterable[str]) -> str:
 
 def unknown(what: str, word: str, known: Iterable[str], known_as: str = "known") -> str:
     """``unknown job "task-craeted"; did you mean "task-created"? known: ...``"""
-    names = list(known)
+    names = list(islice(known, COMPARED))
     hint = nearest(word, names) or ";"
-    return f'unknown {what} "{word}"{hint} {known_as}: {listing(names)}'
+    return f'unknown {what} "{word}"{hint} {known_as}: {_abridged(names)}'
 
 
 def retell(error: ErrorDetails, root: type[BaseModel]) -> tuple[Location, str]:

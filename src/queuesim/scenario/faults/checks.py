@@ -29,9 +29,10 @@ def fault_problems(scenario: Scenario) -> Iterator[Problem]:
 def _targets(scenario: Scenario, entry: FaultEntry) -> Iterator[tuple[str, str]]:
     settings: Any = entry.settings
     kinds = [workers.name for workers in scenario.workers]
-    workers = [*dict.fromkeys([*kinds, *(name for name, _ in name_workers(scenario.workers))])]
     loads = [load.name for load in scenario.load]
     worker, client, job, load = (getattr(settings, key, None) for key in ("worker", "client", "job", "load"))
+    known = [*kinds] if worker is None and client is None else [name for name, _ in name_workers(scenario.workers)]
+    workers = dict.fromkeys([*kinds, *known])
     if entry.kind == "worker.scale":
         if worker is not None and worker not in kinds:
             yield "worker", unknown("kind of workers", worker, kinds, "kinds")
