@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 
 WIDE_SPACE = "\u3000"
 """Between Japanese and Chinese words. Other spaces than this and the plain one look like a plain one, and are not."""
@@ -34,6 +35,23 @@ def well_formed(text: str) -> tuple[str, int]:
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def shown_lines(text: object) -> str:
+    """A text of several lines, each as `shown` has it."""
+    return "\n".join(shown(line) for line in str(text).split("\n"))
+
+
+def as_html(text: object) -> str:
+    """The text on one line for a page: as `shown` has it, and with what HTML would obey escaped, quotes included."""
+    return escape(shown(text))
+
+
+def as_file_name(text: object, most: int = 100) -> str:
+    """A name that may stand in a file's name on every system: letters, digits, ``-``, ``_`` and dots inside, at most so
+    many characters; all else becomes ``_``."""
+    kept = "".join(char if char.isalnum() or char in "-_." else "_" for char in str(text))[:most]
+    return kept.strip(".") or "_"
 
 
 def _harmless(char: str) -> bool:

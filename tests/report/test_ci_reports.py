@@ -32,8 +32,8 @@ def test_a_case_for_each_check(tmp_path: Path) -> None:
     root = ET.parse(tmp_path / "deep" / "junit.xml").getroot()
     assert (root.get("tests"), root.get("failures")) == ("4", "1")
     cases = {case.get("name"): case.find("failure") for case in root.iter("testcase")}
-    assert [name for name, failure in cases.items() if failure is not None] == ["latency.p95 < 1s & \ufffd"]
-    failure = cases["latency.p95 < 1s & \ufffd"]
+    assert [name for name, failure in cases.items() if failure is not None] == ["latency.p95 < 1s & \\x07"]
+    failure = cases["latency.p95 < 1s & \\x07"]
     assert failure is not None
     assert failure.get("message") == "measured 2 s, asked for < 1s. late"
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from queuesim.escaping import shown, shown_lines
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -42,11 +44,11 @@ def compare(
         tolerance = None if within is None else parse_percent(within)
         comparison = put_side_by_side(_observe(first, seed), _observe(second, seed))
     except (QueuesimError, ValueError) as error:
-        typer.echo(str(error), err=True)
+        typer.echo(shown_lines(error), err=True)
         raise typer.Exit(2) from None
     console = Console()
     console.print(_table(comparison))
-    console.print(_outcomes(comparison), highlight=False)
+    console.print(_outcomes(comparison), highlight=False, markup=False)
     if tolerance is not None:
         passed = comparison.identical and comparison.within(tolerance)
         console.print(f"{'✓' if passed else '✗'} outcomes identical, waiting within {within}", highlight=False)
@@ -71,14 +73,15 @@ def _observe(path: Path, seed: int | None) -> Observation:
 
 def _table(comparison: Comparison) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for head in (comparison.first, comparison.second, "difference"):
-        table.add_column(head, justify="right")
+        table.add_column(Text(shown(head)), justify="right")
     for row in comparison.rows:
         difference = "" if row.first == row.second else f"{row.difference:+.2%}"
-        table.add_row(row.name, _show(row.first, row.unit), _show(row.second, row.unit), difference)
+        table.add_row(Text(shown(row.name)), _show(row.first, row.unit), _show(row.second, row.unit), difference)
     return table
 
 
@@ -93,7 +96,7 @@ def _outcomes(comparison: Comparison) -> str:
         return f"all {comparison.attempts_compared:,} attempts and all jobs ended the same way"
     differing = [*comparison.attempts_differing, *comparison.states_differing]
     lines = [f"{len(differing):,} attempts or jobs of {comparison.attempts_compared:,} attempts differ:"]
-    lines += [f"  {text}" for text in differing[:SHOWN]]
+    lines += [f"  {shown(text)}" for text in differing[:SHOWN]]
     if len(differing) > SHOWN:
         lines.append(f"  and {len(differing) - SHOWN:,} more")
     return "\n".join(lines)

@@ -30,7 +30,7 @@ def print_failures(result: Result) -> None:
     from queuesim.metrics.digest import checks
 
     if result.facts.stopped:
-        typer.echo(f"{shown(result.facts.scenario)}: stopped early: {result.facts.stopped}", err=True)
+        typer.echo(shown(f"{result.facts.scenario}: stopped early: {result.facts.stopped}"), err=True)
     for check in checks(result):
         if check.status == "failed":
             typer.echo(shown(f"{result.facts.scenario}: {check.text}"), err=True)

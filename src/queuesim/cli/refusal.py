@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import typer
 
 from queuesim.cli.exitcode import ExitCode
-from queuesim.escaping import shown
+from queuesim.escaping import shown_lines
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def refusing() -> Iterator[None]:
             message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         else:
             raise
-        typer.echo("\n".join(shown(line) for line in message.split("\n")), err=True)
+        typer.echo(shown_lines(message), err=True)
         raise typer.Exit(ExitCode.REFUSED) from None
 
 

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from queuesim.broker.base import Completed, Failed, Outcome, Retried
+from queuesim.escaping import shown_lines
 from queuesim.extras import need
 from queuesim.job import Job
 from queuesim.worker import Worker
@@ -20,17 +21,22 @@ def make_logger(form: str, level: str) -> Any:
         MissingExtraError: structlog is not installed.
     """
     structlog = need("structlog", "worker", "worker processes")
-    last = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+    last = [structlog.processors.JSONRenderer()] if form == "json" else [_harmless, structlog.dev.ConsoleRenderer()]
     return structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            last,
+            *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
+
+
+def _harmless(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Names and messages as a terminal can show them; JSON escapes by itself."""
+    return {key: shown_lines(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 class ServiceLog:

@@ -50,7 +50,7 @@ def headline(result: Result) -> str:
     if jobs.latency.count:
         sentence += f" Of those that finished, 95 % took at most {readable(jobs.latency.p95)}."
     if facts.stopped:
-        sentence += f" The run was stopped early ({facts.stopped})."
+        sentence += f" The run was stopped early ({shown(facts.stopped)})."
     return sentence
 
 
@@ -95,7 +95,7 @@ def counts(result: Result) -> list[tuple[str, ...]]:
     rows = []
     for name, jobs in _named(result.summary()):
         numbers = (jobs.added, jobs.completed, jobs.failed, jobs.unfinished, jobs.lost, jobs.attempts)
-        rows.append((name, *(f"{number:,}" for number in numbers)))
+        rows.append((shown(name), *(f"{number:,}" for number in numbers)))
     return rows
 
 
@@ -104,7 +104,7 @@ def times(result: Result) -> list[tuple[str, ...]]:
     rows = []
     for name, jobs in _named(result.summary()):
         spreads = [(spread.p50, spread.p95, spread.p99) for spread in (jobs.waiting, jobs.latency)]
-        rows.append((name, *(brief(value) for value in (*spreads[0], *spreads[1], jobs.service.mean))))
+        rows.append((shown(name), *(brief(value) for value in (*spreads[0], *spreads[1], jobs.service.mean))))
     return rows
 
 
@@ -120,7 +120,7 @@ def outcomes(result: Result) -> list[str]:
         return ["no attempt was made"]
     lines = ["attempts: " + ", ".join(f"{count:,} {name}" for name, count in summary.outcomes.items())]
     if summary.errors:
-        lines.append("errors: " + ", ".join(f"{name} {count:,}" for name, count in summary.errors.items()))
+        lines.append("errors: " + ", ".join(f"{shown(name)} {count:,}" for name, count in summary.errors.items()))
     return lines
 
 
@@ -146,7 +146,7 @@ def checks(result: Result) -> list[CheckLine]:
     quiet = (frame["kind"] != "threshold") & (frame["status"] == "passed") & ~(frame["value"] > 0)
     told = frame[~quiet]
     columns = (told[name].tolist() for name in ("status", "kind", "check", "value", "unit", "limit", "at", "detail"))
-    lines = [CheckLine(status, _check(status, *rest)) for status, *rest in zip(*columns, strict=True)]
+    lines = [CheckLine(status, shown(_check(status, *rest))) for status, *rest in zip(*columns, strict=True)]
     for kind, noun, found in (("health", "health check", "passed"), ("oracle", "oracle", "found no violation")):
         if count := int((quiet & (frame["kind"] == kind)).sum()):
             lines.append(CheckLine("passed", f"{counted(count, noun)} {found}"))
@@ -178,7 +178,7 @@ def verdict(result: Result) -> str:
     names = [*failed[:MOST_NAMED], *([f"{len(failed) - MOST_NAMED} more"] if len(failed) > MOST_NAMED else [])]
     reasons = [f"{counted(len(failed), 'check')} failed ({', '.join(names)})"] if failed else []
     reasons += [f"stopped early ({result.facts.stopped})"] if result.facts.stopped else []
-    return f"not ok: {'; '.join(reasons)}{note}"
+    return shown(f"not ok: {'; '.join(reasons)}{note}")
 
 
 def verdict_status(result: Result) -> str:
@@ -202,7 +202,7 @@ def errors(result: Result) -> list[tuple[str, ...]]:
             shown(error.name),
             _kind(error),
             brief(error.first),
-            one_line(error.message),
+            shown(one_line(error.message)),
         )
         for error in top_errors(result)
     ]
@@ -211,15 +211,15 @@ def errors(result: Result) -> list[tuple[str, ...]]:
 def error_lines(result: Result) -> list[str]:
     """The top errors as text, a line each."""
     return [
-        f"{error.count:,} × {_kind(error)} in {error.name} ({counted(error.jobs, 'job')}, first at "
-        f"{readable(error.first)}): {one_line(error.message)}"
+        f"{error.count:,} × {_kind(error)} in {shown(error.name)} ({counted(error.jobs, 'job')}, first at "
+        f"{readable(error.first)}): {shown(one_line(error.message))}"
         for error in top_errors(result)
     ]
 
 
 def _kind(error: TopError) -> str:
     """The error's type, and its category if it has one."""
-    return f"{error.error_type} ({error.category})" if error.category else error.error_type
+    return shown(f"{error.error_type} ({error.category})" if error.category else error.error_type)
 
 
 def _backlog(summary: Summary) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
+from queuesim.escaping import as_html
 from queuesim.metrics import digest
 from queuesim.metrics.bins import bin_width
 from queuesim.metrics.text import rate, readable
@@ -22,12 +22,12 @@ def to_html(result: Result) -> str:
     lines = [*digest.outcomes(result), digest.limiter(result)]
     parts = [
         _verdict(result),
-        f"<p><b>{escape(digest.headline(result))}</b><br><small>{escape(digest.origin(result))}</small></p>",
+        f"<p><b>{as_html(digest.headline(result))}</b><br><small>{as_html(digest.origin(result))}</small></p>",
         _sparklines(result),
         _table(digest.totals(result)),
         _table(digest.counts(result), head=digest.COUNTS),
         _table(digest.times(result), head=digest.TIMES),
-        "".join(f"<div>{escape(line)}</div>" for line in lines if line),
+        "".join(f"<div>{as_html(line)}</div>" for line in lines if line),
         _table(digest.errors(result), head=digest.ERRORS),
         _checks(result),
     ]
@@ -38,8 +38,8 @@ def _table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
     rows = list(rows)
     if not rows:
         return ""
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    titles = "".join(f"<th>{as_html(title)}</th>" for title in head)
+    body = "".join(f"<tr>{''.join(f'<td>{as_html(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table>{f'<thead><tr>{titles}</tr></thead>' if titles else ''}<tbody>{body}</tbody></table>"
 
 
@@ -49,13 +49,14 @@ MARKS = {"passed": ("✓", "#007a5a"), "failed": ("✗", "#b34700"), "not judged
 
 def _verdict(result: Result) -> str:
     sign, color = MARKS[digest.verdict_status(result)]
-    return f'<p style="color: {color}">{sign} {escape(digest.verdict(result))}</p>'
+    return f'<p style="color: {color}">{sign} {as_html(digest.verdict(result))}</p>'
 
 
 def _checks(result: Result) -> str:
     lines = digest.checks(result)
     items = (
-        f'<li style="list-style: none; color: {MARKS[line.status][1]}">{MARKS[line.status][0]} {escape(line.text)}</li>'
+        f'<li style="list-style: none; color: {MARKS[line.status][1]}">'
+        f"{MARKS[line.status][0]} {as_html(line.text)}</li>"
         for line in lines
     )
     return f'<ul style="padding-left: 0">{"".join(items)}</ul>' if lines else ""
@@ -71,7 +72,7 @@ def _sparklines(result: Result) -> str:
     every = f"averages over {readable(width)}{', warm-up included' if result.facts.warmup else ''}"
     return "".join(
         f'<figure style="display: inline-block; margin: 0 1em 0 0">{_sparkline(values, color)}'
-        f"<figcaption><small>{escape(caption)}</small></figcaption></figure>"
+        f"<figcaption><small>{as_html(caption)}</small></figcaption></figure>"
         for values, color, caption in (
             (backlog, "#E69F00", f"backlog, {every}, the highest {max(backlog):,.3g}"),
             (throughput, "#0072B2", f"throughput, {every}, the highest {rate(max(throughput))}"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from typing import Any
+
+from queuesim.escaping import as_html
 
 
 def rounded(value: Any) -> str:
@@ -19,8 +20,8 @@ def rounded(value: Any) -> str:
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """An HTML table of numbers and texts."""
-    cells = "".join(f"<tr>{''.join(f'<td>{escape(rounded(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    titles = "".join(f"<th>{escape(name)}</th>" for name in head)
+    cells = "".join(f"<tr>{''.join(f'<td>{as_html(rounded(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    titles = "".join(f"<th>{as_html(name)}</th>" for name in head)
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{cells}</tbody></table>"
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
+from queuesim.escaping import as_html
 from queuesim.metrics.text import percent, readable
 from queuesim.scenario.verdict import describe
 
@@ -28,10 +28,10 @@ def to_html(scenario: Scenario) -> str:
         for i, entry in enumerate(scenario.load)
     ]
     workers = [(kind.name, str(kind.count), str(kind.concurrency), _limiter(kind.limiter)) for kind in scenario.workers]
-    must = "".join(f"<li>{escape(describe(threshold))}</li>" for threshold in scenario.thresholds)
+    must = "".join(f"<li>{as_html(describe(threshold))}</li>" for threshold in scenario.thresholds)
     return (
-        f'<div class="queuesim-scenario"><p><b>{escape(scenario.name)}</b>, seed {scenario.seed}: '
-        f"{readable(scenario.duration)}{drain}<br><small>{escape(scenario.description)}</small></p>"
+        f'<div class="queuesim-scenario"><p><b>{as_html(scenario.name)}</b>, seed {scenario.seed}: '
+        f"{readable(scenario.duration)}{drain}<br><small>{as_html(scenario.description)}</small></p>"
         + _table(("workers", "count", "concurrency", "limiter"), workers)
         + _table(("job", "share", *JOB), jobs)
         + _table(("load", "kind", "", "jobs"), load)
@@ -66,6 +66,6 @@ def _text(value: Any) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    titles = "".join(f"<th>{as_html(title)}</th>" for title in head)
+    body = "".join(f"<tr>{''.join(f'<td>{as_html(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>" if body else ""

@@ -9,6 +9,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from queuesim.escaping import as_file_name
+
 DIRECTORY = Path("scenarios/found")
 """Where failing scenarios are saved, below the current directory."""
 
@@ -86,7 +88,7 @@ def save(scenario: dict[str, Any], directory: Path = DIRECTORY) -> Path:
 
     told = Scenario.model_validate(scenario).model_dump(mode="json", by_alias=True, exclude_unset=True)
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
-    path = directory / f"{told['name']}-{digest}.yaml"
+    path = directory / f"{as_file_name(told['name'])}-{digest}.yaml"
     directory.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(told, sort_keys=False))
     return path

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from queuesim.escaping import shown
+from queuesim.escaping import shown_lines
 from queuesim.extras import need
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def literal(figure: Figure) -> None:
         if isinstance(text, Text):
             text.set_parse_math(False)
             if not text.get_text().isprintable():
-                text.set_text("\n".join(shown(line) for line in text.get_text().split("\n")))
+                text.set_text(shown_lines(text.get_text()))
 
 
 def nothing(ax: Axes, text: str) -> Axes:

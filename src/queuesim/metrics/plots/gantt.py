@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from queuesim.escaping import shown
 from queuesim.metrics.meter import meter
 from queuesim.metrics.plots import canvas
 from queuesim.metrics.plots.attempts import ERRORS, OUTCOMES
@@ -29,13 +30,14 @@ def gantt(result: Result, ax: Axes | None, start: float | None, end: float | Non
         return canvas.nothing(ax, "no job was started")
     start, end = _span(result, attempts, start, end)
     ends = attempts["ended"].fillna(result.facts.duration)
-    shown = attempts[(attempts["started"] <= end) & (ends >= start)]
-    if not len(shown):
+    there = attempts[(attempts["started"] <= end) & (ends >= start)]
+    if not len(there):
         return canvas.nothing(ax, f"no attempt ran from {readable(start)} to {readable(end)}")
     lanes = attempts[["worker", "slot"]].drop_duplicates().sort_values(["worker", "slot"])
     place = {lane: row for row, lane in enumerate(lanes.itertuples(index=False, name=None))}
-    _bars(ax, result, shown, place)
-    names = [f"{worker} · {slot}" for worker, slot in place]
+    _bars(ax, result, there, place)
+    # escaped here already: the labels of ticks are written anew at every drawing
+    names = [shown(f"{worker} · {slot}") for worker, slot in place]
     step = max(1, len(names) // 24)
     ax.set_yticks(range(0, len(names), step), names[::step], fontsize="small")
     ax.set_ylim(len(names) - 0.4, -0.6)
@@ -47,7 +49,7 @@ def gantt(result: Result, ax: Axes | None, start: float | None, end: float | Non
     # of all slots, those that ran nothing included: the number that thresholds and the summary call utilisation
     busy = percent(meter(result, "utilisation")(start, end))
     slots = counted(result.facts.concurrency, "slot")
-    canvas.finish(ax, f"{counted(len(shown), 'attempt')} in {readable(end - start)}; {slots}, utilisation {busy}")
+    canvas.finish(ax, f"{counted(len(there), 'attempt')} in {readable(end - start)}; {slots}, utilisation {busy}")
     ax.grid(False, axis="y")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small", frameon=False)
     return ax

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from queuesim.escaping import shown
 from queuesim.metrics.metric import METRICS, Kind
 from queuesim.metrics.plots import canvas
 from queuesim.metrics.text import brief, percent, rate
@@ -13,6 +14,7 @@ from queuesim.metrics.text import brief, percent, rate
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def heat_map(frame: pd.DataFrame, x: str, y: str, value: str, ax: Axes | None = None) -> Axes:
@@ -34,19 +36,20 @@ def heat_map(frame: pd.DataFrame, x: str, y: str, value: str, ax: Axes | None = 
     known = cells[np.isfinite(cells)]
     if not len(known):
         return canvas.nothing(ax, f"{value} was not measured in any run")
-    shown, low, high = _scaled(cells, known)
-    image = ax.imshow(shown, cmap="cividis_r", vmin=low, vmax=high, aspect="auto", origin="lower")
+    scaled, low, high = _scaled(cells, known)
+    image = ax.imshow(scaled, cmap="cividis_r", vmin=low, vmax=high, aspect="auto", origin="lower")
     for row, column in np.ndindex(*cells.shape):
-        dark = np.isfinite(shown[row, column]) and shown[row, column] > (low + high) / 2
+        dark = np.isfinite(scaled[row, column]) and scaled[row, column] > (low + high) / 2
         text = _text(value, float(cells[row, column]))
         ax.text(column, row, text, ha="center", va="center", color="white" if dark else "black", fontsize="small")
-    ax.set_xticks(range(len(table.columns)), [str(label) for label in table.columns])
-    ax.set_yticks(range(len(table.index)), [str(label) for label in table.index])
+    ax.set_xticks(range(len(table.columns)), [shown(str(label)) for label in table.columns])
+    ax.set_yticks(range(len(table.index)), [shown(str(label)) for label in table.index])
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     image.set_clim(low, high)
     canvas.finish(ax, f"{value}, from {_text(value, float(known.min()))} to {_text(value, float(known.max()))}")
     ax.grid(False)
+    canvas.literal(cast("Figure", ax.figure))
     return ax
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from queuesim.units import parse_duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from queuesim.metrics.result import Result
 
@@ -77,6 +78,7 @@ def overlay(
     tops = dict(zip(drawn, highest, strict=True))
     canvas.finish(ax, _title(what.replace("_", " "), tops, canvas.whole_run(*drawn.values())))
     canvas.legend(ax)
+    canvas.literal(cast("Figure", ax.figure))
     return ax
 
 

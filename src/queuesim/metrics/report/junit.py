@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from queuesim.escaping import shown, shown_lines
 from queuesim.metrics.digest import error_lines
 from queuesim.metrics.text import measured
 
 if TYPE_CHECKING:
     from queuesim.metrics.result import Result
-
-_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 can't hold, not even escaped."""
 
 
 def junit(result: Result) -> str:
@@ -30,13 +27,13 @@ def junit(result: Result) -> str:
     numbers = {"tests": str(len(cases)), "failures": str(statuses.count("failed")), "time": f"{facts.wall:.3f}"}
     skipped = str(statuses.count("not judged"))
     root = ET.Element("testsuites", {"name": "queuesim", "skipped": skipped, **numbers})
-    name = _clean(facts.scenario)
+    name = shown(facts.scenario)
     suite = ET.SubElement(root, "testsuite", {"name": name, "errors": "0", "skipped": skipped, **numbers})
     properties = ET.SubElement(suite, "properties")
     for name, value in (("backend", facts.backend), ("seed", facts.seed), ("duration", f"{facts.duration:g} s")):
         ET.SubElement(properties, "property", {"name": name, "value": str(value)})
     for kind, name, status, message in cases:
-        case = ET.SubElement(suite, "testcase", {"classname": f"{_clean(facts.scenario)}.{kind}", "name": _clean(name)})
+        case = ET.SubElement(suite, "testcase", {"classname": f"{shown(facts.scenario)}.{kind}", "name": shown(name)})
         if status == "not judged":
             ET.SubElement(case, "skipped", {"message": _clean(message)})
         elif status == "failed":
@@ -54,4 +51,5 @@ def _message(kind: str, status: str, value: float, unit: str, limit: str, detail
 
 
 def _clean(text: str) -> str:
-    return _FORBIDDEN.sub("\ufffd", text)
+    """Line ends stay; what else XML 1.0 can't hold, or a reader would obey, is escaped."""
+    return shown_lines(text)

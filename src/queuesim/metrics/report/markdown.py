@@ -18,7 +18,7 @@ MARKS = {"passed": "✅", "failed": "❌", "not judged": "➖"}
 def markdown(result: Result) -> str:
     """A page with a title, a sentence, tables of totals and times, and a line a check."""
     mark = MARKS[digest.verdict_status(result)]
-    lines = [f"## {mark} {_text(shown(result.facts.scenario))}", "", f"**{_text(digest.verdict(result))}**", ""]
+    lines = [f"## {mark} {_text(result.facts.scenario)}", "", f"**{_text(digest.verdict(result))}**", ""]
     lines += [_text(digest.headline(result)), ""]
     lines += [_text(digest.origin(result)), ""]
     for check in digest.checks(result):
@@ -41,6 +41,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def _text(text: str) -> str:
     """Text that Markdown takes for nothing else: names come from users' files."""
-    for sign in "\\`*_<>[]|#":
+    text = shown(text)
+    for sign in "\\`*_<>[]|#~&!":
         text = text.replace(sign, f"\\{sign}")
-    return text.replace("\n", " ")
+    return text

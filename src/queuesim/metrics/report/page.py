@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from queuesim.escaping import shown
+from queuesim.escaping import as_html
 from queuesim.metrics import digest
 from queuesim.metrics.report.pictures import pictures
 from queuesim.metrics.text import brief, percent, rate, readable
@@ -38,7 +37,7 @@ def page(result: Result, command: str = "") -> str:
     links += [("details", "Details")]
     body = [
         _header(result),
-        f'<nav aria-label="Sections">{"".join(f"<a href=#{a}>{escape(title)}</a>" for a, title in links)}</nav>',
+        f'<nav aria-label="Sections">{"".join(f"<a href=#{a}>{as_html(title)}</a>" for a, title in links)}</nav>',
         _tiles(result),
         _checks(result),
         _errors(result),
@@ -53,7 +52,7 @@ def page(result: Result, command: str = "") -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
-        f"<title>{escape(facts.scenario)} · queuesim</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<title>{as_html(facts.scenario)} · queuesim</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n<main>\n{chr(10).join(part for part in body if part)}\n</main>\n"
         f"<script>\n{script}</script>\n</body>\n"
         "</html>\n"
@@ -65,10 +64,10 @@ def _header(result: Result) -> str:
     return (
         '<header><div class="top"><p class="kicker">queuesim report</p>'
         '<button id="theme" type="button" aria-label="Light or dark">◐</button></div>'
-        f'<h1>{escape(shown(result.facts.scenario))}</h1><p class="verdict {style}">'
-        f"{sign} {escape(digest.verdict(result))}</p>"
-        f'<p class="lead">{escape(digest.headline(result))}</p>'
-        f'<p class="dim">{escape(digest.origin(result))}</p></header>'
+        f'<h1>{as_html(result.facts.scenario)}</h1><p class="verdict {style}">'
+        f"{sign} {as_html(digest.verdict(result))}</p>"
+        f'<p class="lead">{as_html(digest.headline(result))}</p>'
+        f'<p class="dim">{as_html(digest.origin(result))}</p></header>'
     )
 
 
@@ -90,8 +89,8 @@ def _tiles(result: Result) -> str:
     if drain > 0:
         tiles.append(("time to drain", readable(drain), "from the highest backlog on"))
     cells = (
-        f'<div class="tile"><span>{escape(name)}</span><strong>{escape(value)}</strong>'
-        f"<small>{escape(note)}</small></div>"
+        f'<div class="tile"><span>{as_html(name)}</span><strong>{as_html(value)}</strong>'
+        f"<small>{as_html(note)}</small></div>"
         for name, value, note in tiles
     )
     return f'<div class="tiles">{"".join(cells)}</div>'
@@ -104,9 +103,9 @@ def _plain(number: float) -> str:
 def _checks(result: Result) -> str:
     lines = digest.checks(result)
     stopped = result.facts.stopped
-    items = [f'<li class="bad">✗ the run was stopped early: {escape(str(stopped))}</li>'] if stopped else []
+    items = [f'<li class="bad">✗ the run was stopped early: {as_html(str(stopped))}</li>'] if stopped else []
     items += [
-        f'<li class="{MARKS[line.status][1]}">{MARKS[line.status][0]} <span>{escape(line.text)}</span></li>'
+        f'<li class="{MARKS[line.status][1]}">{MARKS[line.status][0]} <span>{as_html(line.text)}</span></li>'
         for line in lines
     ]
     return _section("checks", "Checks", f'<ul class="checks">{"".join(items)}</ul>' if items else "<p>None.</p>")
@@ -124,7 +123,7 @@ def _tables(result: Result) -> str:
         if rows
     ]
     lines = [*digest.outcomes(result), digest.limiter(result)]
-    return "".join(tables) + "".join(f'<p class="dim">{escape(line)}</p>' for line in lines if line)
+    return "".join(tables) + "".join(f'<p class="dim">{as_html(line)}</p>' for line in lines if line)
 
 
 def _faults(result: Result) -> str:
@@ -165,12 +164,12 @@ def _details(result: Result, command: str) -> str:
 
 
 def _section(anchor: str, title: str, content: str) -> str:
-    return f'<section id="{anchor}"><h2>{escape(title)}</h2>{content}</section>'
+    return f'<section id="{anchor}"><h2>{as_html(title)}</h2>{content}</section>'
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    titles = "".join(f'<th scope="col">{as_html(title)}</th>' for title in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{as_html(cell)}</td>' for cell in row)}</tr>" for row in rows)
     head = f"<thead><tr>{titles}</tr></thead>" if titles else ""
     kind = "" if titles else ' class="pairs"'
     return f'<div class="scroll"><table{kind}>{head}<tbody>{body}</tbody></table></div>'
