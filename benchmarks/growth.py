@@ -32,6 +32,7 @@ from rich.console import Console
 from queuesim.metrics.health import judge_health
 from queuesim.metrics.result import Result
 from queuesim.metrics.terminal import render
+from queuesim.scenario.abort import Abort
 from queuesim.scenario.asked import what_is_asked
 from queuesim.scenario.runner import MOST_GENERATIONS, seldom_collected
 from queuesim.scenario.schema import Scenario
@@ -179,7 +180,12 @@ def keep_all(count: int) -> Settings:
 
 
 def thresholds(count: int) -> Settings:
-    return steady(count, thresholds=["lost == 0", {"latency": "p95 < 60s", "over": "5m"}])
+    return steady(count, thresholds=["lost == 0", {"latency": "p95 < 60s", "over": "4s"}])
+
+
+def aborting(count: int) -> Settings:
+    """Thresholds that could end the run, and don't: it is looked at again and again."""
+    return steady(count, thresholds=[{"latency.p95": "< 60s", "abort": True}, {"failed": "== 0", "abort": True}])
 
 
 OVERDUE = "overdue-tasks-notification"
@@ -198,6 +204,7 @@ FEATURES: dict[str, Feature] = {
     "no retention": keep_all,
     "closed load": closed,
     "thresholds": thresholds,
+    "thresholds that abort": aborting,
     "1 worker": workers(1),
     "10 workers": workers(10),
     "100 workers": workers(100),
@@ -238,7 +245,7 @@ def measure(settings: Settings) -> Cost:
     with closing(VirtualLoop()) as loop, seldom_collected():
         loop.most_generations = MOST_GENERATIONS
         began = time.process_time()
-        simulation = Simulation(scenario, loop, seed=SEED)
+        simulation = Simulation(scenario, loop, seed=SEED, abort=Abort.of(scenario))
         run_in_virtual_time(simulation.play(), loop=loop)
         played = time.process_time()
         recording = simulation.recording()

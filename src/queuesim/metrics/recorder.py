@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
 from typing import Any, Final
@@ -251,9 +251,15 @@ class Recorder:
         self, worker: str, slot: int, job: Job, ended: float, ending: Ending, error: int, message: int, backoff: float
     ) -> None:
         self.attempt_count += 1
+        self._attempts += self._packed(worker, slot, job, ended, ending, error, message, backoff)
+
+    def _packed(
+        self, worker: str, slot: int, job: Job, ended: float, ending: Ending, error: int, message: int, backoff: float
+    ) -> bytes:
+        """The row of an attempt."""
         ready = _NAN if job.ready_at is None else job.ready_at
         started = _NAN if job.processed_on is None else job.processed_on
-        self._attempts += _ATTEMPT.pack(
+        return _ATTEMPT.pack(
             job.number,
             min(job.attempts_started, 0xFFFF),
             self.workers[worker],
@@ -312,10 +318,17 @@ class Recorder:
         """What was recorded until now, without a copy: record no more after this."""
         return self._recording(facts, left, checks, self._jobs, self._attempts, self._events, self._windows)
 
-    def so_far(self, facts: Facts, left: Mapping[int, str]) -> Recording:
-        """A copy of what was recorded until now, to look at while the run goes on."""
-        buffers = (bytes(rows) for rows in (self._jobs, self._attempts, self._events, self._windows))
-        return self._recording(facts, left, (), *buffers)
+    def so_far(self, facts: Facts, left: Mapping[int, str], running: Iterable[tuple[str, int, Job]] = ()) -> Recording:
+        """A copy of what was recorded until now, to look at while the run goes on.
+
+        Args:
+            running: the attempts that are under way: worker, slot and job.
+        """
+        unfinished = b"".join(
+            self._packed(worker, slot, job, _NAN, Ending.UNFINISHED, 0, 0, _NAN) for worker, slot, job in running
+        )
+        jobs, events, windows = bytes(self._jobs), bytes(self._events), bytes(self._windows)
+        return self._recording(facts, left, (), jobs, bytes(self._attempts) + unfinished, events, windows)
 
     def _recording(
         self,

@@ -108,6 +108,160 @@ def worst_window(
     )
 
 
+def first_failure_so_far(
+    result: Result, metric: str, statistic: str | None, where: Where, operator: str, limit: float, since: float
+) -> tuple[float, float] | None:
+    """When a metric of the run so far, from the end of the warm-up to each moment, first failed to meet
+    ``metric operator limit``, in seconds, and its value then. None: it never did, or may still come to meet it.
+
+    Args:
+        since: values that can meet the limit again are looked at from then on, in seconds.
+
+    Raises:
+        ValueError: see `queuesim.metrics.metric.measure`.
+    """
+    check_metric(metric, statistic)
+    first, finish = nanoseconds(result.facts.warmup), nanoseconds(result.facts.duration)
+    begin = max(first, nanoseconds(since))
+    if (one_way := _one_way(metric, statistic)) is not None:
+        if operator not in one_way:
+            return None
+        operator, begin, first = one_way[operator], first, 0 if metric == "lost" else first
+    if finish < begin:
+        return None
+    growing = _growing(result, metric, statistic, where, first)
+    changes = growing.changes[(growing.changes > begin) & (growing.changes < finish)]
+    ends = np.unique(np.concatenate((np.array([begin, finish], dtype=np.int64), changes)))
+    values = growing.values(ends)
+    failed = ~COMPARISONS[operator](values, limit) & ~np.isnan(values)
+    if not failed.any():
+        return None
+    row = int(np.argmax(failed))
+    at, value = int(ends[row]), float(values[row])
+    if row and growing.crossing is not None:
+        crossed = growing.crossing(int(ends[row - 1]), at, limit)
+        if crossed is not None:
+            at, value = crossed, limit
+    return at / 1e9, value
+
+
+def _one_way(metric: str, statistic: str | None) -> dict[str, str] | None:
+    """For a value over the run so far that only ever grows, or only falls: the operators by which it can fail for good,
+    with what they come to while the run goes on. By others it may still come to meet its limit. None: it goes both
+    ways."""
+    if statistic == "min":
+        return {">": ">", ">=": ">=", "==": ">="}
+    if statistic == "max" or (METRICS[metric] is Kind.COUNT and metric != "unfinished"):
+        return {"<": "<", "<=": "<=", "==": "<="}
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Growing:
+    """A metric over spans that all begin at one moment and end later and later. All times are in nanoseconds."""
+
+    changes: Array
+    """The ends of spans whose value differs from that of the span before."""
+    values: Callable[[Array], Array]
+    """The values of the spans by their ends, ascending. What happens at an end is in its span."""
+    crossing: Callable[[int, int, float], int | None] | None = None
+    """For a value that changes between `changes`, too: when it passed the limit between two ends."""
+
+
+def _growing(result: Result, metric: str, statistic: str | None, where: Where, first: int) -> _Growing:
+    chosen = select(result, where)
+    kind = METRICS[metric]
+    if kind is Kind.LEVEL or metric == "utilisation":
+        steps = level(result, metric, chosen)
+        whole = result.facts.concurrency if metric == "utilisation" else 1
+        if statistic in (None, "mean"):
+            return _growing_mean(steps, whole, first)
+        return _growing_level(steps, statistic or "last", first)
+    if metric == "throughput":
+        return _growing_rate(counted(result, metric, chosen), first)
+    if metric == "unfinished":
+        added = unfinished(result, chosen)
+        done = np.sort(nanoseconds(added.values[np.isfinite(added.values)]))
+        return _Growing(
+            np.concatenate((added.times, done)),
+            lambda ends: (
+                np.searchsorted(added.times, ends, side="right") - np.searchsorted(done, ends, side="right")
+            ).astype(np.float64),
+        )
+    if metric == "success_rate":
+        good, bad = (counted(result, name, chosen) for name in ("completed", "failed"))
+        return _spans(_success(good, bad), np.concatenate((good.times, bad.times)), first)
+    if kind is Kind.COUNT:
+        times = counted(result, metric, chosen)
+        return _spans(_counts(times, 1.0), times.times, first)
+    if metric == "retry_amplification":
+        times, statistic = started(result, chosen), "mean"
+    else:
+        times = spread(result, metric, chosen)
+    return _spans(_statistics(times, statistic or "mean"), times.times, first)
+
+
+def _spans(sliding: _Sliding, changes: Array, first: int) -> _Growing:
+    """Spans as windows of different lengths, each a nanosecond longer than its end for what happens there."""
+    return _Growing(changes, lambda ends: sliding.values(np.full(len(ends), first), ends + 1))
+
+
+def _growing_level(steps: Level, statistic: str, first: int) -> _Growing:
+    changes = nanoseconds(steps.times[1:])
+
+    def values(ends: Array) -> Array:
+        place = np.searchsorted(changes, ends, side="right")
+        if statistic == "last":
+            return steps.values[place].astype(np.float64)
+        begun = int(np.searchsorted(changes, first, side="right"))
+        better = np.maximum if statistic == "max" else np.minimum
+        best: Array = better.accumulate(steps.values[begun:])[place - begun]
+        return best.astype(np.float64)
+
+    return _Growing(changes, values)
+
+
+def _growing_mean(steps: Level, whole: float, first: int) -> _Growing:
+    since = first / 1e9
+    before = float(steps.area(since))
+
+    def values(ends: Array) -> Array:
+        spent = ends / 1e9 - since
+        area = steps.area(ends / 1e9) - before
+        means: Array = np.divide(area, spent * whole, out=np.full(len(ends), np.nan), where=spent > 0)
+        return means
+
+    def crossing(start: int, end: int, limit: float) -> int | None:
+        # in between the level is constant: area + level * t == limit * whole * (start - since + t)
+        begun = start / 1e9
+        # in the middle: the edges were rounded to nanoseconds
+        area, now, share = float(steps.area(begun)) - before, float(steps.at((start + end) / 2e9)), limit * whole
+        if now == share:
+            return None
+        moment = begun + (share * (begun - since) - area) / (now - share)
+        return nanoseconds(moment) if start <= nanoseconds(moment) <= end else None
+
+    return _Growing(nanoseconds(steps.times[1:]), values, crossing)
+
+
+def _growing_rate(times: Times, first: int) -> _Growing:
+    """Things that happened, per second: it jumps up when one does and falls until the next."""
+
+    def values(ends: Array) -> Array:
+        spent = (ends - first) / 1e9
+        count = np.searchsorted(times.times, ends, side="right") - np.searchsorted(times.times, first)
+        rates: Array = np.divide(count, spent, out=np.full(len(ends), np.nan), where=spent > 0)
+        return rates
+
+    def crossing(start: int, end: int, limit: float) -> int | None:
+        count = float(np.searchsorted(times.times, start, side="right") - np.searchsorted(times.times, first))
+        moment = first + round(count / limit * 1e9) if limit > 0 else -1
+        return moment if start < moment < end else None
+
+    # just before one happens, the rate is at its lowest
+    return _Growing(np.concatenate((times.times - 1, times.times)), values, crossing)
+
+
 def _starts(sliding: _Sliding, first: int, last: int, width: int) -> Array:
     """The windows that are looked at, ascending."""
     inside = [changes[(changes > first) & (changes < last)] for changes in sliding.changes(width)]

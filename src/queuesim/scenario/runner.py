@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from queuesim.metrics.health import judge_health
 from queuesim.metrics.progress import run_bar
-from queuesim.metrics.recording import CheckRow, Recording, Stop, StopReason
+from queuesim.metrics.recording import Recording, Stop, StopReason
+from queuesim.scenario.abort import Abort
 from queuesim.scenario.asked import what_is_asked
 from queuesim.scenario.backends import check_backend
 from queuesim.scenario.handler_state import warn_of_leftovers, watched
@@ -98,11 +99,12 @@ def run(
 
         refuse_too_large(chosen, processor, live=backend == "redis")
     seed = chosen.seed if seed is None else seed
+    abort = Abort.of(chosen)
     with run_bar(chosen.duration, chosen.name, progress) as tell:
         if backend == "redis":
             from queuesim.scenario.live.runner import record as record_live
 
-            recording = record_live(chosen, redis_url, seed, processor, tell, _aborting(chosen))
+            recording = record_live(chosen, redis_url, seed, processor, tell, abort)
         else:
             own = _own_processor(chosen, processor)
             if own is not None:
@@ -117,13 +119,19 @@ def run(
                     shuffle=shuffle,
                     handler_limit=handler_limit,
                     allow_io=allow_io,
+                    abort=abort,
                 )
     result = Result(recording)
     if chosen.thresholds:
         from queuesim.scenario.verdict import judge
 
+        rows = judge(result, chosen.thresholds)
+        if abort is not None:
+            # what failed after the last look counts, too
+            abort.look_at(result)
+            abort.mark(rows)
         # the frame of checks, alone of all, is not built yet
-        recording.checks[:0] = judge(result, chosen.thresholds)
+        recording.checks[:0] = rows
     recording.checks[len(chosen.thresholds) : len(chosen.thresholds)] = judge_health(
         recording, what_is_asked(chosen, recording.facts.duration, real_io=backend == "redis")
     )
@@ -152,6 +160,7 @@ def record(
     shuffle: bool = False,
     handler_limit: float = 10.0,
     allow_io: Sequence[str] = (),
+    abort: Abort | None = None,
 ) -> Recording:
     """Play a scenario in virtual time and return the bare recording: the oracles have judged, thresholds not yet."""
     from queuesim import __version__
@@ -160,9 +169,7 @@ def record(
     stopped = None
     with closing(VirtualLoop(shuffle=order, allow_io=[*scenario.allow_io, *allow_io])) as loop:
         loop.most_generations = MOST_GENERATIONS
-        simulation = Simulation(
-            scenario, loop, seed=seed, backend=backend, own=own, progress=progress, aborting=_aborting(scenario)
-        )
+        simulation = Simulation(scenario, loop, seed=seed, backend=backend, own=own, progress=progress, abort=abort)
         began = time.perf_counter()
         recorder = simulation.recorder
         # a job that puts itself off at once, again and again, is one that holds the loop
@@ -185,23 +192,6 @@ def _own_processor(scenario: Scenario, processor: Processor | None) -> Processor
     from queuesim.scenario.reference import load_processor
 
     return load_processor(scenario.processor, scenario.directory, for_run=True)
-
-
-def _aborting(scenario: Scenario) -> Any:
-    """A function that says which of the thresholds that can end the run have failed so far; None if there are none."""
-    thresholds = [threshold for threshold in scenario.thresholds if threshold.abort]
-    if not thresholds:
-        return None
-
-    def failed(recording: Recording) -> list[CheckRow]:
-        from queuesim.metrics.result import Result
-        from queuesim.scenario.verdict import judge
-
-        rows = judge(Result(recording), thresholds)
-        # nothing was measured yet: not a failure
-        return [row for row in rows if not row.ok and row.value == row.value]
-
-    return failed
 
 
 @contextmanager

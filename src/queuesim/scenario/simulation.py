@@ -18,6 +18,7 @@ from queuesim.limits import RateLimit
 from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import CheckRow, Facts, Recording, Refusal, Stop, StopReason
 from queuesim.processor import Processor
+from queuesim.scenario.abort import Abort
 from queuesim.scenario.backends import make_broker
 from queuesim.scenario.evidence import gather, promises
 from queuesim.scenario.faults.injector import Injector
@@ -63,7 +64,6 @@ MILLISECOND = 0.001
 
 Progress = Callable[[float, int], None]
 """Told now and then: seconds simulated, jobs finished."""
-Judge = Callable[[Recording], list[CheckRow]]
 Task = asyncio.Task[None]
 
 
@@ -74,7 +74,7 @@ class Simulation:
         backend: "sim", a queue in memory, or "fakeredis".
         own: the user's processor, if the scenario names one.
         progress: told a hundred times how far the run is.
-        aborting: looks at what was recorded so far and returns the thresholds that end the run; None: there are none.
+        abort: the thresholds that can end the run; None: there are none.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Simulation:
         backend: str = "sim",
         own: Processor | None = None,
         progress: Progress | None = None,
-        aborting: Judge | None = None,
+        abort: Abort | None = None,
     ) -> None:
         self.scenario = scenario
         self.loop = loop
@@ -110,7 +110,7 @@ class Simulation:
         self.ended: float | None = None
         """When the books were closed, in virtual seconds."""
         self._progress = progress
-        self._aborting = aborting
+        self._abort = abort
         self._endings = Endings()
         self._over: asyncio.Future[Stop] = loop.create_future()
         """Why the run ends early."""
@@ -201,9 +201,9 @@ class Simulation:
         """End the run now. A signal handler may call this."""
         self.loop.ready.appendleft(Handle(self._end, (StopReason.INTERRUPTED,), Context()))
 
-    def _end(self, reason: StopReason, detail: str = "") -> None:
+    def _end(self, reason: StopReason, detail: str = "", at: float | None = None) -> None:
         if not self._over.done():
-            self._over.set_result(Stop(reason, self.loop.time(), detail))
+            self._over.set_result(Stop(reason, self.loop.time() if at is None else at, detail))
 
     def _start(self, coroutine: Coroutine[Any, Any, None], name: str, context: Context | None = None) -> Task:
         """Start a part of the run. If it fails, so does the run."""
@@ -369,12 +369,24 @@ class Simulation:
 
     async def _abort_when_due(self) -> None:
         """End the run when a threshold that can do so has failed."""
-        while self._aborting is not None and not self._over.done():
+        while self._abort is not None and not self._over.done():
             await asyncio.sleep(self.scenario.duration / LOOKS)
+            if not self._abort.due(self.loop.time(), self.recorder.added_count + self.recorder.attempt_count):
+                continue
             self.broker.flush()
-            failed = self._aborting(self.recorder.so_far(self.facts(), await self._where_left()))
-            if failed:
-                self._end(StopReason.THRESHOLD, failed[0].name)
+            so_far = self.recorder.so_far(self.facts(), await self._where_left(), self._running())
+            failure = self._abort.look(so_far)
+            if failure is not None:
+                self._end(StopReason.THRESHOLD, failure.name, failure.at)
+
+    def _running(self) -> list[tuple[str, int, Job]]:
+        """The attempts that are under way: worker, slot and job, with the run's times."""
+        return [
+            (member.name, slot, member.recorded(job)[0])
+            for member in self.fleet.members
+            if member.worker is not None
+            for slot, job in sorted(member.worker.running.items())
+        ]
 
     # -- the record
 
@@ -408,8 +420,10 @@ class Simulation:
         """Where every job is that has not ended, by its number."""
         left = dict.fromkeys(self.recorder.removed_numbers, "removed")
         for state in (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE):
-            for job in await self.broker.jobs(state, 0, -1, True):
-                left[job.number] = state.value
+            if hasattr(self.broker, "numbers"):
+                left.update(dict.fromkeys(self.broker.numbers(state), state.value))
+            else:
+                left.update({job.number: state.value for job in await self.broker.jobs(state, 0, -1, True)})
         return left
 
     def facts(self) -> Facts:

@@ -15,6 +15,10 @@ class Census(QueueState):
         """The numbers of the jobs in each state's list, as often as they are in it."""
         return {state.value: [record.number for record in self._iterate(state)] for state in COUNTED}
 
+    def numbers(self, state: JobState) -> list[int]:
+        """The numbers of the jobs in a state."""
+        return [record.number for record in self._iterate(state)]
+
     def stored(self) -> list[int]:
         """The numbers of all jobs that are stored."""
         return [record.number for record in self._records.values()]

@@ -21,6 +21,7 @@ from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import CheckRow, Facts, Recording, Stop, StopReason
 from queuesim.persistence import persist
 from queuesim.processor import Processor
+from queuesim.scenario.abort import Abort
 from queuesim.scenario.evidence import gather, promises
 from queuesim.scenario.handlers import build_processor, job_options
 from queuesim.scenario.live.crew import Crew
@@ -63,7 +64,6 @@ LAST_TRIES = 3
 UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
 
 Progress = Callable[[float, int], None]
-Judge = Callable[[Recording], list[CheckRow]]
 
 
 class LiveRun:
@@ -88,7 +88,7 @@ class LiveRun:
         own: Processor | None = None,
         named: Processor | None = None,
         progress: Progress | None = None,
-        aborting: Judge | None = None,
+        abort: Abort | None = None,
         overdue: LiveOverdue | None = None,
         private: EmbeddedServer | None = None,
     ) -> None:
@@ -106,7 +106,7 @@ class LiveRun:
         self._options = job_options(self.scenario, own or named)
         self._overdue = overdue
         self._progress = progress
-        self._aborting = aborting
+        self._abort = abort
         self._endings = Endings()
         self._trouble = Trouble(self.scenario.faults, address, private, self.recorder.faults)
         self._reports = Reports(self.recorder, self._number_at, self._trouble)
@@ -321,12 +321,14 @@ class LiveRun:
 
     async def _abort_when_due(self) -> None:
         """End the run when a threshold that can do so has failed."""
-        while self._aborting is not None:
+        while self._abort is not None:
             await asyncio.sleep(max(self.scenario.duration / 100, 0.2))
+            if not self._abort.due(self._clock(), self.recorder.added_count + self.recorder.attempt_count):
+                continue
             left = await persist(self._where_left, Streams(self._seed).python("thresholds"))
-            failed = self._aborting(self.recorder.so_far(self.facts(), left))
-            if failed:
-                self._end(StopReason.THRESHOLD, detail=failed[0].name)
+            failure = self._abort.look(self.recorder.so_far(self.facts(), left))
+            if failure is not None:
+                self._end(StopReason.THRESHOLD, failure.at, failure.name)
 
     async def _drain(self) -> None:
         """Go on until every job has ended, the time for it is up, or nothing moves any more."""

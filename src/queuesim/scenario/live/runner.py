@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from queuesim.broker.redis.address import find_address
 from queuesim.metrics.recording import Recording
 from queuesim.processor import Processor
+from queuesim.scenario.abort import Abort
 from queuesim.scenario.faults.schema import FaultEntry
 from queuesim.scenario.live.faults import check_faults, needs_persistence
-from queuesim.scenario.live.run import Judge, LiveRun, Progress
+from queuesim.scenario.live.run import LiveRun, Progress
 from queuesim.scenario.live.worker import own_processor
 from queuesim.scenario.schema import Scenario
 
@@ -34,7 +35,7 @@ def record(
     seed: int,
     own: Processor | None = None,
     progress: Progress | None = None,
-    aborting: Judge | None = None,
+    abort: Abort | None = None,
 ) -> Recording:
     """Play a scenario on a real server and return the bare recording.
 
@@ -56,7 +57,7 @@ def record(
             own=own,
             named=named,
             progress=progress,
-            aborting=aborting,
+            abort=abort,
             overdue=overdue,
             private=private,
         )
