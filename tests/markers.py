@@ -29,7 +29,9 @@ SLOW = (
     "broker/test_injected_errors.py",
     "broker/test_memory_machine.py",
     "broker/test_queue_machine.py",
+    "cli/test_init.py",
     "cli/test_interrupt.py",
+    "cli/test_validate_fuzz.py",
     "docs",
     "evaluation",
     "interop",
@@ -48,6 +50,7 @@ SLOW = (
     "tasks/test_overdue_live.py",
     "test_conftest.py",
     "testing/test_plugin.py",
+    "testing/test_soak.py",
 )
 """Directories and files whose tests take long. So does every test by Hypothesis, which draws many examples."""
 
