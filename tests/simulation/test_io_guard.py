@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from contextlib import closing
 from contextvars import copy_context
 
 import httpx
@@ -230,7 +231,7 @@ def test_what_needs_no_world_goes_on(tmp_path):
     import sqlite3
 
     def program():
-        with sqlite3.connect(tmp_path / "tasks.db") as connection:
+        with closing(sqlite3.connect(tmp_path / "tasks.db")) as connection:
             connection.execute("create table tasks (id)")
         (tmp_path / "file").write_text("x")
         left, right = socket.socketpair()
