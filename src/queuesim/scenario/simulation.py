@@ -31,7 +31,7 @@ from queuesim.scenario.pickup import SlowPickup
 from queuesim.scenario.producers import Endings, Producer
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.starvation import starved_since
-from queuesim.scenario.stuck import Patience, goes_round, no_progress, slot_tasks, stands_still
+from queuesim.scenario.stuck import Patience, all_since, goes_round, no_progress, slot_tasks, stands_still
 from queuesim.scenario.worker_clock import RunClockRecorder, SkewedBroker
 from queuesim.simulation.afterlife import is_buried
 from queuesim.simulation.handle import Handle
@@ -49,6 +49,7 @@ PATIENCE = 24 * 3600.0
 due, started or ended."""
 ENDLESS = Patience(rounds=1000, seconds=PATIENCE, total=200_000)
 """When jobs that are put off again and again are on their way nowhere."""
+TOLD_AGAIN = "the drain never ends: scans tell of the same overdue tasks again and again, faster than workers do"
 FLUSH = 10.0
 """When the faults are over, producers have so many seconds to add what they could not add before."""
 GRACE = 60.0
@@ -296,6 +297,9 @@ class Simulation:
         began, asleep = self.loop.time(), 0.0
         deadline = began + self.scenario.drain_time
         patience = PATIENCE if math.isinf(deadline) else math.inf
+        # all that scans add after this they have added before: their tasks stay overdue
+        again = math.inf if self.scenario.overdue is None else began + 2 * self.scenario.overdue.window
+        look = again
         while not (self.broker.idle or self._over.done()):
             now, moved = self.loop.time(), await self._last_moved()
             if await goes_round(self.broker, self.recorder, self.fleet.workers, now, ENDLESS):
@@ -304,12 +308,16 @@ class Simulation:
                 asleep = self._asleep_until()
                 if asleep <= now:
                     self._over.set_result(await self._no_progress(moved))
+            elif now >= look and await all_since(self.broker, again):
+                self._over.set_result(Stop(StopReason.NO_PROGRESS, began, TOLD_AGAIN))
             elif now >= deadline:
                 await self._judge_standstill(began, now)
                 break
             else:
+                # the more jobs are left, the longer it takes to look at them
+                look = now + (now - began) / 4 if now >= look else look
                 self._idle.clear()
-                until = min(deadline, max(moved, asleep) + patience)
+                until = min(deadline, max(moved, asleep) + patience, look)
                 # a new task each time: one that is done would have this loop go round without letting time move
                 idle = self.loop.create_task(self._idle.wait())
                 either: list[asyncio.Future[Any]] = [idle, self._over]

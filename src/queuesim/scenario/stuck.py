@@ -126,6 +126,12 @@ def slot_tasks(workers: Iterable[Worker]) -> dict[str, asyncio.Task[Any]]:
     }
 
 
+async def all_since(broker: Broker, since: float) -> bool:
+    """Whether every job that is left was added after a moment; False if none is."""
+    added = [job.timestamp for state in UNFINISHED for job in await broker.jobs(state, 0, -1, True)]
+    return bool(added) and min(added) > since
+
+
 async def no_progress(
     broker: Broker, recorder: Recorder, workers: Sequence[Worker], since: float, number_of: NumberOf = number
 ) -> Stop:
