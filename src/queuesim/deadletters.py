@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from queuesim.broker.base import Broker
 from queuesim.clock import now
 from queuesim.errors import JobError
-from queuesim.job import Job, JobOptions, JobState, NewJob, to_json
+from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, to_json
 from queuesim.plain_options import from_plain, to_plain
+
+logger = logging.getLogger("queuesim.deadletters")
+
+MAX_HISTORY = 100
+"""Rows of a letter's history. Of longer ones the first, the newest redrive and the last are kept, and a row says how
+many are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +42,61 @@ class Letter:
     buried: float
     """When it failed for good."""
     history: Sequence[dict[str, Any]]
-    """A row an attempt: attempt, started, worker, type, category, retryable, message."""
+    """What happened to it, through all redrives. A row for each attempt: attempt, started, worker, type, category,
+    retryable, message. A row for each redrive: redriven (when), letter, job_id (of the job that had failed), origin,
+    redrives. A row with omitted: how many rows are left out here."""
+    origin: str = ""
+    """The id of the job that was added at first, before any redrive."""
+    redrives: int = 0
+    """How often it was redriven before."""
+    key: str = ""
+    """Stands for this very failure, in the id that a redrive gives."""
+    unreadable: str = ""
+    """Why the letter can't be read, for one that can't; its other fields say nothing then. It can be discarded."""
 
 
 def describe(queue: str, job: Job, reason: str, history: Sequence[dict[str, Any]]) -> str:
-    """The JSON text of a dead letter. Data that can't be read as JSON go into it as the text that they are."""
-    head = to_json({"queue": queue, "id": job.id, "name": job.name})
-    tail = to_json(
+    """The JSON text of a dead letter."""
+    redrive = _newest_redrive(history)
+    return to_json(
         {
+            "queue": queue,
+            "id": job.id,
+            "name": job.name,
+            "data": job.data if job.raw_data is None else json.loads(job.raw_data),
             "options": to_plain(replace(job.options, deduplication=None)),
             "reason": reason,
             "added": job.timestamp,
-            "history": list(history),
+            "history": shortened(history),
+            "origin": redrive.get("origin", job.id),
+            "redrives": redrive.get("redrives", 0),
+            "key": _key(queue, job),
         }
     )
-    return f'{head[:-1]},"data":{_data(job)},{tail[1:]}'
 
 
-def _data(job: Job) -> str:
-    """The job's data as they were added, as JSON text."""
-    raw = job.raw_data
-    if raw is None:
-        return to_json(job.data)
-    return to_json(raw) if any(fault.field == "data" for fault in job.unreadable) else raw
+def _key(queue: str, job: Job) -> str:
+    """A name for this failure that no other has: no lock token is given out twice, not even after the queue was
+    obliterated, or restored from a copy."""
+    facts = (queue, job.id, job.token, job.timestamp, job.processed_on, job.attempts_started)
+    return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def shortened(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A history of MAX_HISTORY rows at most."""
+    surplus = len(history) - MAX_HISTORY
+    if surplus <= 0:
+        return list(history)
+    first, rest = history[0], history[1:]
+    # one row says what is left out, and another may be the newest redrive
+    left_out, kept = rest[: surplus + 2], rest[surplus + 2 :]
+    redrive = [] if _newest_redrive(kept) else [row for row in left_out if "redriven" in row][-1:]
+    omitted = sum(row.get("omitted", 1) for row in left_out) - len(redrive)
+    return [first, {"omitted": omitted}, *redrive, *kept]
+
+
+def _newest_redrive(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return next((row for row in reversed(history) if "redriven" in row), {})
 
 
 class DeadLetters:
@@ -69,7 +111,7 @@ class DeadLetters:
         self.broker = broker.sibling(name)
 
     async def list(self, start: int = 0, end: int = -1) -> list[Letter]:
-        """Letters from `start` to `end` inclusive, the oldest first."""
+        """Letters from `start` to `end` inclusive, the oldest first. One that can't be read says so (`unreadable`)."""
         return [_read(job) for job in await self.broker.jobs(JobState.WAITING, start, end, True)]
 
     async def count(self) -> int:
@@ -79,8 +121,10 @@ class DeadLetters:
     async def redrive(self, letter_ids: Iterable[str] | None = None) -> dict[str, str]:
         """Add the jobs again, with the options that they had and all of their attempts, and remove their letters.
 
-        A redriven job's id is "redriven-" and the letter's id, so that a crash between the two steps, followed by
-        another redrive, does not run it twice while the first is kept.
+        The id of a redriven job is made of the letter's and of its key, so that a crash between the two steps, followed
+        by another redrive, does not run it twice while the first is kept. A letter stays, and is not in the answer, if
+        its job was not added since another one has its id, and if it can't be read; the log (queuesim.deadletters) says
+        so.
 
         Args:
             letter_ids: which letters; None means all.
@@ -89,19 +133,55 @@ class DeadLetters:
             The new job's id for each letter's.
 
         Raises:
-            JobError: there is no such letter. Letters before it in the list are redriven.
+            JobError: there is no such letter; nothing is redriven.
         """
-        redriven = {}
+        redriven: dict[str, str] = {}
         for letter in await self._choose(letter_ids):
-            options = replace(letter.options, job_id=f"redriven-{letter.id}", delay=0.0, timestamp=None)
-            target = self.broker.sibling(letter.queue)
-            job = NewJob(letter.name, to_json(letter.data), options)
-            redriven[letter.id] = (await target.add([job], now()))[0]
-            await self.broker.remove(letter.id, now())
+            if letter.unreadable:
+                logger.warning("dead letter %s of %s stays: %s", letter.id, self.broker.queue, letter.unreadable)
+                continue
+            job_id = await self._add_again(letter)
+            if job_id is None:
+                taken = _redriven_id(letter)
+                logger.warning("dead letter %s of %s stays: another job has the id %s", letter.id, letter.queue, taken)
+                continue
+            redriven[letter.id] = job_id
+            # somebody else may redrive it at the same time
+            with suppress(JobError):
+                await self.broker.remove(letter.id, now())
         return redriven
 
-    async def discard(self, letter_ids: Iterable[str] | None = None) -> int:
-        """Remove letters for good; None means all. Returns how many. Raises JobError if there is no such letter."""
+    async def _add_again(self, letter: Letter) -> str | None:
+        """Add the job of a letter. Its id; None if another job has that."""
+        options = replace(letter.options, job_id=_redriven_id(letter), delay=0.0, timestamp=None)
+        time = now()
+        row = {
+            "redriven": time, "letter": letter.id, "job_id": letter.job_id, "origin": letter.origin,
+            "redrives": letter.redrives + 1,
+        }  # fmt: skip
+        job = NewJob(letter.name, to_json(letter.data), options, history=shortened([*letter.history, row]))
+        target = self.broker.sibling(letter.queue)
+        (job_id,) = await target.add([job], time)
+        if job_id.added or letter.key:
+            return job_id
+        # letters of earlier versions have no key, and two of them may have one number
+        present = await target.get(job_id)
+        same = present is not None and (present.name, present.data) == (letter.name, letter.data)
+        return job_id if same else None
+
+    async def discard(self, letter_ids: Iterable[str] | None = None, *, everything: bool = False) -> int:
+        """Remove letters for good. Returns how many.
+
+        Args:
+            letter_ids: which letters.
+            everything: all of them, in place of `letter_ids`.
+
+        Raises:
+            ValueError: neither is said, or both.
+            JobError: there is no such letter; none is removed.
+        """
+        if (letter_ids is None) is not everything:
+            raise ValueError("say which letters to discard, or everything=True")
         letters = await self._choose(letter_ids)
         for letter in letters:
             await self.broker.remove(letter.id, now())
@@ -119,17 +199,49 @@ class DeadLetters:
         return letters
 
 
+def _redriven_id(letter: Letter) -> str:
+    # letters of earlier versions have no key
+    return f"redriven-{letter.id}-{letter.key or round(letter.buried * 1000)}"
+
+
 def _read(job: Job) -> Letter:
+    try:
+        return _parse(job)
+    except Exception as error:  # noqa: BLE001 - another program may have written anything; it blocks no other letter
+        reason = f"not a dead letter: {type(error).__name__}: {error}"
+        nothing = ("", "", job.name, job.data, DEFAULT_OPTIONS, "", 0.0)
+        return Letter(job.id, *nothing, buried=job.timestamp, history=(), unreadable=reason)
+
+
+def _parse(job: Job) -> Letter:
     data = job.data
+    history = [dict(row) for row in data["history"]]
     return Letter(
         job.id,
-        data["queue"],
-        data["id"],
-        data["name"],
+        _text(data["queue"]),
+        _text(data["id"]),
+        _text(data["name"]),
         data["data"],
-        from_plain(data["options"]),
-        data["reason"],
-        data["added"],
+        _options(data["options"]),
+        _text(data["reason"]),
+        float(data["added"]),
         job.timestamp,
-        data["history"],
+        history,
+        _text(data.get("origin", data["id"])),
+        int(data.get("redrives", 0)),
+        _text(data.get("key", "")),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"not text: {value!r:.100}")
+    return value
+
+
+def _options(plain: Mapping[str, Any]) -> JobOptions:
+    """The job's options. Its id is left out where a job could not have it today: a redrive gives another one."""
+    try:
+        return from_plain(plain)
+    except ValueError:
+        return from_plain({key: value for key, value in plain.items() if key != "job_id"})

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from queuesim.backoff import Backoff
 from queuesim.escaping import well_formed
@@ -154,6 +154,18 @@ DEFAULT_OPTIONS = JobOptions()
 
 _INTEGER = re.compile("0|-?[1-9][0-9]*")
 
+RESERVED_IDS = frozenset(
+    (
+        *("id", "meta", "wait", "paused", "active", "prioritized", "pc", "delayed", "waiting-children", "completed"),
+        *("failed", "marker", "stalled", "stalled-check", "limiter", "events", "repeat"),
+    )
+)
+"""Names of a queue's own keys in Redis: a job's hash has its id in the same place (BullMQ 6.7)."""
+RESERVED_BEGINNINGS = frozenset(("repeat", "de", "dn", "metrics"))
+"""Whatever comes before the first colon of such keys: job schedulers, deduplication ids, metrics."""
+RESERVED_ENDINGS = frozenset(("lock", "logs", "dependencies", "processed", "failed", "unsuccessful"))
+"""What comes behind the last colon of the further keys of each job."""
+
 
 def check_job_id(job_id: str) -> None:
     """Raise ValueError where BullMQ 6.7 would refuse a custom id, for another program may share the queue."""
@@ -161,8 +173,41 @@ def check_job_id(job_id: str) -> None:
         raise ValueError("a custom job id can't be empty")
     if _INTEGER.fullmatch(job_id):
         raise ValueError(f"a custom job id can't be an integer: {job_id!r} would collide with automatic ids")
-    if ":" in job_id and (job_id.count(":") != 2 or job_id.startswith("0:")):
+    if ":" in job_id:
+        _check_colons(job_id)
+    elif job_id in RESERVED_IDS:
+        raise _reserved(job_id, f"job-{job_id}")
+
+
+def _check_colons(job_id: str) -> None:
+    """BullMQ takes ids of exactly three parts."""
+    parts = job_id.split(":")
+    if len(parts) != 3 or parts[0] == "0":
         raise ValueError(f"a custom job id can't contain ':' ({job_id!r}): it separates the parts of a Redis key")
+    if parts[0] in RESERVED_BEGINNINGS or parts[-1] in RESERVED_ENDINGS:
+        raise _reserved(job_id, "-".join(parts))
+
+
+def _reserved(job_id: str, instead: str) -> ValueError:
+    return ValueError(
+        f"a custom job id can't be {job_id!r}: in Redis the queue has a key of its own of that name. Write {instead!r}"
+    )
+
+
+class JobId(str):
+    """The id that an add returns: an ordinary string that also tells whether the job was added just now."""
+
+    __slots__ = ()
+    added: ClassVar[bool] = True
+    """False: nothing was added. It is the id of the job that was there already, and stands for the one that was given:
+    of the same custom id, in whatever state, or the one that holds its deduplication id."""
+
+
+class ExistingId(JobId):
+    """The id of a job that was there already."""
+
+    __slots__ = ()
+    added = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +221,9 @@ class NewJob:
     """Which load made it, for whoever observes the queue; it is not stored."""
     scheduled: float | None = None
     """When it was meant to arrive, where that is not when it is added; for observers, too."""
+    history: Sequence[dict[str, Any]] = ()
+    """What happened to it in an earlier life, for a job that is redriven from its dead letter: `Job.history` of the
+    new one begins with it."""
 
     @property
     def job_id(self) -> str | None:

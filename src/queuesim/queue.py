@@ -11,7 +11,17 @@ from queuesim.broker.base import Broker
 from queuesim.clock import now as current_time
 from queuesim.errors import ValidationError
 from queuesim.events import Event
-from queuesim.job import DEFAULT_OPTIONS, Deduplication, Job, JobOptions, JobState, NewJob, check_priority, to_json
+from queuesim.job import (
+    DEFAULT_OPTIONS,
+    Deduplication,
+    Job,
+    JobId,
+    JobOptions,
+    JobState,
+    NewJob,
+    check_priority,
+    to_json,
+)
 from queuesim.limits import RateLimit
 from queuesim.schedule import Cron, Every, Missed
 from queuesim.scheduler import Scheduler, upsert
@@ -41,8 +51,10 @@ class Queue:
 
     # -- adding
 
-    async def add(self, name: str, data: Any = None, options: JobOptions | None = None, **changes: Any) -> str:
-        """Add a job and return its id (of the job that stands for it, if it is a duplicate).
+    async def add(self, name: str, data: Any = None, options: JobOptions | None = None, **changes: Any) -> JobId:
+        """Add a job and return its id, or that of the job that was there already and stands for it: the id is a string
+        whose attribute `added` tells which. A job of the same custom id stands for it in whatever state, also completed
+        or failed, as long as it is kept.
 
         Args:
             name: its type.
@@ -57,8 +69,9 @@ class Queue:
         """
         return (await self.broker.add([self.new_job(name, data, options, **changes)], current_time()))[0]
 
-    async def add_bulk(self, jobs: Iterable[NewJob | tuple[str, Any]]) -> list[str]:
-        """Add many jobs in one step: all or none. Each is a NewJob or a pair (name, data). Returns their ids."""
+    async def add_bulk(self, jobs: Iterable[NewJob | tuple[str, Any]]) -> list[JobId]:
+        """Add many jobs in one step: all or none. Each is a NewJob or a pair (name, data). Returns their ids, each as
+        from `add`."""
         new = [job if isinstance(job, NewJob) else self.new_job(*job) for job in jobs]
         return await self.broker.add(new, current_time()) if new else []
 
@@ -272,7 +285,7 @@ class Draft(NewJob):
         """What was not made yet."""
         if attribute in ("job_id", "deduplication"):
             return getattr(self.options, attribute)
-        if attribute not in ("name", "data", "options", "source", "scheduled"):
+        if attribute not in ("name", "data", "options", "source", "scheduled", "history"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
         drafts: Drafts = self._drafts
         assert self.job_id is not None
@@ -282,6 +295,7 @@ class Draft(NewJob):
         _set(self, "options", options)
         _set(self, "source", drafts.source)
         _set(self, "scheduled", None)
+        _set(self, "history", ())
         return getattr(self, attribute)
 
 

@@ -33,7 +33,7 @@ ACTIONS = (
     ("POST", "/tasks/admin/resume", None),
     ("GET", "/tasks/admin/dead-letters", None),
     ("POST", "/tasks/admin/dead-letters/redrive", {}),
-    ("POST", "/tasks/admin/dead-letters/discard", {}),
+    ("POST", "/tasks/admin/dead-letters/discard", {"everything": True}),
     ("GET", "/tasks/admin/jobs/1", None),
     ("POST", "/tasks/admin/jobs/1/retry", {}),
     ("POST", "/tasks/admin/bulk-status", {"task_ids": [1], "status": "completed"}),

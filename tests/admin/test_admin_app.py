@@ -56,18 +56,23 @@ def test_pause_resume_and_bulk_status() -> None:
 def test_dead_letters_and_jobs() -> None:
     async def scene(desk: AdminBench) -> None:
         async with desk.working():
-            failed = await desk.queue.add("task-created", {"task_id": 99})
-            await desk.ended(1)
+            failed, other = await desk.queue.add_bulk([("task-created", {"task_id": 99})] * 2)
+            await desk.ended(2)
         job = (await desk.call("GET", f"/tasks/admin/jobs/{failed}")).json()
         assert (job["state"], job["failed_reason"]) == ("failed", "there is no task 99")
-        (letter,) = (await desk.call("GET", "/tasks/admin/dead-letters")).json()
-        assert (letter["job_id"], letter["history"][0]["type"]) == (failed, "TaskMissingError")
+        _, letter = (await desk.call("GET", "/tasks/admin/dead-letters")).json()
+        assert (letter["job_id"], letter["origin"], letter["redrives"], letter["unreadable"]) == (other, other, 0, "")
+        assert (letter["job_id"], letter["history"][0]["type"]) == (other, "TaskMissingError")
         assert (await desk.call("POST", f"/tasks/admin/jobs/{failed}/retry", json={})).json()["done"] == "retried"
         assert (await desk.call("POST", f"/tasks/admin/jobs/{failed}/retry", json={})).status_code == 409
+        # to retry the first settled its letter
+        assert [row["id"] for row in (await desk.call("GET", "/tasks/admin/dead-letters")).json()] == [letter["id"]]
         ids = {"ids": [letter["id"]]}
         assert (await desk.call("POST", "/tasks/admin/dead-letters/redrive", json=ids)).json()["count"] == 1
         assert (await desk.call("POST", "/tasks/admin/dead-letters/discard", json=ids)).status_code == 404
-        assert (await desk.call("POST", "/tasks/admin/dead-letters/discard", json={})).json()["count"] == 0
+        assert (await desk.call("POST", "/tasks/admin/dead-letters/discard", json={})).status_code == 422
+        everything = {"everything": True}
+        assert (await desk.call("POST", "/tasks/admin/dead-letters/discard", json=everything)).json()["count"] == 0
 
     with_bench(scene)
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import pytest
 from brokerdriver import Driver, new_job
 
+from queuesim.attempt import failure
 from queuesim.backoff import Backoff
 from queuesim.broker.base import Completed, DeadLetter, Failed, Terms
 from queuesim.clock import set_clock
-from queuesim.deadletters import DeadLetters, describe
-from queuesim.errors import JobError
+from queuesim.deadletters import MAX_HISTORY, DeadLetters, describe, shortened
+from queuesim.errors import JobError, NetworkError
 from queuesim.events import EventKind
 from queuesim.job import Deduplication, Job, JobState
 from queuesim.limits import Keep
+from queuesim.processor import Processor
 
 T = TypeVar("T")
 
@@ -99,10 +102,12 @@ def test_redrive_adds_the_job_again_with_all_its_attempts(dead: Graveyard) -> No
     dead.bury(attempts=3, priority=2, delay=0, deduplication=Deduplication("d"), timestamp=500)
     dead.queue.at(5000)
     redriven = dead.run(dead.letters.redrive())
-    assert redriven == {"1": "redriven-1"}
+    (job_id,) = redriven.values()
+    assert list(redriven) == ["1"]
+    assert job_id.startswith("redriven-1-")
     assert dead.run(dead.letters.count()) == 0
     job = dead.queue.take_one()
-    assert (job.id, job.name, job.data, job.timestamp) == ("redriven-1", "mail", {"to": "a"}, 5.0)
+    assert (job.id, job.name, job.data, job.timestamp) == (job_id, "mail", {"to": "a"}, 5.0)
     assert (job.attempts_made, job.options.attempts, job.priority) == (0, 3, 2)
 
 
@@ -120,18 +125,140 @@ def test_a_job_that_dies_again_gets_a_letter_and_an_id_of_its_own(dead: Graveyar
     job = dead.queue.take_one()
     letter = DeadLetter("dead", describe(dead.queue.broker.queue, job, "again", []))
     dead.queue.fail(job, letter=letter)
-    assert list(dead.run(dead.letters.redrive()).values()) == ["redriven-2"]
-    assert dead.queue.take_ids(9) == ["redriven-2"]
+    (again,) = dead.run(dead.letters.redrive()).values()
+    assert again.startswith("redriven-2-")
+    assert dead.queue.take_ids(9) == [again]
 
 
 def test_a_redrive_that_was_cut_short_runs_nothing_twice(dead: Graveyard) -> None:
     """The job was added, then the program died before it removed the letter."""
     dead.bury()
-    (letter,) = dead.run(dead.letters.list())
-    dead.queue.run(dead.queue.broker.add([new_job("mail", job_id=f"redriven-{letter.id}")], dead.queue.now))
-    dead.run(dead.letters.redrive())
-    assert dead.queue.take_ids(9) == ["redriven-1"]
+    remove = dead.letters.broker.remove
+
+    async def die(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    dead.letters.broker.remove = die  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        dead.run(dead.letters.redrive())
+    dead.letters.broker.remove = remove  # type: ignore[method-assign]
+    (job_id,) = dead.run(dead.letters.redrive()).values()
+    assert dead.queue.take_ids(9) == [job_id]
     assert dead.run(dead.letters.count()) == 0
+
+
+def test_a_second_history_of_letters_loses_no_job(dead: Graveyard) -> None:
+    """The dead-letter queue is obliterated, and counts its letters from 1 again."""
+    jobs = []
+    for _ in range(3):
+        dead.bury(keep_completed=Keep(100))
+        redriven = dead.run(dead.letters.redrive())
+        assert list(redriven) == ["1"]
+        (job,) = dead.queue.take(9)
+        assert [job.id] == list(redriven.values())
+        jobs.append(job.id)
+        dead.queue.complete(job)
+        assert dead.run(dead.letters.count()) == 0
+        dead.run(dead.letters.broker.pause(dead.queue.now))
+        dead.run(dead.letters.broker.obliterate(True, dead.queue.now))
+    assert len(set(jobs)) == 3
+
+
+def test_nor_does_one_of_letters_without_a_key(dead: Graveyard, caplog: pytest.LogCaptureFixture) -> None:
+    """As earlier versions wrote them. Where two have one id, the second stays."""
+
+    def bury(task: int) -> None:
+        letter = {
+            "queue": "tests", "id": str(task), "name": "t", "data": {"task": task}, "options": {"attempts": 1},
+            "reason": "x", "added": 1.0, "history": [],
+        }  # fmt: skip
+        dead.run(dead.letters.broker.add([new_job("t", json.dumps(letter))], dead.queue.now))
+
+    bury(1)
+    assert len(dead.run(dead.letters.redrive())) == 1
+    dead.run(dead.letters.broker.pause(dead.queue.now))
+    dead.run(dead.letters.broker.obliterate(True, dead.queue.now))
+    bury(2)
+    assert dead.run(dead.letters.redrive()) == {}
+    assert "stays: another job has the id" in caplog.text
+    assert [letter.data for letter in dead.run(dead.letters.list())] == [{"task": 2}]
+    dead.run(dead.letters.broker.remove("1", dead.queue.now))
+    dead.queue.at(1000)
+    bury(2)
+    assert len(dead.run(dead.letters.redrive())) == 1
+    assert [job.data for job in dead.queue.take(9)] == [{"task": 1}, {"task": 2}]
+
+
+def test_letters_keep_their_lineage(dead: Graveyard) -> None:
+    """The first id, and what happened in every life."""
+    processor = Processor("tests", dead_letters="dead")
+    dead.queue.add("mail", '{"to":"a"}', attempts=2)
+    for life in range(3):
+        for attempt in range(2):
+            dead.queue.at(dead.queue.clock.now * 1000 + 1000)
+            job = dead.queue.take_one()
+            outcome = failure(processor, job, NetworkError(f"down {life}.{attempt}"), random.Random(0))
+            assert dead.queue.settle(outcome) == 0
+        (letter,) = dead.run(dead.letters.list())
+        assert (letter.origin, letter.redrives, letter.job_id) == ("1", life, job.id)
+        dead.run(dead.letters.redrive())
+    rows = letter.history
+    assert [row.get("message") for row in rows] == [
+        "down 0.0", "down 0.1", None, "down 1.0", "down 1.1", None, "down 2.0", "down 2.1",
+    ]  # fmt: skip
+    assert [(row["redriven"], row["letter"], row["origin"], row["redrives"]) for row in rows if "redriven" in row] == [
+        (2.0, "1", "1", 1), (4.0, "2", "1", 2),
+    ]  # fmt: skip
+    assert rows[2]["job_id"] == "1"
+    assert rows[5]["job_id"].startswith("redriven-1-")
+
+
+def test_a_long_history_says_what_is_left_out() -> None:
+    history: list[dict[str, Any]] = [{"attempt": 1}, {"redriven": 1.0, "redrives": 1}]
+    for attempt in range(1, 5 * MAX_HISTORY):
+        history = shortened([*history, {"attempt": attempt}])
+        assert len(history) <= MAX_HISTORY
+    assert history[0] == {"attempt": 1}
+    assert history[-1] == {"attempt": attempt}
+    assert [row for row in history if "redriven" in row] == [{"redriven": 1.0, "redrives": 1}]
+    (omitted,) = [row["omitted"] for row in history if "omitted" in row]
+    assert omitted + len(history) - 1 == attempt + 2
+
+
+@pytest.mark.parametrize("data", ["[1]", "{}", '{"queue": 1}', "null", '"text"', "5"])
+def test_a_letter_that_can_not_be_read_blocks_no_other(dead: Graveyard, data: str) -> None:
+    dead.run(dead.letters.broker.add([new_job("mail", data)], dead.queue.now))
+    dead.bury()
+    bad, good = dead.run(dead.letters.list())
+    assert bad.unreadable.startswith("not a dead letter: ")
+    assert good.unreadable == ""
+    assert list(dead.run(dead.letters.redrive())) == [good.id]
+    assert [letter.id for letter in dead.run(dead.letters.list())] == [bad.id]
+    assert dead.run(dead.letters.discard([bad.id])) == 1
+
+
+@pytest.mark.parametrize("how", ["retry", "retry_all"])
+def test_to_retry_a_failed_job_settles_its_letter(dead: Graveyard, how: str) -> None:
+    first, second = dead.bury(), dead.bury()
+    if how == "retry":
+        dead.run(dead.queue.broker.retry(first.id, JobState.FAILED, True, dead.queue.now))
+        assert [letter.job_id for letter in dead.run(dead.letters.list())] == [second.id]
+    else:
+        dead.run(dead.queue.broker.retry_all(JobState.FAILED, None, dead.queue.now))
+        assert dead.run(dead.letters.list()) == []
+    # it dies again, and its new letter is another one
+    job = dead.queue.take_one()
+    letter = DeadLetter("dead", describe("tests", job, "again", []))
+    assert dead.queue.fail(job, letter=letter) == 0
+    assert dead.run(dead.letters.list())[-1].reason == "again"
+
+
+def test_to_retry_a_job_whose_letter_was_redriven_takes_nothing_else(dead: Graveyard) -> None:
+    job = dead.bury()
+    dead.run(dead.letters.redrive())
+    dead.bury()
+    dead.run(dead.queue.broker.retry(job.id, JobState.FAILED, True, dead.queue.now))
+    assert dead.run(dead.letters.count()) == 1
 
 
 def test_a_letter_goes_back_to_the_queue_that_it_came_from(dead: Graveyard) -> None:
@@ -150,7 +277,10 @@ def test_discard(dead: Graveyard) -> None:
         dead.bury(reason)
     ids = [letter.id for letter in dead.run(dead.letters.list())]
     assert dead.run(dead.letters.discard(ids[:1])) == 1
-    assert dead.run(dead.letters.discard()) == 2
+    for unsaid in ({}, {"letter_ids": ids, "everything": True}):
+        with pytest.raises(ValueError, match="everything=True"):
+            dead.run(dead.letters.discard(**unsaid))
+    assert dead.run(dead.letters.discard(everything=True)) == 2
     assert dead.run(dead.letters.count()) == 0
     assert dead.queue.counts() == {"failed": 3}
 

@@ -93,7 +93,8 @@ def test_a_redriven_job_runs_with_all_its_attempts() -> None:
             redriven = await letters.redrive([letter.id])
             await asyncio.sleep(1.0)
             assert await letters.count() == 0
-        assert {id: len(starts) for id, starts in bench.starts.items()} == {"1": 2, "redriven-1": 2, "redriven-2": 1}
+        runs = {id.rpartition("-")[0] or id: len(starts) for id, starts in bench.starts.items()}
+        assert runs == {"1": 2, "redriven-1": 2, "redriven-2": 1}
         assert bench.completed == list(redriven.values())
 
     run(program())

@@ -15,6 +15,8 @@ from workbench import Bench
 from queuesim.errors import JobError
 from queuesim.job import (
     MAX_PRIORITY,
+    RESERVED_ENDINGS,
+    RESERVED_IDS,
     Deduplication,
     Job,
     JobOptions,
@@ -36,6 +38,23 @@ def test_custom_ids_that_bullmq_takes(job_id: str) -> None:
 def test_custom_ids_that_bullmq_refuses(job_id: str) -> None:
     with pytest.raises(ValueError, match="custom job id"):
         check_job_id(job_id)
+
+
+@pytest.mark.parametrize("job_id", [*sorted(RESERVED_IDS), "repeat:a:1", "de:a:b", "dn:a:b", "metrics:failed:data"])
+@pytest.mark.parametrize("ending", ["", *sorted(RESERVED_ENDINGS)])
+def test_custom_ids_that_are_keys_of_the_queue_itself(job_id: str, ending: str) -> None:
+    """A job's hash would be in the place of the key, or the other way round."""
+    if ending:
+        job_id = f"a:{job_id.partition(':')[0]}:{ending}"
+    with pytest.raises(ValueError, match="has a key of its own of that name") as refusal:
+        JobOptions(job_id=job_id)
+    # what it says to write is taken
+    check_job_id(str(refusal.value).split("Write ")[1].strip("'"))
+
+
+@pytest.mark.parametrize("job_id", ["waiting", "Wait", "de", "metrics", "events2", "a:wait:b", "repeated:a:b"])
+def test_ids_that_only_look_like_it(job_id: str) -> None:
+    assert JobOptions(job_id=job_id).job_id == job_id
 
 
 @pytest.mark.parametrize(

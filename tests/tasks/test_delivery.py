@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from taskbench import TaskBench, bench
 
 from queuesim.backoff import Backoff
 from queuesim.errors import BrokerUnavailableError
-from queuesim.job import Deduplication, JobOptions
+from queuesim.job import Deduplication, JobOptions, JobState
 from queuesim.limits import Keep
 from queuesim.plain_options import from_plain, to_plain
 from queuesim.simulation.process import Process
@@ -23,7 +25,7 @@ from queuesim.tasks import TaskStore
 from queuesim.tasks.cost import DistantQueue
 from queuesim.tasks.overdue import count_delivered, reports
 from queuesim.tasks.relay import Relay, waiting
-from queuesim.tasks.tables import tasks
+from queuesim.tasks.tables import outbox, tasks
 
 
 async def create_and_crash(desk: TaskBench, moment: float) -> None:
@@ -226,3 +228,75 @@ def test_relays_on_real_databases_share_the_work(store: TaskStore) -> None:
 def test_an_impossible_relay_is_refused(wrong: dict[str, Any]) -> None:
     with bench() as desk, pytest.raises(ValueError, match=r"1 job or more|above 0 s"):
         relay_of(desk, "r", **wrong)
+
+
+@pytest.fixture
+def file_store(tmp_path: Path) -> Iterator[TaskStore]:
+    with TaskStore(f"sqlite:///{tmp_path / 'tasks.db'}").opened() as store:
+        yield store
+
+
+def copied(store: TaskStore) -> bytes:
+    """A backup."""
+    store.engine.dispose()
+    return Path(str(store.url.database)).read_bytes()
+
+
+def restore(store: TaskStore, backup: bytes) -> None:
+    store.engine.dispose()
+    file = Path(str(store.url.database))
+    for rest in ("-wal", "-shm"):
+        Path(f"{file}{rest}").unlink(missing_ok=True)
+    file.write_bytes(backup)
+
+
+def test_a_database_that_was_restored_beside_a_living_queue_loses_no_change(file_store: TaskStore) -> None:
+    """Its rows get the numbers again that they had; the queue still has the jobs of the first ones."""
+
+    async def scene(desk: TaskBench) -> list[int]:
+        backup, done = copied(desk.store), []
+        for _ in range(3):
+            restore(desk.store, backup)
+            before = {event.job_id for event in await desk.queue.events() if event.kind == "completed"}
+            async with desk.working():
+                for n in range(20):
+                    await desk.service.create(f"t{n}", "ann")
+                await desk.drained()
+            after = {event.job_id for event in await desk.queue.events() if event.kind == "completed"}
+            done.append(len(after - before))
+            assert len(desk.told("created")) == 20
+        return done
+
+    assert run(scene(TaskBench(file_store, delivery="outbox"))) == [20, 20, 20]
+
+
+@pytest.mark.parametrize("per", ["task", "page"])
+@pytest.mark.parametrize("delivery", ["after-commit", "outbox"])
+def test_nor_does_a_scan_after_it(file_store: TaskStore, delivery: str, per: Any) -> None:
+    async def scene(desk: TaskBench) -> list[int]:
+        desk.add_tasks(20)
+        backup, told = copied(desk.store), []
+        for _ in range(3):
+            restore(desk.store, backup)
+            async with desk.working():
+                (report,) = await desk.scan(per=per, page_size=5).run()
+                await desk.drained()
+            told.append(len(desk.told("overdue")))
+            assert report.id == 1
+        return told
+
+    assert run(scene(TaskBench(file_store, delivery=delivery))) == [20, 20, 20]
+
+
+def test_a_row_that_an_earlier_version_wrote_still_leaves_the_outbox() -> None:
+    """It has no id of its own but its number."""
+
+    async def scene(desk: TaskBench) -> None:
+        job = desk.queue.new_job("task-created", {"task_id": 1})
+        row = {"name": job.name, "data": job.data, "options": "{}", "source": "", "created_at": 0.0}
+        desk.store.run_now(lambda connection: connection.execute(insert(outbox), [row]))
+        await desk.relay.drain()
+        assert [job.id for job in await desk.queue.get_jobs(JobState.WAITING)] == ["outbox-1"]
+
+    with bench(delivery="outbox") as desk:
+        run(scene(desk))

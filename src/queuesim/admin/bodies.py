@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from queuesim.job import Job, JobState
 from queuesim.tasks.model import Status
@@ -25,6 +25,22 @@ class Letters(Body):
     ids: Annotated[list[Id], Field(max_length=1000)] | None = None
     """Left out: all of them."""
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ids": ["1", "2"]}]})
+
+
+class Discarded(Body):
+    """Which dead letters to throw away: some by their ids, or everything, which has to be said."""
+
+    ids: Annotated[list[Id], Field(max_length=1000)] | None = None
+    everything: Annotated[bool, Field(strict=True)] = False
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"ids": ["1", "2"]}, {"everything": True}]}
+    )
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if (self.ids is None) is not self.everything:
+            raise ValueError('write {"ids": [...]} for some letters, or {"everything": true} for all of them')
+        return self
 
 
 class Retry(Body):
@@ -88,6 +104,9 @@ class LetterOut(BaseModel):
     reason: str
     buried: float
     history: list[dict[str, Any]]
+    origin: str
+    redrives: int
+    unreadable: str
 
 
 class Done(BaseModel):

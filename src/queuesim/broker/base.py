@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from queuesim.errors import ErrorInfo
 from queuesim.events import Event, EventKind
-from queuesim.job import Job, JobState, NewJob
+from queuesim.job import Job, JobId, JobState, NewJob
 from queuesim.limits import Keep, RateLimit
 from queuesim.scheduler import Scheduler
 
@@ -216,9 +216,9 @@ class Broker(Protocol):
 
     # -- producers
 
-    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
         """Add jobs in one step and return their ids. A custom id that exists, in any state, or a duplicate returns the
-        existing job's id and adds nothing."""
+        existing job's id, which tells so (`JobId.added`), and adds nothing."""
         ...
 
     # -- job schedulers

@@ -108,6 +108,7 @@ class OverdueTasks(OverdueStore):
         await self._scanner("administrator").at(self.settings.triggers)
 
     def _scanner(self, name: str, page: Callable[[], float] | None = None) -> Scanner:
+        keys = self._streams.python(f"overdue/{name}/keys")
         return Scanner(
             self.settings,
             self.store,
@@ -116,6 +117,7 @@ class OverdueTasks(OverdueStore):
             name=name,
             launch=lambda part, title: self._launch(part, title, copy_context()),
             rng=self._streams.python(f"overdue/{name}"),
+            new_key=lambda: f"{keys.getrandbits(64):016x}",
             round_trip=self._answer_time(page),
         )
 

@@ -11,7 +11,7 @@ from queuesim.clock import sleep
 
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker, Outcome, Reply, Terms
-    from queuesim.job import NewJob
+    from queuesim.job import JobId, NewJob
 
 
 class SlowPickup:
@@ -38,7 +38,7 @@ class SlowPickup:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
 
-    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
         """See Broker.add."""
         ids = await self._broker.add(jobs, now)
         self._look_at_timeouts(now)

@@ -12,7 +12,7 @@ from typing import Any
 
 from queuesim.broker.base import Broker
 from queuesim.clock import now, sleep, sleep_until, sleeper_until
-from queuesim.job import Job, JobOptions, NewJob
+from queuesim.job import Job, JobId, JobOptions, NewJob
 from queuesim.queue import Queue
 from queuesim.scenario.arrivals import arrival_times
 from queuesim.scenario.load_schema import LoadEntry
@@ -131,7 +131,7 @@ class Producer:
             else:
                 await add((pick(),), when)
 
-    async def _add(self, jobs: list[NewJob], scheduled: float) -> list[str]:
+    async def _add(self, jobs: list[NewJob], scheduled: float) -> list[JobId]:
         """Add jobs that were meant to arrive at `scheduled`, at the backend's cost, and return their ids."""
         if self._cost:
             await sleep(self._cost)

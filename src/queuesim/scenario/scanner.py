@@ -45,6 +45,7 @@ class Scanner:
         name: of the process.
         launch: starts its relay, if it has one.
         rng: where pauses are drawn from while the queue can't be reached.
+        new_key: makes the key of each scan.
         round_trip: draws the seconds that a simulated server takes to add jobs.
         clock: of the queue, where it is not the event loop's.
     """
@@ -59,6 +60,7 @@ class Scanner:
         name: str,
         launch: Launch,
         rng: Random,
+        new_key: Callable[[], str],
         round_trip: Callable[[], float] | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -77,8 +79,9 @@ class Scanner:
         else:
             delivery = AfterCommit(distant)
         self._scan = OverdueScan(
-            store, queue, delivery, page_size=settings.page_size, per=settings.per, lease=settings.lease, owner=name
-        )
+            store, queue, delivery, page_size=settings.page_size, per=settings.per, lease=settings.lease, owner=name,
+            new_key=new_key,
+        )  # fmt: skip
 
     async def run(self, schedule: Cron | Every, broker: Broker) -> None:
         """Scan at every tick of the schedule; `broker` is where the job schedulers live, if there are to be some."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from queuesim.clock import sleep
-from queuesim.job import NewJob
+from queuesim.job import JobId, NewJob
 from queuesim.queue import Queue
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class DistantQueue(Queue):
         super().__init__(queue.broker, defaults=queue.defaults)
         self.round_trip = round_trip
 
-    async def add_bulk(self, jobs: Iterable[NewJob | tuple[str, Any]]) -> list[str]:
+    async def add_bulk(self, jobs: Iterable[NewJob | tuple[str, Any]]) -> list[JobId]:
         """As `Queue.add_bulk`, a round trip later."""
         await sleep(self.round_trip())
         return await super().add_bulk(jobs)

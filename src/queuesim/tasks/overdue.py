@@ -7,8 +7,9 @@ notification of a task that has one pending, and the handler asks the task itsel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any, Literal
 from zlib import crc32
 
@@ -65,6 +66,8 @@ class OverdueScan:
         page_size: tasks that are read at a time.
         per: one job per task, or one per page of tasks, which takes a hundredth of the limiter's starts.
         owner: who scans, for whoever wants to know who left a scan unfinished.
+        new_key: a name for a scan that no other has, in the ids of its jobs; a simulation draws it from its seed. The
+            number of the scan would not do: a database that was restored gives the same numbers again.
 
     Raises:
         ValueError: a page size below 1.
@@ -80,6 +83,7 @@ class OverdueScan:
         per: Per = "task",
         lease: float = LEASE,
         owner: str = "scanner",
+        new_key: Callable[[], str] = lambda: token_hex(8),
     ) -> None:
         if page_size < 1:
             raise ValueError(f"a page has 1 task or more, not {page_size}")
@@ -92,6 +96,7 @@ class OverdueScan:
         self.per = per
         self.lease = lease
         self.owner = owner
+        self.new_key = new_key
 
     async def run(self, trigger: str = "manual", tick: float | None = None) -> list[ScanReport]:
         """Take over what was left unfinished, then scan.
@@ -148,6 +153,7 @@ class OverdueScan:
             row = {
                 "trigger": trigger, "tick": tick, "cutoff": time, "began_at": time, "pages": 0, "found": 0,
                 "enqueued": 0, "duplicates": 0, "owner": self.owner, "leased_until": time + self.lease,
+                "key": self.new_key(),
             }  # fmt: skip
             scan_id: int | None = queries.insert_unless_there(connection, scans, row, scans.c.id)
             return scan_id
@@ -178,7 +184,7 @@ class OverdueScan:
             if delivered is not None:
                 _save(connection, scan_id, delivered.page, time + self.lease)
                 _count(connection, {scan_id: delivered.counts()})
-            ((owner, cutoff, cursor_at, cursor_id),) = _WHERE.rows(connection, scan=scan_id)
+            ((owner, cutoff, cursor_at, cursor_id, key),) = _WHERE.rows(connection, scan=scan_id)
             if owner != self.owner:
                 return None  # it took us longer than the lease, and somebody else goes on
             after = None if cursor_at is None else (cursor_at, cursor_id)
@@ -188,7 +194,7 @@ class OverdueScan:
                 return None
             ids = [task_id for task_id, _ in found]
             last_id, last_notify_at = found[-1]
-            page = Page(ids, (last_notify_at, last_id), self._jobs(scan_id, ids))
+            page = Page(ids, (last_notify_at, last_id), self._jobs(scan_id, key, ids))
             if self.delivery.atomic:
                 self.delivery.stage(connection, page.jobs, time)
                 _save(connection, scan_id, page, time + self.lease)
@@ -196,20 +202,21 @@ class OverdueScan:
 
         return work
 
-    def _jobs(self, scan_id: int, task_ids: list[int]) -> list[NewJob]:
+    def _jobs(self, scan_id: int, key: str | None, task_ids: list[int]) -> list[NewJob]:
         """The notification jobs of a page. Their ids say which scan made them, and what they are about is what
         they are told apart by: while such a job is pending, another one is dropped."""
 
         def data(about: int | list[int]) -> dict[str, Any]:
             return {"task_ids": about if isinstance(about, list) else [about], "scan": scan_id}
 
+        # a scan that an earlier version began has no key
+        scan = f"overdue-{scan_id}" if key is None else f"overdue-{scan_id}-{key}"
         # scans that find a backlog again make jobs in vain by the thousand
         draft = self.queue.drafts(OVERDUE, data, source=f"{SOURCE}{scan_id}").draft
         if self.per == "page":
             page = page_name(task_ids)
-            return [draft(task_ids, f"overdue-{scan_id}-page-{page}", f"overdue-page-{page}")]
-        ids = f"overdue-{scan_id}-"
-        return [draft(task, f"{ids}{task}", f"overdue-{task}") for task in task_ids]
+            return [draft(task_ids, f"{scan}-page-{page}", f"overdue-page-{page}")]
+        return [draft(task, f"{scan}-{task}", f"overdue-{task}") for task in task_ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +234,7 @@ class Delivered:
     """A page whose jobs are in the queue, and the ids that they got there."""
 
     page: Page
-    ids: list[str]
+    ids: Sequence[str]
 
     def counts(self) -> tuple[int, int]:
         """How many came into the queue, and how many were dropped: those got the id of another one."""
@@ -249,7 +256,9 @@ def _save(connection: Connection, scan_id: int, page: Page, leased_until: float)
 
 # made once: to build a statement takes longer than to run it
 _OF_SCAN = scans.c.id == bindparam("scan")
-_WHERE = Prepared(select(scans.c.owner, scans.c.cutoff, scans.c.cursor_at, scans.c.cursor_id).where(_OF_SCAN))
+_WHERE = Prepared(
+    select(scans.c.owner, scans.c.cutoff, scans.c.cursor_at, scans.c.cursor_id, scans.c.key).where(_OF_SCAN)
+)
 _PAST = Prepared(
     update(scans)
     .where(_OF_SCAN)

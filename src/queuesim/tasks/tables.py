@@ -99,6 +99,7 @@ scans = Table(
     Column("duplicates", BigInteger, nullable=False),
     Column("owner", String(100), nullable=False),
     Column("leased_until", Double, nullable=False),
+    Column("key", String(32)),
     UniqueConstraint("tick", name="scans_tick"),
 )
 """Overdue scans, with how far each got."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from queuesim.admin.bodies import Done, LetterOut, Letters
+from queuesim.admin.bodies import Discarded, Done, LetterOut, Letters
 from queuesim.deadletters import DeadLetters
 
 
@@ -27,8 +27,8 @@ def routes(dead: DeadLetters) -> APIRouter:
         return Done(done="redriven", count=len(await dead.redrive(body.ids)))
 
     @router.post("/discard")
-    async def discard(body: Letters) -> Done:
+    async def discard(body: Discarded) -> Done:
         """Throw dead letters away."""
-        return Done(done="discarded", count=await dead.discard(body.ids))
+        return Done(done="discarded", count=await dead.discard(body.ids, everything=body.everything))
 
     return router

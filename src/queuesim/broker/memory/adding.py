@@ -18,20 +18,20 @@ from queuesim.broker.memory.names import (
 )
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.state import QueueState
-from queuesim.job import Deduplication, NewJob
+from queuesim.job import Deduplication, ExistingId, JobId, NewJob
 
 
 class Adding(QueueState):
     """The producers' side of the memory broker."""
 
-    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
         """Add jobs in one step; see Broker.add."""
         ids = [self._add(job, now) for job in jobs]
         if len(self._log.entries) >= TRIM_AT:
             self._log.trim()
         return ids
 
-    def _add(self, job: NewJob, now: float, job_id: str | None = None, *, deduplicated: bool = True) -> str:
+    def _add(self, job: NewJob, now: float, job_id: str | None = None, *, deduplicated: bool = True) -> JobId:
         """Add one job, under `job_id` if it was given one before; whatever its deduplication id says, unless
         `deduplicated`."""
         # the counter moves on for duplicates too (BullMQ 6.7)
@@ -42,16 +42,19 @@ class Adding(QueueState):
             job_id = str(self._number)
         elif (existing := self._records.get(job_id)) is not None:
             self._emit((now, DUPLICATED_EVENT, existing.number, existing.id, None, None))
-            return job_id
+            return ExistingId(job_id)
         deduplication = job.deduplication if deduplicated else None
         if deduplication is not None:
             owner = self._deduplicate(job, deduplication, job_id, now)
             if owner is not None:
-                return owner
+                return ExistingId(owner)
         # not before: most duplicates are dropped without that anybody makes their options
         options = job.options
         timestamp = now if options.timestamp is None else options.timestamp
         record = Record(job_id, self._number, job.name, job.data, options, timestamp, WAITING, timestamp)
+        if job.history:
+            record.history = job.history
+            record.marked = True
         self._records[job_id] = record
         if self._observer is not None:
             told = self._real(now) if timestamp == now else timestamp
@@ -64,7 +67,7 @@ class Adding(QueueState):
             self._emit((now, WAITING_EVENT, record.number, record.id, None, None))
             if self._waiters:
                 self._wake()
-        return job_id
+        return JobId(job_id)
 
     def _deduplicate(self, job: NewJob, deduplication: Deduplication, job_id: str, now: float) -> str | None:
         """The id of the job that stands for this one, or None if this one is to be added."""

@@ -209,12 +209,23 @@ class Managing(Settling):
         self._wake_all()
         return len(moved)
 
-    @staticmethod
-    def _restart(record: Record, now: float) -> None:
+    def _restart(self, record: Record, now: float) -> None:
         if record.state is FAILED:
             record.failed_reason = None
+            self._settle_letter(record)
         record.finished_on = record.processed_on = record.return_value = None
         record.ready_at = now
+
+    def _settle_letter(self, record: Record) -> None:
+        """A job that runs again needs its dead letter no more, if it is still there."""
+        if record.letter is None:
+            return
+        queue, letter_id = record.letter
+        record.letter = None
+        sibling = self._open_sibling(queue)
+        letter = sibling._records.get(letter_id)
+        if letter is not None and letter.state is WAITING:
+            sibling._take_away([letter])
 
     def _to_wait(self, record: Record, previous: JobState, now: float) -> None:
         record.state = WAITING

@@ -25,6 +25,8 @@ class Record:
     stalled_count: int = 0
     progress: str = "0"
     logs: Sequence[str] = ()
+    letter: tuple[str, str] | None = None
+    """The dead-letter queue and the id of its dead letter there."""
     scheduler_id: str | None = None
     processed_on: float | None = None
     processed_by: str | None = None

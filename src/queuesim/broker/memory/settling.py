@@ -128,7 +128,7 @@ class Settling(Adding):
     def _bury(self, record: Record, letter: DeadLetter, now: float) -> None:
         # in the same step as the failure, so that no crash comes between them
         sibling = self._open_sibling(letter.queue)
-        sibling._add(NewJob(record.name, letter.data), now)
+        record.letter = (letter.queue, str(sibling._add(NewJob(record.name, letter.data), now)))
         sibling._log.trim()
 
     def _finish(self, record: Record, state: JobState, keep: Keep, now: float) -> None:

@@ -38,16 +38,17 @@ def encode_jobs(jobs: Sequence[NewJob], now: float, origin: float) -> list[Argum
     rows: list[Argument] = []
     for job in jobs:
         options = job.options
-        template = templates.get(id(options))
+        key = id(job.history or options)
+        template = templates.get(key)
         if template is None:
-            templates[id(options)] = template = len(templates) + 1
-            head += _template(options, origin)
+            templates[key] = template = len(templates) + 1
+            head += _template(options, job.history, origin)
         rows += (template, options.job_id or "", job.name, job.data)
     head[1] = len(templates)
     return head + rows
 
 
-def _template(options: JobOptions, origin: float) -> tuple[Argument, ...]:
+def _template(options: JobOptions, history: Sequence[dict[str, Any]], origin: float) -> tuple[Argument, ...]:
     deduplication = options.deduplication
     return (
         encode_options(options, origin if options.timestamp is not None else 0.0),
@@ -56,6 +57,7 @@ def _template(options: JobOptions, origin: float) -> tuple[Argument, ...]:
         options.priority,
         "1" if options.lifo else "",
         "" if deduplication is None else to_json(encode_deduplication(deduplication)),
+        to_json(list(history)) if history else "",
     )
 
 

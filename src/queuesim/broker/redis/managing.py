@@ -10,7 +10,7 @@ from queuesim.broker.redis.jobs import decode_job, encode_jobs
 from queuesim.broker.redis.options import milliseconds
 from queuesim.broker.redis.place import Argument
 from queuesim.errors import JobError, QueueActiveError, QueueNotPausedError
-from queuesim.job import Job, JobState, NewJob
+from queuesim.job import ExistingId, Job, JobId, JobState, NewJob
 from queuesim.limits import RateLimit
 
 ADDED_AT_ONCE = 1000
@@ -37,11 +37,15 @@ class Managing(RedisQueue):
 
     # -- adding
 
-    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
         """Add jobs and return their ids; see Broker.add."""
-        ids: list[str] = []
+        ids: list[JobId] = []
         for first in range(0, len(jobs), ADDED_AT_ONCE):
-            ids += await self._run("add", encode_jobs(jobs[first : first + ADDED_AT_ONCE], now, self.origin))
+            part = jobs[first : first + ADDED_AT_ONCE]
+            found, existing = await self._run("add", encode_jobs(part, now, self.origin))
+            ids += map(JobId, found)
+            for place in existing:
+                ids[first + place] = ExistingId(found[place])
         return ids
 
     # -- the queue

@@ -11,7 +11,7 @@ from queuesim.broker.redis.chronicle import Chronicle
 from queuesim.broker.redis.fake import FakePlace, Image
 from queuesim.broker.redis.jobs import decode_job
 from queuesim.broker.redis.scripts import script
-from queuesim.job import Job, JobState, NewJob
+from queuesim.job import Job, JobId, JobState, NewJob
 
 READ_AFTER = 500
 """Calls after which the event stream is read, long before any of it is trimmed."""
@@ -50,7 +50,7 @@ class ObservedBroker(RedisBroker):
         if self._calls >= READ_AFTER:
             self.flush()
 
-    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
         """Add jobs and return their ids; see Broker.add."""
         ids = await super().add(jobs, now)
         if self._chronicle is not None:

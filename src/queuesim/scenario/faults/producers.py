@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from queuesim import clock
 from queuesim.errors import BrokerUnavailableError
-from queuesim.job import NewJob
+from queuesim.job import JobId, NewJob
 from queuesim.persistence import persist
 from queuesim.scenario.faults.connection import Connection
 from queuesim.scenario.faults.fault import Chance, Fault
@@ -38,13 +38,13 @@ class Outbox:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
         """See Broker.add. Returns when they were acknowledged."""
         present = clock.now()
         if present != now:
             jobs = _meant_for(jobs, now)
         try:
-            ids: list[str] = await self._connection.add(jobs, present)
+            ids: list[JobId] = await self._connection.add(jobs, present)
         except BrokerUnavailableError:
             late = _meant_for(jobs, now)
             ids = await persist(lambda: self._connection.add(late, clock.now()), self._rng, failed=1)

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from queuesim.clock import Clock, sleep, sleep_until
@@ -83,8 +84,9 @@ class LiveOverdue(OverdueStore):
     async def _trigger(self, broker: Broker, launch: Launch, clock: Clock) -> None:
         rng = self._streams.python("overdue/administrator")
         scanner = Scanner(
-            self.settings, self.store, broker, self._options, name="administrator", launch=launch, rng=rng, clock=clock
-        )
+            self.settings, self.store, broker, self._options, name="administrator", launch=launch, rng=rng,
+            new_key=lambda: token_hex(8), clock=clock,
+        )  # fmt: skip
         await scanner.at(self.settings.triggers)
 
     async def _crash_when_due(self, crash: SchedulerCrash) -> None:

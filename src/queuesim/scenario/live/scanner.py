@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any, cast
 
 from queuesim.broker.base import Broker
@@ -67,6 +68,7 @@ async def scan(orders: ScanOrders) -> None:
         name=orders.token,
         launch=launch,
         rng=Streams(orders.seed).python(f"overdue/{orders.token}"),
+        new_key=lambda: token_hex(8),
         clock=clock,
     )
     launch(scanner.run(orders.settings.schedule(orders.origin), broker), orders.token)

@@ -10,7 +10,7 @@ from queuesim.broker.redis import RedisBroker
 from queuesim.broker.redis.chronicle import Chronicle
 from queuesim.broker.redis.place import Place
 from queuesim.broker.redis.server import ServerPlace
-from queuesim.job import Job, NewJob
+from queuesim.job import Job, JobId, NewJob
 from queuesim.metrics.recorder import Recorder
 from queuesim.persistence import persist
 
@@ -82,7 +82,7 @@ class WatchedBroker(RedisBroker):
         super().__init__(queue, place, prefix, origin=origin)
         self._watch = watch
 
-    async def add(self, jobs: Sequence[NewJob], now: float) -> list[str]:
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
         """Add jobs and return their ids; see Broker.add."""
         if self._watch is None:
             return await super().add(jobs, now)

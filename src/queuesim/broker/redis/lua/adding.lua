@@ -102,6 +102,14 @@ local function fields_of(job)
     fields[#fields + 1] = "deid"
     fields[#fields + 1] = deduplication_id
   end
+  if job.scheduler then
+    fields[#fields + 1] = "rjk"
+    fields[#fields + 1] = job.scheduler
+  end
+  if job.history then
+    -- a job that has been started before is read with its history
+    for _, word in ipairs({ "history", job.history, "ats", "0" }) do fields[#fields + 1] = word end
+  end
   if job.parent_key then
     for _, word in ipairs({ "parentKey", job.parent_key, "parent", job.parent }) do fields[#fields + 1] = word end
   end
@@ -109,7 +117,8 @@ local function fields_of(job)
 end
 
 -- Add one job: {id or nil, name, data, opts, timestamp, delay, priority, lifo, deduplication or nil}, times in ms.
--- `deduplication_id` is only stored. Returns the id of the job that stands for it; nil if nothing could be added.
+-- `deduplication_id` is only stored. Returns the id of the job that stands for it, and whether it was added now; nil if
+-- nothing could be added.
 local function add_job(q, job, now)
   -- the counter moves on for duplicates too (BullMQ 6.7)
   local number = take_numbers(q, 1)
@@ -139,12 +148,12 @@ local function add_job(q, job, now)
     enqueue(q, id, job.priority, job.lifo)
     emit(q, "waiting", id)
   end
-  return id
+  return id, true
 end
 
 -- Nothing of a job's options says how it is added.
 local function is_plain(job)
-  return job.delay == 0 and job.priority == 0 and not job.lifo and not job.deduplication
+  return job.delay == 0 and job.priority == 0 and not job.lifo and not job.deduplication and not job.history
 end
 
 -- Add jobs with automatic ids, nothing of whose options says how: {name, data, template} each. Their ids go into `ids`.

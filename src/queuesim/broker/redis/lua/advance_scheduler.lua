@@ -4,17 +4,18 @@
 -- include: scheduling
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 local now, id = tonumber(ARGV[1]), ARGV[2]
 local set, hash = scheduler_keys(q, id)
 if present_job(q, id) ~= ARGV[3] then return "" end
 if ARGV[4] == "" then
-  call("ZREM", set, id)
-  call("DEL", hash)
-  return ""
+  write("ZREM", set, id)
+  write("DEL", hash)
+  return finished("")
 end
 local job = job_from_arguments(4)
 if call("EXISTS", q.base .. "repeat:" .. id .. ":" .. whole(job.due)) == 1 then return -10 end
-call("ZADD", set, ARGV[4], id)
+place("ZADD", set, ARGV[4], id)
 -- BullMQ before version 6 counted in the jobs
-if call("HEXISTS", hash, "ic") == 1 then call("HINCRBY", hash, "ic", 1) end
-return add_iteration(q, id, job, now)
+if quietly("HEXISTS", hash, "ic") == 1 then quietly("HINCRBY", hash, "ic", 1) end
+return finished(add_iteration(q, id, job, now))

@@ -1,5 +1,5 @@
--- Remove old jobs of one state; locked ones and the present jobs of schedulers stay (BullMQ 6.7). KEYS: the queue's base. ARGV: ms before which a job is old, how many at
--- most (0: all), state. Returns the ids that were removed.
+-- Remove old jobs of one state; locked ones and the present jobs of schedulers stay (BullMQ 6.7). KEYS: the queue's base.
+-- ARGV: ms before which a job is old, how many at most (0: all), state. Returns the ids that were removed.
 -- include: queue, moves, removal, listing, scheduling
 
 local q = read_meta(open_queue(KEYS[1]))

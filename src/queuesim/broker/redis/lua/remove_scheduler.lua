@@ -2,7 +2,8 @@
 -- include: scheduling
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 local set, hash = scheduler_keys(q, ARGV[1])
 remove_pending(q, ARGV[1])
-call("ZREM", set, ARGV[1])
-return call("DEL", hash)
+write("ZREM", set, ARGV[1])
+return finished(write("DEL", hash))

@@ -32,9 +32,10 @@ end
 local function remove_pending(q, id)
   local job = pending_job(q, id)
   if not job then return end
-  local state = take_out(q, job)
   release_removed(q, job)
+  -- its keys first: a key without a place would be a job in no state
   delete_keys(q, job)
+  local state = take_out(q, job)
   emit(q, "removed", job, "prev", state or "unknown")
 end
 
@@ -42,10 +43,8 @@ end
 -- stands for it, and it stands for none (BullMQ 6.7).
 local function add_iteration(q, id, job, now)
   job.id = "repeat:" .. id .. ":" .. whole(job.due)
-  job.timestamp, job.delay = now, math.max(job.due - now, 0)
-  if add_job(q, job, now) == job.id then
-    call("HSET", q.base .. job.id, "rjk", id)
-  end
+  job.scheduler, job.timestamp, job.delay = id, now, math.max(job.due - now, 0)
+  add_job(q, job, now)
   return job.id
 end
 

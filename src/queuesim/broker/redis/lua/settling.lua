@@ -194,7 +194,10 @@ settle.F = function(q, id, job, now, made, reason, keep, stacktrace, dead_letter
   end
   if other then
     -- in the same step as the failure, so that no crash comes between them
-    add_job(other, job_from_opts(name or "", letter.data, '{"attempts":0}', nil, now), now)
+    local letter_id = add_job(other, job_from_opts(name or "", letter.data, '{"attempts":0}', nil, now), now)
+    -- whoever retries the failed job settles its letter
+    local key = q.base .. id
+    if letter_id and quietly("EXISTS", key) == 1 then quietly("HSET", key, "letter", letter.base .. letter_id) end
   end
 end
 

@@ -4,13 +4,14 @@
 -- include: scheduling
 
 local q = read_meta(open_queue(KEYS[1]))
+check_keys(q)
 local now, id = tonumber(ARGV[1]), ARGV[2]
 local set, hash = scheduler_keys(q, id)
 local job = job_from_arguments(3)
 local first = "repeat:" .. id .. ":" .. whole(job.due)
 if first ~= pending_job(q, id) and call("EXISTS", q.base .. first) == 1 then return -10 end
 remove_pending(q, id)
-call("DEL", hash)
-call("HSET", hash, "ic", 1, unpack(ARGV, 10))
-call("ZADD", set, ARGV[3], id)
-return add_iteration(q, id, job, now)
+write("DEL", hash)
+place("HSET", hash, "ic", 1, unpack(ARGV, 10))
+place("ZADD", set, ARGV[3], id)
+return finished(add_iteration(q, id, job, now))
