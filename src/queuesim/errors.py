@@ -6,7 +6,7 @@ import asyncio
 import math
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class QueuesimError(Exception):
@@ -149,6 +149,66 @@ class ErrorInfo:
     category: str
     """Database, Validation, Network, Unknown, or what a user's rule says."""
     retryable: bool
+    bug: str = ""
+    """A programming error that it hides in its group or chain, as ``NameError: name 'x' is not defined``; "": none."""
+
+
+PROGRAMMING_ERRORS = frozenset(
+    {
+        "NameError",
+        "UnboundLocalError",
+        "AttributeError",
+        "ImportError",
+        "ModuleNotFoundError",
+        "SyntaxError",
+        "IndentationError",
+        "TabError",
+        "NotImplementedError",
+    }
+)
+"""Error types by which a handler's own code is wrong, whatever its data. One is enough: no load, fault or retry
+explains it. TypeError, KeyError, IndexError and ValueError are not among them, because data that does not fit raises
+them too: if all jobs fail by one of them, everything-failed says so."""
+CAUGHT_ON_PURPOSE = frozenset({"AttributeError", "ImportError", "ModuleNotFoundError"})
+"""Of these, those by which code asks whether something is there. While one of them is handled another error may come
+up that has nothing to do with it, so that they count as the cause of an error, but not as its mere context."""
+MOST_LOOKED_AT = 100
+"""Errors of a group or chain that are looked at."""
+MOST_CHARACTERS = 120
+"""Of a hidden error's message."""
+
+
+def hidden_bug(error: BaseException) -> str:
+    """The first programming error inside an exception group, or among the causes and contexts of an error; "": none.
+
+    An error that was raised `from None` hides nothing: whoever wrote that has dealt with what was before.
+    """
+    seen: set[int] = {id(error)}
+    waiting = [*((each, False) for each in _inside(error)), *_before(error)]
+    while waiting and len(seen) < MOST_LOOKED_AT:
+        (inner, context), *waiting = waiting
+        if id(inner) in seen:
+            continue
+        seen.add(id(inner))
+        name = type(inner).__name__
+        if name in PROGRAMMING_ERRORS and not (context and name in CAUGHT_ON_PURPOSE):
+            return f"{name}: {inner}"[:MOST_CHARACTERS]
+        waiting += [(each, context) for each in _inside(inner)]
+        waiting += _before(inner)
+    return ""
+
+
+def _inside(error: BaseException) -> Sequence[BaseException]:
+    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _before(error: BaseException) -> list[tuple[BaseException, bool]]:
+    """What led to an error, and whether that is its mere context."""
+    if error.__cause__ is not None:
+        return [(error.__cause__, False)]
+    if error.__context__ is not None and not error.__suppress_context__:
+        return [(error.__context__, True)]
+    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +260,11 @@ class ErrorRules:
 
     def describe(self, error: BaseException) -> ErrorInfo:
         """The first rule that applies decides; an UnrecoverableError keeps its cause's category, if it has one."""
+        info = self._described(error)
+        bug = hidden_bug(error)
+        return replace(info, bug=bug) if bug else info
+
+    def _described(self, error: BaseException) -> ErrorInfo:
         name = type(error).__name__
         if is_unrecoverable(error):
             cause = error.__cause__

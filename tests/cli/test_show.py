@@ -22,6 +22,11 @@ def test_a_failed_check_is_no_failure_to_show(invoke: Command, small: Path) -> N
     shown = invoke("show", "out")
     assert shown.returncode == 0
     assert "✗ added < 0" in shown.stdout
+    checked = invoke("show", "out", "--check")
+    assert checked.returncode == 1
+    assert checked.stdout == shown.stdout
+    assert invoke("run", small, "-q", "-o", "good").returncode == 0
+    assert invoke("show", "good", "--check").returncode == 0
 
 
 def test_json(invoke: Command, small: Path) -> None:

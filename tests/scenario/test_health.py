@@ -251,3 +251,88 @@ def test_an_unknown_check_is_refused_with_the_nearest_name() -> None:
         ValidationError, match='unknown health check "everything-fails"; did you mean "everything-failed"'
     ):
         run(expect=["everything-fails"])
+
+
+def hiding(raise_it: Any) -> Result:
+    processor = Processor("q")
+
+    @processor.job("mail")
+    async def mail(job: Job) -> None:
+        if job.number == 7:
+            await raise_it()
+
+    return run(processor, jobs={"mail": {}})
+
+
+async def misspelt() -> None:
+    undefined_name  # type: ignore[name-defined]  # noqa: F821
+
+
+async def in_a_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(misspelt())
+
+
+async def in_a_group_of_a_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(in_a_group())
+
+
+async def as_a_cause() -> None:
+    try:
+        await in_a_group()
+    except ExceptionGroup as error:
+        raise ConnectionError("the mail server") from error
+
+
+async def as_a_context() -> None:
+    try:
+        await misspelt()
+    except Exception:  # noqa: BLE001
+        raise ConnectionError("the mail server")  # noqa: B904
+
+
+@pytest.mark.parametrize("raise_it", [in_a_group, in_a_group_of_a_group, as_a_cause, as_a_context])
+def test_a_programming_error_is_found_inside_another_error(raise_it: Any) -> None:
+    detail = only(hiding(raise_it), "programming-errors")
+    assert detail.startswith("mail: ")
+    assert "hides NameError: name 'undefined_name' is not defined, 1 attempt, first at 7 s" in detail
+
+
+async def handled_on_purpose() -> None:
+    try:
+        await misspelt()
+    except NameError:
+        raise ConnectionError("the mail server") from None
+
+
+async def asked_whether_it_is_there() -> None:
+    try:
+        object().missing  # type: ignore[attr-defined]
+    except AttributeError:
+        raise ConnectionError("the mail server")  # noqa: B904
+
+
+async def its_own_cause() -> None:
+    error = ConnectionError("the mail server")
+    error.__cause__ = error
+    raise error
+
+
+@pytest.mark.parametrize("raise_it", [handled_on_purpose, asked_whether_it_is_there, its_own_cause])
+def test_an_error_that_was_handled_is_none_of_the_code(raise_it: Any) -> None:
+    assert health(hiding(raise_it))["programming-errors"][0] == "passed"
+
+
+def test_a_job_that_a_failover_took_is_not_laid_at_its_types_door() -> None:
+    result = run(
+        jobs={"mail": {"service": "100ms"}, "report": {"service": "30s"}},
+        load=[
+            {"name": "users", "constant": "1/s", "jobs": "mail"},
+            {"name": "once", "bulk": {"at": "100s", "size": 1}, "jobs": "report"},
+        ],
+        faults=[{"redis.failover": {"at": "110s", "lose": "20s"}}],
+    )
+    detail = only(result, "nothing-completed", "not judged")
+    assert "report: 1 job started" in detail
+    assert "the faults that struck took all of them: redis.failover" in detail

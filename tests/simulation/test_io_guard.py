@@ -3,6 +3,7 @@
 import _thread
 import asyncio
 import concurrent.futures
+import ctypes
 import http.client
 import multiprocessing
 import os
@@ -335,3 +336,44 @@ def test_nothing_is_refused_when_no_simulation_plays():
     assert current_guard() is None
     assert isinstance(error_of(connect), ConnectionRefusedError)
     assert subprocess.run([sys.executable, "-c", ""], check=False).returncode == 0
+
+
+def test_a_driver_in_c_that_is_first_imported_in_a_simulation_is_guarded() -> None:
+    """In a process of its own: here it may be imported already."""
+    program = (
+        "import sys\n"
+        "from queuesim.simulation import RealIOError, run\n"
+        "async def connect():\n"
+        "    import psycopg\n"
+        "    try:\n"
+        "        psycopg.connect('host=127.0.0.1 port=1 connect_timeout=1')\n"
+        "    except RealIOError as error:\n"
+        "        print(error)\n"
+        "assert 'psycopg' not in sys.modules\n"
+        "before = list(sys.meta_path)\n"
+        "run(connect())\n"
+        "import psycopg.generators\n"
+        "assert sys.meta_path == before\n"
+        "assert psycopg.generators.connect.__module__ != 'queuesim.simulation.io_guard'\n"
+        "assert type(psycopg.generators.__loader__).__module__ != 'queuesim.simulation.io_guard'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("psycopg.connect(127.0.0.1:1) is real input or output")
+
+
+@pytest.mark.parametrize("name", ["connect", "sendto", "system", "fork", "execve", "posix_spawn"])
+def test_ctypes_finds_no_function_that_reaches_the_world(name: str) -> None:
+    async def look_up() -> object:
+        return getattr(ctypes.CDLL(None), name)
+
+    with pytest.raises(RealIOError, match=rf"ctypes\.dlsym: {name}"):
+        run(look_up())
+    assert asyncio.run(look_up())
+
+
+def test_ctypes_finds_all_others() -> None:
+    async def look_up() -> int:
+        return int(ctypes.CDLL(None).abs(-3))
+
+    assert run(look_up()) == 3

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from queuesim.errors import PROGRAMMING_ERRORS
 from queuesim.events import EventKind
 from queuesim.metrics.recording import ENDINGS, CheckRow, Ending, Recording
 from queuesim.metrics.text import counted, readable
@@ -31,23 +32,6 @@ MOST_FINDINGS = 5
 """Findings that a check names; it counts the others."""
 FEW = 10
 """With fewer finished jobs than this, injected faults can have failed all of them."""
-
-PROGRAMMING_ERRORS = frozenset(
-    {
-        "NameError",
-        "UnboundLocalError",
-        "AttributeError",
-        "ImportError",
-        "ModuleNotFoundError",
-        "SyntaxError",
-        "IndentationError",
-        "TabError",
-        "NotImplementedError",
-    }
-)
-"""Error types by which a handler's own code is wrong, whatever its data. One is enough: no load, fault or retry
-explains it. TypeError, KeyError, IndexError and ValueError are not among them, because data that does not fit raises
-them too: if all jobs fail by one of them, everything-failed says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,12 +438,21 @@ def nothing_completed(health: RunHealth) -> Finding:
             continue
         first = float(health.first_starts[code])
         told = f"{name}: {counted(int(started[code]), 'job')} started, the first at {readable(first)}, none finished"
-        if health.end - first <= max(LATE * health.end, longest):
+        if _taken_by_faults(health, code, int(started[code])):
+            doubts.append(f"{told}; the faults that struck took all of them: {', '.join(health.faults)}")
+        elif health.end - first <= max(LATE * health.end, longest):
             doubts.append(f"{told} before the run's end")
         else:
             found.findings.append(f"{told}{_instead(health, name, code)}")
     found.unjudged = "; ".join(doubts)
     return found
+
+
+def _taken_by_faults(health: RunHealth, code: int, started: int) -> bool:
+    """Whether the few jobs of a type lost all of their attempts, in a run in which faults struck."""
+    attempts = health.recording.attempts
+    endings = attempts["ending"][health.type_of[attempts["number"]] == code]
+    return bool(health.faults) and started < FEW and bool((endings == Ending.LOST).all())
 
 
 def _instead(health: RunHealth, name: str, code: int) -> str:
@@ -531,12 +524,35 @@ def real_io(health: RunHealth) -> Finding:
 @health_check("programming-errors", "attempts")
 def programming_errors(health: RunHealth) -> Finding:
     """A handler failed by an error in its own code: NameError, AttributeError, ImportError, SyntaxError or
-    NotImplementedError."""
-    errors = [error for error in health.errors if error.error_type in PROGRAMMING_ERRORS]
+    NotImplementedError, also if an exception group or another error hides it."""
+    found = [(error.name, describe(error), error.count, error.first) for error in health.errors if _is_bug(error)]
+    found += _hidden_bugs(health)
     return Finding(
         [
-            f"{error.name}: {describe(error)}, {counted(error.count, 'attempt')}, first at {readable(error.first)}"
-            for error in errors
+            f"{name}: {error}, {counted(number, 'attempt')}, first at {readable(first)}"
+            for name, error, number, first in found
         ],
-        count=sum(error.count for error in errors),
+        count=sum(number for _, _, number, _ in found),
     )
+
+
+def _is_bug(error: TopError) -> bool:
+    return error.error_type in PROGRAMMING_ERRORS
+
+
+def _hidden_bugs(health: RunHealth) -> list[tuple[str, str, int, float]]:
+    """Programming errors inside of other errors: job type, error in words, attempts, and when the first ended."""
+    recording, attempts = health.recording, health.recording.attempts
+    found: dict[tuple[str, str], tuple[int, float]] = {}
+    for code, bug in enumerate(recording.bugs):
+        if not bug or recording.errors[code][0] in PROGRAMMING_ERRORS:
+            continue
+        rows = attempts[attempts["error"] == code]
+        types = health.type_of[rows["number"]]
+        for place in np.unique(types).tolist():
+            name = recording.names[place] if place >= 0 else ""
+            key = name, f"{recording.errors[code][0]} hides {bug}"
+            ended = rows["ended"][types == place]
+            number, first = found.get(key, (0, math.inf))
+            found[key] = number + len(ended), min(first, float(ended.min()))
+    return [(name, error, number, first) for (name, error), (number, first) in found.items()]

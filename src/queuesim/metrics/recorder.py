@@ -274,6 +274,8 @@ class Recorder:
         )
 
     def _error(self, info: ErrorInfo | None) -> int:
+        if info is not None and info.bug and len(self.errors) >= MOST_MESSAGES:
+            info = replace(info, bug=info.bug.partition(":")[0])
         return self.errors.setdefault(info, len(self.errors))
 
     def _message(self, message: str) -> int:
@@ -351,6 +353,7 @@ class Recorder:
             workers=list(self.workers),
             errors=[("", "", False) if e is None else (e.type, e.category, e.retryable) for e in self.errors],
             messages=list(self.messages),
+            bugs=["" if e is None else e.bug for e in self.errors],
             ids=self.ids,
             left=dict(left),
             checks=list(checks),

@@ -298,6 +298,8 @@ class Recording:
     """(type, category, retryable); the first entry, ("", "", False), stands for no error."""
     messages: list[str]
     """The first entry is ""."""
+    bugs: list[str] = field(default_factory=list)
+    """By the place of an error among `errors`: the programming error that it hides; "": none."""
     ids: dict[int, str] = field(default_factory=dict)
     """Custom job ids by number; any other job's id is its number."""
     left: dict[int, str] = field(default_factory=dict)

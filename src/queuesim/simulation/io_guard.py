@@ -11,12 +11,15 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from threading import get_ident
+from types import ModuleType
 from typing import Any
 
 from queuesim.simulation.allowed_io import AllowedIO, Reach, Target
@@ -230,6 +233,20 @@ def _fork(guard: IOGuard, event: str, *_: object) -> None:
     guard.check(event, Target(Reach.PROCESS, "fork"))
 
 
+def _symbol(guard: IOGuard, event: str, library: object, name: object, *_: object) -> None:
+    """A function of a C library that is looked up by its name, in order to be called."""
+    if name in C_FUNCTIONS:
+        guard.check(f"{event}: {name}", Target(C_FUNCTIONS[name], f"ctypes {name}"))
+
+
+C_FUNCTIONS: dict[object, Reach] = {
+    **dict.fromkeys(("connect", "send", "sendto", "sendmsg", "sendmmsg", "getaddrinfo", "gethostbyname"), Reach.OTHER),
+    **dict.fromkeys(("system", "popen", "fork", "vfork", "execve", "execvp", "posix_spawn"), Reach.PROCESS),
+    "syscall": Reach.OTHER,
+}
+"""Functions of the C library that ctypes may not look up in a simulation, and what they reach."""
+
+
 ANNOUNCED: dict[str, Callable[..., None]] = {
     "socket.connect": _connect,
     "socket.bind": _connect,
@@ -248,6 +265,7 @@ ANNOUNCED: dict[str, Callable[..., None]] = {
     "pty.spawn": _start_process,
     "os.fork": _fork,
     "os.forkpty": _fork,
+    "ctypes.dlsym": _symbol,
 }
 """The audit events that a simulation does not allow, with what finds out what they reach for."""
 
@@ -384,6 +402,45 @@ FUNCTIONS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
 """Functions of modules to replace, if the module is loaded: libpq looks names up and connects in C."""
 
 
+class LateImports(MetaPathFinder):
+    """Guards the functions of a module that is first imported while a simulation plays."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        """What PathFinder finds, if it is a module with functions to replace."""
+        if fullname not in {module for module, _, _ in FUNCTIONS}:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _GuardingLoader(spec.loader)
+        return spec
+
+
+class _GuardingLoader(Loader):
+    """Loads a module by its own loader, and then replaces its functions."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        with _lock:
+            for name, function, guarded in FUNCTIONS if _installed else ():
+                if name == module.__name__ and hasattr(module, function):
+                    _replace(module, function, guarded(getattr(module, function)))
+
+
+def _replace(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
+    _undo.append((owner, name, vars(owner).get(name, _MISSING)))
+    setattr(owner, name, replacement)
+
+
+_late_imports = LateImports()
 _lock = threading.Lock()
 _installed = 0
 _hooked = False
@@ -402,8 +459,8 @@ def _install() -> None:
             _hooked = True
         if _installed == 1:
             for owner, name, replacement in _replacements():
-                _undo.append((owner, name, vars(owner).get(name, _MISSING)))
-                setattr(owner, name, replacement)
+                _replace(owner, name, replacement)
+            sys.meta_path.insert(0, _late_imports)
 
 
 def _uninstall() -> None:
@@ -411,6 +468,7 @@ def _uninstall() -> None:
     with _lock:
         _installed -= 1
         if not _installed:
+            sys.meta_path.remove(_late_imports)
             while _undo:
                 owner, name, original = _undo.pop()
                 if original is _MISSING:
