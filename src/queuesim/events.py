@@ -50,3 +50,16 @@ class Event:
     """What BullMQ puts beside the job's id: `prev` (the state it came from), `returnvalue`, `failedReason`, `delay`
     (when a delayed job is due, in seconds on the queue's clock), `attemptsMade`, `data`, `count`, `deduplicationId`,
     `deduplicatedJobId`, `name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """What a reader of the event stream gets at one time."""
+
+    events: list[Event]
+    """Oldest first."""
+    complete: bool
+    """False if events between the last one that the reader saw and these may be gone: the stream was trimmed, or began
+    anew (obliterate, a server that restarted without its memory, a failover). The reader goes on with what there is."""
+    last: int
+    """What to read on after."""

@@ -10,7 +10,7 @@ from typing import Any
 from queuesim.broker.base import Broker
 from queuesim.clock import now as current_time
 from queuesim.errors import ValidationError
-from queuesim.events import Event
+from queuesim.events import Event, EventPage
 from queuesim.job import (
     DEFAULT_OPTIONS,
     Deduplication,
@@ -164,8 +164,12 @@ class Queue:
         return await self.broker.logs(job_id)
 
     async def events(self, after: int = 0, limit: int | None = None) -> list[Event]:
-        """Events with an id above `after`, oldest first. Old ones may have been trimmed."""
+        """Events that came after the one of id `after`, oldest first. Old ones may have been trimmed."""
         return await self.broker.events(after, limit)
+
+    async def read_events(self, after: int = 0, limit: int | None = None) -> EventPage:
+        """As `events`, for readers that follow a queue: the page also says whether they may have missed any."""
+        return await self.broker.read_events(after, limit)
 
     # -- the whole queue
 

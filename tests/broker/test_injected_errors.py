@@ -264,7 +264,7 @@ async def play(place: InjectingPlace, name: str) -> tuple[int, list[str]]:
     target = 0
     while True:
         # after that many calls, only the loop over jobs of "many stalls" still goes on
-        target += 1 if target < 200 else 13
+        target += 1 if target < 80 else 23
         await place.command("FLUSHALL")
         operation = await scene_of(Scene(place))
         before = await places_of_jobs(place, BASE)

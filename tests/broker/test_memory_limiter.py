@@ -6,7 +6,8 @@ import asyncio
 import math
 
 import pytest
-from brokerdriver import Driver
+from brokerdriver import Driver, memory
+from redisplaces import Clock, fakeredis
 
 from queuesim.broker.base import NewJob, Returned, Terms
 from queuesim.broker.memory import MemoryBroker
@@ -270,3 +271,21 @@ def test_a_full_window_is_not_over_by_a_clock_in_which_the_rest_of_it_is_lost_in
     until = asyncio.run(limited_until(ahead))
     assert until is not None
     assert ahead < until < ahead + 1e-9
+
+
+@pytest.mark.parametrize("late", [0.9375, 0.9921875])
+def test_a_window_is_closed_until_its_very_end(runner: asyncio.Runner, clock: Clock, late: float) -> None:
+    """By a clock that is finer than that of other tests; real servers run the same script as fakeredis."""
+    for make in (memory, fakeredis):
+        clock.now = 0.0
+        queue = Driver(runner.run(make(clock)), runner, clock)
+        limiter = RateLimit(1, 1.0)
+        queue.add_each(2)
+        assert queue.take_ids(2, limiter=limiter) == ["1"]
+        clock.now = late
+        reply = queue.exchange([], 1, limiter=limiter)
+        assert reply.jobs == []
+        assert reply.limited_until == pytest.approx(1.0, abs=0.001)
+        clock.now = 1.0
+        assert queue.take_ids(1, limiter=limiter) == ["2"]
+        runner.run(queue.broker.close())

@@ -292,3 +292,16 @@ def test_of_many_active_jobs_those_without_a_lock_are_found_and_the_others_keep_
     queue.at(4 * CHECK)
     assert len(queue.recover(CHECK)) == 60
     assert queue.counts() == {"waiting": 180}
+
+
+# -- faults that earlier tests did not see
+
+
+def test_a_renewed_job_is_no_suspect_of_the_next_check(queue: Driver) -> None:
+    """It was seen active by the last check, renewed since, and then lost its lock: the next check sees it anew."""
+    queue.add()
+    job = queue.take_one(lock=CHECK + 1000)
+    assert queue.recover() == []
+    assert queue.at(125).renew(job, 1000)
+    assert queue.at(CHECK).recover() == [], "it was renewed after the check before"
+    assert queue.at(2 * CHECK).recover() == [job.id]

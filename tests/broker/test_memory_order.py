@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from brokerdriver import Driver
 
+from queuesim.broker.base import Retried
 from queuesim.errors import JobError
 from queuesim.events import EventKind
 from queuesim.job import JobState
@@ -221,3 +222,17 @@ def test_change_priority_of_a_missing_job(queue: Driver) -> None:
     with pytest.raises(JobError) as caught:
         queue.run(queue.broker.change_priority("nobody", 1, False, 0.0))
     assert caught.value.code == -1
+
+
+def test_delayed_jobs_of_one_millisecond_run_in_the_order_of_adding(queue: Driver) -> None:
+    """More than nine: by their ids as text the tenth would come before the second."""
+    ids = queue.add_each(12, delay=1000)
+    assert queue.at(1000).take_ids(12) == ids
+
+
+def test_jobs_that_are_retried_at_one_millisecond_run_in_the_order_in_which_they_failed(queue: Driver) -> None:
+    queue.add_each(12)
+    jobs = queue.take(12)
+    order = [jobs[i] for i in (7, 11, 1, 9, 0, 10, 2, 8, 3, 6, 4, 5)]
+    queue.exchange([Retried(job.id, job.token, 1.0, "boom") for job in order], 0)
+    assert queue.at(1000).take_ids(12) == [job.id for job in order]

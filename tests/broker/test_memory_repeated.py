@@ -9,7 +9,7 @@ from brokerdriver import Driver
 
 from queuesim.broker.base import Completed, Failed, Outcome, Postponed, Retried, Returned
 from queuesim.events import EventKind
-from queuesim.job import Job
+from queuesim.job import Job, JobState
 from queuesim.limits import Keep, RateLimit
 
 
@@ -165,3 +165,16 @@ def test_each_outcome_of_a_batch_is_judged_by_itself(queue: Driver) -> None:
     assert refused is not None
     assert [(outcome.job_id, code) for outcome, code in refused] == [("2", -6)]
     assert queue.kinds("3") == [EventKind.COMPLETED]
+
+
+@pytest.mark.parametrize("kind", [Postponed, Returned])
+def test_an_outcome_that_counts_nothing_is_refused_while_its_job_is_active(queue: Driver, kind: Any) -> None:
+    """Its counts are those of before: only that the job is still active shows that the first try did nothing."""
+    queue.add()
+    job = queue.take_one(lock=1000)
+    outcome = counted(kind, job, 1.0) if kind is Postponed else counted(kind, job)
+    queue.at(2000)
+    assert queue.state(job.id) is JobState.ACTIVE
+    queue.exchange([], 0)
+    assert [code for _, code in queue.exchange([outcome], 0, again=True).refused or ()] == [-2]
+    assert queue.state(job.id) is JobState.ACTIVE

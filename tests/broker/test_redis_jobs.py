@@ -7,10 +7,11 @@ import re
 from typing import Any
 
 import pytest
-from damage import DEEP, FIELDS, VALUES, row
+from benchmarks.damage import DEEP, VALUES
 from hypothesis import given
 from hypothesis import strategies as st
 
+from damage import FIELDS, row
 from queuesim.broker.redis.jobs import decode_job
 from queuesim.job import Job
 

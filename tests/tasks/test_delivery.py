@@ -300,3 +300,60 @@ def test_a_row_that_an_earlier_version_wrote_still_leaves_the_outbox() -> None:
 
     with bench(delivery="outbox") as desk:
         run(scene(desk))
+
+
+class SlowQueue:
+    """A queue whose bulk adds take a second, and then fail if asked."""
+
+    def __init__(self, desk: TaskBench, *, fails: bool = False) -> None:
+        self.queue = desk.queue
+        self.fails = fails
+
+    async def add_bulk(self, jobs: Any) -> list[str]:
+        await asyncio.sleep(1.0)
+        if self.fails:
+            raise BrokerUnavailableError("away")
+        return await self.queue.add_bulk(jobs)
+
+
+def slow_relay(desk: TaskBench, owner: str, *, fails: bool = False, **settings: Any) -> Relay:
+    relay = relay_of(desk, owner, **settings)
+    relay.queue = SlowQueue(desk, fails=fails)  # type: ignore[assignment]
+    return relay
+
+
+def test_who_is_slower_than_its_lease_removes_no_row_that_another_one_has_leased() -> None:
+    """The other one is in the middle of its own move then, and is the one that settles it."""
+
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(20)
+        await desk.scan().run()
+        slow = asyncio.create_task(slow_relay(desk, "slow", lease=0.1).move())
+        await asyncio.sleep(0.5)
+        settled: list[str] = []
+        second = slow_relay(desk, "second")
+        second.settle = lambda connection, jobs, ids: settled.extend(ids)
+        other = asyncio.create_task(second.move())
+        await slow
+        assert await desk.store.run(waiting) == 20, "the rows are the other's"
+        await other
+        assert len(settled) == 20
+        assert await desk.store.run(waiting) == 0
+
+    with bench(delivery="outbox") as desk:
+        run(scene(desk))
+
+
+def test_who_fails_after_its_lease_frees_no_row_that_another_one_has_leased() -> None:
+    async def scene(desk: TaskBench) -> None:
+        await desk.service.create("t", "ann")
+        slow = asyncio.create_task(slow_relay(desk, "slow", fails=True, lease=0.1).move())
+        await asyncio.sleep(0.5)
+        other = asyncio.create_task(slow_relay(desk, "other").move())
+        with pytest.raises(BrokerUnavailableError):
+            await slow
+        assert await relay_of(desk, "third").move() == 0, "it is the other's still"
+        assert await other == 1
+
+    with bench(delivery="outbox") as desk:
+        run(scene(desk))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from taskbench import TaskBench, bench
 
-from queuesim.errors import DatabaseError
+from queuesim.errors import BrokerUnavailableError, DatabaseError
 from queuesim.limits import RateLimit
 from queuesim.simulation.process import Process
 from queuesim.simulation.runner import run
@@ -216,3 +216,59 @@ def test_the_same_seed_gives_the_same_run() -> None:
 def test_a_page_of_nothing_is_refused(page_size: int) -> None:
     with bench() as desk, pytest.raises(ValueError, match="1 task or more"):
         desk.scan(page_size=page_size)
+
+
+class SlowDelivery:
+    """A delivery that takes a second a page, counts its pages, and fails from one of them on if asked."""
+
+    atomic = False
+
+    def __init__(self, desk: TaskBench, fails_at: int = 1_000) -> None:
+        self.delivery = desk.delivery
+        self.pages = 0
+        self.fails_at = fails_at
+
+    def stage(self, *arguments: Any) -> None:
+        self.delivery.stage(*arguments)
+
+    async def deliver(self, jobs: Any) -> list[str] | None:
+        self.pages += 1
+        await asyncio.sleep(1.0)
+        if self.pages >= self.fails_at:
+            raise BrokerUnavailableError("away")
+        return await self.delivery.deliver(jobs)
+
+
+def test_who_is_slower_than_its_lease_gives_the_scan_up_to_whoever_took_it_over() -> None:
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(50)
+        slow, quick = desk.scan(page_size=10, lease=0.1, owner="slow"), desk.scan(page_size=10, owner="quick")
+        slow.delivery, quick.delivery = (first := SlowDelivery(desk)), (second := SlowDelivery(desk))
+        walking = asyncio.create_task(slow.run())
+        await asyncio.sleep(0.5)
+        await asyncio.gather(walking, quick.resume())
+        assert first.pages == 1, "it was told after its first page that the scan is another's"
+        assert second.pages >= 4
+        async with desk.working():
+            await desk.drained()
+        assert sorted(desk.told()) == list(range(1, 51))
+
+    with bench() as desk:
+        run(scene(desk))
+
+
+def test_who_fails_after_its_lease_does_not_put_down_the_scan_of_another_one() -> None:
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(50)
+        slow, quick = desk.scan(page_size=10, lease=0.1, owner="slow"), desk.scan(page_size=10, owner="quick")
+        slow.delivery, quick.delivery = SlowDelivery(desk, fails_at=1), SlowDelivery(desk)
+        walking = asyncio.create_task(slow.run())
+        await asyncio.sleep(0.5)
+        resuming = asyncio.create_task(quick.resume())
+        with pytest.raises(BrokerUnavailableError):
+            await walking
+        assert await desk.scan(page_size=10, owner="third").resume() == []
+        await resuming
+
+    with bench() as desk:
+        run(scene(desk))

@@ -68,9 +68,13 @@ class Meter:
         """Look at the events that came since the last look."""
         if self._since is None:
             self._since = now()
-        for event in await self.queue.events(self._last):
-            self._last = event.id
+        page = await self.queue.read_events(self._last)
+        if not page.complete:
+            # ends may be among what is missing, and ids may be those of other jobs now
+            self._started.clear()
+        for event in page.events:
             self._count(event)
+        self._last = page.last
 
     def _count(self, event: Event) -> None:
         if event.job_id is None:

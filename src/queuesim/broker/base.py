@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from queuesim.errors import ErrorInfo
-from queuesim.events import Event, EventKind
+from queuesim.events import Event, EventKind, EventPage
 from queuesim.job import Job, JobId, JobState, NewJob
 from queuesim.limits import Keep, RateLimit
 from queuesim.scheduler import Scheduler
@@ -284,7 +284,12 @@ class Broker(Protocol):
         ...
 
     async def events(self, after: int, limit: int | None = None) -> list[Event]:
-        """Events with an id above `after`, oldest first. Old ones may have been trimmed."""
+        """Events that came after the one of id `after` (0: all that there are), oldest first. Old ones may have been
+        trimmed."""
+        ...
+
+    async def read_events(self, after: int, limit: int | None = None) -> EventPage:
+        """As `events`, and whether any in between may be gone. A stream that began anew is read from its beginning."""
         ...
 
     def sibling(self, queue: str) -> Broker:

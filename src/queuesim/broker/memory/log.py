@@ -50,6 +50,10 @@ class EventLog:
             self.leaving(self.entries[self._handed_over - self._trimmed :])
         self._handed_over = self._trimmed + len(self.entries)
 
+    def keeps_after(self, event_id: int) -> bool:
+        """Whether all events with an id above this one are still there."""
+        return event_id >= self._trimmed
+
     def after(self, event_id: int, limit: int | None) -> list[Event]:
         """Events with an id above `event_id`, oldest first. An event's id is its position, from 1."""
         first = max(event_id - self._trimmed, 0)

@@ -26,7 +26,7 @@ from queuesim.broker.memory.names import (
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.window import Window
 from queuesim.errors import JobError
-from queuesim.events import Event
+from queuesim.events import Event, EventPage
 from queuesim.job import JobState
 from queuesim.limits import RateLimit
 from queuesim.scheduler import Scheduler
@@ -125,6 +125,11 @@ class QueueState:
     async def events(self, after: int, limit: int | None = None) -> list[Event]:
         """Events with an id above `after`, oldest first; the newest 10 000 are kept."""
         return self._log.after(after, limit)
+
+    async def read_events(self, after: int, limit: int | None = None) -> EventPage:
+        """As `events`, and whether any in between was trimmed; see Broker.read_events."""
+        events = self._log.after(after, limit)
+        return EventPage(events, not after or self._log.keeps_after(after), events[-1].id if events else after)
 
     # -- looking up
 
