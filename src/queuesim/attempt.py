@@ -147,5 +147,10 @@ def _bury(processor: Processor, job: Job, reason: str, info: ErrorInfo) -> DeadL
         return None
     from queuesim.deadletters import describe
 
-    history = [*job.history, _history(job, info, reason)]
-    return DeadLetter(processor.dead_letters, describe(processor.queue, job, reason, history))
+    last = _history(job, info, reason)
+    try:
+        letter = describe(processor.queue, job, reason, [*job.history, last])
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        # another program wrote into the history what no letter can hold
+        letter = describe(processor.queue, job, reason, [last])
+    return DeadLetter(processor.dead_letters, letter)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -56,14 +55,11 @@ class Letter:
 
 
 def describe(queue: str, job: Job, reason: str, history: Sequence[dict[str, Any]]) -> str:
-    """The JSON text of a dead letter."""
+    """The JSON text of a dead letter. Data that can't be read as JSON go into it as the text that they are."""
     redrive = _newest_redrive(history)
-    return to_json(
+    head = to_json({"queue": queue, "id": job.id, "name": job.name})
+    tail = to_json(
         {
-            "queue": queue,
-            "id": job.id,
-            "name": job.name,
-            "data": job.data if job.raw_data is None else json.loads(job.raw_data),
             "options": to_plain(replace(job.options, deduplication=None)),
             "reason": reason,
             "added": job.timestamp,
@@ -73,6 +69,15 @@ def describe(queue: str, job: Job, reason: str, history: Sequence[dict[str, Any]
             "key": _key(queue, job),
         }
     )
+    return f'{head[:-1]},"data":{_data(job)},{tail[1:]}'
+
+
+def _data(job: Job) -> str:
+    """The job's data as they were added, as JSON text."""
+    raw = job.raw_data
+    if raw is None:
+        return to_json(job.data)
+    return to_json(raw) if any(fault.field == "data" for fault in job.unreadable) else raw
 
 
 def _key(queue: str, job: Job) -> str:

@@ -454,3 +454,15 @@ def test_half_an_emoji_in_a_result_is_replaced_and_the_job_says_so() -> None:
     assert isinstance(outcome, Completed)
     assert outcome.value == '{"text":"half \ufffd"}'
     assert "1 lone surrogate was replaced by U+FFFD" in outcome.note
+
+
+@pytest.mark.parametrize("row", [{"omitted": "x"}, {"redriven": 1, "origin": object()}])
+def test_a_history_that_no_letter_can_hold_is_left_out_of_it(row: dict[str, Any]) -> None:
+    job = Job("1", "job", {}, JobOptions(), token="t:1", raw_data="{}")
+    job.history = [{"attempt": 1}, *[row] * 200]
+    processor = Processor("q", dead_letters="dead")
+    processor.job("job")(raising(ValueError("boom")))
+    outcome = run(attempt(processor, job, random.Random(0)))
+    assert isinstance(outcome, Failed)
+    assert outcome.dead_letter is not None
+    assert [each["message"] for each in json.loads(outcome.dead_letter.data)["history"]] == ["boom"]
