@@ -13,8 +13,8 @@ from queuesim import Result
 from queuesim.broker.memory import MemoryBroker
 from queuesim.broker.memory.deduplication import Deduplications
 from queuesim.broker.memory.scheduling import Scheduling
-from queuesim.schedule import Every
 from queuesim.tasks import OverdueScan, queries
+from queuesim.tasks.overdue import Delivered
 from queuesim.tasks.tables import tasks
 
 Patch = pytest.MonkeyPatch
@@ -106,14 +106,13 @@ def test_a_run_without_scans_has_no_such_oracles() -> None:
 # -- planted bugs
 
 
-def test_a_scheduler_that_takes_the_tick_that_ran_for_the_next_one(monkeypatch: Patch) -> None:
+def test_a_scheduler_that_keeps_the_tick_that_ran(monkeypatch: Patch) -> None:
     tenth = every(10)
 
-    def after(original: Any, self: Every, time: float) -> float:
-        tick: float = original(self, time)
-        return time if tenth() else tick
+    async def advance(original: Any, self: Any, scheduler_id: str, job_id: str, due: Any, now: float) -> Any:
+        return None if tenth() else await original(self, scheduler_id, job_id, due, now)
 
-    wrap(monkeypatch, Every, "after", after)
+    wrap(monkeypatch, Scheduling, "advance_scheduler", advance)
     result = play()
     assert SCHEDULERS in found(result)
     assert "stands still" in detail(result, SCHEDULERS)
@@ -213,15 +212,12 @@ def test_duplicates_that_count_as_new_jobs(monkeypatch: Patch) -> None:
 
 
 def test_counts_that_do_not_add_up(monkeypatch: Patch) -> None:
-    from queuesim.tasks import overdue
+    fifth = every(5)
 
-    original, fifth = overdue.count_delivered, every(5)
+    def counts(original: Any, self: Delivered) -> Any:
+        return (0, 0) if fifth() else original(self)
 
-    def count(connection: Connection, jobs: Any, ids: Any) -> None:
-        if not fifth():
-            original(connection, jobs, ids)
-
-    monkeypatch.setattr(overdue, "count_delivered", count)
+    wrap(monkeypatch, Delivered, "counts", counts)
     assert "and counted" in detail(play(), SCANS)
 
 
