@@ -17,7 +17,9 @@ import asyncio
 import json
 import os
 import random
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -349,6 +351,7 @@ def main() -> None:
     text = "| where | schedulers | ticks | stopped | doubled | differing | skipped, being late |\n" + "|---" * 7 + "|\n"
     for where, f in rows.items():
         text += f"| {where} | {f.schedulers} | {f.ticks} | {f.stopped} | {f.doubled} | {f.differing} | {f.late} |\n"
+    text += f"\n`python -m benchmarks.schedulers {shlex.join(sys.argv[1:])}`\n"
     text += f"\nSeed {args.seed}; {time.perf_counter() - began:.0f} s on {os.cpu_count()} cores.\n"
     for where, f in rows.items():
         text += "".join(f"\n- {where}: {note}" for note in f.notes)

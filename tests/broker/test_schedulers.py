@@ -251,3 +251,13 @@ def test_the_options_of_a_scheduler_are_all_kept(desk: Desk) -> None:
         (job,) = desk.take()
         assert replace(job.options, delay=0.0, job_id=None, timestamp=None) == options
         assert job.priority == 7
+
+
+@pytest.mark.parametrize(("interval", "offset"), [(0.146, 0.016), (0.285, 0.156), (9.443, 5.251), (38521.0, 19314.789)])
+def test_a_job_is_due_at_its_tick_exactly(desk: Desk, interval: float, offset: float) -> None:
+    """0.016 + 0.146 is not 0.162 in floats: a worker that looks at the tick finds the job."""
+    desk.upsert(Scheduler("tick", Every(interval, offset, getattr(desk.broker, "origin", 0.0)), "beat"))
+    for _ in range(5):
+        desk.clock.now = desk.do("schedulers")[0].due
+        (job,) = desk.take()
+        desk.complete(job)

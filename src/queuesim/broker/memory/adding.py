@@ -31,9 +31,9 @@ class Adding(QueueState):
             self._log.trim()
         return ids
 
-    def _add(self, job: NewJob, now: float, job_id: str | None = None, *, deduplicated: bool = True) -> JobId:
-        """Add one job, under `job_id` if it was given one before; whatever its deduplication id says, unless
-        `deduplicated`."""
+    def _add(self, job: NewJob, now: float, job_id: str | None = None, *, tick: float | None = None) -> JobId:
+        """Add one job, under `job_id` if it was given one before. A scheduler's job is due at its `tick` exactly, and
+        is added whatever its deduplication id says."""
         # the counter moves on for duplicates too (BullMQ 6.7)
         self._number += 1
         if job_id is None:
@@ -43,7 +43,7 @@ class Adding(QueueState):
         elif (existing := self._records.get(job_id)) is not None:
             self._emit((now, DUPLICATED_EVENT, existing.number, existing.id, None, None))
             return ExistingId(job_id)
-        deduplication = job.deduplication if deduplicated else None
+        deduplication = job.deduplication if tick is None else None
         if deduplication is not None:
             owner = self._deduplicate(job, deduplication, job_id, now)
             if owner is not None:
@@ -61,7 +61,7 @@ class Adding(QueueState):
             self._observer.added(record.number, job_id, job, told)
         self._emit((now, ADDED_EVENT, record.number, record.id, None, {"name": job.name}))
         if options.delay > 0:
-            self._postpone(record, timestamp + options.delay, now)
+            self._postpone(record, timestamp + options.delay if tick is None else tick, now)
         else:
             self._enqueue(record, lifo=options.lifo)
             self._emit((now, WAITING_EVENT, record.number, record.id, None, None))

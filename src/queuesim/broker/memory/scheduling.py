@@ -51,7 +51,7 @@ class Scheduling(Settling):
         options = replace(scheduler.options, delay=max(due - now, 0.0), timestamp=None)
         new = NewJob(scheduler.name, scheduler.data, options, f"scheduler {scheduler.id}", due)
         # it is always added: no other job stands for it, and it stands for none (BullMQ 6.7)
-        self._add(new, now, job_id, deduplicated=False)
+        self._add(new, now, job_id, tick=due)
         record = self._records[job_id]
         record.scheduler_id = scheduler.id
         record.marked = True
