@@ -144,6 +144,14 @@ class Case:
         found[places[1:][after]] = True
         return found
 
+    @cached_property
+    def started_twice(self) -> set[int]:
+        """Jobs of which the queue recorded two starts without an end between them."""
+        places = self.transitions
+        number, kind = self.events["number"][places], self.events["kind"][places]
+        active = kind == EventKind.ACTIVE.code
+        return set(number[1:][active[1:] & active[:-1] & (number[1:] == number[:-1])].tolist())
+
     # -- faults
 
     @cached_property
@@ -181,12 +189,13 @@ class Case:
 
     @cached_property
     def undone_by(self) -> Array:
-        """For each attempt, the rollback by which the queue forgot its start or its end; -1: none."""
+        """For each attempt, the first rollback by which the queue forgot its start or its end; -1: none."""
         if not self.rollbacks:
             return np.full(len(self.attempts), -1)
-        by_start = self.rollbacks.forgot(self.attempts["started"])
-        by: Array = np.where(by_start >= 0, by_start, self.rollbacks.forgot(self.told_ends))
-        return by
+        start, end = self.rollbacks.forgot(self.attempts["started"]), self.rollbacks.forgot(self.told_ends)
+        # a failover may forget the end only, and an empty restart long after it the start as well
+        first: Array = np.where((start >= 0) & (end >= 0), np.minimum(start, end), np.maximum(start, end))
+        return first
 
     @cached_property
     def doubtful(self) -> set[int]:

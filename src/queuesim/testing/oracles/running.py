@@ -43,11 +43,19 @@ def exclusive(case: Case) -> CheckRow:
             stalled += 1
         elif (by := int(undid[earlier])) >= 0 and case.rollbacks.all[by].until <= until + TICK:
             undone.append(by)
-        elif not (first["ending"] == Ending.LOST and case.had("redis.", "worker.")):
+        elif not (first["ending"] == Ending.LOST and case.had("redis.", "worker.")) and not _given_out_late(
+            case, number, until
+        ):
             told.append(f"job {number} ran twice at once from {until:g} s on")
     notes = [f"{stalled} ran twice at once after a stall"] if stalled else []
     notes += [case.rollbacks.blame(np.array(undone), "ran twice at once")] if undone else []
     return verdict("one worker at a time", told, ", ".join(notes))
+
+
+def _given_out_late(case: Case, number: int, asked: float) -> bool:
+    """Whether the queue may have given a job out later than its worker asked: commands were late at that time, and the
+    queue recorded an end between any two starts of the job."""
+    return number not in case.started_twice and any(since <= asked <= until for since, until in case.late_spans)
 
 
 def concurrency(case: Case) -> CheckRow:
