@@ -214,6 +214,11 @@ HEALED: dict[str, dict[str, Any]] = {
     "type starved by priority": {"jobs.report.priority": 1},
     "deploy outlives a threshold": {"faults.0.worker.deploy.down": "20s"},
     "deploy grace shorter than slow jobs": {"faults.0.worker.deploy.grace": "30s"},
+    "outage outlives a threshold": {"faults.0.redis.outage.for": "200ms"},
+    "closed load above the slots": {"load.0.closed.producers": 10},
+    "timeout below the service time": {"jobs.export.timeout": "5s"},
+    "delay longer than the run": {"jobs.reminder.delay": "10m"},
+    "threshold above the load": {"load.0.constant": "20/s"},
     "threshold out of reach": {"jobs.video.service": "4s"},
     "concurrency that the limiter makes useless": {"workers.concurrency": 1},
 }
@@ -247,7 +252,7 @@ def test_an_example_that_is_mended_has_neither(name: str) -> None:
 
 def test_every_finding_has_an_example() -> None:
     assert sorted(name.replace(" ", "-") for name in HEALED) == [file.stem for file in EXAMPLES]
-    sources = [ROOT / "src" / "queuesim" / "check" / f"{module}.py" for module in ("findings", "processors")]
+    sources = (ROOT / "src" / "queuesim" / "check").glob("*.py")
     named = {name for source in sources for name in re.findall(r'Finding\(\s+"([^"]+)"', source.read_text())}
     assert named | set(CAUSES) == set(HEALED)
 

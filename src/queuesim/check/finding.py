@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from queuesim.units import format_duration
 
+if TYPE_CHECKING:
+    from queuesim.scenario.threshold import Threshold
+
 PATIENCE = 30.0
 """Seconds for which whoever waits for a job's result usually waits: the time-out of HTTP clients and proxies."""
+
+MARGIN = 1.05
+"""A threshold is only called out of reach if it is missed by more than this: the arithmetic is no more exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +48,9 @@ def time(seconds: float) -> str:
     if seconds > AGES:
         return "more than 1,000 years"
     return format_duration(float(f"{seconds:.3g}")) if seconds < 100 else format_duration(float(round(seconds)))
+
+
+def whose(threshold: Threshold) -> str:
+    """Which jobs a threshold looks at, as findings tell it."""
+    chosen = threshold.where.chosen()
+    return f" of {', '.join(f'{key} {name}' for key, name in chosen.items())}" if chosen else ""

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from queuesim.check.finding import PATIENCE, Finding, rate, time
+from queuesim.check.closed import closed_loads
+from queuesim.check.finding import MARGIN, PATIENCE, Finding, rate, time, whose
 from queuesim.check.fluid import KNOWN, Fluid, Without, entry_length
-from queuesim.check.outline import JobOutline, batch, limiter, outlines, period, slots, slow
+from queuesim.check.impossible import above_the_load, delays, timeouts
+from queuesim.check.outline import JobOutline, batch, left_to_chance, limiter, outlines, period, scaled_up, slots, slow
 from queuesim.metrics.metric import percentile_of
 from queuesim.processor import Processor
 from queuesim.scenario.faults.worker_schema import Deploy
@@ -18,8 +20,8 @@ from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.schema import Scenario
 from queuesim.scenario.threshold import Threshold
 
-MARGIN = 1.05
-"""A threshold is only called out of reach if it is missed by more than this: the fluid is no more exact."""
+DEVIATIONS = 3.0
+"""Standard deviations by which chance may leave a percentile with fewer late jobs than the fluid has."""
 
 MOST_MOMENTS = 500
 """Changes of the rates that are looked at."""
@@ -41,9 +43,15 @@ def examine(scenario: Scenario, own: Processor | None = None) -> list[Finding]:
     scene = _Scene(scenario, own, outlines(scenario, own), list(_moments(scenario)))
     jobs = scene.jobs
     overload = [*_overload(scene), *_overdue_batch(scene)]
+    late = list(_out_of_reach(scene, overload))
+    told = {finding.key for finding in late}
     return [
         *overload,
-        *_out_of_reach(scene, overload),
+        *timeouts(scenario),
+        *delays(scenario, jobs),
+        *late,
+        *(finding for finding in closed_loads(scenario, jobs, own) if finding.key not in told),
+        *above_the_load(scenario, jobs, own),
         *_deploys(scenario, jobs),
         *_locks(scenario, jobs, own),
         *_retention(scene),
@@ -122,8 +130,10 @@ def _overload(scene: _Scene) -> Iterator[Finding]:
 def _out_of_reach(scene: _Scene, overload: list[Finding]) -> Iterator[Finding]:
     """A threshold that waits exceed which no luck can shorten, unless an overload is the reason that was found."""
     scenario = scene.scenario
-    asked = [(i, each) for i, each in enumerate(scenario.thresholds) if _about_waits(each)]
-    if not asked:
+    asked = [
+        (i, each) for i, each in enumerate(scenario.thresholds) if _about_waits(each) and not _thinned(scenario, each)
+    ]
+    if not asked or scaled_up(scenario):
         return
 
     def play(without: Without | None = None) -> Fluid:
@@ -131,6 +141,8 @@ def _out_of_reach(scene: _Scene, overload: list[Finding]) -> Iterator[Finding]:
 
     whole = play()
     missed = [(i, threshold, value) for i, threshold in asked if _misses(threshold, value := whole.value(threshold))]
+    if left_to_chance(scenario):
+        missed = [each for each in missed if _misses(each[1], whole.value(each[1], DEVIATIONS))]
     if not missed:
         return
     others: dict[str, Fluid] = {}
@@ -146,12 +158,13 @@ def _out_of_reach(scene: _Scene, overload: list[Finding]) -> Iterator[Finding]:
             continue
         shown = f"{value:,.0f} jobs" if threshold.metric == "unfinished" else time(value)
         name = cause or "threshold out of reach"
-        yield Finding(name, f"thresholds[{i}]", f'"{threshold.text}"{_who(threshold)}: {CAUSES[name]} {shown}.', value)
+        yield Finding(name, f"thresholds[{i}]", f'"{threshold.text}"{whose(threshold)}: {CAUSES[name]} {shown}.', value)
 
 
 _BATCH = "batch outlives a threshold"
 
 _WITHOUT = {
+    "outage outlives a threshold": Without(stoppages=True),
     "deploy outlives a threshold": Without(deploys=True),
     "type starved by priority": Without(priorities=True),
     _BATCH: Without(batches=True),
@@ -159,6 +172,7 @@ _WITHOUT = {
 """What to leave out of the scenario: if the threshold holds then, that is the cause."""
 
 CAUSES = {
+    "outage outlives a threshold": "with the time in which Redis or the queue lets no job start it comes to about",
     "deploy outlives a threshold": "with the slots that are missing during the deploy it comes to about",
     "type starved by priority": "while more urgent jobs are served first it comes to about",
     _BATCH: "until all jobs of a batch have had their turn it comes to about",
@@ -166,14 +180,23 @@ CAUSES = {
 }
 
 
-def _who(threshold: Threshold) -> str:
-    chosen = threshold.where.chosen()
-    return f" of {', '.join(f'{key} {name}' for key, name in chosen.items())}" if chosen else ""
-
-
 def _about_waits(threshold: Threshold) -> bool:
     upper = threshold.operator in ("<", "<=") or (threshold.metric == "unfinished" and threshold.operator == "==")
     return upper and threshold.metric in KNOWN and threshold.statistic not in ("min", "std")
+
+
+def _thinned(scenario: Scenario, threshold: Threshold) -> bool:
+    """Whether the threshold also looks at jobs of a closed load, which the fluid leaves out.
+
+    A maximum and a number of jobs are only larger with them.
+    """
+    if threshold.statistic == "max" or threshold.metric == "unfinished":
+        return False
+    return any(
+        entry.closed is not None and threshold.where.job in (None, *scenario.mix(entry))
+        for entry in scenario.load
+        if threshold.where.load in (None, entry.name)
+    )
 
 
 def _misses(threshold: Threshold, value: float) -> bool:

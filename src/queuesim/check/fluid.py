@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from queuesim.check.outline import JobOutline, deploys, limiter, slots
+from queuesim.check.outline import JobOutline, Stoppage, deploys, limiter, slots, stoppages
 from queuesim.metrics.metric import percentile_of
 from queuesim.processor import Processor
 from queuesim.scenario.handlers import OVERDUE
@@ -53,6 +53,8 @@ class Parcel:
     load: str
     scheduled: float
     """When they were to arrive, before a delay of their own."""
+    delay: float
+    """The seconds of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Without:
     batches: bool = False
     priorities: bool = False
     deploys: bool = False
+    stoppages: bool = False
 
 
 @dataclass(slots=True)
@@ -97,8 +100,10 @@ class Fluid:
         self._limit = limiter(scenario, own)
         self._slots = slots(scenario, own)
         self._down = [] if self._without.deploys else list(deploys(scenario, own, jobs))
+        self._stoppages = [] if self._without.stoppages else list(stoppages(scenario))
+        self._down += self._stopped(jobs)
         self.end = scenario.duration + scenario.drain_time
-        parcels = sorted(self._parcels(), key=lambda parcel: parcel.at)
+        parcels = sorted(self._held(self._parcels()), key=lambda parcel: parcel.at)
         self._classes = self._sorted_classes(parcels)
         self._waits = self._play(parcels)
 
@@ -122,7 +127,7 @@ class Fluid:
         self, at: float, jobs: float, spread: float, name: str, load: str, delay: float | None = None
     ) -> Parcel:
         later = self._jobs[name].options.delay if delay is None else delay
-        return Parcel(at + later, jobs, spread, name, load, at)
+        return Parcel(at + later, jobs, spread, name, load, at, later)
 
     def _course(self, entry: LoadEntry) -> Iterator[tuple[float, float, float]]:
         """When jobs of a load arrive, how many, and over how many seconds."""
@@ -159,6 +164,25 @@ class Fluid:
             if due:
                 yield self._parcel(time, math.ceil(due / size), 0.0, OVERDUE, "")
             before, due, time = time, 0.0, schedule.after(time)
+
+    def _held(self, parcels: Iterator[Parcel]) -> Iterator[Parcel]:
+        """Jobs that can't be added because of a stoppage arrive at its end."""
+        holding = sorted((each for each in self._stoppages if not each.adds), key=lambda each: each.start)
+        if not holding:
+            yield from parcels
+            return
+        for parcel in parcels:
+            parts = [parcel]
+            for stoppage in holding:
+                parts = [held for part in parts for held in _hold(part, stoppage)]
+            yield from parts
+
+    def _stopped(self, jobs: Sequence[JobOutline]) -> Iterator[tuple[float, float, float]]:
+        """When all slots are missing in a stoppage: what runs as it begins goes on, for a slow service at most."""
+        running = max((job.slow or 0.0 for job in jobs), default=0.0)
+        for stoppage in self._stoppages:
+            if stoppage.start + running < stoppage.end:
+                yield stoppage.start + running, stoppage.end, float(self._slots)
 
     # -- service
 
@@ -202,9 +226,15 @@ class Fluid:
             service = self._jobs[parcel.name].work
             arrives = parcel.at + middle * parcel.spread
             # what is known is when it would leave, if all slots worked on it together: it starts a service time before
-            started = np.maximum(starts - service, arrives)
+            started = self._allowed(np.maximum(starts - service, arrives))
             waits.append((parcel, np.full(points, parcel.jobs / points), arrives - parcel.at, started))
         return waits
+
+    def _allowed(self, started: Array) -> Array:
+        """Times of starts, of which none is in a stoppage."""
+        for stoppage in sorted(self._stoppages, key=lambda each: each.start):
+            started[(started >= stoppage.start) & (started < stoppage.end)] = stoppage.end
+        return started
 
     def _edges(self, parcels: Sequence[Parcel]) -> list[float]:
         duration = self._scenario.duration
@@ -255,40 +285,60 @@ class Fluid:
 
     # -- what comes of it
 
-    def value(self, threshold: Threshold) -> float:
-        """What the threshold's metric would be; NaN if the fluid knows nothing of it."""
+    def value(self, threshold: Threshold, deviations: float = 0.0) -> float:
+        """What the threshold's metric would be; NaN if the fluid knows nothing of it.
+
+        Args:
+            deviations: standard deviations by which chance may leave fewer late jobs than expected.
+        """
         import numpy as np
 
         parcels = [wait for wait in self._waits if _chosen(wait[0], threshold.where)]
         parcels = [wait for wait in parcels if wait[0].scheduled >= self._scenario.warmup]
         if not parcels:
             return math.nan
-        jobs = np.concatenate([jobs for _, jobs, _, _ in parcels])
-        arrived = np.concatenate([parcel.at + later for parcel, _, later, _ in parcels])
-        waited = np.concatenate([started - parcel.at - later for parcel, _, later, started in parcels])
         if threshold.metric == "unfinished":
-            return float(jobs[~np.isfinite(waited) | (arrived + waited > self.end)].sum())
-        service = np.concatenate(
-            [np.full(len(each), self._jobs[parcel.name].service or 0.0) for parcel, each, _, _ in parcels]
-        )
-        value, when = waited, arrived + waited
-        if threshold.metric == "latency":
-            delays = np.concatenate(
-                [np.full(len(each), parcel.at - parcel.scheduled) for parcel, each, _, _ in parcels]
+            left = sum(
+                float(jobs[~np.isfinite(started) | (started > self.end)].sum()) for _, jobs, _, started in parcels
             )
-            value, when = waited + service + delays, when + service
+            return left - deviations * math.sqrt(left)
+        value, when, jobs = (np.concatenate(each) for each in zip(*self._measured(parcels, threshold), strict=True))
         measured = np.isfinite(value) & (when <= self.end)
         value, when, jobs = value[measured], when[measured], jobs[measured]
         if not len(value):
             return math.nan
         if threshold.over is None:
-            return _statistic(value, jobs, threshold.statistic or "mean")
+            return statistic_of_jobs(value, jobs, threshold.statistic or "mean", deviations)
         worst = math.nan
         for first in _window_starts(when, threshold.over, self.end):
             inside = (when >= first) & (when < first + threshold.over)
             if inside.any():
-                worst = np.fmax(worst, _statistic(value[inside], jobs[inside], threshold.statistic or "mean"))
+                found = statistic_of_jobs(value[inside], jobs[inside], threshold.statistic or "mean", deviations)
+                worst = np.fmax(worst, found)
         return float(worst)
+
+    def _measured(
+        self, parcels: Sequence[tuple[Parcel, Array, Array, Array]], threshold: Threshold
+    ) -> Iterator[tuple[Array, Array, Array]]:
+        """Of each parcel's jobs: what a threshold looks at, when it is measured, and how many jobs that stands for."""
+        import numpy as np
+
+        for parcel, jobs, later, started in parcels:
+            arrived = parcel.at + later
+            if threshold.metric == "waiting":
+                yield started - arrived, started, jobs
+                continue
+            job = self._jobs[parcel.name]
+            # the delay that a job asks for is no part of its latency
+            held = arrived - parcel.scheduled - parcel.delay - later
+            # a mean knows no more than the mean; a percentile of all jobs depends on how attempts are spread
+            times = np.array([job.service or 0.0] if threshold.statistic == "mean" else job.times)
+            waits = started - arrived + held
+            yield (
+                (waits[:, None] + times).ravel(),
+                (started[:, None] + times).ravel(),
+                np.repeat(jobs / len(times), len(times)),
+            )
 
 
 def _window_starts(when: Array, length: float, end: float) -> Array:
@@ -338,20 +388,60 @@ def _within(segment: Segment, time: float) -> float:
     return segment.rate * time + (segment.target - segment.rate) * time * time / (2 * segment.duration)
 
 
+HELD = 20
+"""Parts into which the jobs of a stoppage are cut: each of them then waits for the same time."""
+
+
+def _hold(parcel: Parcel, stoppage: Stoppage) -> Iterator[Parcel]:
+    """A parcel, of which what was to arrive in a stoppage arrives at its end."""
+    delay = parcel.delay
+    first, last = parcel.scheduled, parcel.scheduled + parcel.spread
+    start, end = max(first, stoppage.start), min(last, stoppage.end)
+    if not parcel.spread:
+        inside = stoppage.start <= first < stoppage.end
+        yield replace(parcel, at=max(parcel.at, stoppage.end)) if inside else parcel
+        return
+    if start >= end:
+        yield parcel
+        return
+    density = parcel.jobs / parcel.spread
+    if start > first:
+        yield replace(parcel, jobs=density * (start - first), spread=start - first)
+    parts = max(math.ceil(HELD * (end - start) / (stoppage.end - stoppage.start)), 1)
+    step = (end - start) / parts
+    for i in range(parts):
+        # the latest moment of the part: none of its jobs waits for a shorter time than is reckoned
+        due = start + (i + 1) * step
+        yield replace(parcel, at=max(stoppage.end, due + delay), jobs=density * step, spread=0.0, scheduled=due)
+    if last > end:
+        yield replace(parcel, at=end + delay, jobs=density * (last - end), spread=last - end, scheduled=end)
+
+
 def _chosen(parcel: Parcel, where: Where) -> bool:
     return where.job in (None, parcel.name) and where.load in (None, parcel.load)
 
 
-def _statistic(values: Array, weights: Array, statistic: str) -> float:
+def statistic_of_jobs(values: Array, weights: Array, statistic: str, deviations: float = 0.0) -> float:
+    """A statistic of weighted values.
+
+    Numbers of jobs are random, with a variance of about their mean: with `deviations` the statistic is so small as
+    so many standard deviations make it.
+    """
     import numpy as np
 
+    total = float(weights.sum())
     if statistic == "mean":
-        return float(np.average(values, weights=weights))
-    if statistic in ("min", "max"):
-        return float(getattr(np, statistic)(values))
-    percentile = 50.0 if statistic == "median" else percentile_of(statistic)
+        mean = float(np.average(values, weights=weights))
+        return mean - deviations * math.sqrt(float((weights * (values - mean) ** 2).sum())) / total
+    if statistic == "min":
+        return float(values.min())
+    percentile = {"median": 50.0, "max": 100.0}.get(statistic, percentile_of(statistic))
     if percentile is None:
         return math.nan
+    above = 1 - percentile / 100
+    # of so many expected jobs at least one is there
+    above = max(above + deviations * math.sqrt(above / total), deviations**2 / total)
+    rank = 1 - above
     order = np.argsort(values)
     share = np.cumsum(weights[order]) / weights.sum()
-    return float(values[order][min(int(np.searchsorted(share, percentile / 100)), len(order) - 1)])
+    return float(values[order][min(int(np.searchsorted(share, max(rank, 0.0))), len(order) - 1)])

@@ -12,8 +12,10 @@ from queuesim.job import JobOptions
 from queuesim.limits import RateLimit
 from queuesim.processor import Processor
 from queuesim.scenario.failures import SIMULATED, simulated
+from queuesim.scenario.faults.queue_schema import Pause
+from queuesim.scenario.faults.redis_schema import Outage, ReadOnly, Restart
 from queuesim.scenario.faults.timing_schema import ALL
-from queuesim.scenario.faults.worker_schema import Deploy
+from queuesim.scenario.faults.worker_schema import Deploy, Scale
 from queuesim.scenario.handlers import build_processor, job_options
 from queuesim.scenario.job_schema import JobSettings
 from queuesim.scenario.schema import Scenario
@@ -42,6 +44,8 @@ class JobOutline:
     """Mean seconds for which an attempt holds its slot; None: a handler of the user's own, whose time is unknown."""
     slow: float | None
     """The 99.9th percentile of an attempt in seconds."""
+    times: tuple[float, ...]
+    """Quantiles of an attempt in seconds, evenly spread; one 0 if nobody knows."""
     starts: float
     """Runs of a job on average, retries and poison jobs counted."""
     attempts: int
@@ -64,25 +68,35 @@ def outlines(scenario: Scenario, own: Processor | None = None) -> list[JobOutlin
 def _outline(name: str, scenario: Scenario, options: JobOptions, processor: Processor) -> JobOutline:
     settings, known = scenario.job(name), processor.types.get(name)
     timeout = None if known is None else known.timeout
-    service, slow, cut = _times(settings, timeout, scenario.overhead.attempt)
+    service, slow, times, cut = _times(settings, timeout, scenario.overhead.attempt)
     failures = Failures(settings, options, processor, cut, unknown=service is None)
-    return JobOutline(name, options, service, slow, failures.starts(), failures.attempts, failures.backoff)
+    return JobOutline(name, options, service, slow, times, failures.starts(), failures.attempts, failures.backoff)
 
 
-def _times(settings: JobSettings, timeout: float | None, overhead: float) -> tuple[float | None, float | None, float]:
-    """Mean and 99.9th percentile of an attempt, and the share of attempts that run into their timeout."""
+QUANTILES = 20
+"""Into how many equally likely times a distribution is cut."""
+
+
+def _times(
+    settings: JobSettings, timeout: float | None, overhead: float
+) -> tuple[float | None, float | None, tuple[float, ...], float]:
+    """Mean, 99.9th percentile and quantiles of an attempt, and the share of attempts that run into their timeout."""
     if settings.service is None:
-        return None, None, 0.0
-    parts = [settings.service, *([] if settings.blocking is None else [settings.blocking])]
-    mean = float(sum(part.model().mean for part in parts))
+        return None, None, (0.0,), 0.0
+    pieces = [settings.service, *([] if settings.blocking is None else [settings.blocking])]
+    mean = float(sum(part.model().mean for part in pieces))
     import numpy as np
 
-    held = np.sum([draws(part) for part in parts], axis=0)
+    held = np.sum([draws(part) for part in pieces], axis=0)
     cut = 0.0 if timeout is None else float(np.mean(held > timeout))
     if timeout is not None and cut:
         held = held.clip(max=timeout)
         mean = float(held.mean())
-    return mean + overhead, float(np.quantile(held, 0.999)) + overhead, cut
+    # the lower end of each part: no attempt of it is shorter
+    parts = 1 if held.min() == held.max() else QUANTILES
+    quantiles = np.quantile(held, np.arange(parts) / parts)
+    times = tuple(float(each) + overhead for each in quantiles)
+    return mean + overhead, float(np.quantile(held, 0.999)) + overhead, times, cut
 
 
 def draws(service: ServiceTime) -> NDArray[np.float64]:
@@ -240,3 +254,60 @@ def deploys(
                 end = time + min(running, deploy.grace) + deploy.down
                 yield time, end, float(settings.concurrency or each)
                 time = end + deploy.pause
+
+
+@dataclass(frozen=True, slots=True)
+class Stoppage:
+    """A known time in which no job can start."""
+
+    start: float
+    end: float
+    adds: bool
+    """Whether jobs can be added meanwhile; otherwise their producers hold them until the end."""
+
+
+def stoppages(scenario: Scenario) -> Iterator[Stoppage]:
+    """The stoppages whose times are fixed: outages, read-only servers and pauses at given times.
+
+    A server that loses jobs is left out: a lost job waits for nothing. So are random times and conditions.
+    """
+    for entry in scenario.faults:
+        fault = entry.settings
+        if isinstance(fault, (Outage, ReadOnly, Pause)) and fault.for_ is not None:
+            length = fault.for_.model().minimum
+        elif isinstance(fault, Restart) and not fault.empty:
+            length = fault.down
+        else:
+            continue
+        free = 0.0
+        for at in fault.at or ():
+            # the next strike waits until the last one is over
+            start = max(at, free)
+            free = start + length
+            # faults end with the load
+            end = min(free, scenario.duration)
+            if end > start:
+                yield Stoppage(start, end, adds=isinstance(fault, Pause))
+
+
+def scaled_up(scenario: Scenario) -> bool:
+    """Whether a fault starts more workers than the scenario has, so that `slots` is not the most there can be."""
+    for entry in scenario.faults:
+        scale = entry.settings
+        if isinstance(scale, Scale):
+            least = min(workers.count for workers in scenario.workers if scale.worker in (None, workers.name))
+            if scale.to > least:
+                return True
+    return False
+
+
+def left_to_chance(scenario: Scenario) -> bool:
+    """Whether anything that decides on waits is random: arrivals, types, times or errors."""
+    loads = any(entry.poisson or (entry.trace is None and len(scenario.mix(entry)) > 1) for entry in scenario.load)
+    return loads or any(_random(settings) for settings in scenario.jobs.values())
+
+
+def _random(settings: JobSettings) -> bool:
+    times = [each for each in (settings.service, settings.blocking) if each is not None]
+    failing = any(settings.errors.at(attempt) for attempt in range(1, settings.errors.attempts + 1))
+    return failing or settings.poison is not None or any(each.constant is None for each in times)

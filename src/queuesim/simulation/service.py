@@ -32,6 +32,11 @@ class Service(Protocol):
         ...
 
     @property
+    def minimum(self) -> float:
+        """Seconds below which no time is; 0 if times can be as short as they like."""
+        ...
+
+    @property
     def scv(self) -> float:
         """Squared coefficient of variation: variance over mean squared. 0 is constant, 1 exponential."""
         ...
@@ -56,6 +61,10 @@ class Constant:
         return 0.0
 
     @property
+    def minimum(self) -> float:
+        return self.mean
+
+    @property
     def scv(self) -> float:
         return 0.0
 
@@ -76,6 +85,10 @@ class Exponential:
     @property
     def variance(self) -> float:
         return self.mean**2
+
+    @property
+    def minimum(self) -> float:
+        return 0.0
 
     @property
     def scv(self) -> float:
@@ -138,6 +151,10 @@ class Lognormal:
         return self.scv * self.mean**2
 
     @property
+    def minimum(self) -> float:
+        return self.mean if self.sigma == 0 else 0.0
+
+    @property
     def scv(self) -> float:
         return math.expm1(self.sigma**2)
 
@@ -181,6 +198,10 @@ class Gamma:
         return self.mean**2 / self.shape
 
     @property
+    def minimum(self) -> float:
+        return 0.0
+
+    @property
     def scv(self) -> float:
         return 1 / self.shape
 
@@ -213,6 +234,10 @@ class Uniform:
         return (self.high - self.low) ** 2 / 12
 
     @property
+    def minimum(self) -> float:
+        return self.low
+
+    @property
     def scv(self) -> float:
         return self.variance / self.mean**2
 
@@ -242,6 +267,10 @@ class Empirical:
     @cached_property
     def variance(self) -> float:
         return float(np.var(self.values))
+
+    @cached_property
+    def minimum(self) -> float:
+        return float(np.min(self.values))
 
     @property
     def scv(self) -> float:
