@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metrics_script import NAN, Script
 
+import queuesim
 from queuesim.metrics import digest
 from queuesim.metrics.recording import CheckRow, Stop, StopReason
 from queuesim.metrics.result import Result
@@ -88,3 +89,17 @@ def test_checks() -> None:
         ("failed", "latency.p95 of fax failed (asked for < 30s): nothing to measure"),
         ("passed", "no job runs twice: measured 0"),
     ]
+
+
+def test_jobs_that_stalled_too_often_are_named_so_and_not_by_a_category() -> None:
+    result = queuesim.run(
+        {
+            "name": "s",
+            "duration": 120.0,
+            "jobs": {"a": {"service": 20.0}, "b": {"service": 0.1, "errors": {"unknown": 1.0}}},
+            "load": [{"name": "l", "backlog": 3, "jobs": "a"}, {"name": "m", "backlog": 5, "jobs": "b"}],
+            "workers": {"concurrency": 10, "lock_duration": 10.0, "lock_renew": 30.0},
+        }
+    )
+    assert result.summary().errors == {"Unknown": 8}
+    assert digest.outcomes(result)[1] == "errors: Unknown 5, stalled or started too often 3"

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from queuesim.errors import AbandonedError
 from queuesim.escaping import shown
 from queuesim.metrics.text import COUNTED, brief, counted, measured, percent, rate, readable
 from queuesim.metrics.top_errors import TopError, errors_of_result, one_line
@@ -120,8 +121,26 @@ def outcomes(result: Result) -> list[str]:
         return ["no attempt was made"]
     lines = ["attempts: " + ", ".join(f"{count:,} {name}" for name, count in summary.outcomes.items())]
     if summary.errors:
-        lines.append("errors: " + ", ".join(f"{shown(name)} {count:,}" for name, count in summary.errors.items()))
+        kinds = _without_stalls(result, summary)
+        lines.append("errors: " + ", ".join(f"{shown(name)} {count:,}" for name, count in kinds.items()))
     return lines
+
+
+STALLED = "stalled or started too often"
+"""What is shown, in place of a category, for jobs that the queue gave up (AbandonedError): no handler raised that."""
+
+
+def _without_stalls(result: Result, summary: Summary) -> dict[str, int]:
+    """Attempts with an error by its category, those of stalled jobs by that name."""
+    stalled: dict[str, int] = {}
+    if AbandonedError.__name__ not in result.attempts["error_type"].cat.categories:
+        return summary.errors
+    for error in errors_of_result(result):
+        if error.error_type == AbandonedError.__name__:
+            stalled[error.category] = stalled.get(error.category, 0) + error.count
+    kinds = {name: count - stalled.get(name, 0) for name, count in summary.errors.items()}
+    kinds = {name: count for name, count in kinds.items() if count}
+    return kinds | ({STALLED: sum(stalled.values())} if stalled else {})
 
 
 def limiter(result: Result) -> str | None:
