@@ -155,3 +155,24 @@ def test_a_right_clock_is_not_noticed() -> None:
     before = [run.attempts.loc[run.attempts["ended"] < 900, columns] for run in (plain, watched)]
     assert len(before[0]) > 100
     pd.testing.assert_frame_equal(*before)
+
+
+def test_a_start_that_a_failover_made_the_queue_forget_keeps_its_own_times() -> None:
+    """The second job starts twice under one number: by the right clock at 13 s, by the wrong one at 19 s."""
+    scenario = {
+        **SCENARIO,
+        "duration": "1m",
+        "workers": {"count": 1, "name": "w-1", "concurrency": 1},
+        "jobs": {"long": {"service": "6s"}},
+        "load": [{"name": "few", "bulk": {"size": 3, "at": "7s"}}],
+        "faults": [
+            {"redis.failover": {"at": "13500ms", "lose": "1s", "down": "0s"}},
+            {"worker.clock": {"at": "14s", "for": "40s", "skew": "1s", "worker": "w-1"}},
+        ],
+    }
+    attempts = queuesim.run(scenario, progress=False).attempts
+    second = attempts[attempts["job"] == 2].sort_values("started")
+    assert second["started"].tolist() == pytest.approx([13.0, 19.0])
+    assert second["attempt"].tolist() == [1, 1]
+    assert second["clock_error"].tolist() == [0.0, 1.0]
+    assert attempts["service"].tolist() == pytest.approx([6.0] * len(attempts))

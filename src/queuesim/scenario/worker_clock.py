@@ -73,13 +73,14 @@ class RunClockRecorder:
     def __init__(self, recorder: Recorder, clock: WorkerClock) -> None:
         self._recorder = recorder
         self._clock = clock
-        self._starts: dict[tuple[str, int], tuple[float, float]] = {}
-        """By a job's id and the number of its start: when that was by the run's clock, and the skew."""
+        self._starts: dict[tuple[str, int, float | None], tuple[float, float]] = {}
+        """By a job's id, the number of its start and its start by the worker's clock: when that was by the run's clock,
+        and the skew. The number alone comes again when a failover makes the queue forget a start."""
 
     def started(self, jobs: Sequence[Job]) -> None:
         """The worker has just taken these jobs."""
         for job in jobs:
-            self._starts[job.id, job.attempts_started] = self._clock.look_up(job.processed_on or 0.0)
+            self._starts[_start(job)] = self._clock.look_up(job.processed_on or 0.0)
 
     def attempt(self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
         """See worker.WorkerObserver."""
@@ -98,11 +99,15 @@ class RunClockRecorder:
 
     def of_the_run(self, job: Job) -> tuple[Job, float]:
         """A job that the worker ran, with the times of the run, and how far its clock was ahead when it started."""
-        started, skew = self._starts.pop((job.id, job.attempts_started), (job.processed_on or 0.0, 0.0))
+        started, skew = self._starts.pop(_start(job), (job.processed_on or 0.0, 0.0))
         job = copy.copy(job)
         # since when it could start the queue knows by the clock of whoever put it there: frames work it out of delays
         job.processed_on, job.ready_at = started, None
         return job, skew
+
+
+def _start(job: Job) -> tuple[str, int, float | None]:
+    return job.id, job.attempts_started, job.processed_on
 
 
 class SkewedBroker:
