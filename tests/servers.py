@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,22 @@ SYSTEM = "redis-7.0"
 DEFAULT = "valkey-9.1"
 
 
-def make_server(name: str, port: int | None = None) -> EmbeddedServer:
-    """A new server of a kind. Skips the test if the machine has no such program."""
+@contextmanager
+def skipping_without(name: str) -> Iterator[None]:
+    """Skips the test if the machine lacks the program of that kind of server."""
     try:
-        return EmbeddedServer(REAL[name], port=port)
+        yield
     except NoServerError:
         # the others come in wheels that the tests' requirements name
         if name != SYSTEM:
             raise
         raise Lacking(REDIS) from None
+
+
+def make_server(name: str, port: int | None = None) -> EmbeddedServer:
+    """A new server of a kind. Skips the test if the machine has no such program."""
+    with skipping_without(name):
+        return EmbeddedServer(REAL[name], port=port)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import asyncio
 import math
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 
 class QueuesimError(Exception):
@@ -149,7 +149,7 @@ class ErrorInfo:
     category: str
     """Database, Validation, Network, Unknown, or what a user's rule says."""
     retryable: bool
-    bug: str = ""
+    bug: str = field(default="", repr=False)
     """A programming error that it hides in its group or chain, as ``NameError: name 'x' is not defined``; "": none."""
 
 

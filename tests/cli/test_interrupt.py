@@ -57,7 +57,7 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-m", "queuesim", "run", "endless.yaml", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "queuesim", "run", "endless.yaml", "--no-limit", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
