@@ -242,8 +242,9 @@ def to_json(value: Any) -> str:
     A lone surrogate, half of a character pair, is written as an escape, since UTF-8 has no bytes for it.
 
     Raises:
-        TypeError, ValueError: it holds something that JSON can't say (an object, a NaN, an infinity, a cycle).
-        RecursionError: it is nested too deeply.
+        TypeError, ValueError: it holds something that JSON can't say (an object, a NaN, an infinity, a cycle), or is
+            nested too deeply.
+        RecursionError: it is nested much too deeply.
     """
     text = encode_json(value)
     return text if text.isascii() else _SURROGATE.sub(_escaped, text)
@@ -251,6 +252,12 @@ def to_json(value: Any) -> str:
 
 def encode_json(value: Any) -> str:
     """Like `to_json`, but lone surrogates stay as they are: for texts that are mended later."""
+    text = _encoded(value)
+    _check_nesting(text)
+    return text
+
+
+def _encoded(value: Any) -> str:
     if _encode is None:
         return _ENCODER.encode(value)
     try:
@@ -260,12 +267,28 @@ def encode_json(value: Any) -> str:
         return _ENCODER.encode(value)
 
 
+def _check_nesting(text: str) -> None:
+    """Raise ValueError for a JSON text that is nested too deeply.
+
+    How deep Python's own limit is depends on its version, and on how deep the caller is: without this one, data that
+    one worker takes would be unreadable for another.
+    """
+    if text.count("[") + text.count("{") <= MAX_NESTING:
+        return
+    depth = 0
+    for bracket in _BRACKETS.finditer(_STRINGS.sub("", text)):
+        depth += 1 if bracket[0] in "[{" else -1
+        if depth > MAX_NESTING:
+            raise ValueError(f"nested too deeply: more than {MAX_NESTING} levels")
+
+
 def parse_json(text: str) -> Any:
     """What a JSON text says, whoever wrote it.
 
     Raises:
         ValueError: it is not valid JSON, nested too deeply, or holds a number that is too long. The message says which.
     """
+    _check_nesting(text)
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -297,6 +320,10 @@ def _escaped(surrogate: re.Match[str]) -> str:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_BRACKETS = re.compile(r"[\[\]{}]")
+MAX_NESTING = 500
+"""Levels of lists and objects in data, results and other JSON of a job. Python 3.11 can do fewer than 1,000."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from damage import FIELDS, row
 from queuesim.broker.redis.jobs import decode_job
-from queuesim.job import Job
+from queuesim.job import MAX_NESTING, Job, parse_json, to_json
 
 NEEDED = {"name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "attemptsMade"}
 """Without these a job can't run."""
@@ -96,3 +96,18 @@ def test_what_is_only_shown_is_shown_as_it_is() -> None:
     assert job.unreadable == ()
     assert (job.progress, job.return_value, job.stacktrace, job.history) == (DEEP, "{x", ("oops",), ())
     assert (job.finished_on, job.stalled_count) == (None, 0)
+
+
+def test_nesting_has_one_limit_on_every_python_and_however_deep_the_caller_is() -> None:
+    deepest: Any = 1
+    for _ in range(MAX_NESTING):
+        deepest = [deepest]
+    text = to_json(deepest)
+    assert parse_json(text) == deepest
+    with pytest.raises(ValueError, match="nested too deeply: more than 500 levels"):
+        to_json({"a": deepest})
+    with pytest.raises(ValueError, match="nested too deeply: more than 500 levels"):
+        parse_json(f'{{"a":{text}}}')
+    # brackets in texts and side by side are not levels
+    flat = [{"a": "[" * 2_000 + '"\\'}] * 2_000
+    assert parse_json(to_json(flat)) == flat

@@ -121,6 +121,9 @@ class Case:
         """The positions of these attempts, job by job, each job's in the order of their starts. What started within
         the resolution of the clocks goes by its number: a repeated exchange brings whole milliseconds from Redis."""
         started = attempts["started"]
+        if self.late_spans and not self.rollbacks:
+            # the queue numbers the starts, and a worker may have asked long before it got the job
+            return np.lexsort((started, attempts["attempt"], attempts["number"]))
         if self.late_spans:
             # a start bears the time at which its worker asked, and the queue may have given the job out later
             started = np.fmax(started, attempts["ready"])
