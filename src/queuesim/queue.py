@@ -316,6 +316,3 @@ def _text(name: str, data: Any, options: JobOptions) -> str:
         size = len(text.encode())
         raise ValidationError(f"the data of job {name!r} has {size} bytes, its size limit is {options.size_limit}")
     return text
-
-
-_new, _set = object.__new__, object.__setattr__

@@ -71,7 +71,7 @@ def sweep(
 
 
 LOOKED_AT = 500
-"""Combinations whose effort is estimated one by one; of more of them, so many are looked at, evenly spread."""
+"""Combinations whose effort is estimated one by one; of more of them, this many are estimated, evenly spread."""
 RUN = 2e-3
 """Seconds for a run of next to nothing, at least; measured: 4 milliseconds."""
 

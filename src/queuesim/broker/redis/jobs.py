@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LARGEST = 2**53
 """Whole numbers up to this one are exact in Lua and in JavaScript, as counts and as milliseconds."""
 DIGITS = 16
-"""Of `LARGEST`. Text of more digits is no number of ours, and slow to read."""
+"""Of `LARGEST`. A longer text is not one of our numbers, and slow to read."""
 SHOWN = 60
 """Characters of a value that an error message shows."""
 

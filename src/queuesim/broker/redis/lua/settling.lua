@@ -32,7 +32,7 @@ local function options_of(job)
 end
 
 -- A rule of retention as options have it: true removes at once, false keeps all, a number keeps so many. nil: no rule.
--- What is no number limits nothing.
+-- A limit that is not a number limits nothing.
 local function rule_of(options, name)
   local rule = decoded(options)[name]
   if rule == nil or rule == cjson.null then return nil end
