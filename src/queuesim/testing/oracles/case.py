@@ -120,15 +120,18 @@ class Case:
     def in_order(self, attempts: Array) -> Array:
         """The positions of these attempts, job by job, each job's in the order of their starts. What started within
         the resolution of the clocks goes by its number: a repeated exchange brings whole milliseconds from Redis."""
-        started = attempts["started"]
         if self.late_spans and not self.rollbacks:
             # the queue numbers the starts, and a worker may have asked long before it got the job
-            return np.lexsort((started, attempts["attempt"], attempts["number"]))
-        if self.late_spans:
-            # a start bears the time at which its worker asked, and the queue may have given the job out later
-            started = np.fmax(started, attempts["ready"])
+            return np.lexsort((attempts["started"], attempts["attempt"], attempts["number"]))
+        started = self.given_out(attempts)
         tick = np.floor(started / self.promises.resolution + 1e-3)
         return np.lexsort((started, attempts["attempt"], tick, attempts["number"]))
+
+    def given_out(self, attempts: Array) -> Array:
+        """When the queue gave out these jobs, at the soonest: a start bears the time at which its worker asked,
+        and where commands are late the job may have become ready after that."""
+        started: Array = attempts["started"]
+        return np.fmax(started, attempts["ready"]) if self.late_spans else started
 
     # -- events
 

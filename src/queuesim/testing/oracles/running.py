@@ -32,9 +32,8 @@ def exclusive(case: Case) -> CheckRow:
     undid = case.rollbacks.undid(case.attempts["started"])
     attempts, order = case.attempts, case.by_job
     if case.late_spans:
-        # a start bears the time at which its worker asked, and the queue may have given the job out later
         attempts = attempts.copy()
-        attempts["started"] = np.fmax(attempts["started"], attempts["ready"])
+        attempts["started"] = case.given_out(attempts)
         order = case.in_order(attempts)
     for earlier, later in overlaps(attempts, order, "number", resolution=case.promises.resolution).tolist():
         first, second = attempts[earlier], attempts[later]
