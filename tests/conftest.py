@@ -24,8 +24,12 @@ R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 IN_CI = os.environ.get("CI") == "true"
 
 # No deadline: the machines that run the tests are shared, so that an example may take long through no fault of its own.
-settings.register_profile("default", deadline=None, max_examples=25)
-settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in every run, so that a failure belongs to a change: new ones are drawn with the profile "explore".
+settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
+settings.register_profile(
+    "ci", settings(settings.get_profile("default"), max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+)
+settings.register_profile("explore", settings(settings.get_profile("ci"), derandomize=False))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 OF_THE_SHELL = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "REDIS_URL", "REDIS_HOST", "REDIS_PORT", "MPLBACKEND")

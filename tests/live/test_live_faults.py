@@ -60,6 +60,17 @@ def test_processes_stand_still_are_replaced_and_come_and_go() -> None:
     assert faults.loc["worker.scale", "detail"].endswith("to 3 workers")
 
 
+def test_a_run_that_is_interrupted_while_workers_start_ends() -> None:
+    """Nobody waits for workers that were about to start, and nobody starts others in their place."""
+
+    def starting(run: LiveRun) -> bool:
+        members = run.crew.members if hasattr(run, "crew") else []
+        return sum(member.hiring is not None and not member.hiring.done() for member in members) >= 2
+
+    result = play({"worker.scale": {"at": "0.2s", "to": 7, "for": "30s"}}, until=starting)
+    assert result.facts.duration < 30
+
+
 def test_faults_inside_of_workers_strike_their_attempts() -> None:
     during = {"while": "completed > 5", "for": "2s"}
     result = play(

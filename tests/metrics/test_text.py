@@ -16,6 +16,7 @@ from queuesim.metrics.text import brief, counted, percent, rate, readable
     [
         (math.nan, "–", "–"),
         (0.0, "0 s", "0s"),
+        (0.0000166, "0.0166 ms", "16.6us"),
         (0.00123, "1.23 ms", "1.23ms"),
         (0.142, "142 ms", "142ms"),
         (0.9996, "1 s", "1s"),

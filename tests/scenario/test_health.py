@@ -336,3 +336,30 @@ def test_a_job_that_a_failover_took_is_not_laid_at_its_types_door() -> None:
     detail = only(result, "nothing-completed", "not judged")
     assert "report: 1 job started" in detail
     assert "the faults that struck took all of them: redis.failover" in detail
+
+
+def lossy(*faults: dict[str, Any]) -> queuesim.Result:
+    """One job, added at 5 s to a queue whose only worker stands still just then; the server loses it."""
+    return run(
+        jobs={"mail": {"service": "1s"}},
+        load=[{"name": "once", "bulk": {"at": "5s", "size": 1}, "jobs": "mail"}],
+        duration="60s",
+        drain=True,
+        faults=list(faults),
+    )
+
+
+def test_a_type_whose_only_job_the_server_lost_before_it_started_is_not_judged() -> None:
+    frozen = {"worker.freeze": {"at": "4s", "for": "4s", "worker": "all"}}
+    result = lossy(frozen, {"redis.restart": {"at": "7s", "empty": True, "down": "1s"}})
+    detail = only(result, "type-never-started", "not judged")
+    assert "mail: 1 job added, none started; the faults that struck took all of them: " in detail
+
+
+def test_a_type_whose_only_job_the_server_lost_while_it_ran_is_not_judged() -> None:
+    result = lossy(
+        {"worker.freeze": {"at": "5.5s", "for": "50s"}}, {"redis.failover": {"at": "7s", "lose": "4s", "down": "1s"}}
+    )
+    detail = only(result, "nothing-completed", "not judged")
+    assert "mail: 1 job started" in detail
+    assert "the faults that struck took all of them: " in detail

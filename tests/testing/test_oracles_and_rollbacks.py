@@ -138,3 +138,10 @@ def test_a_job_that_is_left_is_told_though_something_was_forgotten(monkeypatch: 
 
     wrap(monkeypatch, Simulation, "_where_left", where)
     assert "drained at the end" in found(played(faults=[FAILOVER]))
+
+
+def test_jobs_added_at_the_very_moment_of_an_empty_restart_are_no_violation() -> None:
+    """Some of them are forgotten and some are not, and all bear the same time."""
+    load = [{"name": "burst", "bulk": {"at": 26.0, "size": 16}}, {"name": "users", "poisson": 2.0}]
+    result = played(load=load, faults=[{"redis.restart": {"at": 26.0, "empty": True, "down": 0.0}}])
+    assert found(result) == set()

@@ -149,8 +149,17 @@ class RunHealth:
     @cached_property
     def removed(self) -> Array:
         """Which job numbers were removed before they ended."""
-        gone = [number for number, state in self.recording.left.items() if state == "removed"]
-        return self.marked(np.array([number for number in gone if number < self._size], dtype=np.int64))
+        return self._left(lambda state: state == "removed")
+
+    @cached_property
+    def lost(self) -> Array:
+        """Which job numbers never ended and are in no state: the server lost them."""
+        return ~(self._left(lambda state: True) | self.completed | self.failed)
+
+    def _left(self, wanted: Callable[[str], bool]) -> Array:
+        """Which job numbers the run left unfinished in such a state."""
+        numbers = [number for number, state in self.recording.left.items() if wanted(state) and number < self._size]
+        return self.marked(np.array(numbers, dtype=np.int64))
 
     @cached_property
     def started(self) -> Array:
@@ -363,14 +372,16 @@ def type_never_started(health: RunHealth) -> Finding:
     """No job of a type ever started, although jobs of it were added, or the load had to draw some."""
     found, doubts = Finding(), []
     recording, started = health.recording, health.count(health.started)
-    added = health.count(~health.removed)
+    added, lost = health.count(~health.removed), health.count(health.lost)
     ready = health.earliest(recording.jobs["added"] + recording.jobs["delay"], recording.jobs["name"].astype(np.int64))
     for code, name in enumerate(recording.names):
         if not added[code] or started[code]:
             continue
         waited = health.end - ready[code]
         told = f"{name}: {counted(int(added[code]), 'job')} added, none started"
-        if waited < 0:
+        if lost[code] == added[code]:
+            doubts.append(f"{told}; {_took(health)}")
+        elif waited < 0:
             due = f"all are delayed until after the run's end: the first was due at {readable(float(ready[code]))}"
             found.findings.append(f"{told}: {due}")
         elif waited <= max(LATE * health.end, _longest(health, "ready", "started")):
@@ -432,20 +443,25 @@ def nothing_completed(health: RunHealth) -> Finding:
     found, doubts = Finding(), []
     recording = health.recording
     started, finished = health.count(health.started & ~health.removed), health.count(health.completed | health.failed)
+    lost = health.count(health.started & health.lost)
     longest = _longest(health, "started", "ended")
     for code, name in enumerate(recording.names):
         if not started[code] or finished[code]:
             continue
         first = float(health.first_starts[code])
         told = f"{name}: {counted(int(started[code]), 'job')} started, the first at {readable(first)}, none finished"
-        if _taken_by_faults(health, code, int(started[code])):
-            doubts.append(f"{told}; the faults that struck took all of them: {', '.join(health.faults)}")
+        if lost[code] == started[code] or _taken_by_faults(health, code, int(started[code])):
+            doubts.append(f"{told}; {_took(health)}")
         elif health.end - first <= max(LATE * health.end, longest):
             doubts.append(f"{told} before the run's end")
         else:
             found.findings.append(f"{told}{_instead(health, name, code)}")
     found.unjudged = "; ".join(doubts)
     return found
+
+
+def _took(health: RunHealth) -> str:
+    return f"the faults that struck took all of them: {', '.join(health.faults)}" if health.faults else "all are lost"
 
 
 def _taken_by_faults(health: RunHealth, code: int, started: int) -> bool:

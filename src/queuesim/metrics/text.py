@@ -37,7 +37,7 @@ def measured(value: float, unit: str) -> str:
     return f"{number} {one if value == 1 else several}".rstrip()
 
 
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+UNITS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 """Seconds in each unit."""
 
 
@@ -56,13 +56,13 @@ def readable(seconds: float) -> str:
 
 
 def brief(seconds: float) -> str:
-    """Three digits and a unit, for a narrow column: "1.23ms", "93.5s", "12.5m", "3.2h"; NaN is a dash."""
+    """Three digits and a unit, for a narrow column: "16.6us", "1.23ms", "93.5s", "12.5m", "3.2h"; NaN is a dash."""
     if math.isnan(seconds):
         return "–"
     size = abs(seconds)
     if size == 0:
         return "0s"
-    limits = (("ms", 0.9995), ("s", 99.95), ("m", 5997.0), ("h", 172_800.0), ("d", math.inf))
+    limits = (("us", 0.0009995), ("ms", 0.9995), ("s", 99.95), ("m", 5997.0), ("h", 172_800.0), ("d", math.inf))
     unit = next(unit for unit, limit in limits if size < limit)
     return f"{_digits(seconds / UNITS[unit])}{unit}"
 

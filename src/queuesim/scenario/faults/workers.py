@@ -195,7 +195,8 @@ class Scale(Fault):
                 member.wanted = True
                 self.plant.fleet.revive(member)
         settings = members[0].settings
-        while sum(m.alive for m in self._members()) < count:
+        # at the end of a run nobody is revived: those who are missing are counted once
+        for _ in range(count - sum(m.alive for m in members)):
             new = self.plant.fleet.add(settings, f"{settings.name}-{len(self._members()) + 1}", now())
             self.plant.fleet.revive(new)
 

@@ -152,6 +152,15 @@ class Crew:
             member.hiring = asyncio.create_task(self._replace(member), name=f"{member.name}: start")
             self._launch(self._hired(member.hiring), f"{member.name}: hire")
 
+    async def close(self) -> None:
+        """The run is over: nobody is hired any more, and whoever is just being hired is not waited for."""
+        self.closed = True
+        hiring = [member.hiring for member in self.members if member.hiring is not None]
+        for task in hiring:
+            task.cancel()
+        if hiring:
+            await asyncio.wait(hiring)
+
     async def _hired(self, hiring: asyncio.Task[None]) -> None:
         await hiring
 

@@ -383,7 +383,7 @@ class LiveRun:
         # what is on now has no end, whatever undoes it
         self.recorder.faults = [replace(fault) for fault in self.recorder.faults]
         if hasattr(self, "crew"):
-            self.crew.closed = True
+            await self.crew.close()
         await self.staff.stop()
         for part in self._parts:
             part.cancel()

@@ -105,12 +105,12 @@ class Rollbacks:
         return forgotten
 
     def on_edge(self, times: Array) -> Array:
-        """Whether it happened at the very moment to which the queue went back, or, where times are cut, at the one when
-        it went: before it or after, nobody can say."""
+        """Whether it happened at the very moment to which the queue went back, or at the one when it went: before it or
+        after, nobody can say."""
         edge = np.zeros(len(times), dtype=bool)
         moments = _Moments(times)
         for rollback in self.all:
-            for moment in (rollback.since, rollback.until) if self._edge > TICK else (rollback.since,):
+            for moment in (rollback.since, rollback.until):
                 rows = moments.between(moment - 2 * self._edge, moment + 2 * self._edge)
                 edge[rows] |= np.abs(times[rows] - moment) <= self._edge
         return edge
