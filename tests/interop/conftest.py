@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from hands import Both, NodeHand, OurHand
-from nodedriver import Js, Node, NodeObject, SharedNode
+from nodedriver import DEFAULT as NEWEST
+from nodedriver import VERSIONS, Js, Node, NodeObject, SharedNode
 from pythonside import OurQueue
 from redis import Redis
 
@@ -20,18 +21,32 @@ from servers import DEFAULT
 PREFIXES = ("ours", "node")
 
 
-@pytest.fixture(scope="session")
-def shared_node(start_server: Callable[[str], EmbeddedServer]) -> Iterator[SharedNode]:
-    """One Node process for all tests, connected with the default server."""
-    shared = SharedNode(start_server(DEFAULT))
-    yield shared
-    shared.close()
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests with the marker `every_version` run once with each version of BullMQ, if they run Node at all."""
+    marked = metafunc.definition.get_closest_marker("every_version") is not None
+    if marked and "package" in metafunc.fixturenames:
+        metafunc.parametrize("package", VERSIONS, indirect=True)
 
 
 @pytest.fixture
-def node(shared_node: SharedNode) -> Node:
+def package(request: pytest.FixtureRequest) -> str:
+    """The version of BullMQ at Node's end, by its name in package.json."""
+    return str(getattr(request, "param", NEWEST))
+
+
+@pytest.fixture(scope="session")
+def shared_nodes(start_server: Callable[[str], EmbeddedServer]) -> Iterator[dict[str, SharedNode]]:
+    """One Node process for all tests with a version of BullMQ, connected with the default server."""
+    shared = {package: SharedNode(start_server(DEFAULT), package) for package in VERSIONS}
+    yield shared
+    for each in shared.values():
+        each.close()
+
+
+@pytest.fixture
+def node(shared_nodes: dict[str, SharedNode], package: str) -> Node:
     """The shared process, which runs; so does its clock."""
-    return shared_node.running()
+    return shared_nodes[package].running()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 // The other end of the queue: does with BullMQ what it is told, a request a line of JSON on stdin, an answer a line on
-// stdout. It knows no test; node_driver.py says what can be asked.
+// stdout. It knows no test; nodedriver.py says what can be asked. The package that it runs is its first argument: a name
+// of package.json, "bullmq" if there is none.
 //
 //   {"id": 1, "op": "new", "class": "Queue", "args": ["mail", {...}]}      -> {"id": 1, "value": {"$ref": 1}}
 //   {"id": 2, "op": "call", "ref": 1, "method": "add", "args": [...]}      -> the result, a job as {"$ref": n, "json": ...}
@@ -11,8 +12,9 @@
 // Arguments: {"$ref": n} is an object made before, {"$js": "code"} an expression, such as a processor or an error.
 
 import { createInterface } from 'node:readline';
-import * as bullmq from 'bullmq';
 import Redis from 'ioredis';
+
+const bullmq = await import(process.argv[2] ?? 'bullmq');
 
 const objects = new Map(); // by reference
 const heard = new Map(); // by reference: [[event, ...arguments], ...]

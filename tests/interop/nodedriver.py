@@ -29,6 +29,9 @@ from queuesim.live.embedded import EmbeddedServer
 HERE = Path(__file__).parent
 PATIENCE = 30.0
 """Seconds that any call may take."""
+DEFAULT = "bullmq"
+VERSIONS = (DEFAULT, "bullmq60", "bullmq5")
+"""Names in package.json of the versions of BullMQ that Node applications run: 6.7, the last 6.0, the last 5."""
 
 
 class NodeError(Exception):
@@ -84,13 +87,17 @@ class NodeObject:
 
 
 class Node:
-    """A Node process with BullMQ, and the connection options for a server."""
+    """A Node process with BullMQ, and the connection options for a server.
 
-    def __init__(self, server: EmbeddedServer | None = None) -> None:
+    Args:
+        package: which version of BullMQ, by its name in package.json.
+    """
+
+    def __init__(self, server: EmbeddedServer | None = None, package: str = DEFAULT) -> None:
         install()
         self.connection: dict[str, Any] = {} if server is None else {"path": str(server.socket)}
         self._process = subprocess.Popen(
-            ["node", "driver.mjs"], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ["node", "driver.mjs", package], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._requests = 0
         self._answers: dict[int, Future[Any]] = {}
@@ -190,15 +197,16 @@ class Node:
 class SharedNode:
     """The Node process that tests share. One that has died, by whatever a test did, is replaced for the next test."""
 
-    def __init__(self, server: EmbeddedServer) -> None:
+    def __init__(self, server: EmbeddedServer, package: str = DEFAULT) -> None:
         self._server = server
+        self._package = package
         self._node: Node | None = None
 
     def running(self) -> Node:
         """The process, started if there is none that runs. Objects of one that died are gone with it."""
         if self._node is None or not self._node.is_running:
             self.close()
-            self._node = Node(self._server)
+            self._node = Node(self._server, self._package)
         return self._node
 
     def close(self) -> None:

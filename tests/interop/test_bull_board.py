@@ -14,6 +14,8 @@ from pythonside import OurQueue, processor_of, until, working
 from queuesim import Job, JobState
 from queuesim.live.embedded import EmbeddedServer
 
+pytestmark = pytest.mark.every_version
+
 SERVE = """
 const { createBullBoard } = await import('@bull-board/api');
 const { BullMQAdapter } = await import('@bull-board/api/bullMQAdapter');

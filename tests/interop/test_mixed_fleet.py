@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from nodedriver import Js, Node, NodeObject
 from pythonside import OurQueue, processor_of, until, working
 from redis import Redis
@@ -16,6 +17,8 @@ from redis import Redis
 from queuesim import Job, JobState, RateLimit
 from queuesim.live.embedded import EmbeddedServer
 from queuesim.worker import WorkerOptions
+
+pytestmark = pytest.mark.every_version
 
 StartWorker = Callable[..., NodeObject]
 SLOW = "async job => { await new Promise(done => setTimeout(done, 30)); return 1 }"
@@ -75,8 +78,10 @@ def test_one_pause(
     assert paused == ["paused", "resumed", "active", "active"]
 
 
-def test_a_job_of_a_node_process_that_was_killed_is_ours(server: EmbeddedServer, our_queue: OurQueue) -> None:
-    with Node(server) as doomed:
+def test_a_job_of_a_node_process_that_was_killed_is_ours(
+    server: EmbeddedServer, our_queue: OurQueue, package: str
+) -> None:
+    with Node(server, package) as doomed:
         settings = {"connection": doomed.connection, "name": "node", "lockDuration": 500, "stalledInterval": 200}
         doomed.new("Worker", "mail", Js("async job => new Promise(() => {})"), settings)
         job_id = our_queue.add("job")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from nodedriver import NodeObject
 from pythonside import OurQueue, until
 
 from queuesim import Backoff
 from queuesim.job import Deduplication, JobOptions, JobState, NewJob
 from queuesim.limits import Keep
+
+pytestmark = pytest.mark.every_version
 
 StartWorker = Callable[..., NodeObject]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from nodedriver import NodeObject
 from pythonside import OurQueue, processor_of, until, working
 
 from queuesim import Backoff, Job, JobOptions, JobState, Keep
 from queuesim.live.embedded import EmbeddedServer
 from queuesim.schedule import Every
+
+pytestmark = pytest.mark.every_version
 
 
 def test_node_works_and_reads_ours(
