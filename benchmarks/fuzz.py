@@ -45,7 +45,7 @@ SETS = ("prioritized", "delayed", "completed", "failed", "waiting-children")
 AT_ONCE = 200
 """Hostile jobs of one wave, and as many good ones."""
 WORKERS = 2
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds that a wave may take to end."""
 
 

@@ -12,6 +12,7 @@ from servers import REAL, skipping_without
 
 
 @pytest.mark.server
+@pytest.mark.timeout(600)  # some jobs end only when two locks have expired, and each wave waits for them
 @pytest.mark.parametrize("seed_and_server", list(enumerate(REAL)), ids=list(REAL))
 def test_hostile_jobs_harm_nobody(seed_and_server: tuple[int, str]) -> None:
     seed, server = seed_and_server

@@ -69,6 +69,17 @@ def test_the_recording_itself_is_left_alone() -> None:
     assert len(recording.jobs) == 1
 
 
+def test_the_last_moment_of_a_recording() -> None:
+    script = Script()
+    assert script.recording().last_moment == 0
+    job = script.job(1)
+    assert script.recording().last_moment == 1
+    script.attempt(job, 2, float("nan"))
+    assert script.recording().last_moment == 2
+    script.event(3.5, "stalled", 1)
+    assert script.recording().last_moment == 3.5
+
+
 def test_a_result_waits_with_pandas_until_it_is_asked() -> None:
     code = (
         "import sys\n"

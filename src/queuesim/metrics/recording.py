@@ -312,3 +312,10 @@ class Recording:
     scans: list[ScanRow] = field(default_factory=list)
     skews: dict[int, float] = field(default_factory=dict)
     """Seconds that a worker's clock was ahead when an attempt started, by the attempt's row, where it was wrong."""
+
+    @property
+    def last_moment(self) -> float:
+        """The latest time that a job, an attempt or an event bears, in seconds; 0 if there is none."""
+        times = (self.jobs["added"], self.attempts["started"], self.attempts["ended"], self.events["time"])
+        known = [float(np.nanmax(each)) for each in times if not np.isnan(each).all()]
+        return max(known, default=0.0)

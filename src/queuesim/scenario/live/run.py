@@ -452,7 +452,10 @@ class LiveRun:
         """Everything that was recorded, once the run is over."""
         facts = replace(self.facts(), stopped=self.stopped, wall=wall, version=version)
         deaths = self.crew.deaths if hasattr(self, "crew") else []
-        return account_for(self.recorder.recording(facts, self._left), deaths, self._number_of)
+        recorded = self.recorder.recording(facts, self._left)
+        # workers in other processes went on for a moment after the clock was read
+        recorded.facts = replace(facts, duration=max(facts.duration, recorded.last_moment))
+        return account_for(recorded, deaths, self._number_of)
 
     def judge(self, recording: Recording) -> list[CheckRow]:
         """What the oracles say of the run."""
