@@ -13,6 +13,7 @@ from queuesim.errors import (
     AbandonedError,
     DelayedError,
     ErrorInfo,
+    HandlerExitError,
     RateLimitError,
     ResultError,
     UnreadableJobError,
@@ -47,17 +48,25 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
             job.id, job.token, text, processor.keep_completed, job.attempts_started, job.attempts_made + 1
         )
         return mended(completed)
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit):
         raise
+    except SystemExit as error:
+        return judge(processor, job, _exit(error), rng)
     except asyncio.CancelledError as error:
         if _cancelled_from_outside():
             raise
-        return _judge(processor, job, error, rng)
+        return judge(processor, job, error, rng)
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-        return _judge(processor, job, error, rng)
+        return judge(processor, job, error, rng)
 
 
-def _judge(processor: Processor, job: Job, error: BaseException, rng: random.Random) -> Outcome:
+def _exit(error: SystemExit) -> HandlerExitError:
+    exited = HandlerExitError(f"the handler called sys.exit({error.code!r})")
+    exited.__cause__ = error
+    return exited
+
+
+def judge(processor: Processor, job: Job, error: BaseException, rng: random.Random) -> Outcome:
     """What becomes of the job, even if a user's own rule, backoff strategy or error message is what breaks."""
     try:
         return mended(failure(processor, job, error, rng))

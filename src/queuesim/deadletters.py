@@ -11,6 +11,7 @@ from typing import Any
 
 from queuesim.broker.base import Broker
 from queuesim.clock import now
+from queuesim.containment import log
 from queuesim.errors import JobError
 from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, to_json
 from queuesim.plain_options import from_plain, to_plain
@@ -143,12 +144,18 @@ class DeadLetters:
         redriven: dict[str, str] = {}
         for letter in await self._choose(letter_ids):
             if letter.unreadable:
-                logger.warning("dead letter %s of %s stays: %s", letter.id, self.broker.queue, letter.unreadable)
+                log(
+                    logger, logging.WARNING,
+                    "dead letter %s of %s stays: %s", letter.id, self.broker.queue, letter.unreadable,
+                )  # fmt: skip
                 continue
             job_id = await self._add_again(letter)
             if job_id is None:
                 taken = _redriven_id(letter)
-                logger.warning("dead letter %s of %s stays: another job has the id %s", letter.id, letter.queue, taken)
+                log(
+                    logger, logging.WARNING,
+                    "dead letter %s of %s stays: another job has the id %s", letter.id, letter.queue, taken,
+                )  # fmt: skip
                 continue
             redriven[letter.id] = job_id
             # somebody else may redrive it at the same time

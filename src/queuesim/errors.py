@@ -79,8 +79,12 @@ class UnreadableJobError(UnrecoverableError):
 class RateLimitError(QueuesimError):
     """Raised by a handler: the job goes back to the front of the queue and no attempt is counted.
 
-    With `duration` (seconds) the whole queue is rate-limited first, as by `Queue.rate_limit`. That binds only workers
-    that have a limiter, or a queue with a global rate limit (BullMQ 6.7).
+    With `duration` (seconds) the whole queue is rate-limited first, as by `Queue.rate_limit`. That binds all workers
+    that have a limiter, and all workers if the queue has a global rate limit (BullMQ 6.7). Without either, the worker
+    of this job holds all of its slots for so long, and the queue's other workers go on.
+
+    Without a duration it needs a rate limit in force: the worker's own, the queue's, or one that `Queue.rate_limit`
+    has just set. If there is none, the attempt fails with NoRateLimitError.
     """
 
     def __init__(self, duration: float | None = None) -> None:
@@ -88,6 +92,17 @@ class RateLimitError(QueuesimError):
             raise ValueError(f"duration must be 0 s or more, not {duration}")
         self.duration = duration
         super().__init__("bullmq:rateLimitExceeded")
+
+
+class NoRateLimitError(QueuesimError):
+    """A handler raised RateLimitError without a duration, and no rate limit is in force: nothing says for how long to
+    hold. The attempt fails."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the handler raised RateLimitError without a duration, but neither this worker nor its queue has a rate "
+            "limit: raise RateLimitError(seconds), or give the processor a limiter"
+        )
 
 
 class DelayedError(QueuesimError):
@@ -116,7 +131,7 @@ class HandlerBlockedError(BaseException):
 
 
 class HandlerExitError(QueuesimError):
-    """A handler called sys.exit, which would end a real worker; a simulation counts the attempt as failed."""
+    """A handler called sys.exit. That is the failure of its attempt, and does not end the worker."""
 
 
 # -- categories

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
-from queuesim.broker.base import Broker, Outcome, Reply, Terms
+from queuesim.broker.base import Broker, Outcome, Reply, Returned, Terms
 from queuesim.errors import BrokerUnavailableError
 from queuesim.job import Job
 from queuesim.persistence import persist
@@ -37,6 +37,8 @@ class Exchanges:
         """The queue is rate-limited until then, as far as the last exchange knew."""
         self.next_due: float | None = None
         """When a delayed job is due next, as far as the last exchange knew."""
+        self.held_until: float | None = None
+        """No job is taken until then: a handler raised RateLimitError, and this worker has no limiter."""
         self.empty = False
         """The last exchange asked for more than it got."""
         self._name = name
@@ -54,6 +56,10 @@ class Exchanges:
         """Hand in outcomes and take up to `take` jobs, at once or with the exchange that follows the present one."""
         if self._under_way:
             return await self._follow(outcomes, take)
+        if self.held_until is not None:
+            take = self._unless_held(take)
+            if not take and not outcomes:
+                return []
         self._under_way = True
         self._count += 1
         token = f"{self._name}:{self._count}"
@@ -67,9 +73,9 @@ class Exchanges:
             self._under_way = False
             if self._followers:
                 self._lead_followers()
-        return self._understand(reply, take)
+        return self._understand(reply, outcomes, take)
 
-    def _understand(self, reply: Reply, take: int) -> list[Job]:
+    def _understand(self, reply: Reply, outcomes: list[Outcome], take: int) -> list[Job]:
         """Remember what an answer says of the queue, and return its jobs."""
         if take:
             self.limited_until = reply.limited_until
@@ -77,7 +83,28 @@ class Exchanges:
             self.empty = len(reply.jobs) < take
         if reply.refused is not None:
             self._refused.extend(outcome for outcome, _ in reply.refused)
+        if reply.limited_until is not None and self.terms.limiter is None:
+            self._hold_for(outcomes, reply.limited_until)
         return reply.jobs
+
+    def _hold_for(self, outcomes: list[Outcome], until: float) -> None:
+        """The broker keeps this limit for workers that have a limiter. This one has none, and keeps it by itself."""
+        if any(type(outcome) is Returned for outcome in outcomes):
+            self.held_until = until if self.held_until is None else max(self.held_until, until)
+
+    def _unless_held(self, take: int) -> int:
+        """How many of `take` jobs may be taken now."""
+        assert self.held_until is not None
+        if self._clock() < self.held_until:
+            return 0
+        self.held_until = None
+        return take
+
+    def resumes(self) -> float | None:
+        """When the rate limit that holds this worker ends, as far as it knows; None if none does."""
+        if self.held_until is None or self.limited_until is None:
+            return self.limited_until if self.held_until is None else self.held_until
+        return max(self.held_until, self.limited_until)
 
     def was_refused(self, outcome: Outcome) -> bool:
         """Whether the broker dropped this outcome, for the job's lock was lost. Tells it once."""

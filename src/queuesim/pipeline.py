@@ -79,6 +79,10 @@ class PipelinedExchanges(Exchanges):
             task.exception()
 
     async def _make(self, outcomes: list[Outcome], take: int) -> list[Job]:
+        if self.held_until is not None:
+            take = self._unless_held(take)
+            if not take and not outcomes:
+                return []
         self._count += 1
         token = f"{self._name}:{self._count}"
         try:
@@ -93,7 +97,7 @@ class PipelinedExchanges(Exchanges):
                 reply = await self._repeat(outcomes, take, token)
             finally:
                 self._repeaters.discard(task)
-        return self._understand(reply, take)
+        return self._understand(reply, outcomes, take)
 
     def stop(self) -> None:
         """The worker ends: what the broker does not answer now is not tried again."""

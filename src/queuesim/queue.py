@@ -195,6 +195,10 @@ class Queue:
         """A rate limit over all workers; None removes it."""
         await self.broker.set_rate_limit(limit, current_time())
 
+    async def get_rate_limit(self) -> RateLimit | None:
+        """The rate limit over all workers; None if there is none."""
+        return await self.broker.get_rate_limit()
+
     async def rate_limit(self, duration: float) -> None:
         """Hold the starts of all rate-limited workers for `duration` seconds."""
         await self.broker.rate_limit(duration, current_time())

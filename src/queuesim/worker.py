@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Protocol
 
-from queuesim.attempt import attempt
-from queuesim.broker.base import Broker, Outcome, Postponed, Terms
-from queuesim.errors import JobError
+from queuesim.attempt import attempt, judge
+from queuesim.broker.base import Broker, Outcome, Postponed, Returned, Terms
+from queuesim.containment import Contained, log
+from queuesim.errors import JobError, NoRateLimitError
 from queuesim.exchange import Exchanges
 from queuesim.job import Job
 from queuesim.limits import RateLimit
@@ -34,7 +35,7 @@ LONGEST_HOLD = 30.0
 """A rate-limited worker looks again after this many seconds at the latest, for delayed jobs (BullMQ 6.7)."""
 
 SHORTEST_HOLD = 1e-6
-"""A shorter time may be lost in rounding, and the worker would look again at the same instant, for ever."""
+"""Seconds. A shorter wait may be lost in rounding, and the worker would look again at the same instant, for ever."""
 
 
 class WorkerObserver(Protocol):
@@ -118,6 +119,7 @@ class Worker:
         self._clock = clock
         self._rng = rng or random.Random(name)
         self._observer = observer
+        self.observer_errors = Contained(f"the observer of worker {name!r}")
         self._vacant = list(range(self.concurrency))
         self._vacancy = asyncio.Event()
         self._vacancy.set()
@@ -206,9 +208,9 @@ class Worker:
         while True:
             await self._vacancy.wait()
             now = self._now()
-            held = exchanges.limited_until
+            held = exchanges.resumes()
             if held is not None and held > now:
-                await self._sleep(max(min(held - now, LONGEST_HOLD), SHORTEST_HOLD))
+                await self._hold(held, now)
             elif exchanges.empty:
                 await persist(lambda: self.broker.wait(exchanges.next_due, self._now()), self._rng)
             if self._closing or not await self._take():
@@ -259,10 +261,16 @@ class Worker:
                 self.running[slot] = job
                 postponed = None if job.scheduler_id is None else await self._advance(job)
                 outcome = postponed or await attempt(self.processor, job, self._rng)
+                if type(outcome) is Returned and outcome.hold is None:
+                    outcome = await self._unless_unlimited(job, outcome)
                 ended = self._now()
                 jobs = await exchanges.exchange([outcome], 0 if self._closing else 1)
                 if observer is not None:
-                    observer.attempt(self.name, slot, job, ended, outcome, exchanges.was_refused(outcome))
+                    lost = exchanges.was_refused(outcome)
+                    try:
+                        observer.attempt(self.name, slot, job, ended, outcome, lost)
+                    except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+                        self.observer_errors.raised(error)
                 if jobs:
                     job = jobs[0]
                 elif self._closing:
@@ -282,11 +290,21 @@ class Worker:
             await persist(lambda: advance(self.broker, job, self._now()), self._rng)
         except ScheduleError as error:
             message = f"put off by {UNREADABLE:g} s: {error}. Mend the scheduler, or upsert it"
-            logger.error("queue %s: job %s is %s", self.broker.queue, job.id, message)
+            log(logger, logging.ERROR, "queue %s: job %s is %s", self.broker.queue, job.id, message)
             with suppress(JobError):
                 await persist(lambda: self.broker.log(job.id, message, ROWS, self._now()), self._rng)
             return Postponed(job.id, job.token, UNREADABLE, job.attempts_started, job.attempts_made)
         return None
+
+    async def _unless_unlimited(self, job: Job, outcome: Returned) -> Outcome:
+        """What becomes of a job whose handler raised RateLimitError without a duration: without any rate limit it would
+        start again at once, for ever. Then the attempt fails."""
+        if self.terms.limiter is not None or await persist(self.broker.get_rate_limit, self._rng) is not None:
+            return outcome
+        # the handler may have called Queue.rate_limit
+        if await persist(lambda: self.broker.rate_limit_ttl(None, self._now()), self._rng) > 0:
+            return outcome
+        return judge(self.processor, job, NoRateLimitError(), self._rng)
 
     # -- upkeep
 
@@ -318,3 +336,22 @@ class Worker:
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def _hold(self, until: float, now: float) -> None:
+        """Wait until a start is free, or for so long that it is time to look at the delayed jobs again."""
+        if self._clock is not None or until - now > LONGEST_HOLD:
+            await self._sleep(max(min(until - now, LONGEST_HOLD), SHORTEST_HOLD))
+            return
+        # asyncio.sleep(until - now) may end a rounding error earlier, and the worker would then be late
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_at(until, _release, over)
+        try:
+            await over
+        finally:
+            timer.cancel()
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -174,6 +174,38 @@ def test_what_outlasts_the_drain_is_cut_off(start: Start, client: Redis, tmp_pat
     assert client.lrange("bull:mail:active", 0, -1) == [job_id]
 
 
+@pytest.mark.parametrize("broken", ["a pipe that nobody reads", "a full disk"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_log_that_can_not_be_written_stops_no_job_and_no_signal(
+    tmp_path: Path, default_server: EmbeddedServer, client: Redis, broken: str, processes: int
+) -> None:
+    (tmp_path / "mail.py").write_text(PROCESSOR)
+    if broken == "a full disk":
+        log = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, log = os.pipe()
+        os.close(reader)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "queuesim", "worker", "mail:processor", f"--processes={processes}", "--log-level=debug"],
+        cwd=tmp_path, env={**os.environ, "REDIS_URL": default_server.url}, stdout=subprocess.DEVNULL, stderr=log,
+    )  # fmt: skip
+    os.close(log)
+    try:
+        bad, good = [add(client, "bad") for _ in range(5)], [add(client, "quick") for _ in range(5)]
+        until(lambda: client.zcard("bull:mail:failed") + client.zcard("bull:mail:completed") == 10)
+        assert set(client.zrange("bull:mail:failed", 0, -1)) == set(bad)
+        assert set(client.zrange("bull:mail:completed", 0, -1)) == set(good)
+        gated = add(client, "gated", {"gate": str(tmp_path / "gate")})
+        until(lambda: client.lrange("bull:mail:active", 0, -1) == [gated])
+        process.send_signal(signal.SIGTERM)
+        (tmp_path / "gate").touch()
+        assert process.wait(PATIENCE) == 0
+        assert client.hget(f"bull:mail:{gated}", "returnvalue") == '"done"'
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_health_and_metrics(start: Start, client: Redis, tmp_path: Path) -> None:
     command = start("--port", "0")
     port = command.await_said("started")[0]["port"]
@@ -186,6 +218,7 @@ def test_health_and_metrics(start: Start, client: Redis, tmp_path: Path) -> None
         lambda: 'queuesim_attempts_total{name="quick",outcome="completed",queue="mail"} 1.0' in get(port, "/metrics")[1]
     )
     text = get(port, "/metrics")[1]
+    assert 'queuesim_contained_errors{queue="mail",source="observer"} 0.0' in text
     assert 'queuesim_jobs{queue="mail",state="completed"} 1.0' in text
     assert 'queuesim_attempt_seconds_count{name="quick",queue="mail"} 1.0' in text
     assert get(port, "/nothing")[0] == 404

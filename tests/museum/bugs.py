@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from queuesim.broker.base import Reply, Terms
+from queuesim.broker.base import Outcome, Reply, Terms
 from queuesim.broker.memory import MemoryBroker
 from queuesim.broker.memory.census import Census
 from queuesim.broker.memory.record import Record
@@ -49,24 +49,24 @@ def limiter_keeps_delaying(patch: Patch) -> None:
 
 def timer_of_the_limiter_never_ends(patch: Patch) -> None:
     """The second slot that learns of the same limit sets the timer anew, to the end of time."""
-    original, nap = Exchanges._understand, Worker._sleep
+    original, wait = Exchanges._understand, Worker._hold
     known: dict[int, float] = {}
 
-    def understand(self: Any, reply: Reply, take: int) -> list[Job]:
-        jobs: list[Job] = original(self, reply, take)
+    def understand(self: Any, reply: Reply, outcomes: list[Outcome], take: int) -> list[Job]:
+        jobs: list[Job] = original(self, reply, outcomes, take)
         if take and reply.limited_until is not None:
             if known.get(id(self)) == reply.limited_until:
                 self.limited_until = NEVER
             known[id(self)] = reply.limited_until
         return jobs
 
-    async def sleep(self: Any, seconds: float) -> None:
-        await nap(self, seconds)
-        while asyncio.current_task() is self._filling and (self._exchanges.limited_until or 0.0) >= NEVER:
-            await nap(self, NEVER)
+    async def hold(self: Any, until: float, now: float) -> None:
+        await wait(self, until, now)
+        if (self._exchanges.limited_until or 0.0) >= NEVER:
+            await asyncio.sleep(NEVER)
 
     patch.setattr(Exchanges, "_understand", understand)
-    patch.setattr(Worker, "_sleep", sleep)
+    patch.setattr(Worker, "_hold", hold)
 
 
 def overdue_jobs_spin(patch: Patch) -> None:
@@ -158,10 +158,10 @@ def limit_is_waited_for_too_long(patch: Patch) -> None:
     """A worker that met the limit waits for new jobs, whenever the window ends."""
     original = Exchanges._understand
 
-    def understand(self: Any, reply: Reply, take: int) -> Sequence[Job]:
+    def understand(self: Any, reply: Reply, outcomes: list[Outcome], take: int) -> Sequence[Job]:
         if reply.limited_until is not None:
             reply.limited_until = self._clock() + DRAIN_DELAY
-        return original(self, reply, take)
+        return original(self, reply, outcomes, take)
 
     patch.setattr(Exchanges, "_understand", understand)
 

@@ -256,6 +256,10 @@ class Broker(Protocol):
         """A rate limit over all workers. Its `max` beats a worker's own; a worker's own `duration` beats this one's."""
         ...
 
+    async def get_rate_limit(self) -> RateLimit | None:
+        """The rate limit over all workers; None if there is none."""
+        ...
+
     async def rate_limit(self, duration: float, now: float) -> None:
         """No job starts for `duration` seconds, on workers that have a limiter (or with a global rate limit)."""
         ...

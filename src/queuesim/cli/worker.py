@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from queuesim.cli.exitcode import ExitCode
 from queuesim.cli.refusal import refusing
 
 if TYPE_CHECKING:
+    from queuesim.live.log import ContainedLogger
     from queuesim.live.service import ServiceSettings
 
 
@@ -61,7 +62,7 @@ def worker(
     wrong, or the server can't be used.
     """  # fmt: skip
     with refusing():
-        from queuesim.live.log import FORMATS, make_logger
+        from queuesim.live.log import FORMATS, drop_unwritten, make_logger
 
         form = log or ("console" if sys.stderr.isatty() else "json")
         if form not in FORMATS:
@@ -77,11 +78,12 @@ def worker(
                 code = _work(processor, settings, logger)
             else:
                 code = _supervise(processor, settings, processes, (f"--log={form}", f"--log-level={log_level}"), logger)
+        drop_unwritten()
     raise typer.Exit(code)
 
 
 @contextmanager
-def _server(settings: ServiceSettings, logger: Any) -> Iterator[ServiceSettings]:
+def _server(settings: ServiceSettings, logger: ContainedLogger) -> Iterator[ServiceSettings]:
     """The settings, with a private server in place of ``embedded``."""
     from queuesim.live.embedded import EmbeddedServer, is_embedded
 
@@ -93,7 +95,7 @@ def _server(settings: ServiceSettings, logger: Any) -> Iterator[ServiceSettings]
         yield replace(settings, url=server.url)
 
 
-def _work(processor: str, settings: ServiceSettings, logger: Any) -> int:
+def _work(processor: str, settings: ServiceSettings, logger: ContainedLogger) -> int:
     from queuesim.live.log import ServiceLog
     from queuesim.live.service import WorkerService, run_service
     from queuesim.scenario.reference import load_processor
@@ -102,7 +104,9 @@ def _work(processor: str, settings: ServiceSettings, logger: Any) -> int:
     return ExitCode.OK if run_service(service) else ExitCode.FAILED
 
 
-def _supervise(processor: str, settings: ServiceSettings, count: int, more: Sequence[str], logger: Any) -> int:
+def _supervise(
+    processor: str, settings: ServiceSettings, count: int, more: Sequence[str], logger: ContainedLogger
+) -> int:
     import asyncio
 
     from queuesim.live.supervisor import Supervisor

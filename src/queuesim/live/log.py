@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from queuesim.broker.base import Completed, Failed, Outcome, Retried
+from queuesim.containment import Contained
 from queuesim.escaping import shown_lines
 from queuesim.extras import need
 from queuesim.job import Job
@@ -14,7 +17,52 @@ from queuesim.worker import Worker
 FORMATS = ("json", "console")
 
 
-def make_logger(form: str, level: str) -> Any:
+class ContainedLogger:
+    """A structlog logger that never raises: a broken pipe or a full disk harms neither jobs nor signals.
+
+    The first line that can be written again is followed by one that says how many were lost.
+    """
+
+    def __init__(self, logger: Any, errors: Contained | None = None) -> None:
+        self._logger = logger
+        self.errors = errors or Contained("the log")
+        """What writing lines raised."""
+        self._told = self.errors.count
+
+    def bind(self, **facts: Any) -> ContainedLogger:
+        """A logger that adds these facts to each line."""
+        return ContainedLogger(self._logger.bind(**facts), self.errors)
+
+    def debug(self, event: str, **facts: Any) -> None:
+        """Write a line of this level."""
+        self._write("debug", event, facts)
+
+    def info(self, event: str, **facts: Any) -> None:
+        """Write a line of this level."""
+        self._write("info", event, facts)
+
+    def warning(self, event: str, **facts: Any) -> None:
+        """Write a line of this level."""
+        self._write("warning", event, facts)
+
+    def error(self, event: str, **facts: Any) -> None:
+        """Write a line of this level."""
+        self._write("error", event, facts)
+
+    def _write(self, level: str, event: str, facts: dict[str, Any]) -> None:
+        try:
+            getattr(self._logger, level)(event, **facts)
+        except BaseException as error:  # noqa: BLE001 - the stream may be anything
+            self.errors.raised(error)
+            return
+        lost = self.errors.count - self._told
+        if lost:
+            with suppress(Exception):
+                self._logger.warning("log lines lost", lines=lost, error=repr(self.errors.last))
+                self._told += lost
+
+
+def make_logger(form: str, level: str) -> ContainedLogger:
     """A structlog logger that writes to standard error.
 
     Raises:
@@ -22,7 +70,7 @@ def make_logger(form: str, level: str) -> Any:
     """
     structlog = need("structlog", "worker", "worker processes")
     last = [structlog.processors.JSONRenderer()] if form == "json" else [_harmless, structlog.dev.ConsoleRenderer()]
-    return structlog.wrap_logger(
+    logger = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[
             structlog.processors.add_log_level,
@@ -32,6 +80,16 @@ def make_logger(form: str, level: str) -> Any:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
+    return ContainedLogger(logger)
+
+
+def drop_unwritten() -> None:
+    """Forget what standard error does not take, before the interpreter tries to write it at exit, fails, and makes
+    that the exit code."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _harmless(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -42,8 +100,13 @@ def _harmless(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]
 class ServiceLog:
     """The log of one worker process; it also observes the worker's attempts."""
 
-    def __init__(self, logger: Any) -> None:
+    def __init__(self, logger: ContainedLogger) -> None:
         self._log = logger
+
+    @property
+    def errors(self) -> Contained:
+        """What writing lines raised."""
+        return self._log.errors
 
     def started(self, worker: Worker, server: str, port: int | None) -> None:
         """It is about to take jobs."""

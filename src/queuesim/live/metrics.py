@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from queuesim.broker.base import Outcome
+from queuesim.containment import LOG_HANDLERS, Contained
 from queuesim.extras import need
 from queuesim.job import Job
 from queuesim.worker import Worker, WorkerObserver
@@ -37,14 +38,30 @@ class Metrics:
         )
         self._running = prometheus.Gauge("queuesim_running", "Jobs that run.", ("queue",), registry=self.registry)
         self._jobs = prometheus.Gauge("queuesim_jobs", "Jobs by state.", ("queue", "state"), registry=self.registry)
+        self._errors = prometheus.Gauge(
+            "queuesim_contained_errors",
+            "Errors of the log, of metrics and of observers, which harmed no job.",
+            ("queue", "source"),
+            registry=self.registry,
+        )
         self._queue = queue
+        self.errors = Contained("the metrics")
+        """What counting raised."""
+        self._contained = {"metrics": self.errors, "log handlers": LOG_HANDLERS}
 
-    def beside(self, other: WorkerObserver) -> WorkerObserver:
-        """An observer that tells these metrics and another one."""
+    def beside(self, other: WorkerObserver, errors: Contained) -> WorkerObserver:
+        """An observer that tells these metrics and another one, which counts its own `errors`."""
+        self._contained["log"] = errors
         return _Both(self, other)
 
     def attempt(self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
-        """See WorkerObserver."""
+        """See WorkerObserver. Raises nothing."""
+        try:
+            self._count(job, ended, outcome, lost)
+        except BaseException as error:  # noqa: BLE001 - whatever breaks here, others are still to be told
+            self.errors.raised(error)
+
+    def _count(self, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
         kind = "lost" if lost else type(outcome).__name__.lower()
         self._attempts.labels(self._queue, job.name, kind).inc()
         if job.processed_on is not None:
@@ -57,6 +74,8 @@ class Metrics:
         """All of it in Prometheus's format, with the queue's counts as they are now."""
         prometheus = need("prometheus_client", "worker", "metrics of worker processes")
         self._running.labels(self._queue).set(len(worker.running))
+        for source, errors in {**self._contained, "observer": worker.observer_errors}.items():
+            self._errors.labels(self._queue, source).set(errors.count)
         for state, count in (await worker.broker.counts()).items():
             self._jobs.labels(self._queue, str(state)).set(count)
         text: bytes = prometheus.generate_latest(self.registry)

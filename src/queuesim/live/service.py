@@ -101,7 +101,7 @@ class WorkerService:
             options=self.settings.options,
             clock=time.time,
             rng=random.Random(token),
-            observer=self.log if metrics is None else metrics.beside(self.log),
+            observer=self.log if metrics is None else metrics.beside(self.log, self.log.errors),
         )
 
     async def _until_stopped(self, worker: Worker) -> bool:
@@ -132,10 +132,12 @@ class WorkerService:
         return False
 
     def _signalled(self, number: signal.Signals) -> None:
-        if self._stopping.is_set():
+        again = self._stopping.is_set()
+        if again:
             self._hurry.set()
-        self.log.signalled(number.name, again=self._stopping.is_set())
         self._stopping.set()
+        # last: to write a line may take long
+        self.log.signalled(number.name, again=again)
 
 
 def run_service(service: WorkerService) -> bool:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 
 from queuesim.broker.redis.server import ServerPlace
+from queuesim.containment import log
 from queuesim.errors import BrokerUnavailableError
 from queuesim.live.metrics import Metrics
 from queuesim.worker import Worker
+
+logger = logging.getLogger("queuesim.live")
 
 PATIENCE = 5.0
 """Seconds that a client has to ask."""
@@ -64,6 +68,9 @@ class StatusServer:
             await self._place.command("PING")
         except BrokerUnavailableError as error:
             return "503 Service Unavailable", TEXT, f"{error}\n".encode()
+        except Exception as error:  # noqa: BLE001 - whoever asks is told, and the worker goes on
+            log(logger, logging.ERROR, "%s can't be answered", path, error=error)
+            return "500 Internal Server Error", TEXT, f"{type(error).__name__}\n".encode()
         return self._health()
 
     def _health(self) -> tuple[str, str, bytes]:

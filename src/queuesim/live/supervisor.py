@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+
+from queuesim.live.log import ContainedLogger
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a process that died is started again; twice as long each time it dies at once."""
@@ -21,11 +23,15 @@ class Supervisor:
     Args:
         command: of the process with a number, from 0.
         environment: of all of them.
-        logger: a structlog logger.
+        logger: is told of processes that die.
     """
 
     def __init__(
-        self, command: Callable[[int], Sequence[str]], count: int, environment: Mapping[str, str], logger: Any
+        self,
+        command: Callable[[int], Sequence[str]],
+        count: int,
+        environment: Mapping[str, str],
+        logger: ContainedLogger,
     ) -> None:
         self._command = command
         self._count = count
@@ -46,7 +52,9 @@ class Supervisor:
         self._stopping.set()
         for process in self._processes.values():
             if process.returncode is None:
-                process.send_signal(number)
+                # it may have died just now: the others are still to be told
+                with suppress(ProcessLookupError):
+                    process.send_signal(number)
 
     async def _keep(self, number: int) -> int:
         loop = asyncio.get_running_loop()
@@ -59,7 +67,8 @@ class Supervisor:
             )
             self._processes[number] = process
             if self._stopping.is_set():
-                process.send_signal(signal.SIGTERM)
+                with suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGTERM)
             code = await process.wait()
             if self._stopping.is_set():
                 return code if code >= 0 else SIGNALLED - code

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from queuesim.broker.base import Broker, Observer
 from queuesim.broker.memory import MemoryBroker
+from queuesim.containment import Contained
 from queuesim.errors import QueuesimError
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ def check_backend(backend: str) -> None:
 
 class LocalBroker(Broker, Protocol):
     """A queue in this process, which tells all that happens to it and can be asked at any moment."""
+
+    observer_errors: Contained
+    """What the observer raised."""
 
     def observe(self, observer: Observer) -> None:
         """Tell `observer` of everything that happens from now on."""

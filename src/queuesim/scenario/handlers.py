@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from queuesim.clock import sleep
-from queuesim.errors import HandlerExitError
 from queuesim.job import Job, JobOptions
 from queuesim.processor import Handler, JobType, Processor, call
 from queuesim.scenario.failures import blocking, failures, simulated
@@ -69,7 +68,7 @@ def _adapted(own: Processor, scenario: Scenario) -> Processor:
     processor = copy.copy(own)
     processor.types, processor.plain_handlers = {}, {}
     for job_type in own.types.values():
-        processor.add(replace(job_type, handler=_surviving(job_type.handler), is_async=True))
+        processor.add(job_type)
     given = queue.model_fields_set
     if "name" in given:
         processor.queue = queue.name
@@ -120,18 +119,6 @@ def _synthetic(name: str, settings: JobSettings, streams: Streams, sleep: Sleepe
             category = failure(job)
             if category:
                 raise simulated(category)
-
-    return handle
-
-
-def _surviving(handler: Handler) -> AsyncHandler:
-    """A user's handler, except that sys.exit ends the attempt, not the simulation."""
-
-    async def handle(job: Job) -> Any:
-        try:
-            return await call(handler, job)
-        except SystemExit as error:
-            raise HandlerExitError(f"the handler called sys.exit({error.code!r})") from error
 
     return handle
 

@@ -99,6 +99,7 @@ class Simulation:
         self.backend = backend
         self.broker = make_broker(backend, self._processor.queue, loop, scenario.epoch.timestamp())
         self.broker.observe(self.recorder)
+        self.broker.observer_errors.when_first = self._fail
         self._refusals: dict[tuple[str, str, str], Refusal] = {}
         self._refusing = threading.Lock()
         loop.guard.on_refusal = self._note_refusal
@@ -215,7 +216,12 @@ class Simulation:
 
     def _note_failure(self, task: Task) -> None:
         error = None if task.cancelled() else task.exception()
-        if error is not None and not self._over.done():
+        if error is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """The run can't go on: a part of it failed, or its recorder did."""
+        if not self._over.done():
             self._over.set_exception(error)
 
     async def _prepare(self) -> None:
@@ -257,7 +263,7 @@ class Simulation:
             server = cast(Broker, SkewedBroker(server, clock, observer, self.broker))
         if self._injector is not None:
             server = cast(Broker, self._injector.connect(server, name))
-        return Worker(
+        worker = Worker(
             self._processor,
             server,
             name=name,
@@ -269,6 +275,8 @@ class Simulation:
             rng=self._rngs.setdefault(name, self._streams.python(f"backoff/{name}")),
             observer=observer,
         )
+        worker.observer_errors.when_first = self._fail
+        return worker
 
     # -- the end
 

@@ -58,7 +58,10 @@ class Adding(QueueState):
         self._records[job_id] = record
         if self._observer is not None:
             told = self._real(now) if timestamp == now else timestamp
-            self._observer.added(record.number, job_id, job, told)
+            try:
+                self._observer.added(record.number, job_id, job, told)
+            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+                self.observer_errors.raised(error)
         self._emit((now, ADDED_EVENT, record.number, record.id, None, {"name": job.name}))
         if options.delay > 0:
             self._postpone(record, timestamp + options.delay if tick is None else tick, now)

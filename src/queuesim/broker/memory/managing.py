@@ -60,6 +60,10 @@ class Managing(Settling):
         self._rate_limit = limit
         self._wake_all()
 
+    async def get_rate_limit(self) -> RateLimit | None:
+        """The rate limit over all workers, if there is one."""
+        return self._rate_limit
+
     async def rate_limit(self, duration: float, now: float) -> None:
         """Hold all rate-limited workers for `duration` seconds."""
         self._window.hold(duration, now)
@@ -106,7 +110,10 @@ class Managing(Settling):
         if self._observer is not None:
             # what has ended stays what it was, wherever it is kept
             unfinished = [record.number for record in records if record.state not in (COMPLETED, FAILED)]
-            self._observer.removed(unfinished)
+            try:
+                self._observer.removed(unfinished)
+            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+                self.observer_errors.raised(error)
 
     def _is_old(self, record: Record, before: float, now: float) -> bool:
         if record.state is ACTIVE and self._locked(record, now):

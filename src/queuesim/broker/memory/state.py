@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from queuesim.broker.base import Observer
 from queuesim.broker.memory.deduplication import Deduplications
 from queuesim.broker.memory.finished import Finished
-from queuesim.broker.memory.log import EventLog
+from queuesim.broker.memory.log import Entry, EventLog
 from queuesim.broker.memory.names import (
     ACTIVE,
     COMPLETED,
@@ -25,6 +25,7 @@ from queuesim.broker.memory.names import (
 )
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.window import Window
+from queuesim.containment import Contained
 from queuesim.errors import JobError
 from queuesim.events import Event, EventPage
 from queuesim.job import JobState
@@ -47,6 +48,7 @@ class QueueState:
     def __init__(self, queue: str = "default", *, siblings: dict[str, Any] | None = None) -> None:
         self.queue = queue
         self._observer: Observer | None = None
+        self.observer_errors = Contained(f"the observer of queue {queue}")
         self._siblings: dict[str, Any] = {} if siblings is None else siblings
         self._siblings[queue] = self
         self._log = EventLog()
@@ -111,7 +113,14 @@ class QueueState:
     def observe(self, observer: Observer) -> None:
         """Tell `observer` of everything that happens from now on."""
         self._observer = observer
-        self._log.leaving = observer.events
+        self._log.leaving = self._hand_over
+
+    def _hand_over(self, entries: Sequence[Entry]) -> None:
+        assert self._observer is not None
+        try:
+            self._observer.events(entries)
+        except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+            self.observer_errors.raised(error)
 
     @property
     def idle(self) -> bool:

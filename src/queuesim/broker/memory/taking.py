@@ -92,7 +92,10 @@ class Taking(Settling):
     def _count_start(self, max_jobs: int, duration: float, now: float) -> None:
         opened = self._real(now)
         if self._window.start(duration, opened) and self._observer is not None:
-            self._observer.window(opened, self._window.expires, max_jobs)
+            try:
+                self._observer.window(opened, self._window.expires, max_jobs)
+            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+                self.observer_errors.raised(error)
 
     def _closes_at(self, max_jobs: int, now: float) -> float | None:
         """When the present window closes, by the caller's clock; None if a start is free."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from queuesim.broker.redis.options import milliseconds
 from queuesim.broker.redis.place import Argument, Place
 from queuesim.broker.redis.scripts import script
+from queuesim.containment import Contained
 from queuesim.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class RedisQueue:
         self.origin = origin
         self._place = place
         self._base = self._base_of(queue)
+        self.observer_errors = Contained(f"the observer of queue {queue}")
 
     @property
     def lanes(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from queuesim.broker.base import Observer
+from queuesim.containment import Contained
 from queuesim.events import EventKind
 from queuesim.job import JobState, NewJob
 
@@ -28,9 +29,10 @@ class Chronicle:
     Args:
         observer: who is told.
         time_of: turns milliseconds since the Unix epoch into the time that the observer has.
+        errors: counts what the observer raises, in place of raising it.
     """
 
-    def __init__(self, observer: Observer, time_of: Callable[[float], float]) -> None:
+    def __init__(self, observer: Observer, time_of: Callable[[float], float], errors: Contained | None = None) -> None:
         self.numbers: dict[str, int] = {}
         """Of every job that was added, its latest if an id was used more than once."""
         self._lives: dict[str, list[tuple[float, int]]] = {}
@@ -40,6 +42,7 @@ class Chronicle:
         self.foreign: Callable[[str, str], NewJob] = lambda job_id, name: NewJob(name)
         """What is known, by its id and its type, of a job that nobody told of."""
         self._observer = observer
+        self._errors = errors
         self._time_of = time_of
         self.last = 0
         """The number of the job that was added last."""
@@ -74,7 +77,7 @@ class Chronicle:
                 self.last = self.numbers[job_id] = number = int(job_id) if job_id.isdecimal() else self.last + 1
                 if not job_id.isdecimal():
                     self._lives.setdefault(job_id, []).append((when, number))
-                self._observer.added(number, job_id, job, when)
+                self._tell_added(number, job_id, job, when)
         self._expected.clear()
 
     def suspect(self, jobs: Sequence[NewJob], now: float) -> None:
@@ -88,7 +91,10 @@ class Chronicle:
         if entries:
             self.next_id = f"({entries[-1][0]}"
         if told:
-            self._observer.events(told)
+            try:
+                self._observer.events(told)
+            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+                self._raised(error)
 
     def _entry(
         self, stream_id: str, words: Sequence[Any]
@@ -113,7 +119,18 @@ class Chronicle:
         if expected is not None and not expected:
             del self._expected[job_id]
         timestamp = when if job.options.timestamp is None else job.options.timestamp
-        self._observer.added(number, job_id, job, timestamp)
+        self._tell_added(number, job_id, job, timestamp)
+
+    def _tell_added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
+        try:
+            self._observer.added(number, job_id, job, timestamp)
+        except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+            self._raised(error)
+
+    def _raised(self, error: BaseException) -> None:
+        if self._errors is None:
+            raise error
+        self._errors.raised(error)
 
     def _stranger(self, job_id: str, name: str, time: float) -> tuple[NewJob, float]:
         """What is known of a job that nobody expected, and since when."""

@@ -73,6 +73,15 @@ class Managing(RedisQueue):
         else:
             await self._run("settings", ("max", limit.max, "duration", milliseconds(limit.duration)))
 
+    async def get_rate_limit(self) -> RateLimit | None:
+        """The rate limit over all workers, if there is one."""
+        starts, duration = await self._place.command("HMGET", self._base + "meta", "max", "duration")
+        try:
+            return None if starts is None else RateLimit(int(starts), int(duration or 0) / 1000)
+        except ValueError:
+            # another program wrote what limits nobody
+            return None
+
     async def rate_limit(self, duration: float, now: float) -> None:
         """Hold all rate-limited workers for `duration` seconds."""
         await self._run("limit", ("hold", milliseconds(duration)))

@@ -30,7 +30,7 @@ class ObservedBroker(RedisBroker):
     def observe(self, observer: Observer) -> None:
         """Tell `observer` of everything that happens from now on."""
         self._observer = observer
-        self._chronicle = Chronicle(observer, self._time)
+        self._chronicle = Chronicle(observer, self._time, self.observer_errors)
 
     @property
     def idle(self) -> bool:
@@ -127,4 +127,8 @@ class ObservedBroker(RedisBroker):
     def _tell_removed(self, ids: Sequence[str]) -> None:
         self.flush()
         if self._observer is not None and self._chronicle is not None:
-            self._observer.removed([self._chronicle.numbers[job_id] for job_id in ids])
+            numbers = [self._chronicle.numbers[job_id] for job_id in ids]
+            try:
+                self._observer.removed(numbers)
+            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+                self.observer_errors.raised(error)

@@ -20,6 +20,7 @@ from typing import Any
 from queuesim.broker.redis.base import RedisQueue
 from queuesim.broker.redis.options import decode_options, encode_options, milliseconds
 from queuesim.broker.redis.place import Argument
+from queuesim.containment import log
 from queuesim.errors import JobError
 from queuesim.job import JobOptions, to_json
 from queuesim.schedule import Cron, Every, Missed, ScheduleError
@@ -87,7 +88,7 @@ class Scheduling(RedisQueue):
             try:
                 scheduler = await self.scheduler(scheduler_id)
             except ScheduleError as error:
-                logger.warning("queue %s: %s", self.queue, error)
+                log(logger, logging.WARNING, "queue %s: %s", self.queue, error)
                 continue
             if scheduler is not None:
                 found.append(scheduler)

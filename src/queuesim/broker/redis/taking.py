@@ -11,6 +11,7 @@ from queuesim.broker.redis.base import RedisQueue
 from queuesim.broker.redis.jobs import decode_job
 from queuesim.broker.redis.options import milliseconds, worker_keep
 from queuesim.broker.redis.place import Argument
+from queuesim.containment import log
 from queuesim.job import to_json
 from queuesim.storable import storable, unstorable
 
@@ -49,7 +50,8 @@ class Taking(RedisQueue):
             arguments += self._encoded(storable(outcome))
         limited, due, window, most, refused, rows, fault = await self._run("exchange", arguments)
         if fault:
-            LOG.error("an exchange of queue %s went on after an error of the server: %s", self.queue, fault)
+            message = "an exchange of queue %s went on after an error of the server: %s"
+            log(LOG, logging.ERROR, message, self.queue, fault)
         reply = Reply()
         reply.jobs = [decode_job(row, self, self.origin, token) for row in rows]  # type: ignore[arg-type]
         for job in reply.jobs:
@@ -65,7 +67,10 @@ class Taking(RedisQueue):
             reply.refuse(outcomes[refused[i]], refused[i + 1])
         if window >= 0 and self._observer is not None:
             opened = now if self.server_now is None else self.server_now
-            self._observer.window(opened, opened + window / 1000, most)
+            try:
+                self._observer.window(opened, opened + window / 1000, most)
+            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+                self.observer_errors.raised(error)
         return reply
 
     def _encoded(self, outcome: Outcome) -> tuple[Argument, ...]:
