@@ -178,6 +178,14 @@ def on_all_states(operation: Callable[[RedisBroker], Awaitable[object]]) -> Call
     return scene_of
 
 
+async def retrying_all(scene: Scene) -> Operation:
+    """Failed jobs, each with a dead letter."""
+    await scene.add(4)
+    jobs = await scene.take(4)
+    await scene.hand_in([failed(job, DeadLetter("dead", "{}")) for job in jobs])
+    return lambda: scene.broker.retry_all(JobState.FAILED, None, NOW + 9)
+
+
 async def obliteration(scene: Scene) -> Operation:
     await _all_states(scene)
     await scene.broker.pause(NOW)
@@ -229,6 +237,7 @@ SCENES: dict[str, tuple[str, Callable[[Scene], Awaitable[Operation]]]] = {
     "adding a flow": ("add_flow", adding_flow),
     "retry": ("retry", on_all_states(lambda broker: broker.retry("2", JobState.COMPLETED, True, NOW))),
     "retry all": ("retry_all", on_all_states(lambda broker: broker.retry_all(JobState.COMPLETED, None, NOW))),
+    "retry all that have letters": ("retry_all", retrying_all),
     "promote": ("promote", on_all_states(lambda broker: broker.promote("6", NOW))),
     "promote all": ("promote_all", on_all_states(lambda broker: broker.promote_all(NOW))),
     "change delay": ("change_delay", on_all_states(lambda broker: broker.change_delay("6", 9.0, NOW))),
@@ -275,7 +284,7 @@ async def play(place: InjectingPlace, name: str) -> tuple[int, list[str]]:
         place.target = 0
         if not await place.command("EXISTS", "injected"):
             return target - 1, found
-        wrong = await troubles(place, BASE)
+        wrong = await troubles(place, BASE) + await troubles(place, "bull:dead:")
         if script in KEEPS_ALL and name != "retention":
             wrong += [f"job {job_id} is gone" for job_id in before.keys() - (await places_of_jobs(place, BASE)).keys()]
         found += [f"call {target}: {trouble}" for trouble in wrong]
@@ -283,7 +292,7 @@ async def play(place: InjectingPlace, name: str) -> tuple[int, list[str]]:
 
 def test_every_script_has_a_scene() -> None:
     parts = {"queue", "moves", "settling", "taking", "adding", "removal", "limiter", "locks", "flows", "listing",
-             "restart", "scheduling"}  # fmt: skip
+             "restart", "scheduling", "paging"}  # fmt: skip
     assert {script for script, _ in SCENES.values()} == set(names().values()) - parts
 
 

@@ -270,7 +270,11 @@ class Broker(Protocol):
 
     async def clear_rate_limit(self, now: float) -> None: ...
     async def drain(self, delayed: bool, now: float) -> None:
-        """Remove all waiting jobs, and delayed ones if asked."""
+        """Remove all waiting jobs, and delayed ones if asked.
+
+        A server does this, like every operation on all jobs of a state, a page at a time. Others go on between two
+        pages, and an error leaves the pages before it done.
+        """
         ...
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:

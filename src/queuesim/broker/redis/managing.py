@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from queuesim.broker.redis.base import RedisQueue
@@ -15,8 +16,8 @@ from queuesim.limits import RateLimit
 
 ADDED_AT_ONCE = 1000
 """Jobs of a bulk add that one script adds: longer ones would hold up everybody else."""
-MOVED_AT_ONCE = 1000
-"""Jobs that one script moves or removes, where an operation is about all of them."""
+PAGE = 1000
+"""Jobs that one call of a script lists, moves or removes: longer calls would hold up everybody else."""
 SCORES_A_MILLISECOND = 4096
 """Of the sorted set of delayed jobs."""
 COUNTED = (
@@ -96,19 +97,35 @@ class Managing(RedisQueue):
         await self._run("limit", ("clear", ""))
 
     async def drain(self, delayed: bool, now: float) -> None:
-        """Remove what waits, and what is delayed if asked."""
-        await self._run("drain", ("1" if delayed else "",))
+        """Remove what waits, and what is delayed if asked; see Broker.drain."""
+        async for _ in self._drained(delayed):
+            pass
+
+    async def _drained(self, delayed: bool) -> AsyncIterator[list[str]]:
+        """Drain, and give the ids of the jobs of each page."""
+        states = (JobState.WAITING, JobState.PRIORITIZED, *((JobState.DELAYED,) if delayed else ()))
+        for state in states:
+            async for page in self._removed("drain", str(state)):
+                yield page
+
+    async def _removed(self, name: str, *arguments: Argument) -> AsyncIterator[list[str]]:
+        """Run a script that removes jobs of a state, page by page, and give their ids."""
+        at, anchor, count, done = 0, "", 0, 0
+        while not done:
+            page, at, anchor, done = await self._run(name, (at, anchor, PAGE, count, *arguments))
+            count += len(page)
+            yield page
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
         """Remove old jobs of one state; locked ones stay. See Broker.clean."""
         if state not in CLEANABLE:
             raise ValueError(f"can't clean {state}: choose from {', '.join(CLEANABLE)}")
-        removed: list[str] = await self._run("clean", (self._stamp(now - grace), limit, str(state)))
-        return removed
+        pages = self._removed("clean", str(state), self._stamp(now - grace), limit)
+        return [job_id async for page in pages for job_id in page]
 
     async def obliterate(self, force: bool, now: float) -> None:
         """Remove everything; see Broker.obliterate."""
-        while (left := await self._run("obliterate", ("1" if force else "", MOVED_AT_ONCE))) == 1:
+        while (left := await self._run("obliterate", ("1" if force else "", PAGE))) == 1:
             pass
         if left == -1:
             raise QueueNotPausedError(f"pause queue {self.queue} before you obliterate it")
@@ -119,9 +136,9 @@ class Managing(RedisQueue):
     async def _forget_deduplication(self) -> None:
         """Ids that are held longer than their jobs are kept."""
         for kind in ("de", "dn"):
-            cursor = "0"
+            cursor, pattern = "0", f"{_literal(self._base)}{kind}:*"
             while True:
-                cursor, keys = await self._place.command("SCAN", cursor, "MATCH", f"{_literal(self._base)}{kind}:*")
+                cursor, keys = await self._place.command("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE)
                 if keys:
                     await self._place.command("DEL", *keys)
                 if int(cursor) == 0:
@@ -134,12 +151,35 @@ class Managing(RedisQueue):
         return dict(zip(COUNTED, await self._run("counts"), strict=True))
 
     async def jobs(self, state: JobState, start: int, end: int, ascending: bool) -> list[Job]:
-        """Jobs of a state, `start` to `end` inclusive; see Broker.jobs."""
-        rows = await self._run("list", (str(state), start, end, "1" if ascending else ""))
-        jobs = [self._snapshot(row) for row in rows]
-        if state is JobState.DELAYED:
-            await self._add_due(jobs)
-        return jobs
+        """Jobs of a state, `start` to `end` inclusive; see Broker.jobs.
+
+        More than a page of them is not the picture of one moment: a job that changes its state meanwhile may be
+        missing. None is listed twice.
+        """
+        start, wanted = await self._range(state, start, end)
+        found: dict[str, Job] = {}
+        at, anchor, done = start, "", wanted <= 0
+        while not done and len(found) < wanted:
+            most = int(min(wanted - len(found), PAGE))
+            rows, first, done = await self._run("list", (str(state), at, anchor, most, "1" if ascending else ""))
+            page = [self._snapshot(row) for row in rows]
+            if state is JobState.DELAYED:
+                await self._add_due(page)
+            for job in page:
+                # a page may begin with jobs of the page before
+                found.setdefault(job.id, job)
+                anchor = job.id
+            at = first + len(page)
+        return list(found.values())
+
+    async def _range(self, state: JobState, start: int, end: int) -> tuple[int, float]:
+        """The index of the first job that is asked for, and how many jobs are; negative indices count from the end."""
+        if start >= 0 and end >= -1:
+            return start, math.inf if end == -1 else end - start + 1
+        count = (await self.counts())[state]
+        first = start if start >= 0 else max(start + count, 0)
+        last = end if end >= 0 else end + count
+        return first, last - first + 1
 
     async def _add_due(self, jobs: Sequence[Job]) -> None:
         """When delayed jobs are due: their scores tell."""
@@ -199,8 +239,13 @@ class Managing(RedisQueue):
 
     async def retry_all(self, state: JobState, before: float | None, now: float) -> int:
         """Run all jobs of a finished state again. They go to `wait` whatever their priority (BullMQ 6.7)."""
-        last = "+inf" if before is None else self._stamp(before)
-        return await self._in_steps("retry_all", str(state), last)
+        last: Argument = "" if before is None else self._stamp(before)
+        total, moved = 0, PAGE
+        while moved >= PAGE:
+            # without a time: not those that finish again meanwhile
+            moved, last = await self._run("retry_all", (str(state), last, PAGE))
+            total += moved
+        return total
 
     async def promote(self, job_id: str, now: float) -> None:
         """Let a delayed job run now."""
@@ -208,12 +253,9 @@ class Managing(RedisQueue):
 
     async def promote_all(self, now: float) -> int:
         """Let all delayed jobs run now, whatever their priority (BullMQ 6.7)."""
-        return await self._in_steps("promote_all")
-
-    async def _in_steps(self, name: str, *arguments: Argument) -> int:
-        """Run a script that moves so many jobs at a time until none is left. Returns how many there were."""
-        total = 0
-        while moved := await self._run(name, (*arguments, MOVED_AT_ONCE)):
+        total, moved = 0, PAGE
+        while moved >= PAGE:
+            moved = await self._run("promote_all", (PAGE,))
             total += moved
         return total
 

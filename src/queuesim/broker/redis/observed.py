@@ -108,7 +108,7 @@ class ObservedBroker(RedisBroker):
 
     async def drain(self, delayed: bool, now: float) -> None:
         """Remove what waits, and what is delayed if asked."""
-        self._tell_removed(await self._run("drain", ("1" if delayed else "",)))
+        self._tell_removed([job_id async for page in self._drained(delayed) for job_id in page])
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
         """Remove old jobs of one state; locked ones stay. See Broker.clean."""

@@ -1,6 +1,6 @@
 -- Remove a paused queue, so many jobs at a time. KEYS: the queue's base. ARGV: "1" to force, how many jobs at once.
 -- Returns -1: it is not paused, -2: jobs are active, 1: there is more, 0: it is gone.
--- include: queue, removal, listing
+-- include: queue, paging
 
 local q = read_meta(open_queue(KEYS[1]))
 check_keys(q)
@@ -10,16 +10,17 @@ local left = tonumber(ARGV[2])
 for _, state in ipairs({
   "active", "waiting", "prioritized", "delayed", "completed", "failed", "waiting-children",
 }) do
-  for _, id in ipairs(ids_of(q, state, 0, left - 1, true)) do
-    release_removed(q, id)
-    delete_keys(q, id)
-    take_out(q, id)
-    write("DEL", q.base .. id .. ":lock")
-    left = left - 1
-  end
+  local removed = sweep(q, state, 0, "", left, function() return false end)
+  for _, id in ipairs(removed) do write("DEL", q.base .. id .. ":lock") end
+  left = left - #removed
   if left <= 0 then return finished(1) end
 end
-for _, id in ipairs(read("ZRANGE", q.base .. "repeat", 0, -1) or {}) do write("DEL", q.base .. "repeat:" .. id) end
+local schedulers = read("ZRANGE", q.base .. "repeat", 0, left - 1) or {}
+for _, id in ipairs(schedulers) do
+  write("DEL", q.base .. "repeat:" .. id)
+  write("ZREM", q.base .. "repeat", id)
+end
+if #schedulers == left then return finished(1) end
 write("DEL", q.base .. "repeat")
 write("DEL", q.events, q.base .. "delay", q.base .. "stalled-check", q.stalled, q.id, q.priority_counter, q.marker, q.meta,
   q.limiter, q.base .. "metrics:completed", q.base .. "metrics:completed:data", q.base .. "metrics:failed",

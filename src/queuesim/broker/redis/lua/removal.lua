@@ -3,6 +3,9 @@
 
 -- So many at once: a call takes only some thousand arguments.
 local MANY = 1000
+-- What stands in a list in place of jobs that are removed, until all of them are: to search the list for each would take as
+-- long as the list is long, each time. Workers pass over it, as over BullMQ's old markers.
+local GONE = "0:gone"
 local KEYS_OF_A_JOB = { "", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful" }
 local JOBS_AT_ONCE = math.floor(MANY / #KEYS_OF_A_JOB)
 
@@ -22,6 +25,12 @@ local function delete_keys(q, id)
   delete_many(q, { id })
 end
 
+-- Out of a list in which jobs are mostly near one of its ends: the whole of it is only searched for others.
+local function take_out_of_list(list, id)
+  local direction = read("LPOS", list, id, "MAXLEN", MANY) and 1 or -1
+  return place("LREM", list, direction, id)
+end
+
 -- Out of whichever list the job stands in. Returns the name of its state as BullMQ's event has it, or nil.
 local function take_out(q, id)
   if place("ZREM", q.completed, id) == 1 then return "completed" end
@@ -29,7 +38,7 @@ local function take_out(q, id)
   if place("ZREM", q.delayed, id) == 1 then return "delayed" end
   if place("ZREM", q.prioritized, id) == 1 then return "prioritized" end
   if place("ZREM", q.children, id) == 1 then return "waiting-children" end
-  if place("LREM", q.wait, 1, id) == 1 then return "wait" end
+  if take_out_of_list(q.wait, id) == 1 then return "wait" end
   if place("LREM", q.active, 1, id) == 1 then
     write("SREM", q.stalled, id)
     return "active"

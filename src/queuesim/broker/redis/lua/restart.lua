@@ -3,16 +3,45 @@
 
 local RESULTS = { completed = "returnvalue", failed = "failedReason" }
 
+-- Ids that are looked at around a letter that was found: those of the next jobs are mostly near.
+local NEAR = 1000
+
+-- The letters taken out of each queue, by its base: {queue, how many, where the ids near the last one stand from the end}.
+local settled = {}
+
+-- Where a letter stands, counted from the end, where the oldest are; nil if it does not wait.
+local function position_of(letters, id)
+  local list, near = letters.queue.wait, letters.near
+  if near[id] then return near[id] end
+  local index = quietly("LPOS", list, id, "RANK", -1)
+  if not index then return nil end
+  local position = quietly("LLEN", list) - index
+  local last = math.max(position - NEAR / 2, 1)
+  local ids = quietly("LRANGE", list, -(position + NEAR), -last) or {}
+  letters.near = {}
+  for i, other in ipairs(ids) do letters.near[other] = last + #ids - i end
+  return position
+end
+
 -- A job that runs again needs its dead letter no more, if it is still there.
 local function settle_letter(key)
   local letter = quietly("HGET", key, "letter")
   local base, id = (letter or ""):match("^(.*:)([^:]*)$")
   if not base then return end
   quietly("HDEL", key, "letter")
-  local other = open_queue(base)
-  if quietly("LPOS", other.wait, id) then
-    delete_keys(other, id)
-    place("LREM", other.wait, 1, id)
+  local letters = settled[base] or { queue = open_queue(base), count = 0, near = {} }
+  settled[base] = letters
+  local position = position_of(letters, id)
+  if position then
+    delete_keys(letters.queue, id)
+    if place("LSET", letters.queue.wait, -position, GONE) then letters.count = letters.count + 1 end
+  end
+end
+
+-- Each script that restarts jobs ends with this.
+local function remove_settled()
+  for _, letters in pairs(settled) do
+    if letters.count > 0 then place("LREM", letters.queue.wait, -letters.count, GONE) end
   end
 end
 

@@ -11,5 +11,6 @@ local job = quietly("HMGET", q.base .. id, "priority", "opts") or {}
 if not place("ZREM", q[state], id) then return finished(0) end
 enqueue(q, id, whole_number(job[1]) or 0, job[2] and decode(job[2]).lifo == true)
 forget_end(q, id, state, ARGV[3] == "1")
+remove_settled()
 emit(q, "waiting", id, "prev", state)
 return finished(0)
