@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
+from again import play_again, sets_for
 from hands import Both, NodeHand, OurHand
 from nodedriver import DEFAULT as NEWEST
 from nodedriver import VERSIONS, Js, Node, NodeObject, SharedNode
@@ -26,6 +27,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marked = metafunc.definition.get_closest_marker("every_version") is not None
     if marked and "package" in metafunc.fixturenames:
         metafunc.parametrize("package", VERSIONS, indirect=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Tests with the marker `with_options` play their steps again, with options that are not the defaults."""
+    outcome = yield
+    both, marker = pyfuncitem.funcargs.get("both"), pyfuncitem.get_closest_marker("with_options")
+    if isinstance(both, Both) and marker is not None:
+        play_again(both, sets_for(pyfuncitem.name, hasattr(pyfuncitem, "callspec"), marker.kwargs.get("without", ())))
+    return outcome
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from nodedriver import Js, Node, NodeError, NodeObject
@@ -18,7 +18,9 @@ from snapshot import differences, snapshot
 from queuesim.attempt import failure
 from queuesim.backoff import Backoff
 from queuesim.broker.base import Broker, Completed, Outcome, Postponed, Reply, Returned, Terms
+from queuesim.clock import set_clock
 from queuesim.errors import JobError, QueueActiveError, QueueNotPausedError, UnrecoverableError
+from queuesim.flow import Flow, FlowProducer, OnFailure
 from queuesim.job import Deduplication, Job, JobOptions, JobState, NewJob, to_json
 from queuesim.limits import KEEP_ALL, Keep, RateLimit
 from queuesim.processor import Processor
@@ -32,6 +34,22 @@ TRACE = "Error: and where it happened"
 TOKEN = "token"
 Limit = tuple[int, int]
 """Starts, and the window's length in ms."""
+PARENTS = "parents"
+"""The queue in which the parents of single children are."""
+RULES: dict[OnFailure, dict[str, bool]] = {
+    "wait": {},
+    "fail": {"failParentOnFailure": True},
+    "continue": {"continueParentOnFailure": True},
+    "ignore": {"ignoreDependencyOnFailure": True},
+    "remove": {"removeDependencyOnFailure": True},
+}
+"""What a child's failure does to its parent, and how Node's users write it."""
+
+
+def tree(rule: OnFailure, child: Mapping[str, Any], parent: Mapping[str, Any]) -> Flow:
+    """A parent p with the children a and b."""
+    children = [Flow("child", "q", options=job_options(**{**child, "job_id": name}), on_failure=rule) for name in "ab"]
+    return Flow("parent", "q", options=job_options(**{**parent, "job_id": "p"}), children=children)
 
 
 class OurHand:
@@ -64,6 +82,23 @@ class OurHand:
         """So many of the same."""
         job = NewJob(name, to_json({} if data is None else data), job_options(**options))
         return self._run(self.broker.add([job] * count, self.now))
+
+    def add_tree(self, rule: OnFailure = "wait", child: Mapping[str, Any] | None = None, **parent: Any) -> None:
+        """The parent p with the children a and b."""
+        self._add_flow(tree(rule, child or {}, parent))
+
+    def add_child(self, parent: str, rule: OnFailure, name: str = "job", data: Any = None, **options: Any) -> str:
+        """One child of a parent of its own, in the queue of parents. It needs an id."""
+        child = Flow(name, self.broker.queue, data, job_options(**options), on_failure=rule)
+        self._add_flow(Flow("parent", PARENTS, options=job_options(job_id=parent), children=[child]))
+        return str(options["job_id"])
+
+    def _add_flow(self, flow: Flow) -> None:
+        async def add() -> None:
+            set_clock(lambda: self.now)
+            await FlowProducer(self.broker).add(flow)
+
+        self._run(add())
 
     # -- working
 
@@ -272,12 +307,21 @@ class NodeHand:
         # what it would write to `meta` by itself comes at any time, also after the server was emptied
         self.queue = node.new("Queue", queue, {**self._settings, "skipMetasUpdate": True})
         self.queue.waitUntilReady()
+        self._producer: NodeObject | None = None
         self._workers: dict[str, NodeObject] = {}
         self._jobs: dict[str, NodeObject] = {}
 
     def forget(self) -> None:
-        """The server has been emptied."""
+        """The server has been emptied, of scripts as well: a producer of flows would not load them again."""
         self._jobs.clear()
+        if self._producer is not None:
+            self._producer.close()
+            self._producer = None
+
+    def _add_flow(self, flow: Flow) -> None:
+        if self._producer is None:
+            self._producer = self._node.new("FlowProducer", self._settings)
+        self._producer.add(node_flow(flow))
 
     def at(self, milliseconds: int) -> None:
         self._node.set_clock(ORIGIN + milliseconds)
@@ -289,6 +333,14 @@ class NodeHand:
     def add_bulk(self, count: int, name: str = "job", data: Any = None, **options: Any) -> list[str]:
         one = {"name": name, "data": {} if data is None else data, "opts": node_options(job_options(**options))}
         return [job.json["id"] for job in self.queue.addBulk([one] * count)]
+
+    def add_tree(self, rule: OnFailure = "wait", child: Mapping[str, Any] | None = None, **parent: Any) -> None:
+        self._add_flow(tree(rule, child or {}, parent))
+
+    def add_child(self, parent: str, rule: OnFailure, name: str = "job", data: Any = None, **options: Any) -> str:
+        child = Flow(name, self._name, data, job_options(**options), on_failure=rule)
+        self._add_flow(Flow("parent", PARENTS, options=job_options(job_id=parent), children=[child]))
+        return str(options["job_id"])
 
     def take(
         self, token: str = TOKEN, limit: Limit | None = None, worker: str | None = None, lock: int = 30_000
@@ -387,12 +439,17 @@ class NodeHand:
         self.queue.retryJobs({"state": str(state)})
 
     def promote(self, job_id: str) -> Any:
-        return _code(lambda: self._known(job_id).promote())
+        code = _code(lambda: self._known(job_id).promote())
+        # Node says -3, not delayed, of a job that is gone; ours says that it is gone
+        return -1 if code == -3 and self._is_gone(job_id) else code
 
     def promote_all(self) -> None:
         self.queue.promoteJobs()
 
     def remove(self, job_id: str) -> Any:
+        if self._is_gone(job_id):
+            # to Node it has been removed; ours says that there is none
+            return "refused"
         try:
             return None if self.queue.remove(job_id) == 1 else "refused"
         except NodeError:
@@ -460,6 +517,9 @@ class NodeHand:
         job: NodeObject = self._node.run(code, q=worker or self.queue, id=job_id)
         return job
 
+    def _is_gone(self, job_id: str) -> bool:
+        return self.queue.getJob(job_id) is None
+
     def _taken(self, job: NodeObject | None) -> str | None:
         if job is None:
             return None
@@ -485,10 +545,25 @@ def _code(call: Any, result: bool = False) -> Any:
     return value if result else None
 
 
+CHANGING_NOTHING = ("at", "state", "counts", "is_limited")
 LOOSENING = ("free", "set_concurrency", "set_rate_limit", "clean")
 """More may start after these: ours wakes an idle worker, where Node's waits until it looks again by itself."""
 ENDS = ("complete", "fail", "postpone", "put_back")
 """The same is true of these while no more may be active over all workers."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was done with both hands."""
+
+    operation: str
+    args: tuple[Any, ...]
+    options: Mapping[str, Any]
+    answer: Any = None
+
+    def __str__(self) -> str:
+        words = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.options.items())]
+        return f"both.{self.operation}({', '.join(words)})"
 
 
 class Both:
@@ -500,13 +575,13 @@ class Both:
         self._client = client
         self._queue = queue
         self._prefixes = prefixes
-        self._steps: list[str] = []
+        self.steps: list[Step] = []
         self.check()
 
     def restart(self) -> None:
         """Both from the beginning, on an empty server."""
         self._client.flushall()
-        self._steps.clear()
+        self.steps.clear()
         self.theirs.forget()
         self.ours.forget()
         self.theirs.at(0)
@@ -517,11 +592,13 @@ class Both:
             raise AttributeError(operation)
 
         def act(*args: Any, **options: Any) -> Any:
-            words = [*map(repr, args), *(f"{name}={value!r}" for name, value in options.items())]
-            self._steps.append(f"{operation}({', '.join(words)})")
+            self.steps.append(Step(operation, args, options))
             his = getattr(self.theirs, operation)(*args, **options)
             mine = getattr(self.ours, operation)(*args, **options)
+            self.steps[-1] = Step(operation, args, options, mine)
             assert mine == his, f"{self.story()}\nours gives {mine!r}, Node's {his!r}"
+            if operation in CHANGING_NOTHING:
+                return mine
             if operation in LOOSENING or (operation in ENDS and self._limits_active()):
                 self._wake_theirs()
             self.check()
@@ -539,28 +616,30 @@ class Both:
 
     def expire_lock(self, job_id: str) -> None:
         """As if nobody had renewed it in time."""
-        self._steps.append(f"expire_lock({job_id!r})")
+        self.steps.append(Step("expire_lock", (job_id,), {}))
         for prefix in self._prefixes:
             assert self._client.delete(f"{prefix}:{self._queue}:{job_id}:lock") == 1
         self.check()
 
     def expire(self, key: str) -> None:
         """As if the time-to-live of a key had passed."""
-        self._steps.append(f"expire({key!r})")
+        self.steps.append(Step("expire", (key,), {}))
         for prefix in self._prefixes:
             assert self._client.pttl(f"{prefix}:{self._queue}:{key}") > 0
             self._client.delete(f"{prefix}:{self._queue}:{key}")
 
     def expire_marker(self) -> None:
         """As if an idle worker had taken it."""
-        self._steps.append("expire_marker()")
+        self.steps.append(Step("expire_marker", (), {}))
         for prefix in self._prefixes:
             self._client.delete(f"{prefix}:{self._queue}:marker")
 
     def check(self) -> None:
         """Both left the same."""
-        mine, his = (snapshot(self._client, self._queue, prefix) for prefix in self._prefixes)
-        found = differences(mine, his)
+        found = differences(*self.each())
+        for queue in (PARENTS,) if any(step.operation == "add_child" for step in self.steps) else ():
+            mine, his = (snapshot(self._client, queue, prefix) for prefix in self._prefixes)
+            found += [f"{queue}: {line}" for line in differences(mine, his)]
         assert not found, "\n".join([self.story(), *found])
 
     def left(self) -> dict[str, Any]:
@@ -579,7 +658,7 @@ class Both:
 
     def story(self) -> str:
         """All steps, as they can be pasted."""
-        return "\n".join(f"both.{step}" for step in self._steps)
+        return "\n".join(map(str, self.steps))
 
 
 # -- options
@@ -633,6 +712,17 @@ def node_options(options: Any) -> dict[str, Any]:
     if isinstance(options, Backoff):
         written.setdefault("type", options.type)
     return written
+
+
+def node_flow(flow: Flow) -> dict[str, Any]:
+    """A tree as Node's FlowProducer takes it."""
+    return {
+        "name": flow.name,
+        "queueName": flow.queue,
+        "data": {} if flow.data is None else flow.data,
+        "opts": node_options(flow.options) | RULES[flow.on_failure],
+        "children": [node_flow(child) for child in flow.children],
+    }
 
 
 def node_keep(keep: Keep | None) -> Any:

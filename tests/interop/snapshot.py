@@ -7,6 +7,7 @@ without its ids, which the server may have given. Of an expiry only its presence
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ def snapshot(client: Redis, queue: str, prefix: str = "bull") -> dict[str, Any]:
         answers = pipeline.execute()
     found = {}
     for i, (key, kind) in enumerate(zip(keys, kinds, strict=True)):
-        value = PARSERS.get(kind, _as_it_is)(_renamed(answers[2 * i], f"{prefix}:{queue}", f"*:{queue}"))
+        value = PARSERS.get(kind, _as_it_is)(_renamed(answers[2 * i], prefix))
         if value != {}:
             found[key.removeprefix(base)] = {"type": kind, "value": value, "expires": answers[2 * i + 1] > 0}
     return found
@@ -48,14 +49,14 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
-def _renamed(value: Any, before: str, after: str) -> Any:
-    """Jobs of a flow name each other's keys: those of both programs are to look the same."""
+def _renamed(value: Any, prefix: str) -> Any:
+    """Jobs of a flow name each other's keys, in any queue: those of both programs are to look the same."""
     if isinstance(value, str):
-        return value.replace(before, after)
+        return re.sub(rf"\b{re.escape(prefix)}:(?=\w)", "*:", value)
     if isinstance(value, dict):
-        return {_renamed(key, before, after): _renamed(part, before, after) for key, part in value.items()}
+        return {_renamed(key, prefix): _renamed(part, prefix) for key, part in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return [_renamed(part, before, after) for part in value]
+        return [_renamed(part, prefix) for part in value]
     return value
 
 

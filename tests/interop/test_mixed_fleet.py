@@ -167,7 +167,8 @@ def test_nodes_queue_events_hear_our_transitions(server: EmbeddedServer, node: N
     from queuesim.job import Deduplication
     from queuesim.limits import Keep
 
-    events = node.new("QueueEvents", "mail", {"connection": node.connection})
+    # from the beginning of the stream on: to be ready does not mean to be reading
+    events = node.new("QueueEvents", "mail", {"connection": node.connection, "lastEventId": "0-0"})
     events.waitUntilReady()
     events.listen()
 

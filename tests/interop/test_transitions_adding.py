@@ -7,6 +7,8 @@ from hands import ORIGIN, Both
 
 from queuesim.limits import KEEP_ALL, Keep
 
+pytestmark = pytest.mark.with_options
+
 
 def test_a_plain_job(both: Both) -> None:
     assert both.add("welcome", {"to": "ann", "tags": [], "nested": {"a": [1, 2.5, None, True]}}) == "1"

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from hands import Both
 
+pytestmark = pytest.mark.with_options
+
 MODES: dict[str, dict[str, Any]] = {
     "simple": {"id": "d"},
     "throttle": {"id": "d", "ttl": 60_000},

@@ -1,54 +1,28 @@
-"""A child that ends does to its parent what it does on Node: BULLMQ.md, section 13. Node adds the trees."""
+"""A tree that is added leaves the same keys as on Node, and a child that ends does the same to its parent: BULLMQ.md,
+section 13."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hands import Both
+from hands import RULES, Both
 from nodedriver import Node, NodeObject
 from pythonside import OurQueue, processor_of, until, working
 
 from queuesim import Job, JobState
+from queuesim.flow import OnFailure
+from queuesim.limits import Keep
 from queuesim.live.embedded import EmbeddedServer
 
-RULES = {
-    "none": {},
-    "fail parent": {"failParentOnFailure": True},
-    "continue parent": {"continueParentOnFailure": True},
-    "ignore dependency": {"ignoreDependencyOnFailure": True},
-    "remove dependency": {"removeDependencyOnFailure": True},
-}
-every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-AddTree = Callable[..., None]
+pytestmark = pytest.mark.with_options
 
-
-@pytest.fixture
-def add_tree(both: Both, node: Node) -> AddTree:
-    """Adds the parent p with children a and b, on both queues, by Node: there is one way to add a tree here."""
-
-    def add(rule: dict[str, Any] | None = None, **parent: Any) -> None:
-        for prefix in ("ours", "node"):
-            producer = node.new("FlowProducer", {"connection": node.connection, "prefix": prefix})
-            children = [
-                {"name": "child", "queueName": "q", "data": {}, "opts": {"jobId": name, **(rule or {})}}
-                for name in "ab"
-            ]
-            producer.add(
-                {"name": "parent", "queueName": "q", "data": {}, "opts": {"jobId": "p", **parent}, "children": children}
-            )
-            producer.close()
-        both.check()
-
-    return add
+every_rule = pytest.mark.parametrize("rule", RULES)
 
 
 @pytest.mark.parametrize("parent", [{}, {"priority": 3}, {"delay": 5_000}], ids=str)
-def test_the_last_child_that_completes_lets_its_parent_run(
-    both: Both, add_tree: AddTree, parent: dict[str, Any]
-) -> None:
-    add_tree(**parent)
+def test_the_last_child_that_completes_lets_its_parent_run(both: Both, parent: dict[str, Any]) -> None:
+    both.add_tree(**parent)
     both.take()
     both.at(100)
     both.complete("a", {"n": 1})
@@ -62,8 +36,8 @@ def test_the_last_child_that_completes_lets_its_parent_run(
 
 
 @every_rule
-def test_a_child_that_fails(both: Both, add_tree: AddTree, rule: dict[str, Any]) -> None:
-    add_tree(rule)
+def test_a_child_that_fails(both: Both, rule: OnFailure) -> None:
+    both.add_tree(rule)
     both.take()
     both.fail("a", "it broke")
     both.take()
@@ -73,8 +47,8 @@ def test_a_child_that_fails(both: Both, add_tree: AddTree, rule: dict[str, Any])
 
 
 @every_rule
-def test_both_children_fail(both: Both, add_tree: AddTree, rule: dict[str, Any]) -> None:
-    add_tree(rule, priority=2)
+def test_both_children_fail(both: Both, rule: OnFailure) -> None:
+    both.add_tree(rule, priority=2)
     both.take("t1")
     both.take("t2")
     both.fail("a", token="t1")
@@ -84,29 +58,30 @@ def test_both_children_fail(both: Both, add_tree: AddTree, rule: dict[str, Any])
 
 
 @pytest.mark.parametrize("end", ["complete", "fail"])
-def test_a_child_that_is_not_kept(both: Both, add_tree: AddTree, end: str) -> None:
-    add_tree({"removeOnComplete": True, "removeOnFail": True})
+def test_a_child_that_is_not_kept(both: Both, end: str) -> None:
+    both.add_tree(child={"keep_completed": Keep(count=0), "keep_failed": Keep(count=0)})
     for job_id in "ab":
         both.take()
         getattr(both, end)(job_id)
     both.take()
 
 
-def test_a_parent_is_not_complete_before_its_children(both: Both, add_tree: AddTree) -> None:
-    add_tree({"continueParentOnFailure": True})
+def test_a_parent_is_not_complete_before_its_children(both: Both) -> None:
+    both.add_tree("continue")
     both.take()
     both.fail("a")
     assert both.take("t2") == "p"
     assert both.complete("p", token="t2") == -4
 
 
-def test_a_child_that_is_removed_is_waited_for_no_longer(both: Both, add_tree: AddTree) -> None:
-    add_tree()
+def test_a_child_that_is_removed_is_waited_for_no_longer(both: Both) -> None:
+    both.add_tree()
     both.remove("a")
     both.remove("b")
     assert both.take() == "p"
 
 
+@pytest.mark.every_version
 def test_nodes_tree_over_two_queues_runs_here(
     server: EmbeddedServer, node: Node, node_queue: NodeObject, our_queue: OurQueue
 ) -> None:

@@ -8,6 +8,9 @@ from hands import Both
 from queuesim.job import JobState
 from queuesim.limits import Keep
 
+# drain, clean, obliterate and retries do not tell the parents of their jobs yet
+pytestmark = pytest.mark.with_options(without=("children",))
+
 
 @pytest.fixture
 def full(both: Both) -> Both:

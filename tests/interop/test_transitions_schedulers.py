@@ -9,6 +9,8 @@ from hands import ORIGIN, Both
 
 from queuesim.job import JobState
 
+pytestmark = pytest.mark.with_options
+
 MINUTE = 60_000
 RULES: dict[str, dict[str, Any]] = {
     "every": {"every": MINUTE},
@@ -237,6 +239,7 @@ def test_more_than_32_ticks_that_are_taken_are_refused(both: Both) -> None:
     assert after == before
 
 
+@pytest.mark.with_options(without=("children",))
 @pytest.mark.parametrize("options", [{}, {"priority": 3}], ids=["delayed", "prioritized"])
 def test_clean_spares_the_pending_job(both: Both, options: dict[str, Any]) -> None:
     first = both.schedule("tick", None, options, every=MINUTE, start=ORIGIN + (0 if options else 9 * MINUTE))

@@ -7,6 +7,8 @@ from hands import ORIGIN, Both
 
 from queuesim.limits import KEEP_ALL, Keep
 
+pytestmark = pytest.mark.with_options
+
 
 def taken(both: Both, *ids: str, **options: object) -> None:
     """Jobs that are being worked, each under a token of its own: t1, t2, ..."""
@@ -46,6 +48,7 @@ def test_three_attempts_with_exponential_backoff(both: Both) -> None:
     assert both.events("retries-exhausted")[0]["attemptsMade"] == "3"
 
 
+@pytest.mark.with_options(without=("children",))
 def test_without_a_delay_it_runs_again_at_once(both: Both) -> None:
     both.add("job", attempts=2)
     both.add("job", attempts=2, lifo=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from hands import ORIGIN, Both
+
+pytestmark = pytest.mark.with_options
 
 
 def test_a_job_that_starts(both: Both) -> None:
