@@ -12,9 +12,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "queuesim"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 CORE = (
-    "attempt", "backoff", "clock", "containment", "deadletters", "errors", "events", "exchange", "flow", "job",
-    "limits", "persistence", "pipeline", "plain_options", "processor", "queue", "retry", "schedule", "scheduler",
-    "storable", "worker",
+    "attempt", "backoff", "clock", "containment", "deadletters", "errors", "events", "exchange", "flow",
+    "handler_threads", "job", "limits", "persistence", "pipeline", "plain_options", "processor", "queue", "retry",
+    "schedule", "scheduler", "storable", "worker",
 )  # fmt: skip
 """The queueing core: it knows no backend, only the protocol that all brokers follow."""
 

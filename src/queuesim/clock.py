@@ -32,6 +32,11 @@ def get_clock() -> Clock | None:
     return _clock.get()
 
 
+def is_virtual() -> bool:
+    """Whether the running loop's time is virtual: it stands still while code runs or a thread works."""
+    return hasattr(asyncio.get_running_loop(), "sleep_until")
+
+
 def sleep_until(when: float) -> Awaitable[object]:
     """Wait until `when`, in seconds on the queue's clock. Returns after all that is ready if that is past."""
     return sleeper_until()(when)

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from queuesim.backoff import BackoffStrategy
+from queuesim.clock import is_virtual
 from queuesim.errors import ErrorRule, ErrorRules, ValidationError
+from queuesim.handler_threads import THREADS
 from queuesim.job import Job, JobOptions
 from queuesim.limits import Keep, RateLimit
 from queuesim.retry import Retries, RetryPolicy
 
 Handler = Callable[[Job], Awaitable[Any]] | Callable[[Job], Any]
-"""Takes the job, returns any JSON value; a coroutine function, or an ordinary one that runs inline."""
+"""Takes the job, returns any JSON value; a coroutine function, or an ordinary one that runs in a thread."""
 H = TypeVar("H", bound=Handler)
 
 
@@ -107,14 +109,15 @@ class Processor:
         Args:
             data: what the job's data must be: a pydantic model, a dataclass, a TypedDict or any type that pydantic
                 knows. The handler finds it, parsed, in `job.data`. Data that does not fit never reaches the handler.
-            timeout: seconds after which an attempt is cancelled.
+            timeout: seconds after which an attempt is cancelled. An ordinary function can't be: its attempt fails, and
+                the function goes on in its thread.
         """
 
         def register(handler: H) -> H:
             if name in self.types:
                 raise ValueError(f"{self!r} has a handler for {name!r} already: {self.types[name].handler!r}")
             parse = None if data is None else _parser(data)
-            self.add(JobType(name, handler, parse, inspect.iscoroutinefunction(handler), timeout, data))
+            self.add(JobType(name, handler, parse, is_async(handler), timeout, data))
             return handler
 
         return register
@@ -147,9 +150,15 @@ class Processor:
 
 
 async def call(handler: Handler, job: Job) -> Any:
-    """Run a handler of either kind."""
-    result = handler(job)
+    """Run a handler of either kind: a coroutine function here, an ordinary function in a thread. In virtual time, which
+    stands still meanwhile, that too runs here."""
+    result = handler(job) if is_virtual() or is_async(handler) else await THREADS.call(handler, job)
     return await result if inspect.isawaitable(result) else result
+
+
+def is_async(handler: Handler) -> bool:
+    """Whether a handler is a coroutine function, or an object that is called as one."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 def _parser(schema: Any) -> Callable[[Any], Any]:

@@ -58,9 +58,11 @@ class WorkerOptions:
     """Seconds between checks for stalled jobs, over all workers of the queue."""
     max_stalled: int = 1
     """A job that stalled more often than this fails."""
+    cancel_grace: float = 5.0
+    """Seconds that handlers have to end after they are cancelled. Those that go on then are abandoned."""
 
     def __post_init__(self) -> None:
-        for name in ("lock_duration", "lock_renew_time", "stalled_interval"):
+        for name in ("lock_duration", "lock_renew_time", "stalled_interval", "cancel_grace"):
             seconds = getattr(self, name)
             if seconds is not None and not 0 < seconds < math.inf:
                 raise ValueError(f"{name} must be above 0 s, not {seconds}")
@@ -115,6 +117,9 @@ class Worker:
         """The job in each busy slot."""
         self.stalled = 0
         """Jobs of any worker that this one found stalled and put back."""
+        self.abandoned: dict[int, Job] = {}
+        """By slot, the jobs whose handlers went on after they were cancelled, when the worker ended. They keep running
+        until the program ends, without a lock."""
         self._token = token or name
         self._clock = clock
         self._rng = rng or random.Random(name)
@@ -139,7 +144,10 @@ class Worker:
     # -- life
 
     async def run(self) -> None:
-        """Work until `close`. Cancelling it cancels the running handlers too: their jobs stall and are recovered."""
+        """Work until `close`. Cancelling it cancels the running handlers too: their jobs stall and are recovered.
+
+        A handler that goes on after it was cancelled, for `WorkerOptions.cancel_grace`, is abandoned: see `abandoned`.
+        """
         self._now = self._clock or asyncio.get_running_loop().time
         self._exchanges = self._make_exchanges()
         if self._closing:
@@ -156,11 +164,19 @@ class Worker:
             # a handler that outlives its cancellation is not given another job
             self._closing = True
             self._exchanges.stop()
-            running = list(self._tasks.values())
-            for task in running:
+            for task in self._tasks.values():
                 task.cancel()
-            if running:
-                await asyncio.wait(running)
+            if self._tasks:
+                await asyncio.wait(self._tasks.values(), timeout=self.options.cancel_grace)
+                self._abandon()
+
+    def _abandon(self) -> None:
+        """The handlers that still run swallow their cancellation. Nobody waits for them."""
+        self.abandoned = {slot: self.running[slot] for slot in self._tasks if slot in self.running}
+        if self.abandoned:
+            message = "worker %s abandons %s: after %g s their handlers still run, though they were cancelled"
+            jobs = ", ".join(f"job {job.id} ({job.name})" for job in self.abandoned.values())
+            log(logger, logging.ERROR, message, self.name, jobs, self.options.cancel_grace)
 
     def _make_exchanges(self) -> Exchanges:
         # a broker far away has time for more than one at once

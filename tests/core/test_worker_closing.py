@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from workbench import Bench, now
 
+from queuesim.job import Job
 from queuesim.simulation import run
 
 # -- closing
@@ -43,6 +45,67 @@ def test_close_with_a_timeout_cancels_what_still_runs() -> None:
         await task
         assert now() == 4.0
         assert await bench.counts() == {"completed": 1, "active": 1}, "the other one stalls and is recovered"
+
+    run(program())
+
+
+@pytest.mark.parametrize("how", ["its time is up", "the worker is cancelled"])
+def test_a_handler_that_swallows_its_cancellation_is_abandoned_and_said_so(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def program() -> None:
+        bench = Bench()
+
+        async def stubborn(job: Job) -> None:
+            while now() < 100.0:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(100.0 - now())
+
+        bench.handle(stubborn, "stubborn")
+        bench.serve("long", seconds=50.0)
+        await bench.queue.add_bulk([("stubborn", None), ("long", None)])
+        worker = bench.worker("w", concurrency=2)
+        task = asyncio.create_task(worker.run())
+        await asyncio.sleep(1.0)
+        if how == "its time is up":
+            assert await worker.close(timeout=3.0) is False
+            assert now() == 4.0
+        else:
+            await asyncio.sleep(3.0)
+            task.cancel()
+        await asyncio.wait([task])
+        assert now() == 9.0
+        assert {slot: job.id for slot, job in worker.abandoned.items()} == {0: "1"}
+        assert await bench.counts() == {"active": 2}, "both stall and are recovered"
+        # its lock is gone when it ends, and nobody else has the job
+        await asyncio.sleep(100.0)
+        assert [(row.job_id, row.lost) for row in bench.rows] == [("1", True)]
+
+    run(program())
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "worker w abandons job 1 (stubborn): after 5 s their handlers still run, though they were cancelled"
+    )
+
+
+def test_a_handler_may_clean_up_after_its_cancellation() -> None:
+    async def program() -> None:
+        bench = Bench()
+
+        async def tidy(job: Job) -> None:
+            try:
+                await asyncio.sleep(50.0)
+            finally:
+                await asyncio.sleep(4.0)
+
+        bench.handle(tidy)
+        await bench.queue.add("job")
+        worker = bench.worker()
+        task = asyncio.create_task(worker.run())
+        await asyncio.sleep(1.0)
+        assert await worker.close(timeout=0.0) is False
+        await task
+        assert (now(), worker.abandoned) == (5.0, {})
 
     run(program())
 

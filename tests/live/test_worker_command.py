@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from redis import Redis
 from queuesim.live.embedded import EmbeddedServer
 
 PROCESSOR = """
-import asyncio, os
+import asyncio, os, sys, threading
 from queuesim import Job, Processor, UnrecoverableError
 
 processor = Processor("mail", concurrency=3)
@@ -38,8 +38,33 @@ async def gated(job: Job) -> str:
     while not os.path.exists(job.data["gate"]):
         await asyncio.sleep(0.01)
     return "done"
+
+@processor.job("stubborn")
+async def stubborn(job: Job) -> None:
+    while True:
+        try:
+            await asyncio.sleep(3600.0)
+        except asyncio.CancelledError:
+            pass
+
+@processor.job("stuck")
+def stuck(job: Job) -> None:
+    threading.Event().wait()
+
+@processor.job("exits")
+async def exits(job: Job) -> None:
+    async def exit() -> None:
+        sys.exit(2)
+
+    if job.data["where"] == "handler":
+        await exit()
+    elif job.data["where"] == "thread":
+        await asyncio.to_thread(sys.exit, 2)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(exit())
 """
 PATIENCE = 30.0
+WORKER = ("-m", "queuesim", "worker", "mail:processor")
 
 
 def until(condition: Callable[[], Any]) -> Any:
@@ -53,12 +78,12 @@ def until(condition: Callable[[], Any]) -> Any:
 class Command:
     """A running ``queuesim worker``, and what it said."""
 
-    def __init__(self, place: Path, url: str | None, *options: str) -> None:
+    def __init__(self, place: Path, url: str | None, program: Sequence[str], *options: str) -> None:
         self.log = place / f"log-{len(list(place.glob('log-*')))}"
         environment = {**os.environ} if url is None else {**os.environ, "REDIS_URL": url}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "queuesim", "worker", "mail:processor", *options],
+                [sys.executable, *program, *options],
                 cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=log,
             )  # fmt: skip
 
@@ -88,8 +113,8 @@ def start(tmp_path: Path, default_server: EmbeddedServer) -> Iterator[Start]:
     (tmp_path / "mail.py").write_text(PROCESSOR)
     commands: list[Command] = []
 
-    def start(*options: str, url: str | None = default_server.url) -> Command:
-        commands.append(Command(tmp_path, url, *options))
+    def start(*options: str, url: str | None = default_server.url, program: Sequence[str] = WORKER) -> Command:
+        commands.append(Command(tmp_path, url, program, *options))
         return commands[-1]
 
     yield start
@@ -256,6 +281,67 @@ def test_several_processes_and_one_that_dies(start: Start, client: Redis) -> Non
     command.await_said("started", 3)
     assert command.stop() == 0
     assert len(command.said("stopped")) == 2
+
+
+def test_no_process_goes_on_taking_jobs_when_its_supervisor_was_killed(
+    start: Start, client: Redis, tmp_path: Path
+) -> None:
+    command = start("--processes", "2")
+    command.await_said("started", 2)
+    gated = [add(client, "gated", {"gate": str(tmp_path / "gate")}) for _ in range(6)]
+    until(lambda: client.llen("bull:mail:active") == 6)
+    command.process.kill()
+    command.process.wait()
+    until(lambda: len(command.said("draining")) == 2)
+    assert len(command.said("supervisor gone")) == 2
+    late = add(client, "quick")
+    (tmp_path / "gate").touch()
+    until(lambda: len(command.said("stopped")) == 2)
+    assert set(client.zrange("bull:mail:completed", 0, -1)) == set(gated)
+    assert client.lrange("bull:mail:wait", 0, -1) == [late]
+
+
+SERVICE = """
+import sys
+from mail import processor
+from queuesim.worker import WorkerOptions
+from queuesim.live.log import ServiceLog, make_logger
+from queuesim.live.service import ServiceSettings, WorkerService, run_service
+
+settings = ServiceSettings(drain=0.1, options=WorkerOptions(cancel_grace=0.2))
+sys.exit(0 if run_service(WorkerService(processor, settings, ServiceLog(make_logger("json", "info")))) else 1)
+"""
+
+
+@pytest.mark.parametrize("kind", ["stubborn", "stuck"])
+def test_handlers_that_can_not_be_stopped_do_not_keep_the_process(
+    start: Start, client: Redis, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "service.py").write_text(SERVICE)
+    command = start(program=["service.py"])
+    command.await_said("started")
+    job_id = add(client, kind)
+    until(lambda: client.lrange("bull:mail:active", 0, -1) == [job_id])
+    assert command.stop() == 1
+    if kind == "stubborn":
+        (line,) = command.said("stopped with jobs abandoned")
+        assert (line["jobs"], line["abandoned"]) == ([job_id], [job_id])
+    else:
+        (line,) = command.said("stopped with jobs cut off")
+        assert line["jobs"] == [job_id]
+    assert client.lrange("bull:mail:active", 0, -1) == [job_id]
+
+
+def test_sys_exit_fails_its_job_and_the_process_goes_on(start: Start, client: Redis) -> None:
+    """Also in a task of the handler's own, where a loop passes it on to whoever runs the loop."""
+    command = start("--processes", "1")
+    command.await_said("started")
+    ids = [add(client, "exits", {"where": where}) for where in ("handler", "task", "thread")]
+    until(lambda: client.zcard("bull:mail:failed") == 3)
+    assert {client.hget(f"bull:mail:{job_id}", "failedReason") for job_id in ids} == {"the handler called sys.exit(2)"}
+    quick = add(client, "quick")
+    until(lambda: client.zscore("bull:mail:completed", quick))
+    assert command.stop() == 0
 
 
 def test_a_private_server_ends_with_it(start: Start) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from queuesim.check.finding import Finding, rate, time
 from queuesim.processor import Processor
-from queuesim.worker import WorkerOptions
 
 HOUR = 3600.0
 """Seconds: ids that are free again before that keep no two runs of an hourly task apart."""
@@ -15,27 +14,9 @@ HOUR = 3600.0
 def examine_processor(processor: Processor) -> list[Finding]:
     """All findings, the most harmful kinds first."""
     return [
-        *_blocking(processor),
         *_retention(processor),
         *_concurrency(processor),
     ]
-
-
-def _blocking(processor: Processor) -> Iterator[Finding]:
-    """An ordinary function holds the event loop: no other job runs, and no lock is renewed, until it returns."""
-    for job_type in processor.types.values():
-        if job_type.is_async or processor.concurrency == 1:
-            continue
-        options = WorkerOptions()
-        bears = options.lock_duration - (options.lock_renew_time or options.lock_duration / 2)
-        in_vain = "" if job_type.timeout is None else f" Its timeout of {time(job_type.timeout)} can't end it."
-        yield Finding(
-            "lock shorter than a blocking job",
-            job_type.name,
-            f"its handler is an ordinary function, which holds the event loop until it returns: none of the "
-            f"{processor.concurrency - 1} other slots goes on, and if it takes longer than {time(bears)} the locks of "
-            f"jobs beside it may end, so that they run twice. Await asyncio.to_thread in it.{in_vain}",
-        )
 
 
 def _retention(processor: Processor) -> Iterator[Finding]:

@@ -54,6 +54,7 @@ def worker(
     ] = None,
     log: Annotated[str | None, typer.Option(help="json or console; console on a terminal.", show_default=False)] = None,
     log_level: Annotated[str, typer.Option(help="debug tells of each job that completes.")] = "info",
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
 ) -> None:
     """Work a live queue until SIGTERM or SIGINT.
 
@@ -72,7 +73,7 @@ def worker(
         logger = make_logger(form, log_level)
         from queuesim.live.service import ServiceSettings
 
-        found = ServiceSettings(redis_url, prefix, name, concurrency, drain, port, host)
+        found = ServiceSettings(redis_url, prefix, name, concurrency, drain, port, host, owned=supervised)
         with _server(found, logger) as settings:
             if processes == 1:
                 code = _work(processor, settings, logger)
@@ -116,7 +117,7 @@ def _supervise(
     load_processor(processor, Path.cwd())
 
     def command(number: int) -> list[str]:
-        words = [sys.executable, "-m", "queuesim", "worker", processor, f"--prefix={settings.prefix}"]
+        words = [sys.executable, "-m", "queuesim", "worker", processor, f"--prefix={settings.prefix}", "--supervised"]
         words += [f"--drain={settings.drain}", f"--host={settings.host}", *more]
         if settings.concurrency is not None:
             words.append(f"--concurrency={settings.concurrency}")

@@ -122,10 +122,16 @@ class ServiceLog:
         """It takes no more jobs."""
         self._log.info("draining", running=running, deadline=deadline)
 
-    def stopped(self, drained: bool, left: list[str]) -> None:
-        """It is over; `left` are the jobs that were cut off."""
+    def left_behind(self) -> None:
+        """The supervisor of this process has gone: killed, for it would have stopped this one first."""
+        self._log.error("supervisor gone")
+
+    def stopped(self, drained: bool, left: list[str], abandoned: list[str]) -> None:
+        """It is over; `left` are the jobs that were cut off, and of them `abandoned` still run."""
         if drained:
             self._log.info("stopped")
+        elif abandoned:
+            self._log.error("stopped with jobs abandoned", jobs=left, abandoned=abandoned)
         else:
             self._log.warning("stopped with jobs cut off", jobs=left)
 

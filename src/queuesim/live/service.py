@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import signal
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,11 +19,15 @@ from queuesim.broker.redis import RedisBroker
 from queuesim.broker.redis.base import PREFIX
 from queuesim.broker.redis.server import ServerPlace, connect
 from queuesim.clock import set_clock
-from queuesim.live.log import ServiceLog
+from queuesim.containment import log
+from queuesim.live.log import ServiceLog, drop_unwritten
 from queuesim.live.metrics import Metrics
+from queuesim.live.owner import owner_gone
 from queuesim.live.status import StatusServer
 from queuesim.processor import Processor
 from queuesim.worker import Worker, WorkerOptions
+
+logger = logging.getLogger("queuesim.live")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -45,6 +51,8 @@ class ServiceSettings:
     host: str = "127.0.0.1"
     """The address to answer at."""
     options: WorkerOptions | None = None
+    owned: bool = False
+    """Standard input is a pipe that ends with this process's supervisor. It stops then, as after a signal."""
 
 
 class WorkerService:
@@ -62,6 +70,8 @@ class WorkerService:
         self.name = settings.name or f"{socket.gethostname()}-{os.getpid()}"
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
+        self.abandoned: list[str] = []
+        """The ids of jobs whose handlers still run, though they were cancelled."""
 
     async def run(self) -> bool:
         """Work until a signal. True if all jobs that ran then could end."""
@@ -70,11 +80,21 @@ class WorkerService:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
+        owner = asyncio.create_task(self._watch_owner()) if self.settings.owned else None
         place = await connect(self.settings.url)
         try:
             return await self._work(place)
         finally:
+            if owner is not None:
+                owner.cancel()
             await place.close()
+
+    async def _watch_owner(self) -> None:
+        """Whoever is left behind takes no more jobs: nobody could stop it."""
+        await owner_gone()
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self.log.left_behind()
 
     async def _work(self, place: ServerPlace) -> bool:
         metrics = Metrics(self.processor.queue) if self.settings.port is not None else None
@@ -116,7 +136,8 @@ class WorkerService:
         drained = await self._drain(worker)
         left = [job.id for job in worker.running.values()]
         await running
-        self.log.stopped(drained, left)
+        self.abandoned = [job.id for job in worker.abandoned.values()]
+        self.log.stopped(drained, left, self.abandoned)
         return drained
 
     async def _drain(self, worker: Worker) -> bool:
@@ -140,10 +161,39 @@ class WorkerService:
         self.log.signalled(number.name, again=again)
 
 
-def run_service(service: WorkerService) -> bool:
-    """Run a service, on uvloop if it is installed."""
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, if it is installed."""
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(service.run())
-    return bool(uvloop.run(service.run()))
+        return None
+    return uvloop.new_event_loop
+
+
+def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[bool]) -> bool:
+    """Run a task to its end, even if another one calls sys.exit, which a loop passes on to whoever runs it.
+
+    The other one is a task that a handler started. The handler, which awaits it, gets the error too: its job fails.
+    """
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except SystemExit as error:
+            if task.done():
+                raise
+            log(logger, logging.ERROR, "a task of a handler called sys.exit(%r); the worker goes on", error.code)
+
+
+def run_service(service: WorkerService) -> bool:
+    """Run a service, on uvloop if it is installed. True if all jobs that ran when it was stopped could end.
+
+    Does not return if handlers still run that swallow their cancellation: the process ends at once, with exit code 1.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        loop = runner.get_loop()
+        drained = _run_to_end(loop, loop.create_task(service.run()))
+        if service.abandoned:
+            # to close the loop, as to end the program, would wait for them
+            drop_unwritten()
+            os._exit(1)
+        return drained

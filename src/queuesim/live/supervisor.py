@@ -20,6 +20,8 @@ LONG_LIFE = 10.0
 class Supervisor:
     """Keeps processes running until a signal, which it passes on. A second one is passed on, too.
 
+    Each process has a pipe for its standard input that ends with the supervisor, even if that is killed (`owner_gone`).
+
     Args:
         command: of the process with a number, from 0.
         environment: of all of them.
@@ -61,9 +63,9 @@ class Supervisor:
         pause = FIRST_PAUSE
         while True:
             began = loop.time()
-            # in a session of its own: a Ctrl-C reaches it through us, once
+            # in a session of its own: a Ctrl-C reaches it through us, once; by its standard input it knows that we live
             process = await asyncio.create_subprocess_exec(
-                *self._command(number), env=self._environment, start_new_session=True
+                *self._command(number), env=self._environment, start_new_session=True, stdin=asyncio.subprocess.PIPE
             )
             self._processes[number] = process
             if self._stopping.is_set():

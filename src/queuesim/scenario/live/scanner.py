@@ -19,7 +19,8 @@ from queuesim.broker.redis.address import Address
 from queuesim.broker.redis.server import ServerPlace
 from queuesim.clock import set_clock
 from queuesim.job import JobOptions
-from queuesim.scenario.live.worker import clock_from, read_orders, run, stop_told
+from queuesim.live.owner import owner_gone
+from queuesim.scenario.live.worker import clock_from, read_orders, run
 from queuesim.scenario.overdue_schema import OverdueSettings
 from queuesim.scenario.scanner import Scanner
 from queuesim.simulation.streams import Streams
@@ -55,7 +56,7 @@ async def scan(orders: ScanOrders) -> None:
     broker = cast(
         Broker, RedisBroker(orders.queue, ServerPlace(Address(orders.url)), orders.prefix, origin=orders.origin)
     )
-    parts = [asyncio.create_task(stop_told())]
+    parts = [asyncio.create_task(owner_gone())]
 
     def launch(part: Coroutine[Any, Any, None], name: str) -> None:
         parts.append(asyncio.create_task(part, name=name))

@@ -207,13 +207,6 @@ async def work(orders: Orders) -> None:
     os._exit(0)
 
 
-async def stop_told() -> None:
-    """Return when standard input says something, or ends with whoever started this process."""
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await reader.read(1)
-
-
 def read_orders() -> Any:
     """The orders from standard input, once the pipe that the command names has been told that they may come.
 
