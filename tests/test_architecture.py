@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "queuesim"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 CORE = (
-    "attempt", "backoff", "clock", "containment", "deadletters", "errors", "events", "exchange", "flow",
+    "attempt", "backoff", "clock", "containment", "deadletters", "errors", "events", "exchange", "family", "flow",
     "handler_threads", "job", "limits", "persistence", "pipeline", "plain_options", "processor", "queue", "retry",
     "schedule", "scheduler", "storable", "worker",
 )  # fmt: skip

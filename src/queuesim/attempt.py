@@ -13,7 +13,9 @@ from queuesim.errors import (
     AbandonedError,
     DelayedError,
     ErrorInfo,
+    FailedChildrenError,
     HandlerExitError,
+    PendingChildrenError,
     RateLimitError,
     ResultError,
     UnreadableJobError,
@@ -24,6 +26,12 @@ from queuesim.storable import mended, storable
 
 RATE_LIMITED = "bullmq:rateLimitExceeded"
 """BullMQ recognises a rate-limit error by this message."""
+
+INCOMPLETE: dict[int, type[PendingChildrenError | FailedChildrenError]] = {
+    -4: PendingChildrenError,
+    -9: FailedChildrenError,
+}
+"""By the code with which a completion is refused: the error that fails the attempt (BullMQ 6.7)."""
 
 
 async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome:

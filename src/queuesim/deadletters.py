@@ -13,7 +13,7 @@ from queuesim.broker.base import Broker
 from queuesim.clock import now
 from queuesim.containment import log
 from queuesim.errors import JobError
-from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, to_json
+from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, parse_json, to_json
 from queuesim.plain_options import from_plain, to_plain
 
 logger = logging.getLogger("queuesim.deadletters")
@@ -71,6 +71,17 @@ def describe(queue: str, job: Job, reason: str, history: Sequence[dict[str, Any]
         }
     )
     return f'{head[:-1]},"data":{_data(job)},{tail[1:]}'
+
+
+def is_letter_of(data: str, queue: str, job_id: str) -> bool:
+    """Whether the data of a job are the dead letter of the job of that id in that queue."""
+    try:
+        letter = parse_json(data)
+    except ValueError:
+        return False
+    if not isinstance(letter, dict) or (letter.get("queue"), letter.get("id")) != (queue, job_id):
+        return False
+    return isinstance(letter.get("reason"), str) and isinstance(letter.get("history"), list)
 
 
 def _data(job: Job) -> str:

@@ -76,6 +76,23 @@ class UnreadableJobError(UnrecoverableError):
         super().__init__(f"job {job_id} can't be read: {told}. Correct its hash and retry it.")
 
 
+class PendingChildrenError(QueuesimError):
+    """A parent's handler returned while some of its children had not ended: it can't complete before they have. The
+    attempt counts as failed, and is retried if the job has attempts left (BullMQ 6.7)."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"Job {job_id} has pending dependencies: it can't complete before its children have ended")
+
+
+class FailedChildrenError(UnrecoverableError):
+    """A parent's handler returned after a child had failed that fails its parent with it (BullMQ 6.7)."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"Cannot complete job {job_id} because it has at least one failed child")
+
+
 class RateLimitError(QueuesimError):
     """Raised by a handler: the job goes back to the front of the queue and no attempt is counted.
 
@@ -251,7 +268,7 @@ def _from_module(*prefixes: str) -> Callable[[BaseException], bool]:
 
 
 DEFAULT_RULES: tuple[ErrorRule, ...] = (
-    ErrorRule((HandlerBlockedError, AbandonedError), UNKNOWN, retryable=False),
+    ErrorRule((HandlerBlockedError, AbandonedError, FailedChildrenError), UNKNOWN, retryable=False),
     ErrorRule((ValidationError, ResultError), VALIDATION, retryable=False),
     ErrorRule((DatabaseError, sqlite3.OperationalError), DATABASE),
     ErrorRule((sqlite3.IntegrityError, sqlite3.DataError), VALIDATION, retryable=False),

@@ -50,7 +50,7 @@ class Exchanges:
         self._stopped = False
         self._leader: asyncio.Task[None] | None = None
         self._followers: list[Passenger] = []
-        self._refused: list[Outcome] = []
+        self._refused: list[tuple[Outcome, int]] = []
 
     async def exchange(self, outcomes: list[Outcome], take: int) -> list[Job]:
         """Hand in outcomes and take up to `take` jobs, at once or with the exchange that follows the present one."""
@@ -82,7 +82,7 @@ class Exchanges:
             self.next_due = reply.next_due
             self.empty = len(reply.jobs) < take
         if reply.refused is not None:
-            self._refused.extend(outcome for outcome, _ in reply.refused)
+            self._refused.extend(reply.refused)
         if reply.limited_until is not None and self.terms.limiter is None:
             self._hold_for(outcomes, reply.limited_until)
         return reply.jobs
@@ -106,15 +106,15 @@ class Exchanges:
             return self.limited_until if self.held_until is None else self.held_until
         return max(self.held_until, self.limited_until)
 
-    def was_refused(self, outcome: Outcome) -> bool:
-        """Whether the broker dropped this outcome, for the job's lock was lost. Tells it once."""
+    def refusal(self, outcome: Outcome) -> int:
+        """The error code with which the broker dropped this outcome; 0 if it did not. Consumes the record."""
         if not self._refused:
-            return False
-        for i, refused in enumerate(self._refused):
+            return 0
+        for i, (refused, code) in enumerate(self._refused):
             if refused is outcome:
                 del self._refused[i]
-                return True
-        return False
+                return code
+        return 0
 
     def stop(self) -> None:
         """The worker ends: what the broker does not answer now is not tried again."""

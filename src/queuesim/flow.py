@@ -5,18 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, cast
+from typing import Any
 
 from queuesim.broker.base import Broker
 from queuesim.clock import now
-from queuesim.errors import QueuesimError, ValidationError
-from queuesim.job import DEFAULT_OPTIONS, JobOptions, to_json
-
-OnFailure = Literal["wait", "fail", "continue", "ignore", "remove"]
+from queuesim.errors import QueuesimError
+from queuesim.family import Children, FlowRow, OnFailure
+from queuesim.job import DEFAULT_OPTIONS, JobOptions, JobRef, check_job_id
+from queuesim.queue import data_text
 
 
 class FlowError(QueuesimError):
-    """A flow can't be added: an id in it is taken, or the queues live where there are no flows."""
+    """A flow can't be added: an id in it is taken or given twice, or a job of it has an option that no flow has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +44,6 @@ class Node:
 
 
 @dataclass(slots=True)
-class FlowRow:
-    """A job of a flow, as a broker adds it. Parents come before their children."""
-
-    id: str
-    queue: str
-    name: str
-    data: str
-    options: JobOptions
-    on_failure: OnFailure
-    parent: tuple[str, str] | None
-    """(queue, id)."""
-    has_children: bool
-
-
-class FlowBroker(Protocol):
-    """A broker that knows flows."""
-
-    async def add_flow(self, rows: Sequence[FlowRow], now: float) -> int:
-        """Add all of them or none. Returns 0, or the place, from 1, of the first job whose id is taken."""
-        ...
-
-    async def children_values(self, job_id: str) -> Mapping[str, Any]:
-        """What the children returned that have completed, by queue and id: "queue:id"."""
-        ...
-
-
-@dataclass(slots=True)
 class FlowProducer:
     """Adds flows.
 
@@ -86,36 +59,47 @@ class FlowProducer:
         """Add a tree of jobs in one step and return their ids.
 
         Raises:
-            FlowError: an id is taken, or the broker knows no flows.
-            ValidationError: data that is no JSON.
+            FlowError: an id is taken, or two jobs of the flow have one id; or a job has a deduplication id, for a flow
+                with a job that is not added would be incomplete.
+            ValidationError: the data is no JSON, or larger than `size_limit`.
+            ValueError: an id that is no custom id.
         """
         root = self._name(flow)
         rows = list(_rows(flow, root, None))
-        taken = await self._flows().add_flow(rows, now())
+        _check(rows)
+        taken = await self.broker.add_flow(rows, now())
         if taken:
             raise FlowError(f"queue {rows[taken - 1].queue} has a job {rows[taken - 1].id} already: nothing was added")
         return root
 
+    async def children(self, node: Node) -> Children:
+        """What became of the children of a job so far."""
+        return await self.broker.sibling(node.queue).children(node.id)
+
     async def children_values(self, node: Node) -> Mapping[str, Any]:
         """What the children of a job returned, those that have completed, by "queue:id"."""
-        return await cast(FlowBroker, self.broker.sibling(node.queue)).children_values(node.id)
-
-    def _flows(self) -> FlowBroker:
-        if not hasattr(self.broker, "add_flow"):
-            raise FlowError(f"{type(self.broker).__name__} knows no flows: they need a queue on Redis, or on fakeredis")
-        return cast(FlowBroker, self.broker)
+        return (await self.children(node)).values
 
     def _name(self, flow: Flow) -> Node:
-        return Node(
-            flow.options.job_id or self.new_id(), flow.queue, tuple(self._name(child) for child in flow.children)
-        )
+        job_id = flow.options.job_id
+        if job_id is None:
+            job_id = self.new_id()
+            check_job_id(job_id)
+        return Node(job_id, flow.queue, tuple(self._name(child) for child in flow.children))
 
 
-def _rows(flow: Flow, node: Node, parent: tuple[str, str] | None) -> Iterator[FlowRow]:
-    try:
-        data = "{}" if flow.data is None else to_json(flow.data)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValidationError(f"the data of job {flow.name!r} is no JSON: {error}") from None
+def _rows(flow: Flow, node: Node, parent: JobRef | None) -> Iterator[FlowRow]:
+    data = data_text(flow.name, flow.data, flow.options)
     yield FlowRow(node.id, flow.queue, flow.name, data, flow.options, flow.on_failure, parent, bool(flow.children))
     for child, named in zip(flow.children, node.children, strict=True):
-        yield from _rows(child, named, (node.queue, node.id))
+        yield from _rows(child, named, JobRef(node.queue, node.id))
+
+
+def _check(rows: Sequence[FlowRow]) -> None:
+    known: set[tuple[str, str]] = set()
+    for row in rows:
+        if (row.queue, row.id) in known:
+            raise FlowError(f"two jobs of the flow have the id {row.id} in queue {row.queue}: nothing was added")
+        known.add((row.queue, row.id))
+        if row.options.deduplication is not None:
+            raise FlowError(f"job {row.name!r} of the flow has a deduplication id, which no job of a flow can have")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +17,7 @@ from queuesim.limits import Keep
 
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker
+    from queuesim.family import Children
 
 MAX_PRIORITY = 2**21 - 1
 """The largest priority that fits the score of a prioritized job (BullMQ 6.7)."""
@@ -211,6 +212,17 @@ class ExistingId(JobId):
 
 
 @dataclass(frozen=True, slots=True)
+class JobRef:
+    """Names a job of any queue of one place."""
+
+    queue: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.queue}:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """A job that is to be added: its name, its data as JSON text, its options."""
 
@@ -374,6 +386,8 @@ class Job:
     progress: Any = 0
     scheduler_id: str | None = None
     """The job scheduler that it comes from."""
+    parent: JobRef | None = None
+    """The job of a flow that waits for this one."""
     unreadable: Sequence[Unreadable] = ()
     """What could not be read of it. A worker fails such a job at once, for good."""
 
@@ -426,6 +440,31 @@ class Job:
         if self.broker is None:
             raise RuntimeError(f"job {self.id} belongs to no queue: it was made by hand")
         return self.broker
+
+    @property
+    def queue(self) -> str:
+        """The name of the queue that it is in. Raises RuntimeError for a job that was made by hand."""
+        return self._held().queue
+
+    async def children(self) -> Children:
+        """What became of the children of this job so far, if it is the parent of a flow."""
+        return await self._held().children(self.id)
+
+    async def children_values(self) -> Mapping[str, Any]:
+        """What those children returned that completed, by ``queue:id``."""
+        return (await self.children()).values
+
+    async def ignored_failures(self) -> Mapping[str, str]:
+        """Why those children failed whose failure this job ignores (on_failure="continue" or "ignore")."""
+        return (await self.children()).ignored
+
+    async def failed_children(self) -> Sequence[str]:
+        """The children, as ``queue:id``, that failed and fail this job with them (on_failure="fail")."""
+        return (await self.children()).failed
+
+    async def pending_children(self) -> Sequence[str]:
+        """The children, as ``queue:id``, without whose end this job can't complete."""
+        return (await self.children()).pending
 
     async def update_progress(self, progress: Any) -> None:
         """Publish how far the job is: any JSON value. Raises JobError if the job is gone."""

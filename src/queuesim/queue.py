@@ -82,7 +82,7 @@ class Queue:
         options = self.defaults if options is None else options
         if changes:
             options = replace(options, **changes)
-        return NewJob(name, _text(name, data, options), options, source)
+        return NewJob(name, data_text(name, data, options), options, source)
 
     def drafts(self, name: str, data: Callable[[Any], Any], *, source: str = "") -> Drafts:
         """For jobs with the queue's default options of which most will be dropped as duplicates: their data and options
@@ -299,7 +299,7 @@ class Draft(NewJob):
         assert self.job_id is not None
         options = drafts.options.named(self.job_id, self.deduplication)
         _set(self, "name", drafts.name)
-        _set(self, "data", _text(drafts.name, drafts.data(self._about), options))
+        _set(self, "data", data_text(drafts.name, drafts.data(self._about), options))
         _set(self, "options", options)
         _set(self, "source", drafts.source)
         _set(self, "scheduled", None)
@@ -310,7 +310,7 @@ class Draft(NewJob):
 _new, _set = object.__new__, object.__setattr__
 
 
-def _text(name: str, data: Any, options: JobOptions) -> str:
+def data_text(name: str, data: Any, options: JobOptions) -> str:
     """A job's data as JSON. Raises ValidationError."""
     try:
         text = "{}" if data is None else to_json(data)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Protocol
 
-from queuesim.attempt import attempt, judge
+from queuesim.attempt import INCOMPLETE, attempt, judge
 from queuesim.broker.base import Broker, Outcome, Postponed, Returned, Terms
 from queuesim.containment import Contained, log
 from queuesim.errors import JobError, NoRateLimitError
@@ -281,10 +281,15 @@ class Worker:
                     outcome = await self._unless_unlimited(job, outcome)
                 ended = self._now()
                 jobs = await exchanges.exchange([outcome], 0 if self._closing else 1)
+                refusal = exchanges.refusal(outcome)
+                if refusal in INCOMPLETE:
+                    outcome = judge(self.processor, job, INCOMPLETE[refusal](job.id), self._rng)
+                    # the slot may have got its next job in the exchange before
+                    jobs += await exchanges.exchange([outcome], 0 if jobs or self._closing else 1)
+                    refusal = exchanges.refusal(outcome)
                 if observer is not None:
-                    lost = exchanges.was_refused(outcome)
                     try:
-                        observer.attempt(self.name, slot, job, ended, outcome, lost)
+                        observer.attempt(self.name, slot, job, ended, outcome, refusal != 0)
                     except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
                         self.observer_errors.raised(error)
                 if jobs:

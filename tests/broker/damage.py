@@ -4,6 +4,7 @@ from __future__ import annotations
 
 FIELDS = (
     "name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "defa", "progress", "attemptsMade",
+    "parentKey",
     "processedOn", "pb", "stc", "finishedOn", "returnvalue", "failedReason", "stacktrace", "history",
 )  # fmt: skip
 """In the order in which the script `taking` tells them; the id follows."""

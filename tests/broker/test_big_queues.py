@@ -20,6 +20,7 @@ from queuesim.broker.redis.fake import FakePlace
 from queuesim.broker.redis.place import Argument
 from queuesim.broker.redis.scripts import Script
 from queuesim.broker.redis.server import ServerPlace, connect
+from queuesim.deadletters import describe
 from queuesim.job import JobOptions, JobState, NewJob
 from queuesim.live.embedded import EmbeddedServer
 from queuesim.schedule import Every
@@ -305,8 +306,10 @@ async def finish(broker: Broker, state: JobState) -> None:
         if state is COMPLETED:
             outcomes: Sequence[Any] = [Completed(job.id, job.token) for job in jobs]
         else:
-            letter = DeadLetter("dead", "{}")
-            outcomes = [Failed(job.id, job.token, "boom", dead_letter=letter) for job in jobs]
+            outcomes = [
+                Failed(job.id, job.token, "boom", dead_letter=DeadLetter("dead", describe("q", job, "boom", [])))
+                for job in jobs
+            ]
         await broker.exchange(outcomes, 0, Terms(), "t", now)
 
 

@@ -121,6 +121,34 @@ def family(rule: str) -> Callable[[Scene], Awaitable[Operation]]:
     return scene_of
 
 
+def _leaf(number: int, rule: str = "wait") -> Flow:
+    return Flow("leaf", "q", None, JobOptions(job_id=f"leaf-{number}"), on_failure=rule)  # type: ignore[arg-type]
+
+
+def families(operation: Callable[[RedisBroker], Awaitable[object]]) -> Callable[[Scene], Awaitable[Operation]]:
+    """Trees whose parents wait, of two floors and of three."""
+
+    async def scene_of(scene: Scene) -> Operation:
+        producer = FlowProducer(scene.broker)  # type: ignore[arg-type]
+        await producer.add(Flow("parent", "q", children=[_leaf(1)]))
+        await producer.add(Flow("root", "q", children=[Flow("parent", "q", children=[_leaf(2)])]))
+        return lambda: operation(scene.broker)
+
+    return scene_of
+
+
+def family_again(operation: Callable[[RedisBroker], Awaitable[object]]) -> Callable[[Scene], Awaitable[Operation]]:
+    """A tree both of whose children failed."""
+
+    async def scene_of(scene: Scene) -> Operation:
+        flow = Flow("parent", "q", children=[_leaf(1, "fail"), _leaf(2, "ignore")])
+        await FlowProducer(scene.broker).add(flow)  # type: ignore[arg-type]
+        await scene.hand_in([failed(job) for job in await scene.take(2)])
+        return lambda: operation(scene.broker)
+
+    return scene_of
+
+
 async def repeated(scene: Scene) -> Operation:
     """An exchange whose answer was lost is made again."""
     await scene.add(8)
@@ -247,6 +275,12 @@ SCENES: dict[str, tuple[str, Callable[[Scene], Awaitable[Operation]]]] = {
     "clean": ("clean", on_all_states(lambda broker: broker.clean(0.0, 0, JobState.DELAYED, NOW + 9))),
     "drain": ("drain", on_all_states(lambda broker: broker.drain(True, NOW))),
     "obliterate": ("obliterate", obliteration),
+    "children": ("children", on_all_states(lambda broker: broker.children("5"))),
+    "removing a child": ("remove", families(lambda broker: broker.remove("leaf-1", NOW))),
+    "cleaning children": ("clean", families(lambda broker: broker.clean(0.0, 0, JobState.WAITING, NOW + 9))),
+    "draining children": ("drain", families(lambda broker: broker.drain(False, NOW))),
+    "a child again": ("retry", family_again(lambda broker: broker.retry("leaf-1", JobState.FAILED, True, NOW))),
+    "all children again": ("retry_all", family_again(lambda broker: broker.retry_all(JobState.FAILED, None, NOW))),
     "resume": ("pause", resuming),
     "pause": ("pause", on_all_states(lambda broker: broker.pause(NOW))),
     "settings": ("settings", on_all_states(lambda broker: broker.set_concurrency(3, NOW))),

@@ -15,7 +15,7 @@ from queuesim.attempt import failure
 from queuesim.backoff import Backoff
 from queuesim.broker.base import Completed, DeadLetter, Failed, Terms
 from queuesim.clock import set_clock
-from queuesim.deadletters import MAX_HISTORY, DeadLetters, describe, shortened
+from queuesim.deadletters import MAX_HISTORY, DeadLetters, describe, is_letter_of, shortened
 from queuesim.errors import JobError, NetworkError
 from queuesim.events import EventKind
 from queuesim.job import Deduplication, Job, JobState
@@ -259,6 +259,33 @@ def test_to_retry_a_job_whose_letter_was_redriven_takes_nothing_else(dead: Grave
     dead.bury()
     dead.run(dead.queue.broker.retry(job.id, JobState.FAILED, True, dead.queue.now))
     assert dead.run(dead.letters.count()) == 1
+
+
+@pytest.mark.parametrize("how", ["retry", "retry_all"])
+def test_to_retry_a_job_takes_no_letter_that_has_its_letters_id_now(dead: Graveyard, how: str) -> None:
+    """The letters were obliterated, and their ids come again."""
+    first, second = dead.bury(), dead.bury()
+    dead.run(dead.letters.broker.pause(dead.queue.now))
+    dead.run(dead.letters.broker.obliterate(True, dead.queue.now))
+    third = dead.bury()
+    assert [letter.id for letter in dead.run(dead.letters.list())] == ["1"]
+    if how == "retry":
+        dead.run(dead.queue.broker.retry(first.id, JobState.FAILED, True, dead.queue.now))
+    else:
+        dead.queue.run(dead.queue.broker.remove(third.id, dead.queue.now))
+        dead.run(dead.queue.broker.retry_all(JobState.FAILED, None, dead.queue.now))
+        assert dead.queue.state(second.id) is JobState.WAITING
+    assert [letter.job_id for letter in dead.run(dead.letters.list())] == [third.id]
+
+
+def test_whose_letter_it_is() -> None:
+    job = Job("7", "mail", {"to": "a"}, raw_data='{"to":"a"}')
+    letter = describe("tests", job, "boom", [{"attempt": 1}])
+    assert is_letter_of(letter, "tests", "7")
+    assert not is_letter_of(letter, "tests", "8")
+    assert not is_letter_of(letter, "other", "7")
+    for data in ("{", "[]", "null", '{"queue":"tests","id":"7"}', '{"queue":"tests","id":"7","reason":"x"}'):
+        assert not is_letter_of(data, "tests", "7")
 
 
 def test_a_letter_goes_back_to_the_queue_that_it_came_from(dead: Graveyard) -> None:

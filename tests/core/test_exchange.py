@@ -78,7 +78,7 @@ def test_a_refusal_is_told_once_of_the_very_outcome() -> None:
         hub = exchanges(Scripted())
         zombie, heir = done("a", "old"), done("a", "new")
         await hub.exchange([heir, zombie], 0)
-        assert (hub.was_refused(heir), hub.was_refused(zombie), hub.was_refused(zombie)) == (False, True, False)
+        assert (hub.refusal(heir), hub.refusal(zombie), hub.refusal(zombie)) == (0, -6, 0)
 
     run(program())
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from queuesim.errors import ErrorInfo
 from queuesim.events import Event, EventKind, EventPage
+from queuesim.family import Children, FlowRow
 from queuesim.job import Job, JobId, JobState, NewJob
 from queuesim.limits import Keep, RateLimit
 from queuesim.scheduler import Scheduler
@@ -146,7 +147,9 @@ class Reply:
         self.jobs: list[Job] = []
         """The jobs taken, locked, in the order in which they started."""
         self.refused: list[tuple[Outcome, int]] | None = None
-        """Outcomes that were dropped, for the job was no longer the worker's, with the error code: -1, -2, -3, -6."""
+        """Outcomes that were dropped, with the error code: -1, -2, -3, -6, for the job was no longer the worker's; -4,
+        -9, for its children do not let it complete: it is still active and the worker's; -12, for one of its keys is
+        damaged and so it failed."""
         self.limited_until: float | None = None
         """The queue is rate-limited until then."""
         self.next_due: float | None = None
@@ -219,6 +222,18 @@ class Broker(Protocol):
     async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
         """Add jobs in one step and return their ids. A custom id that exists, in any state, or a duplicate returns the
         existing job's id, which tells so (`JobId.added`), and adds nothing."""
+        ...
+
+    # -- flows
+
+    async def add_flow(self, rows: Sequence[FlowRow], now: float) -> int:
+        """Add a tree of jobs, of any queues of this place, in one step: all of them or none. Returns 0, or the place,
+        from 1, of the first job whose id is taken. A parent waits for its children: it can be taken when each of them
+        has completed or was removed, or failed and its parent's rule lets it go on."""
+        ...
+
+    async def children(self, job_id: str) -> Children:
+        """What became of a job's children so far. There are none of a job that does not exist."""
         ...
 
     # -- job schedulers

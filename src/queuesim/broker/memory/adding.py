@@ -16,12 +16,13 @@ from queuesim.broker.memory.names import (
     WAITING,
     WAITING_EVENT,
 )
+from queuesim.broker.memory.parents import Parents
 from queuesim.broker.memory.record import Record
-from queuesim.broker.memory.state import QueueState
-from queuesim.job import Deduplication, ExistingId, JobId, NewJob
+from queuesim.family import FlowRow
+from queuesim.job import Deduplication, ExistingId, JobId, JobRef, NewJob
 
 
-class Adding(QueueState):
+class Adding(Parents):
     """The producers' side of the memory broker."""
 
     async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
@@ -31,9 +32,29 @@ class Adding(QueueState):
             self._log.trim()
         return ids
 
-    def _add(self, job: NewJob, now: float, job_id: str | None = None, *, tick: float | None = None) -> JobId:
+    async def add_flow(self, rows: Sequence[FlowRow], now: float) -> int:
+        """Add a tree of jobs; see Broker.add_flow."""
+        for place, row in enumerate(rows, 1):
+            if row.id in self._open_sibling(row.queue)._records:
+                return place
+        for row in rows:
+            queue = self._open_sibling(row.queue)
+            queue._add(row.new_job(), now, row.id, row=row)
+        for name in dict.fromkeys(row.queue for row in rows):
+            self._open_sibling(name)._trim_and_wake()
+        return 0
+
+    def _add(
+        self,
+        job: NewJob,
+        now: float,
+        job_id: str | None = None,
+        *,
+        tick: float | None = None,
+        row: FlowRow | None = None,
+    ) -> JobId:
         """Add one job, under `job_id` if it was given one before. A scheduler's job is due at its `tick` exactly, and
-        is added whatever its deduplication id says."""
+        is added whatever its deduplication id says; one of a flow waits for its children."""
         # the counter moves on for duplicates too (BullMQ 6.7)
         self._number += 1
         if job_id is None:
@@ -63,7 +84,11 @@ class Adding(QueueState):
             except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
                 self.observer_errors.raised(error)
         self._emit((now, ADDED_EVENT, record.number, record.id, None, {"name": job.name}))
-        if options.delay > 0:
+        if row is not None:
+            self._join_family(record, row)
+        if row is not None and row.has_children:
+            self._await_children(record, now)
+        elif options.delay > 0:
             self._postpone(record, timestamp + options.delay if tick is None else tick, now)
         else:
             self._enqueue(record, lifo=options.lifo)
@@ -71,6 +96,14 @@ class Adding(QueueState):
             if self._waiters:
                 self._wake()
         return JobId(job_id)
+
+    def _join_family(self, record: Record, row: FlowRow) -> None:
+        # what observers are told of has its id in its options
+        record.options = row.options
+        record.parent, record.on_failure = row.parent, row.on_failure
+        home = self._home(record)
+        if home is not None:
+            home[2].pending.add(JobRef(self.queue, record.id))
 
     def _deduplicate(self, job: NewJob, deduplication: Deduplication, job_id: str, now: float) -> str | None:
         """The id of the job that stands for this one, or None if this one is to be added."""

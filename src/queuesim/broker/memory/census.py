@@ -5,15 +5,13 @@ from __future__ import annotations
 from queuesim.broker.memory.state import QueueState
 from queuesim.job import JobState
 
-COUNTED = tuple(state for state in JobState if state is not JobState.WAITING_CHILDREN)
-
 
 class Census(QueueState):
     """Counts the jobs where they are, not where they say that they are."""
 
     def census(self) -> dict[str, list[int]]:
         """The numbers of the jobs in each state's list, as often as they are in it."""
-        return {state.value: [record.number for record in self._iterate(state)] for state in COUNTED}
+        return {state.value: [record.number for record in self._iterate(state)] for state in JobState}
 
     def numbers(self, state: JobState) -> list[int]:
         """The numbers of the jobs in a state."""

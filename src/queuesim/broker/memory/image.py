@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.state import QueueState
 
 IDS = ("_number", "_entries")
@@ -45,7 +46,14 @@ def _copied(queue: Images) -> dict[str, Any]:
     blank = QueueState.__new__(QueueState)
     blank._clear()
     names = set(blank.__dict__)
-    # what a job is made of never changes in place, so that a shallow copy of each will do
-    copies = {id(record): copy.copy(record) for record in queue._records.values()}
+    # what a job is made of never changes in place, but for what a parent knows, so that a shallow copy of each will do
+    copies = {id(record): _copied_record(record) for record in queue._records.values()}
     state: dict[str, Any] = copy.deepcopy({name: queue.__dict__[name] for name in names}, copies)
     return state
+
+
+def _copied_record(record: Record) -> Record:
+    copied = copy.copy(record)
+    if copied.family is not None:
+        copied.family = copied.family.copy()
+    return copied

@@ -21,6 +21,7 @@ from queuesim.broker.memory.names import (
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.settling import LOCK_MISMATCH, NOT_ACTIVE, Settling
 from queuesim.broker.memory.state import FIRST_OF_ITS_PRIORITY
+from queuesim.deadletters import is_letter_of
 from queuesim.errors import JobError, QueueActiveError, QueueNotPausedError
 from queuesim.job import Job, JobState
 from queuesim.limits import RateLimit
@@ -84,7 +85,7 @@ class Managing(Settling):
         (BullMQ 6.7)."""
         states = [WAITING, PRIORITIZED] + ([DELAYED] if delayed else [])
         records = [record for state in states for record in self._iterate(state)]
-        self._take_away([record for record in records if not self._is_pending(record)])
+        self._take_away([record for record in records if not self._is_pending(record)], now)
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
         """Remove old jobs of one state; locked ones stay, and the present jobs of schedulers. See Broker.clean."""
@@ -93,18 +94,21 @@ class Managing(Settling):
         old = [record for record in self._iterate(state) if self._is_old(record, now - grace, now)]
         if limit > 0:
             old = old[:limit]
-        self._take_away(old)
+        self._take_away(old, now)
         self._wake()
         self._emit((now, CLEANED_EVENT, 0, None, None, {"count": len(old)}))
         return [record.id for record in old]
 
-    def _take_away(self, records: Sequence[Record]) -> None:
+    def _take_away(self, records: Sequence[Record], now: float) -> None:
         """Remove jobs, each with its deduplication id, and emit no event."""
         for record in records:
             self._take_out(record)
             del self._records[record.id]
             self._deduplications.removed(record)
         self._tell_removed(records)
+        for record in records:
+            if record.parent is not None:
+                self._child_removed(record, now, hard=True)
 
     def _tell_removed(self, records: Iterable[Record]) -> None:
         if self._observer is not None:
@@ -128,8 +132,12 @@ class Managing(Settling):
             raise QueueActiveError(
                 f"queue {self.queue} has {len(self._active)} active jobs: wait for them, or use force"
             )
-        self._tell_removed(self._records.values())
+        records = list(self._records.values())
+        self._tell_removed(records)
         self._clear()
+        for record in records:
+            if record.parent is not None and record.parent.queue != self.queue:
+                self._child_removed(record, now, hard=True)
         self._log.clear()
 
     async def counts(self) -> dict[JobState, int]:
@@ -141,7 +149,7 @@ class Managing(Settling):
             ACTIVE: len(self._active),
             COMPLETED: len(self._finished[COMPLETED]),
             FAILED: len(self._finished[FAILED]),
-            WAITING_CHILDREN: 0,
+            WAITING_CHILDREN: len(self._waiting_children),
         }
 
     async def jobs(self, state: JobState, start: int, end: int, ascending: bool) -> list[Job]:
@@ -219,11 +227,13 @@ class Managing(Settling):
     def _restart(self, record: Record, now: float) -> None:
         if record.state is FAILED:
             record.failed_reason = None
-            self._settle_letter(record)
+            self._settle_letter(record, now)
+        if record.parent is not None:
+            self._child_restarted(record)
         record.finished_on = record.processed_on = record.return_value = None
         record.ready_at = now
 
-    def _settle_letter(self, record: Record) -> None:
+    def _settle_letter(self, record: Record, now: float) -> None:
         """A job that runs again needs its dead letter no more, if it is still there."""
         if record.letter is None:
             return
@@ -231,8 +241,9 @@ class Managing(Settling):
         record.letter = None
         sibling = self._open_sibling(queue)
         letter = sibling._records.get(letter_id)
-        if letter is not None and letter.state is WAITING:
-            sibling._take_away([letter])
+        # after the letters were obliterated their ids come again
+        if letter is not None and letter.state is WAITING and is_letter_of(letter.data, self.queue, record.id):
+            sibling._take_away([letter], now)
 
     def _to_wait(self, record: Record, previous: JobState, now: float) -> None:
         record.state = WAITING
@@ -268,6 +279,8 @@ class Managing(Settling):
             raise JobError(job_id, LOCK_MISMATCH, "remove")
         if self._is_pending(record):
             raise JobError(job_id, OF_SCHEDULER, "remove")
+        if record.parent is not None:
+            self._child_removed(record, now)
         self._delete(record, now)
         self._wake()
 

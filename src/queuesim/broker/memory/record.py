@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from queuesim.job import Job, JobOptions, JobState, Unreadable, parse_json, parse_json_or_text
+from queuesim.job import Job, JobOptions, JobRef, JobState, Unreadable, parse_json, parse_json_or_text
 
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker
+    from queuesim.broker.memory.family import Family
+    from queuesim.family import OnFailure
 
 
 class Record:
@@ -28,6 +30,12 @@ class Record:
     letter: tuple[str, str] | None = None
     """The dead-letter queue and the id of its dead letter there."""
     scheduler_id: str | None = None
+    parent: JobRef | None = None
+    """The job of a flow that waits for this one."""
+    on_failure: OnFailure = "wait"
+    """What it does to its parent when it fails for good."""
+    family: Family | None = None
+    """What it knows of its children, if it has any."""
     processed_on: float | None = None
     processed_by: str | None = None
     attempts_made: int = 0
@@ -88,6 +96,8 @@ class Record:
         )
         if unreadable is not None:
             job.unreadable = (unreadable,)
+        if self.parent is not None:
+            job.parent = self.parent
         if self.marked:
             self._copy_marks(job)
         return job

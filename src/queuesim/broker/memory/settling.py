@@ -20,6 +20,7 @@ from queuesim.job import JobState, NewJob
 from queuesim.limits import KEEP_ALL, Keep
 
 JOB_MISSING, LOCK_MISSING, NOT_ACTIVE, LOCK_MISMATCH = -1, -2, -3, -6
+PENDING_CHILDREN, FAILED_CHILDREN = -4, -9
 
 
 class Settling(Adding):
@@ -30,6 +31,12 @@ class Settling(Adding):
         record = self._records.get(outcome.job_id)
         if record is None:
             return JOB_MISSING
+        if record.family is not None and isinstance(outcome, Completed):
+            # a parent is not complete before its children
+            if record.family.pending:
+                return PENDING_CHILDREN
+            if record.family.failed:
+                return FAILED_CHILDREN
         if not record.token or self._real(now) >= record.locked_until:
             return LOCK_MISSING
         if record.token != outcome.token:
@@ -74,6 +81,8 @@ class Settling(Adding):
         record.attempts_made += 1
         if outcome.value != "null":
             record.return_value = outcome.value
+        if record.parent is not None:
+            self._child_completed(record, outcome.value, now)
         keep = record.options.keep_completed or outcome.keep or KEEP_ALL
         self._finish(record, COMPLETED, keep, now)
         self._emit((now, COMPLETED_EVENT, record.number, record.id, ACTIVE, {"returnvalue": outcome.value}))
@@ -83,6 +92,8 @@ class Settling(Adding):
         record.failed_reason = outcome.reason
         record.deferred_failure = None
         self._add_stacktrace(record, outcome.stacktrace)
+        if record.parent is not None:
+            self._child_failed(record, outcome.reason, now)
         keep = record.options.keep_failed or outcome.keep or KEEP_ALL
         self._finish(record, FAILED, keep, now)
         self._emit((now, FAILED_EVENT, record.number, record.id, ACTIVE, {"failedReason": outcome.reason}))
@@ -140,15 +151,21 @@ class Settling(Adding):
         record.finished_on = now
         record.marked = True
         if keep.count == 0:
-            del self._records[record.id]
+            self._evict(record, now)
         else:
             finished = self._finished[state]
             finished.add(record)
             if keep.age is not None:
                 for evicted in finished.pop_until(now - keep.age, keep.limit):
-                    del self._records[evicted.id]
+                    self._evict(evicted, now)
             if keep.count is not None:
                 while len(finished.records) > keep.count:
-                    del self._records[finished.pop_first().id]
+                    self._evict(finished.pop_first(), now)
         if record.options.deduplication is not None:
             self._run_after(record, now)
+
+    def _evict(self, record: Record, now: float) -> None:
+        """Remove a finished job that is not kept. A parent may still wait for one that failed."""
+        del self._records[record.id]
+        if record.parent is not None:
+            self._child_removed(record, now)

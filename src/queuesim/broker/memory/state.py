@@ -21,6 +21,7 @@ from queuesim.broker.memory.names import (
     PRIORITIZED,
     REMOVED_EVENT,
     WAITING,
+    WAITING_CHILDREN,
     WAITING_EVENT,
 )
 from queuesim.broker.memory.record import Record
@@ -87,6 +88,8 @@ class QueueState:
         self._delayed_count = 0
         self._entries = 0
         self._active: dict[str, Record] = {}
+        self._waiting_children: dict[str, tuple[float, Record]] = {}
+        """Parents, each with the time since which it waits."""
         self._finished = {COMPLETED: Finished(), FAILED: Finished()}
         self._stalled: set[str] = set()
         self._next_stalled_check = float("-inf")
@@ -158,6 +161,8 @@ class QueueState:
             return (entry[2] for entry in sorted(self._delayed, key=_due) if self._is_delayed(entry))
         if state is ACTIVE:
             return iter(self._active.values())
+        if state is WAITING_CHILDREN:
+            return (record for _, record in sorted(self._waiting_children.values(), key=_since))
         return iter(self._finished.get(state, ()))
 
     @staticmethod
@@ -257,6 +262,8 @@ class QueueState:
         elif record.state is ACTIVE:
             del self._active[record.id]
             self._stalled.discard(record.id)
+        elif record.state is WAITING_CHILDREN:
+            del self._waiting_children[record.id]
         else:
             self._finished[record.state].remove(record)
 
@@ -299,3 +306,8 @@ class QueueState:
 
 def _due(entry: tuple[float, int, Record]) -> tuple[float, int]:
     return entry[0], entry[1]
+
+
+def _since(entry: tuple[float, Record]) -> tuple[float, str]:
+    """Equal times go by id, as text."""
+    return entry[0], entry[1].id

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from queuesim.broker.redis.base import PREFIX
 from queuesim.broker.redis.options import decode_options, encode_deduplication, encode_options, milliseconds
 from queuesim.broker.redis.place import Argument
 from queuesim.job import (
@@ -13,6 +14,7 @@ from queuesim.job import (
     MAX_PRIORITY,
     Job,
     JobOptions,
+    JobRef,
     NewJob,
     Unreadable,
     parse_json,
@@ -72,7 +74,7 @@ def decode_job(row: Sequence[Any], broker: Broker, origin: float = 0.0, token: s
 
 def _decode(row: Sequence[Any], broker: Broker, origin: float, token: str) -> Job:
     """The way of jobs in good order. Raises whatever happens on a field that can't be read."""
-    name, data, opts, timestamp, delay, priority, made, started, deferred, progress, made_before, *rest = row
+    name, data, opts, timestamp, delay, priority, made, started, deferred, progress, made_before, parent, *rest = row
     job_id = rest[-1]
     if made is None:
         # BullMQ before version 4 called it so
@@ -98,13 +100,13 @@ def _decode(row: Sequence[Any], broker: Broker, origin: float, token: str) -> Jo
         raise ValueError("a count is out of its range")
     if not -LARGEST < job.timestamp < LARGEST or not -LARGEST < job.delay < LARGEST:
         raise ValueError("a time is out of its range")
-    _add_optional(job, deferred, progress, rest, origin)
+    _add_optional(job, deferred, progress, parent, rest, origin)
     return job
 
 
 def _decode_damaged(row: Sequence[Any], broker: Broker, origin: float, token: str) -> Job:
     """The way of jobs of which something can't be read: each field by itself."""
-    name, data, opts, timestamp, delay, priority, made, started, deferred, progress, made_before, *rest = row
+    name, data, opts, timestamp, delay, priority, made, started, deferred, progress, made_before, parent, *rest = row
     job_id, faults = rest[-1], []
 
     def read(field: str, parse: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:
@@ -130,12 +132,14 @@ def _decode_damaged(row: Sequence[Any], broker: Broker, origin: float, token: st
         token=token,
         broker=broker,
     )
-    _add_optional(job, deferred, progress, rest, origin)
+    _add_optional(job, deferred, progress, parent, rest, origin)
     job.unreadable = tuple(faults)
     return job
 
 
-def _add_optional(job: Job, deferred: str | None, progress: str | None, rest: Sequence[Any], origin: float) -> None:
+def _add_optional(
+    job: Job, deferred: str | None, progress: str | None, parent: str | None, rest: Sequence[Any], origin: float
+) -> None:
     """What a job need not have, and what is only shown. What can't be read of it is left out, or shown as it is."""
     if job.id.startswith("repeat:"):
         # "repeat:<scheduler's id>:<ms>", and that of a scheduler of Node's may have colons
@@ -144,8 +148,17 @@ def _add_optional(job: Job, deferred: str | None, progress: str | None, rest: Se
         job.deferred_failure = deferred
     if progress is not None:
         job.progress = parse_json_or_text(progress)
+    if parent is not None:
+        job.parent = _parent(parent, job.broker)
     if len(rest) > 1:
         _add_rest(job, rest, origin)
+
+
+def _parent(key: str, broker: Any) -> JobRef | None:
+    """The job that a key names, "<prefix>:<queue>:<id>"; None where it is no such key."""
+    prefix = f"{getattr(broker, 'prefix', PREFIX)}:"
+    queue, _, job_id = key.removeprefix(prefix).partition(":")
+    return JobRef(queue, job_id) if key.startswith(prefix) and queue and job_id else None
 
 
 def _add_rest(job: Job, rest: Sequence[Any], origin: float) -> None:

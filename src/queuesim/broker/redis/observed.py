@@ -11,11 +11,18 @@ from queuesim.broker.redis.chronicle import Chronicle
 from queuesim.broker.redis.fake import FakePlace, Image
 from queuesim.broker.redis.jobs import decode_job
 from queuesim.broker.redis.scripts import script
+from queuesim.family import FlowRow
 from queuesim.job import Job, JobId, JobState, NewJob
 
 READ_AFTER = 500
 """Calls after which the event stream is read, long before any of it is trimmed."""
-UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
+UNFINISHED = (
+    JobState.WAITING,
+    JobState.PRIORITIZED,
+    JobState.DELAYED,
+    JobState.ACTIVE,
+    JobState.WAITING_CHILDREN,
+)
 
 
 class ObservedBroker(RedisBroker):
@@ -61,6 +68,16 @@ class ObservedBroker(RedisBroker):
                 self._chronicle.expect_no_more()
         self._called()
         return ids
+
+    async def add_flow(self, rows: Sequence[FlowRow], now: float) -> int:
+        """Add a tree of jobs; see Broker.add_flow."""
+        taken = await super().add_flow(rows, now)
+        if self._chronicle is not None and not taken:
+            mine = [row for row in rows if row.queue == self.queue]
+            self._chronicle.expect([row.id for row in mine], [row.new_job() for row in mine], now)
+            self.flush()
+        self._called()
+        return taken
 
     async def exchange(
         self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False

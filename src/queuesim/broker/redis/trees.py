@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from queuesim.broker.redis.base import RedisQueue
 from queuesim.broker.redis.options import encode_options, milliseconds
 from queuesim.broker.redis.place import Argument
-from queuesim.flow import FlowRow
-from queuesim.job import to_json
+from queuesim.family import Children, FlowRow
+from queuesim.job import parse_json_or_text, to_json
 
 RULES = {"fail": "fpof", "continue": "cpof", "ignore": "idof", "remove": "rdof"}
 """BullMQ's short names of what a child's failure does."""
@@ -20,7 +19,7 @@ class Trees(RedisQueue):
     """Adding flows, and what became of children."""
 
     async def add_flow(self, rows: Sequence[FlowRow], now: float) -> int:
-        """Add a tree of jobs; see flow.FlowBroker."""
+        """Add a tree of jobs; see Broker.add_flow."""
         words: list[Argument] = [self._stamp(now)]
         for row in rows:
             words += self._row(row)
@@ -32,11 +31,11 @@ class Trees(RedisQueue):
         opts = json.loads(encode_options(options, self.origin if options.timestamp is not None else 0.0))
         parent_key = parent = ""
         if row.parent is not None:
-            queue, job_id = row.parent
             flag = {} if rule is None else {rule: True}
-            opts |= {"parent": {"id": job_id, "queue": f"{self.prefix}:{queue}"}, **flag}
-            parent_key = f"{self._base_of(queue)}{job_id}"
-            parent = to_json({"id": job_id, "queueKey": f"{self.prefix}:{queue}", **flag})
+            queue = f"{self.prefix}:{row.parent.queue}"
+            opts |= {"parent": {"id": row.parent.id, "queue": queue}, **flag}
+            parent_key = f"{queue}:{row.parent.id}"
+            parent = to_json({"id": row.parent.id, "queueKey": queue, **flag})
         return (
             self._base_of(row.queue),
             row.id,
@@ -52,8 +51,19 @@ class Trees(RedisQueue):
             "1" if row.has_children else "",
         )
 
-    async def children_values(self, job_id: str) -> Mapping[str, Any]:
-        """What the children returned that have completed; see flow.FlowBroker."""
-        words = await self._place.command("HGETALL", f"{self._base}{job_id}:processed")
-        pairs = zip(words[::2], words[1::2], strict=True)
-        return {key.removeprefix(f"{self.prefix}:"): json.loads(value) for key, value in pairs}
+    async def children(self, job_id: str) -> Children:
+        """What became of a job's children; see Broker.children."""
+        values, ignored, failed, pending = await self._run("children", (job_id,))
+        return Children(
+            {key: parse_json_or_text(value) for key, value in self._by_child(values)},
+            dict(self._by_child(ignored)),
+            sorted(map(self._child, failed)),
+            sorted(map(self._child, pending)),
+        )
+
+    def _by_child(self, words: Sequence[str]) -> list[tuple[str, str]]:
+        """Fields and values of a hash, by child."""
+        return sorted((self._child(key), value) for key, value in zip(words[::2], words[1::2], strict=True))
+
+    def _child(self, key: str) -> str:
+        return key.removeprefix(f"{self.prefix}:")

@@ -3,7 +3,7 @@
 -- Returns {ids that were removed, index and id for the next page, 1 if there is none}.
 -- include: queue, moves, paging, scheduling
 
-local q = open_queue(KEYS[1])
+local q = read_meta(open_queue(KEYS[1]))
 check_keys(q)
 local removed, at, anchor, done = sweep(q, ARGV[5], tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), function(id)
   -- the next jobs of schedulers stay (BullMQ 6.7)

@@ -1,15 +1,13 @@
 -- Flows: what a job that ends does to the parent that waits for it, which may be in another queue.
--- include: queue, moves
+-- include: queue, moves, removal
 
--- Let a parent run that waited for its children. A delay of its own counts from now.
+-- Let a parent run that waited for its children. A delay of its own counts from now, and it goes behind the others of its
+-- millisecond.
 local function move_parent(parent, id, now)
   local job = quietly("HMGET", parent.base .. id, "priority", "delay") or {}
   local priority, delay = whole_number(job[1]) or 0, finite(job[2]) or 0
   if delay > 0 then
-    -- not behind others of its millisecond (BullMQ 6.7)
-    place("ZADD", parent.delayed, (now + delay) * SCORES_A_MILLISECOND, id)
-    emit_untrimmed(parent, "delayed", id, "delay", whole(now + delay))
-    mark_delay(parent)
+    postpone(parent, id, now + delay)
     return
   end
   if priority > 0 then
@@ -110,15 +108,53 @@ local function child_failed(q, id, json, reason, now)
   end
 end
 
--- A child is gone: its parent waits for it no longer. Such a parent goes to wait whatever its priority (BullMQ 6.7).
-local function child_removed(q, id, key)
-  local base, parent_id = parent_of(nil, key)
-  if not base or parent_trouble(nil, key) or place("SREM", key .. ":dependencies", q.base .. id) ~= 1 then return end
-  if read("SCARD", key .. ":dependencies") ~= 0 then return end
-  local parent = open_queue(base)
-  if place("ZREM", parent.children, parent_id) == 1 then
-    place("RPUSH", parent.wait, parent_id)
-    mark_work(read_meta(parent))
-    emit_untrimmed(parent, "waiting", parent_id, "prev", "waiting-children")
+-- The fields of a job by which it knows its parent, {parent, parentKey}; nil where it has none.
+local function kin_of(q, id)
+  local fields = quietly("HMGET", q.base .. id, "parent", "parentKey")
+  return fields and (fields[1] or fields[2]) and fields or nil
+end
+
+-- A child is gone, whose fields `kin` were: its parent waits for it no longer. A parent that waits for no other goes to wait,
+-- whatever its priority; but if one operation removes many jobs (`hard`), a parent in their queue goes with them (BullMQ 6.7).
+local child_removed
+child_removed = function(q, id, kin, hard)
+  if not kin or parent_trouble(kin[1], kin[2]) then return end
+  local base, parent_id = parent_of(kin[1], kin[2])
+  if not base then return end
+  local dependencies = base .. parent_id .. ":dependencies"
+  if place("SREM", dependencies, q.base .. id) ~= 1 or read("SCARD", dependencies) ~= 0 then return end
+  local parent = read_meta(open_queue(base))
+  if not read("ZSCORE", parent.children, parent_id) then return end
+  if hard and base == q.base then
+    local kin_of_parent = kin_of(parent, parent_id)
+    release_removed(parent, parent_id)
+    delete_keys(parent, parent_id)
+    place("ZREM", parent.children, parent_id)
+    child_removed(q, parent_id, kin_of_parent, hard)
+    -- BullMQ says nothing; whoever counts jobs has to know
+    emit(parent, "removed", parent_id, "prev", "waiting-children")
+    return
   end
+  place("ZREM", parent.children, parent_id)
+  place("RPUSH", parent.wait, parent_id)
+  mark_work(parent)
+  emit_untrimmed(parent, "waiting", parent_id, "prev", "waiting-children")
+end
+
+-- A child that ended runs again: its parent knows of its end no longer. One that waits for children waits for it again; any
+-- other can't complete before it (BullMQ 6.7).
+local function child_restarted(q, id, state)
+  local kin = kin_of(q, id)
+  if not kin or parent_trouble(kin[1], kin[2]) then return end
+  local base, parent_id = parent_of(kin[1], kin[2])
+  if not base then return end
+  local key, child = base .. parent_id, q.base .. id
+  if read("EXISTS", key) ~= 1 then return end
+  local forgot
+  if state == "failed" then
+    forgot = place("ZREM", key .. ":unsuccessful", child) == 1 or place("HDEL", key .. ":failed", child) == 1
+  else
+    forgot = place("HDEL", key .. ":processed", child) == 1
+  end
+  if forgot then place("SADD", key .. ":dependencies", child) end
 end

@@ -1,5 +1,5 @@
 -- Operations on all jobs of a state, a page at a time: a queue of a million jobs would hold up everybody else otherwise.
--- include: queue, listing, removal
+-- include: queue, listing, removal, flows
 
 -- A page of at most `count` ids of a state, the next from index `at` on. Jobs come and go between two calls: the page begins
 -- behind `anchor`, the id before it when `at` was found ("" for the first page), where that is within half a page. Otherwise
@@ -38,16 +38,20 @@ end
 -- the next page begins, the id before it, and whether there is none.
 local function sweep(q, state, at, anchor, count, stays)
   local page, first, done = page_of(q, state, at, anchor, count, true)
-  local gone, indices = {}, {}
+  local gone, indices, kin = {}, {}, {}
   for i, id in ipairs(page) do
     if stays(id) then
       anchor = id
     else
       release_removed(q, id)
       gone[#gone + 1] = id
+      kin[#gone] = kin_of(q, id) or false
       indices[#indices + 1] = first + i - 1
     end
   end
   remove_page(q, state, gone, indices)
+  for i, fields in ipairs(kin) do
+    if fields then child_removed(q, gone[i], fields, true) end
+  end
   return gone, first + #page - #gone, anchor, done
 end

@@ -53,14 +53,3 @@ local function release_removed(q, id)
     write("DEL", q.base .. "de:" .. deduplication, q.base .. "dn:" .. deduplication)
   end
 end
-
--- What retention no longer keeps. Evicted jobs freed their deduplication ids when they finished.
-local function evict(q, set, keep, now)
-  if keep.age then
-    local oldest = now - keep.age * 1000
-    delete_many(q, read("ZREVRANGEBYSCORE", set, oldest, "-inf", "LIMIT", 0, keep.limit or 1000) or {}, set)
-  end
-  if keep.count and keep.count > 0 then
-    delete_many(q, read("ZREVRANGE", set, keep.count, -1) or {}, set)
-  end
-end

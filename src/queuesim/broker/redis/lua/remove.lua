@@ -9,9 +9,9 @@ if call("EXISTS", q.base .. id) == 0 then return -1 end
 if call("EXISTS", q.base .. id .. ":lock") == 1 then return -6 end
 if is_present(q, id) then return -8 end
 release_removed(q, id)
-local parent = quietly("HGET", q.base .. id, "parentKey")
+local kin = kin_of(q, id)
 delete_keys(q, id)
 local state = take_out(q, id)
-child_removed(q, id, parent)
+child_removed(q, id, kin)
 emit(q, "removed", id, "prev", state or "unknown")
 return finished(0)

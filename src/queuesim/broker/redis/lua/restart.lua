@@ -1,5 +1,5 @@
 -- Finished jobs back to the queue. They leave what they were, not what they used up, unless attempts are reset.
--- include: queue, moves, removal
+-- include: queue, moves, removal, flows
 
 local RESULTS = { completed = "returnvalue", failed = "failedReason" }
 
@@ -23,17 +23,28 @@ local function position_of(letters, id)
   return position
 end
 
+-- Whether a job of another queue is a dead letter of the job `id` of this one. The field that names the letter is not proof:
+-- another program may have written it, and after the letters were obliterated their ids come again.
+local function is_letter_of(q, id, base, letter_id)
+  local prefix, queue = string.match(q.base, "^(.*:)([^:]+):$")
+  local other_prefix = string.match(base, "^(.*:)[^:]+:$")
+  if not prefix or other_prefix ~= prefix then return false end
+  local letter = decode(quietly("HGET", base .. letter_id, "data") or "")
+  return letter.queue == queue and letter.id == id and type(letter.reason) == "string" and type(letter.history) == "table"
+end
+
 -- A job that runs again needs its dead letter no more, if it is still there.
-local function settle_letter(key)
+local function settle_letter(q, id)
+  local key = q.base .. id
   local letter = quietly("HGET", key, "letter")
-  local base, id = (letter or ""):match("^(.*:)([^:]*)$")
+  local base, letter_id = string.match(letter or "", "^(.*:)([^:]*)$")
   if not base then return end
   quietly("HDEL", key, "letter")
   local letters = settled[base] or { queue = open_queue(base), count = 0, near = {} }
   settled[base] = letters
-  local position = position_of(letters, id)
-  if position then
-    delete_keys(letters.queue, id)
+  local position = position_of(letters, letter_id)
+  if position and is_letter_of(q, id, base, letter_id) then
+    delete_keys(letters.queue, letter_id)
     if place("LSET", letters.queue.wait, -position, GONE) then letters.count = letters.count + 1 end
   end
 end
@@ -47,7 +58,8 @@ end
 
 local function forget_end(q, id, state, reset)
   local key = q.base .. id
-  if state == "failed" then settle_letter(key) end
+  if state == "failed" then settle_letter(q, id) end
+  child_restarted(q, id, state)
   quietly("HDEL", key, "finishedOn", "processedOn", RESULTS[state])
   if reset then
     quietly("HDEL", key, "atm", "ats")

@@ -95,6 +95,30 @@ local function flush_completed(q)
   q.completing = {}
 end
 
+-- Delete jobs that retention no longer keeps. They freed their deduplication ids when they finished. A parent may still wait
+-- for a child that failed, and only then; it waits for it no longer.
+local function evict_jobs(q, set, ids)
+  local kin = {}
+  if set == q.failed then
+    for i, id in ipairs(ids) do kin[i] = kin_of(q, id) or false end
+  end
+  delete_many(q, ids, set)
+  for i, fields in ipairs(kin) do
+    if fields then child_removed(q, ids[i], fields) end
+  end
+end
+
+-- What retention no longer keeps.
+local function evict(q, set, keep, now)
+  if keep.age then
+    local oldest = now - keep.age * 1000
+    evict_jobs(q, set, read("ZREVRANGEBYSCORE", set, oldest, "-inf", "LIMIT", 0, keep.limit or 1000) or {})
+  end
+  if keep.count and keep.count > 0 then
+    evict_jobs(q, set, read("ZREVRANGE", set, keep.count, -1) or {})
+  end
+end
+
 -- Jobs of a batch mostly share a rule. What it leaves over goes at the end of the batch, or before another rule counts.
 local function evict_later(q, set, keep)
   q.evicting[set] = keep
@@ -118,7 +142,7 @@ local function finish(q, id, job, state, keep, now, made, ...)
   local key, set = job.key, q[state]
   if keep.count == 0 then
     delete_keys(q, id)
-    child_removed(q, id, job[PARENT_KEY])
+    child_removed(q, id, { job[PARENT], job[PARENT_KEY] })
   else
     if q.evicting[set] and q.evicting[set].count ~= keep.count then evict_now(q, set, now) end
     if state == "failed" then
@@ -130,7 +154,10 @@ local function finish(q, id, job, state, keep, now, made, ...)
       completing[#completing + 1] = id
     end
     write("HSET", key, "atm", made_now(job, made), "finishedOn", q.now, ...)
-    if keep.age then
+    if state == "failed" then
+      -- at once, for it may let a parent run
+      evict(q, set, keep, now)
+    elseif keep.age then
       flush_completed(q)
       evict(q, set, keep, now)
     elseif keep.count then
@@ -325,7 +352,6 @@ local function refusal(q, key, job, token, holder, batch, kind, now)
   if not holder then
     -- an outcome before this one may have driven it out
     evict_now(q, q.completed, now)
-    evict_now(q, q.failed, now)
   end
   if (not job[ATTEMPTS_STARTED] or not holder) and read("EXISTS", key) == 0 then
     return JOB_MISSING
@@ -403,6 +429,5 @@ local function apply_all(q, now, token, again, first, width)
   unlock(q, batch.unlocked)
   flush_completed(q)
   evict_now(q, q.completed, now)
-  evict_now(q, q.failed, now)
   return refused, last
 end

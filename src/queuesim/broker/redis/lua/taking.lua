@@ -4,6 +4,7 @@
 -- What a worker is told of a job that it starts, in this order.
 local FIELDS = {
   "name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "defa", "progress", "attemptsMade",
+  "parentKey",
 }
 -- What a job can only have that was started before.
 local LATER_FIELDS = {
@@ -74,7 +75,7 @@ local function start(q, id, terms, now)
   local key = q.base .. id
   -- FIELDS, not unpacked: this is done for every job
   local fields = quietly("HMGET", key, "name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "defa",
-    "progress", "attemptsMade")
+    "progress", "attemptsMade", "parentKey")
   if not fields then
     fail_without_hash(q, id, now)
     return nil
