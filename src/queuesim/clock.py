@@ -1,7 +1,8 @@
 """The queue's clock: what time it is for the code that runs now.
 
-Everything that a simulation runs reads the time of the running event loop, which is virtual there. A live program sets
-a clock of its own (seconds since the Unix epoch, so that several machines agree) for the tasks that it starts.
+Everything that a simulation runs reads the time of the running event loop, which is virtual there. The users of a queue
+on a real server read the calendar (seconds since the Unix epoch, so that several machines agree). A program can set
+another clock for a task and those that it starts; that one goes first.
 """
 
 from __future__ import annotations
@@ -22,8 +23,23 @@ def now() -> float:
     return asyncio.get_running_loop().time() if clock is None else clock()
 
 
+def clock_of(broker: object) -> Clock | None:
+    """The clock of the users of a queue: the one that was set for this task, else that of the place where the queue
+    lives, which for a real server is the calendar; None: the running loop's time."""
+    clock = _clock.get()
+    return getattr(broker, "clock", None) if clock is None else clock
+
+
+def time_at(broker: object) -> float:
+    """Seconds on the clock of the users of a queue. Raises RuntimeError outside a running loop if that is its time."""
+    clock = _clock.get()
+    if clock is None:
+        clock = getattr(broker, "clock", None)
+    return asyncio.get_running_loop().time() if clock is None else clock()
+
+
 def set_clock(clock: Clock | None) -> None:
-    """Use `clock` in this task and the tasks that it starts; None returns to the running loop's time."""
+    """Use `clock` in this task and the tasks that it starts; None returns to the default."""
     _clock.set(clock)
 
 

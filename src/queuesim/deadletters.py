@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from queuesim.broker.base import Broker
-from queuesim.clock import now
+from queuesim.clock import time_at
 from queuesim.containment import log
 from queuesim.errors import JobError
 from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, parse_json, to_json
@@ -171,13 +171,13 @@ class DeadLetters:
             redriven[letter.id] = job_id
             # somebody else may redrive it at the same time
             with suppress(JobError):
-                await self.broker.remove(letter.id, now())
+                await self.broker.remove(letter.id, time_at(self.broker))
         return redriven
 
     async def _add_again(self, letter: Letter) -> str | None:
         """Add the job of a letter. Its id; None if another job has that."""
         options = replace(letter.options, job_id=_redriven_id(letter), delay=0.0, timestamp=None)
-        time = now()
+        time = time_at(self.broker)
         row = {
             "redriven": time, "letter": letter.id, "job_id": letter.job_id, "origin": letter.origin,
             "redrives": letter.redrives + 1,
@@ -207,7 +207,7 @@ class DeadLetters:
             raise ValueError("say which letters to discard, or everything=True")
         letters = await self._choose(letter_ids)
         for letter in letters:
-            await self.broker.remove(letter.id, now())
+            await self.broker.remove(letter.id, time_at(self.broker))
         return len(letters)
 
     async def _choose(self, letter_ids: Iterable[str] | None) -> Sequence[Letter]:

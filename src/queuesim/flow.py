@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from queuesim.broker.base import Broker
-from queuesim.clock import now
+from queuesim.clock import time_at
 from queuesim.errors import QueuesimError
 from queuesim.family import Children, FlowRow, OnFailure
 from queuesim.job import DEFAULT_OPTIONS, JobOptions, JobRef, check_job_id
@@ -67,7 +67,7 @@ class FlowProducer:
         root = self._name(flow)
         rows = list(_rows(flow, root, None))
         _check(rows)
-        taken = await self.broker.add_flow(rows, now())
+        taken = await self.broker.add_flow(rows, time_at(self.broker))
         if taken:
             raise FlowError(f"queue {rows[taken - 1].queue} has a job {rows[taken - 1].id} already: nothing was added")
         return root

@@ -468,12 +468,12 @@ class Job:
 
     async def update_progress(self, progress: Any) -> None:
         """Publish how far the job is: any JSON value. Raises JobError if the job is gone."""
-        await self._held().update_progress(self.id, to_json(progress), _now())
+        await self._held().update_progress(self.id, to_json(progress), self._now())
         self.progress = progress
 
     async def update_data(self, data: Any) -> None:
         """Replace the job's data: what the next attempt will see. Raises JobError if the job is gone."""
-        await self._held().update_data(self.id, to_json(data), _now())
+        await self._held().update_data(self.id, to_json(data), self._now())
         self.data = data
 
     async def log(self, row: str) -> int:
@@ -482,18 +482,17 @@ class Job:
         Raises:
             JobError: the job is gone.
         """
-        return await self._held().log(self.id, well_formed(row)[0], self.options.keep_logs, _now())
+        return await self._held().log(self.id, well_formed(row)[0], self.options.keep_logs, self._now())
+
+    def _now(self) -> float:
+        from queuesim.clock import time_at
+
+        return time_at(self._held())
 
     async def extend_lock(self, duration: float) -> bool:
         """Hold the lock for `duration` seconds from now. False if it was lost: another worker may run this job."""
-        return not await self._held().renew([(self.id, self.token)], duration, _now())
+        return not await self._held().renew([(self.id, self.token)], duration, self._now())
 
 
 RUNNING_JOB: ContextVar[Job | None] = ContextVar("queuesim_running_job", default=None)
 """The job that the running code works on: its handler, and the tasks that this starts."""
-
-
-def _now() -> float:
-    from queuesim.clock import now
-
-    return now()

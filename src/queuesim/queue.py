@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from queuesim.broker.base import Broker
-from queuesim.clock import now as current_time
+from queuesim.clock import time_at
 from queuesim.errors import ValidationError
 from queuesim.events import Event, EventPage
 from queuesim.job import (
@@ -30,7 +30,8 @@ from queuesim.scheduler import Scheduler, upsert
 class Queue:
     """A handle on a queue. Any number of handles, in any number of processes, can share one.
 
-    Times are seconds on the queue's clock: the running loop's, unless `queuesim.clock.set_clock` says otherwise.
+    Times are seconds on the queue's clock: the calendar (Unix time) if the queue is on a real server, else the running
+    loop's time, unless `queuesim.clock.set_clock` says otherwise.
 
     Args:
         broker: where the jobs live.
@@ -48,6 +49,10 @@ class Queue:
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r} on {type(self.broker).__name__}>"
+
+    def now(self) -> float:
+        """Seconds on the queue's clock."""
+        return time_at(self.broker)
 
     # -- adding
 
@@ -67,13 +72,13 @@ class Queue:
             ValueError: an option out of its range.
             TypeError: an unknown option.
         """
-        return (await self.broker.add([self.new_job(name, data, options, **changes)], current_time()))[0]
+        return (await self.broker.add([self.new_job(name, data, options, **changes)], self.now()))[0]
 
     async def add_bulk(self, jobs: Iterable[NewJob | tuple[str, Any]]) -> list[JobId]:
         """Add many jobs in one step: all or none. Each is a NewJob or a pair (name, data). Returns their ids, each as
         from `add`."""
         new = [job if isinstance(job, NewJob) else self.new_job(*job) for job in jobs]
-        return await self.broker.add(new, current_time()) if new else []
+        return await self.broker.add(new, self.now()) if new else []
 
     def new_job(
         self, name: str, data: Any = None, options: JobOptions | None = None, *, source: str = "", **changes: Any
@@ -131,11 +136,11 @@ class Queue:
         scheduler = Scheduler(
             scheduler_id, schedule, new.name, new.data, new.options, Missed(missed), limit, start, end
         )
-        return await upsert(self.broker, scheduler, current_time())
+        return await upsert(self.broker, scheduler, self.now())
 
     async def remove_scheduler(self, scheduler_id: str) -> bool:
         """Remove a scheduler and its pending job. False if there is none."""
-        return await self.broker.remove_scheduler(scheduler_id, current_time())
+        return await self.broker.remove_scheduler(scheduler_id, self.now())
 
     async def schedulers(self) -> list[Scheduler]:
         """All job schedulers, the one that is due first at the front."""
@@ -175,11 +180,11 @@ class Queue:
 
     async def pause(self) -> None:
         """No job starts until `resume`; active jobs go on."""
-        await self.broker.pause(current_time())
+        await self.broker.pause(self.now())
 
     async def resume(self) -> None:
         """Let jobs start again."""
-        await self.broker.resume(current_time())
+        await self.broker.resume(self.now())
 
     async def is_paused(self) -> bool:
         """Whether the queue is paused."""
@@ -189,11 +194,11 @@ class Queue:
         """At most `limit` active jobs over all workers; None removes the limit."""
         if limit is not None and limit < 1:
             raise ValueError(f"concurrency must be 1 or more, or None, not {limit}")
-        await self.broker.set_concurrency(limit, current_time())
+        await self.broker.set_concurrency(limit, self.now())
 
     async def set_rate_limit(self, limit: RateLimit | None) -> None:
         """A rate limit over all workers; None removes it."""
-        await self.broker.set_rate_limit(limit, current_time())
+        await self.broker.set_rate_limit(limit, self.now())
 
     async def get_rate_limit(self) -> RateLimit | None:
         """The rate limit over all workers; None if there is none."""
@@ -201,64 +206,64 @@ class Queue:
 
     async def rate_limit(self, duration: float) -> None:
         """Hold the starts of all rate-limited workers for `duration` seconds."""
-        await self.broker.rate_limit(duration, current_time())
+        await self.broker.rate_limit(duration, self.now())
 
     async def rate_limit_ttl(self, max_jobs: int | None = None) -> float:
         """Seconds until a start is free; 0 if one is now."""
-        return await self.broker.rate_limit_ttl(max_jobs, current_time())
+        return await self.broker.rate_limit_ttl(max_jobs, self.now())
 
     async def clear_rate_limit(self) -> None:
         """Forget the limiter's present window."""
-        await self.broker.clear_rate_limit(current_time())
+        await self.broker.clear_rate_limit(self.now())
 
     async def drain(self, *, delayed: bool = False) -> None:
         """Remove all jobs that wait, and delayed ones if asked."""
-        await self.broker.drain(delayed, current_time())
+        await self.broker.drain(delayed, self.now())
 
     async def clean(self, grace: float, state: JobState = JobState.COMPLETED, limit: int = 0) -> list[str]:
         """Remove jobs of `state` older than `grace` seconds, `limit` at most (0: all). Returns their ids."""
-        return await self.broker.clean(grace, limit, state, current_time())
+        return await self.broker.clean(grace, limit, state, self.now())
 
     async def obliterate(self, *, force: bool = False) -> None:
         """Remove the queue. Raises QueueNotPausedError, and QueueActiveError unless forced."""
-        await self.broker.obliterate(force, current_time())
+        await self.broker.obliterate(force, self.now())
 
     # -- single jobs; each raises JobError where the job is missing or in the wrong state
 
     async def retry(self, job_id: str, state: JobState = JobState.FAILED, *, reset_attempts: bool = False) -> None:
         """Run a finished job again. Attempts that it has used stay used unless they are reset."""
-        await self.broker.retry(job_id, state, reset_attempts, current_time())
+        await self.broker.retry(job_id, state, reset_attempts, self.now())
 
     async def retry_all(self, state: JobState = JobState.FAILED, before: float | None = None) -> int:
         """Run all jobs of a finished state again, or those that finished up to `before`. Returns how many."""
-        return await self.broker.retry_all(state, before, current_time())
+        return await self.broker.retry_all(state, before, self.now())
 
     async def promote(self, job_id: str) -> None:
         """Let a delayed job run now."""
-        await self.broker.promote(job_id, current_time())
+        await self.broker.promote(job_id, self.now())
 
     async def promote_all(self) -> int:
         """Let all delayed jobs run now. Returns how many."""
-        return await self.broker.promote_all(current_time())
+        return await self.broker.promote_all(self.now())
 
     async def remove(self, job_id: str) -> None:
         """Remove a job that no worker holds."""
-        await self.broker.remove(job_id, current_time())
+        await self.broker.remove(job_id, self.now())
 
     async def change_delay(self, job_id: str, delay: float) -> None:
         """Give a delayed job a new delay in seconds, from now."""
         if not 0 <= delay < math.inf:
             raise ValueError(f"delay must be 0 s or more, not {delay}")
-        await self.broker.change_delay(job_id, delay, current_time())
+        await self.broker.change_delay(job_id, delay, self.now())
 
     async def change_priority(self, job_id: str, priority: int, *, lifo: bool = False) -> None:
         """Give a waiting job a new priority; `lifo` puts an unprioritized one in front."""
         check_priority(priority)
-        await self.broker.change_priority(job_id, priority, lifo, current_time())
+        await self.broker.change_priority(job_id, priority, lifo, self.now())
 
     async def release_deduplication(self, deduplication_id: str) -> bool:
         """Free a deduplication id by hand. True if it was held."""
-        return await self.broker.release_deduplication(deduplication_id, current_time())
+        return await self.broker.release_deduplication(deduplication_id, self.now())
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from typing import Protocol
 
 from queuesim.attempt import INCOMPLETE, attempt, judge
 from queuesim.broker.base import Broker, Outcome, Postponed, Returned, Terms
+from queuesim.clock import Clock, clock_of, set_clock
 from queuesim.containment import Contained, log
-from queuesim.errors import JobError, NoRateLimitError
+from queuesim.errors import BrokerUnavailableError, JobError, NoRateLimitError
 from queuesim.exchange import Exchanges
 from queuesim.job import Job
 from queuesim.limits import RateLimit
@@ -87,7 +88,8 @@ class Worker:
         token: first part of its lock tokens, unlike that of any other worker that the queue ever had; the name if None.
         concurrency: in place of the processor's.
         limiter: the same.
-        clock: seconds on the queue's clock; the running loop's time if None.
+        clock: seconds on the queue's clock. If None: the one of `queuesim.clock.set_clock`, or else the calendar for a
+            queue on a real server and the running loop's time for any other.
         rng: where jitter is drawn from.
     """
 
@@ -148,7 +150,7 @@ class Worker:
 
         A handler that goes on after it was cancelled, for `WorkerOptions.cancel_grace`, is abandoned: see `abandoned`.
         """
-        self._now = self._clock or asyncio.get_running_loop().time
+        self._set_clock()
         self._exchanges = self._make_exchanges()
         if self._closing:
             return
@@ -160,6 +162,8 @@ class Worker:
                     upkeep.create_task(self._renew_locks(), name=f"{self.name}: renew locks"),
                     upkeep.create_task(self._check_stalled(), name=f"{self.name}: check stalled"),
                 ]
+                if self._own_clock:
+                    self._upkeep.append(upkeep.create_task(self._compare_clock(), name=f"{self.name}: compare clocks"))
         finally:
             # a handler that outlives its cancellation is not given another job
             self._closing = True
@@ -169,6 +173,24 @@ class Worker:
             if self._tasks:
                 await asyncio.wait(self._tasks.values(), timeout=self.options.cancel_grace)
                 self._abandon()
+
+    def _set_clock(self) -> None:
+        default: Clock | None = getattr(self.broker, "clock", None)
+        clock = self._clock or clock_of(self.broker)
+        self._loop_time = clock is None
+        self._now = clock or asyncio.get_running_loop().time
+        self._own_clock = default is not None and clock != default
+        """On a real server, but not by the calendar of the place."""
+        if default is not None and clock == default:
+            # handlers go by it too
+            set_clock(clock)
+
+    async def _compare_clock(self) -> None:
+        compare = getattr(self.broker, "compare_clock", None)
+        if compare is not None:
+            # a server that does not tell its time is no reason to end
+            with suppress(BrokerUnavailableError):
+                await compare(self._now)
 
     def _abandon(self) -> None:
         """The handlers that still run swallow their cancellation. Nobody waits for them."""
@@ -360,7 +382,7 @@ class Worker:
 
     async def _hold(self, until: float, now: float) -> None:
         """Wait until a start is free, or for so long that it is time to look at the delayed jobs again."""
-        if self._clock is not None or until - now > LONGEST_HOLD:
+        if not self._loop_time or until - now > LONGEST_HOLD:
             await self._sleep(max(min(until - now, LONGEST_HOLD), SHORTEST_HOLD))
             return
         # asyncio.sleep(until - now) may end a rounding error earlier, and the worker would then be late

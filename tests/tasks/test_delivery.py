@@ -307,6 +307,7 @@ class SlowQueue:
 
     def __init__(self, desk: TaskBench, *, fails: bool = False) -> None:
         self.queue = desk.queue
+        self.now = desk.queue.now
         self.fails = fails
 
     async def add_bulk(self, jobs: Any) -> list[str]:

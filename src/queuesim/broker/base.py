@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from queuesim.clock import Clock
 from queuesim.errors import ErrorInfo
 from queuesim.events import Event, EventKind, EventPage
 from queuesim.family import Children, FlowRow
@@ -187,6 +188,9 @@ class Broker(Protocol):
     """One queue, wherever it lives."""
 
     queue: str
+    clock: Clock | None
+    """The clock of whoever uses the queue: the calendar, as the queue has it, where it is on a real server; None: the
+    running loop's time. See `queuesim.clock.time_at`."""
 
     # -- workers
 

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import socket
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from queuesim.broker.base import Broker
 from queuesim.broker.redis import RedisBroker
 from queuesim.broker.redis.base import PREFIX
 from queuesim.broker.redis.server import ServerPlace, connect
-from queuesim.clock import set_clock
 from queuesim.containment import log
 from queuesim.live.log import ServiceLog, drop_unwritten
 from queuesim.live.metrics import Metrics
@@ -75,7 +73,6 @@ class WorkerService:
 
     async def run(self) -> bool:
         """Work until a signal. True if all jobs that ran then could end."""
-        set_clock(time.time)
         # before anything that takes long: a signal that comes early counts too
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
@@ -119,7 +116,6 @@ class WorkerService:
             token=token,
             concurrency=self.settings.concurrency,
             options=self.settings.options,
-            clock=time.time,
             rng=random.Random(token),
             observer=self.log if metrics is None else metrics.beside(self.log, self.log.errors),
         )

@@ -119,6 +119,9 @@ class SkewedBroker:
             has a clock of its own.
     """
 
+    clock = None
+    """Whose clock may be wrong is not to be warned of it: a fault made it so."""
+
     def __init__(self, broker: Broker, clock: WorkerClock, recorder: RunClockRecorder, queue: Broker | None) -> None:
         self._broker = broker
         self._clock = clock

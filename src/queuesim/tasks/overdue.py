@@ -15,7 +15,7 @@ from zlib import crc32
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from queuesim.clock import now, sleep
+from queuesim.clock import sleep
 from queuesim.errors import BrokerUnavailableError
 from queuesim.job import NewJob
 from queuesim.queue import Queue
@@ -113,7 +113,7 @@ class OverdueScan:
     async def resume(self) -> list[ScanReport]:
         """Take over, one after another, the scans that were left unfinished: whoever made them died, or gave up."""
         reports = []
-        while (abandoned := await self.store.run(self._take_over_at(now()))) is not None:
+        while (abandoned := await self.store.run(self._take_over_at(self.queue.now()))) is not None:
             reports.append(await self._walk(abandoned))
         return reports
 
@@ -123,7 +123,7 @@ class OverdueScan:
         Raises:
             BrokerUnavailableError: the queue can't be reached; anybody may `resume` the scan at once.
         """
-        scan_id = await self.store.run(self._begin_at(now(), trigger, tick))
+        scan_id = await self.store.run(self._begin_at(self.queue.now(), trigger, tick))
         if scan_id is not None:
             return [await self._walk(scan_id)]
         if await self.store.run(lambda connection: _is_done(connection, tick)):
@@ -136,13 +136,13 @@ class OverdueScan:
         """Page after page, from where the scan's row says, to its end."""
         delivered: Delivered | None = None
         while True:
-            page = await self.store.run(self._turn_at(now(), scan_id, delivered))
+            page = await self.store.run(self._turn_at(self.queue.now(), scan_id, delivered))
             if page is None:
                 return await self.store.run(lambda connection: report(connection, scan_id))
             try:
                 ids = await self.delivery.deliver(page.jobs)
             except BrokerUnavailableError:
-                await self.store.run(self._put_down_at(now(), scan_id))
+                await self.store.run(self._put_down_at(self.queue.now(), scan_id))
                 raise
             delivered = None if ids is None else Delivered(page, ids)
 

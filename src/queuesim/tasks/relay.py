@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
-from queuesim.clock import now, sleep
+from queuesim.clock import sleep
 from queuesim.errors import BrokerUnavailableError, DatabaseError
 from queuesim.job import JobState, NewJob
 from queuesim.persistence import persist
@@ -107,7 +107,7 @@ class Relay:
 
     async def move(self) -> int:
         """Move one batch. Returns how many jobs."""
-        time = now()
+        time = self.queue.now()
         rows = await self.store.run(lambda connection: self._take(connection, time))
         if not rows:
             return 0

@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from sqlalchemy import Connection
 
-from queuesim.clock import now
 from queuesim.errors import ValidationError
 from queuesim.job import NewJob
 from queuesim.queue import Queue
@@ -57,7 +56,7 @@ class TaskService:
         Raises:
             ValidationError: no title, or a due date without a time zone.
         """
-        checked, due_at, time = check_title(title), due_seconds(due), now()
+        checked, due_at, time = check_title(title), due_seconds(due), self.queue.now()
 
         def work(connection: Connection) -> tuple[Task, list[NewJob]]:
             task = queries.add_task(connection, checked, assignee, due_at, time)
@@ -84,7 +83,7 @@ class TaskService:
             changes["assignee"] = assignee
         if due is not None:
             changes["due_at"] = due_seconds(due)
-        time = now()
+        time = self.queue.now()
 
         def work(connection: Connection) -> Task:
             if due is not None and task.status.is_open:
@@ -114,7 +113,7 @@ class TaskService:
         return await self._request(ids, status, None)
 
     async def _request(self, task_ids: list[int], status: Status, version: int | None) -> int:
-        time = now()
+        time = self.queue.now()
 
         jobs = [
             self.queue.new_job(

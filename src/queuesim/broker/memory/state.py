@@ -26,6 +26,7 @@ from queuesim.broker.memory.names import (
 )
 from queuesim.broker.memory.record import Record
 from queuesim.broker.memory.window import Window
+from queuesim.clock import Clock
 from queuesim.containment import Contained
 from queuesim.errors import JobError
 from queuesim.events import Event, EventPage
@@ -48,6 +49,7 @@ class QueueState:
 
     def __init__(self, queue: str = "default", *, siblings: dict[str, Any] | None = None) -> None:
         self.queue = queue
+        self.clock: Clock | None = None
         self._observer: Observer | None = None
         self.observer_errors = Contained(f"the observer of queue {queue}")
         self._siblings: dict[str, Any] = {} if siblings is None else siblings

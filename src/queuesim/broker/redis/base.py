@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from queuesim.broker.redis.options import milliseconds
 from queuesim.broker.redis.place import Argument, Place
 from queuesim.broker.redis.scripts import script
+from queuesim.clock import Clock
 from queuesim.containment import Contained
 from queuesim.errors import BrokerUnavailableError
 
@@ -52,6 +53,7 @@ class RedisQueue:
         self.origin = origin
         self._place = place
         self._base = self._base_of(queue)
+        self.clock: Clock | None = None if place.clock is None else self._calendar
         self.observer_errors = Contained(f"the observer of queue {queue}")
 
     @property
@@ -61,6 +63,16 @@ class RedisQueue:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.prefix}:{self.queue}>"
+
+    def _calendar(self) -> float:
+        assert self._place.clock is not None
+        return self._place.clock() - self.origin
+
+    async def compare_clock(self, clock: Clock) -> None:
+        """Log a warning if a clock of this queue's users is not the server's; see ServerPlace.compare_clock."""
+        compare = getattr(self._place, "compare_clock", None)
+        if compare is not None:
+            await compare(lambda: clock() + self.origin)
 
     def _base_of(self, queue: str) -> str:
         return f"{self.prefix}:{queue}:"

@@ -49,6 +49,9 @@ class FakePlace:
         MissingExtraError: fakeredis is not installed.
     """
 
+    clock: Clock | None = None
+    """See Place.clock: in a simulation, time is the loop's."""
+
     def __init__(self, clock: Clock | None = None) -> None:
         fakeredis = need("fakeredis", "fakeredis", "queues on fakeredis")
         need("lupa", "fakeredis", "queues on fakeredis")

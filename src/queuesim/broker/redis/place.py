@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from queuesim.broker.redis.scripts import Script
+from queuesim.clock import Clock
 
 Argument = str | int | float
 
@@ -15,6 +16,9 @@ class Place(Protocol):
 
     Every method raises BrokerUnavailableError where the server can't be reached or can't serve.
     """
+
+    clock: Clock | None
+    """Unix time, where the place is a real server; None: whoever drives the broker knows what time it is."""
 
     async def run(self, script: Script, key: str, arguments: Sequence[Argument]) -> Any:
         """Run a script on the keys that begin with `key`. It is loaded when it is new to the server."""

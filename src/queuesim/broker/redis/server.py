@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from queuesim.broker.redis.address import Address, find_address
@@ -12,16 +15,23 @@ from queuesim.broker.redis.faults import explain, is_refusal
 from queuesim.broker.redis.hurry import Hurry
 from queuesim.broker.redis.place import Argument
 from queuesim.broker.redis.scripts import Script, names, script
+from queuesim.clock import Clock, get_clock
+from queuesim.containment import log
 from queuesim.errors import BrokerUnavailableError
 from queuesim.extras import need
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import Connection, ConnectionPool
 
+logger = logging.getLogger("queuesim.broker")
+
 OLDEST = (6, 2)
 """Our scripts use commands that came with Redis 6.2 (RPOP with a count, LMOVE)."""
 TIMEOUT = 10.0
 """Seconds that the server may take to answer a command, or to accept a connection."""
+CLOCK_BOUND = 1.0
+"""Seconds by which a clock may differ from the server's. Beyond that it is said at connection."""
+DAY = 86_400.0
 LONGEST_BLOCK = 30.0
 """Seconds after which a blocked connection asks anew. The end of a wait is timed here, not by the server, which looks
 at its time-outs only now and then (10 times a second by default)."""
@@ -40,6 +50,9 @@ class ServerPlace:
     Raises:
         MissingExtraError: redis-py is not installed.
     """
+
+    clock: Clock | None = staticmethod(time.time)
+    """The calendar. Whoever uses a queue here goes by it, unless `queuesim.clock.set_clock` says otherwise."""
 
     lanes = 2
     """While the server works at one exchange, the worker prepares another."""
@@ -89,6 +102,27 @@ class ServerPlace:
             )
         if facts.get("role") == "slave" and await self._is_read_only():
             raise explain(Exception("READONLY You can't write against a read only replica."), self.address)
+
+    async def compare_clock(self, clock: Clock) -> None:
+        """Log a warning if `clock`, in Unix time, differs from the server's by more than CLOCK_BOUND for certain.
+
+        Raises:
+            BrokerUnavailableError: the server can't be reached.
+        """
+        sent = clock()
+        seconds, microseconds = await self.command("TIME")
+        received, server = clock(), int(seconds) + int(microseconds) / 1e6
+        if sent - server > CLOCK_BOUND:
+            self._warn_of_clock(sent - server, "ahead of")
+        elif server - received > CLOCK_BOUND:
+            self._warn_of_clock(server - received, "behind")
+
+    def _warn_of_clock(self, seconds: float, side: str) -> None:
+        cure = "Synchronise the clocks (NTP)"
+        if seconds > DAY:
+            cure = "It must count seconds since 1970, as the default does: leave out set_clock and clock="
+        message = "the clock of this program is %.3f s %s that of %s: jobs start too early or too late. %s"
+        log(logger, logging.WARNING, message, seconds, side, self.address, cure)
 
     async def _is_read_only(self) -> bool:
         try:
@@ -228,6 +262,9 @@ class ServerPlace:
 async def connect(url: str | None = None, *, timeout: float = TIMEOUT) -> ServerPlace:
     """The server at `url`, or where the environment says (REDIS_URL, or REDIS_HOST and REDIS_PORT).
 
+    The calendar is the clock of all queues there. If it differs from the server's by more than a second (CLOCK_BOUND),
+    so that jobs of this program and of others would start too early or too late, a warning is logged.
+
     Raises:
         AddressError: that is no address.
         BrokerUnavailableError: the server can't be used; the message says what to do.
@@ -235,6 +272,9 @@ async def connect(url: str | None = None, *, timeout: float = TIMEOUT) -> Server
     place = ServerPlace(find_address(url), timeout=timeout)
     try:
         await place.check()
+        # who may do little else may not ask for the time either
+        with suppress(BrokerUnavailableError):
+            await place.compare_clock(get_clock() or time.time)
     except BaseException:
         await place.close()
         raise

@@ -13,7 +13,7 @@ from queuesim.scenario.faults.server import Server, outside
 if TYPE_CHECKING:
     from queuesim.broker.base import Broker, Outcome, Reply, Terms
 
-LOCAL = frozenset({"queue", "sibling", "observe", "flush", "idle"})
+LOCAL = frozenset({"queue", "clock", "sibling", "observe", "flush", "idle"})
 """What needs no command."""
 
 MICROSECOND = 1e-6

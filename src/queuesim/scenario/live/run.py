@@ -131,10 +131,10 @@ class LiveRun:
 
     async def play(self) -> None:
         """Run from second 0 to the end. However it ends, what was recorded until then is there."""
-        set_clock(self._clock)
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[Stop] = self._loop.create_future()
         self._place = await connect(self.url)
+        set_clock(self._clock)
         with TemporaryDirectory(prefix="queuesim-") as directory:
             self._directory = directory
             try:
