@@ -26,6 +26,7 @@ SLOW = (
     "admin/test_admin_command.py",
     "admin/test_admin_page.py",
     "broker/test_equality.py",
+    "broker/test_event_readers.py",
     "broker/test_fuzz.py",
     "broker/test_injected_errors.py",
     "broker/test_memory_machine.py",

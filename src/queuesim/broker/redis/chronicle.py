@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from queuesim.broker.base import Observer
+from queuesim.broker.redis.eventreader import Entry, Page, Reading, SeenEvents, read_page, stream_id
 from queuesim.containment import Contained
 from queuesim.events import EventKind
 from queuesim.job import JobState, NewJob
@@ -27,18 +28,24 @@ class Chronicle:
     behind that of the job before is free.
 
     Args:
+        stream: the key of the event stream.
         observer: who is told.
         time_of: turns milliseconds since the Unix epoch into the time that the observer has.
         errors: counts what the observer raises, in place of raising it.
     """
 
-    def __init__(self, observer: Observer, time_of: Callable[[float], float], errors: Contained | None = None) -> None:
+    def __init__(
+        self, stream: str, observer: Observer, time_of: Callable[[float], float], errors: Contained | None = None
+    ) -> None:
         self.numbers: dict[str, int] = {}
         """Of every job that was added, its latest if an id was used more than once."""
         self._lives: dict[str, list[tuple[float, int]]] = {}
         """Of each id that is not a number: when each job was added under it, and the job's number."""
-        self.next_id = "-"
-        """Where to read on, as XRANGE takes it."""
+        self.gaps: list[float] = []
+        """Times before which events are gone that were not read: of the first one behind each gap."""
+        self._stream = stream
+        self._after = 0
+        self._seen = SeenEvents()
         self.foreign: Callable[[str, str], NewJob] = lambda job_id, name: NewJob(name)
         """What is known, by its id and its type, of a job that nobody told of."""
         self._observer = observer
@@ -46,7 +53,6 @@ class Chronicle:
         self._time_of = time_of
         self.last = 0
         """The number of the job that was added last."""
-        """The highest number so far."""
         self._expected: defaultdict[str, deque[tuple[NewJob, float]]] = defaultdict(deque)
         self._suspected: dict[str, deque[tuple[NewJob, float]]] = {}
 
@@ -85,11 +91,19 @@ class Chronicle:
         for job in jobs:
             self._suspected.setdefault(job.name, deque(maxlen=MOST_SUSPECTED)).append((job, now))
 
-    def read(self, entries: Sequence[tuple[str, Sequence[Any]]]) -> None:
-        """Tell the observer of entries of the stream, given as (id, flat list of fields)."""
+    def read_page(self, limit: int | None = None) -> Reading[Page]:
+        """Read what is new in the stream, so many entries at most; see eventreader. Whether the observer is told of it,
+        and when, is for `tell`."""
+        page = yield from read_page(self._stream, self._after, self._seen, limit)
+        if not page.complete and page.last != self._after:
+            first = page.entries[0][0] if page.entries else stream_id(page.last)
+            self.gaps.append(self._time_of(int(first.partition("-")[0])))
+        self._after = page.last
+        return page
+
+    def tell(self, entries: Sequence[Entry]) -> None:
+        """Tell the observer of entries of the stream."""
         told = [entry for entry in (self._entry(*entry) for entry in entries) if entry is not None]
-        if entries:
-            self.next_id = f"({entries[-1][0]}"
         if told:
             try:
                 self._observer.events(told)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from queuesim.events import EventKind
-from queuesim.metrics.recording import CheckRow, Facts, Recording, Stop
+from queuesim.metrics.recording import CheckRow, Facts, FaultRow, Recording, Stop
 from queuesim.processor import Processor
 from queuesim.scenario.fleet import slots_of
 from queuesim.scenario.queue_schema import WorkerSettings
 from queuesim.scenario.schema import Scenario
 from queuesim.testing.oracles import Evidence, Promises, judge
+from queuesim.testing.oracles.case import unjudged
 
 Array = npt.NDArray[Any]
 
@@ -26,12 +27,17 @@ PATIENCE = 5.0
 
 
 def judge_live(
-    recording: Recording, promises: Promises, evidence: Evidence, began: Mapping[str, float]
+    recording: Recording,
+    promises: Promises,
+    evidence: Evidence,
+    began: Mapping[str, float],
+    gaps: Sequence[float] = (),
 ) -> list[CheckRow]:
-    """What the oracles say of a live run.
+    """What the oracles say of a live run: nothing, if events are missing that no fault of the run took.
 
     Args:
         began: when each worker first took jobs, by its own word.
+        gaps: times before which events are gone; see Chronicle.
     """
     started = starts_by_server(recording)
     reported = recording.attempts["started"]
@@ -48,7 +54,24 @@ def judge_live(
         slack=slack,
         pickup=PATIENCE + slack,
     )
-    return judge(replace(recording, attempts=attempts), promises, evidence)
+    rows = judge(replace(recording, attempts=attempts), promises, evidence)
+    unknown = unexplained(gaps, recording.faults)
+    if not unknown:
+        return rows
+    why = f"the server lost or trimmed events before second {unknown[0]:.3f} that nobody had read"
+    return [unjudged(row.name, why) for row in rows]
+
+
+def unexplained(gaps: Sequence[float], faults: Sequence[FaultRow]) -> list[float]:
+    """Gaps that are no consequence of a fault that took the server's memory, which makes one gap at most."""
+    losses = sorted(fault.began for fault in faults if fault.lost is not None)
+    left = []
+    for gap in sorted(gaps):
+        if losses and losses[0] <= gap:
+            del losses[0]
+        else:
+            left.append(gap)
+    return left
 
 
 def starts_by_server(recording: Recording) -> Array:

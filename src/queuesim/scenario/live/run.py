@@ -463,4 +463,5 @@ class LiveRun:
         if self._own is not None:
             places = [Post(order.name, order.settings) for order in self._orders]
         promised = promises(self.scenario, self._processor, places, self.recorder)
-        return judge_live(recording, promised, self._evidence, self._trouble.first_beginnings())
+        began = self._trouble.first_beginnings()
+        return judge_live(recording, promised, self._evidence, began, self.watch.chronicle.gaps)

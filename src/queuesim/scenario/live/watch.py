@@ -8,6 +8,7 @@ from random import Random
 
 from queuesim.broker.redis import RedisBroker
 from queuesim.broker.redis.chronicle import Chronicle
+from queuesim.broker.redis.eventreader import read_from
 from queuesim.broker.redis.place import Place
 from queuesim.broker.redis.server import ServerPlace
 from queuesim.job import Job, JobId, NewJob
@@ -31,7 +32,7 @@ class Watch:
 
     def __init__(self, place: ServerPlace, base: str, recorder: Recorder, time_of: Callable[[float], float]) -> None:
         self._rng = Random(base)
-        self.chronicle = Chronicle(recorder, time_of)
+        self.chronicle = Chronicle(f"{base}events", recorder, time_of)
         self.adding: set[asyncio.Future[None]] = set()
         """Adds that are under way."""
         self._place = place
@@ -49,14 +50,12 @@ class Watch:
     async def read(self) -> None:
         """Read what is new."""
         while True:
-            entries = await self._place.command(
-                "XRANGE", f"{self._base}events", self.chronicle.next_id, "+", "COUNT", ENTRIES
-            )
+            page = await read_from(self.chronicle.read_page(ENTRIES), self._place.command)
             if self.adding:
                 # whose jobs they are is known when the answer has come
                 await asyncio.wait(set(self.adding))
-            self.chronicle.read(entries)
-            if len(entries) < ENTRIES:
+            self.chronicle.tell(page.entries)
+            if len(page.entries) < ENTRIES:
                 return
 
     async def held(self, token: str) -> list[str]:
