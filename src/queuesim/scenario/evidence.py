@@ -77,6 +77,11 @@ async def gather(
     return Evidence(
         census=await _census(broker, number_of),
         known=broker.stored() if hasattr(broker, "stored") else (),
+        forsaken=[
+            number_of(job)
+            for job in await broker.jobs(JobState.WAITING_CHILDREN, 0, -1, True)
+            if not await _has_child(broker, job)
+        ],
         letters=None if dead_letters is None else await _letters(broker.sibling(dead_letters)),
         terms=recorder.terms,
         deduplications=recorder.deduplications,
@@ -88,11 +93,16 @@ async def _census(broker: Any, number_of: Callable[[Job], int]) -> dict[str, lis
     if hasattr(broker, "census"):
         counted: dict[str, list[int]] = broker.census()
         return counted
-    return {
-        state.value: [number_of(job) for job in await broker.jobs(state, 0, -1, True)]
-        for state in JobState
-        if state is not JobState.WAITING_CHILDREN
-    }
+    return {state.value: [number_of(job) for job in await broker.jobs(state, 0, -1, True)] for state in JobState}
+
+
+async def _has_child(broker: Any, parent: Job) -> bool:
+    """Whether a parent has a child for which it waits rightly: one that has not completed, or failed and keeps it."""
+    for child in (await broker.children(parent.id)).pending:
+        queue, _, job_id = child.partition(":")
+        if await broker.sibling(queue).state(job_id) not in (None, JobState.COMPLETED):
+            return True
+    return False
 
 
 async def _letters(queue: Broker) -> dict[str, int] | None:

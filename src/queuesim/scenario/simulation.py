@@ -435,7 +435,9 @@ class Simulation:
     async def _where_left(self) -> dict[int, str]:
         """Where every job is that has not ended, by its number."""
         left = dict.fromkeys(self.recorder.removed_numbers, "removed")
-        for state in (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE):
+        for state in JobState:
+            if state in (JobState.COMPLETED, JobState.FAILED):
+                continue
             if hasattr(self.broker, "numbers"):
                 left.update(dict.fromkeys(self.broker.numbers(state), state.value))
             else:

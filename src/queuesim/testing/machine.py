@@ -22,7 +22,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 T = TypeVar("T")
 
 LOCK = 10.0
-PLACES = [state for state in JobState if state is not JobState.WAITING_CHILDREN]
+PLACES = list(JobState)
 
 
 class QueueMachine(RuleBasedStateMachine):

@@ -25,10 +25,10 @@ def jobs_frame(recording: Recording, starts: Starts) -> pd.DataFrame:
     """Columns, times in seconds since the run began and NaN for what did not happen:
 
     job (its number), id (only if some job has an id of its own), name, load (the load entry that made it), scheduled
-    (when it was meant to arrive), added, ready (when its first attempt could start: when its delay was over), started
-    (its first start), finished, state (STATES), attempts (number started), priority, delay, waiting (started - ready),
-    latency (finished - (scheduled + delay)), service (time in attempts that ended), warmup (scheduled before the end
-    of the warm-up).
+    (when it was meant to arrive), added, ready (when its first attempt could start: when its delay was over, or its
+    children had let it go), started (its first start), finished, state (STATES), attempts (number started), priority,
+    delay, waiting (started - ready), latency (finished - (scheduled + delay)), service (time in attempts that ended),
+    warmup (scheduled before the end of the warm-up).
     """
     rows = starts.jobs
     scheduled, delay = seconds(rows, "scheduled"), seconds(rows, "delay")
@@ -74,7 +74,7 @@ def _ids(recording: Recording, numbers: Array) -> dict[str, Any]:
 def _first_start(starts: Starts) -> tuple[Array, Array]:
     """First start of each job, and since when it could have started."""
     started = np.full(len(starts.jobs), np.nan)
-    ready = starts.jobs["added"] + starts.jobs["delay"]
+    ready = starts.due.copy()
     known = starts.job >= 0
     # numpy keeps the last value assigned to a repeated index, so backwards the first start stays
     job = starts.job[known][::-1]

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 READING = frozenset(
-    {"counts", "jobs", "events", "get", "state", "logs", "is_paused", "rate_limit_ttl", "get_rate_limit", "wait"}
+    {
+        *("counts", "jobs", "children", "events", "get", "state", "logs", "is_paused", "rate_limit_ttl"),
+        *("get_rate_limit", "wait"),
+    }
 )
 """Commands that change nothing."""
 

@@ -415,7 +415,7 @@ class LiveRun:
     async def _where_left(self) -> dict[int, str]:
         """Where every job is that has not ended, by its number."""
         left = dict.fromkeys(self.recorder.removed_numbers, "removed")
-        for state in UNFINISHED:
+        for state in (*UNFINISHED, JobState.WAITING_CHILDREN):
             for job in await self.broker.jobs(state, 0, -1, True):
                 left[self._number_of(job.id)] = state.value
         return left

@@ -30,6 +30,7 @@ TELLING = np.isin(
         kind.code
         for kind in (
             EventKind.ADDED,
+            EventKind.WAITING_CHILDREN,
             EventKind.WAITING,
             EventKind.DELAYED,
             EventKind.ACTIVE,

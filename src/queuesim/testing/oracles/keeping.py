@@ -112,7 +112,8 @@ def drained(case: Case) -> CheckRow:
     name = "drained at the end"
     if not case.promises.drained or case.recording.facts.stopped:
         return verdict(name, [])
-    left = np.array(sorted(n for n, state in case.recording.left.items() if state != "removed"), dtype=np.uint32)
+    ended = ("removed", JobState.WAITING_CHILDREN.value)
+    left = np.array(sorted(n for n, state in case.recording.left.items() if state not in ended), dtype=np.uint32)
     unfinished = np.flatnonzero(case.attempts["ending"] == Ending.UNFINISHED)
     running = case.attempts[unfinished]
     # a worker may run on with a job that the queue does not know to be its own, and so nobody waits for it
@@ -121,5 +122,8 @@ def drained(case: Case) -> CheckRow:
     stalled = others & (undone < 0) & np.array([case.stalled_since(row) for row in running], dtype=bool)
     violating = np.union1d(left, running["number"][(undone < 0) & ~stalled])
     notes = [f"{int(stalled.sum())} still ran though stalled"] if stalled.any() else []
+    # a child that failed keeps its parent waiting, for ever, unless it has a rule of its own (BullMQ 6.7)
+    parents = sum(state == JobState.WAITING_CHILDREN for state in case.recording.left.values())
+    notes += [f"{parents} wait for children"] if parents else []
     notes += [blamed] if (blamed := case.rollbacks.blame(undone, "still ran though forgotten")) else []
     return verdict(name, first(violating, "job {} is left"), ", ".join(notes))

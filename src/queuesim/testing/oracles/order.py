@@ -18,7 +18,8 @@ MOST_PRIORITIES = 50
 
 def order(case: Case) -> CheckRow:
     """Jobs start in the order in which they came to wait, those of each priority among themselves; and none starts
-    while a more urgent one waits. Jobs that came back (put back, stalled, retried at once) have places of their own."""
+    while a more urgent one waits. Jobs that came back (put back, stalled, retried at once), and parents that waited for
+    their children, have places of their own."""
     name = "order within a priority"
     events = case.events
     if not len(events):
@@ -47,7 +48,7 @@ def _moves(case: Case, events: Array) -> tuple[Array, Array, Array]:
         (number[1:] == number[:-1]) & (kind[1:] == EventKind.ACTIVE.code) & (kind[:-1] == EventKind.WAITING.code)
     )
     starts, entered = by_job[paired + 1], by_job[paired]
-    came_back = events["previous"][entered] == JobState.ACTIVE.code
+    came_back = np.isin(events["previous"][entered], (JobState.ACTIVE.code, JobState.WAITING_CHILDREN.code))
     rows = case.row(events["number"][starts])
     known = rows >= 0
     priorities = case.of_jobs("priority")

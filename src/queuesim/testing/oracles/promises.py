@@ -76,6 +76,8 @@ class Evidence:
     """The jobs of each state, by their numbers, as often as they are there."""
     known: Sequence[int] = ()
     """All jobs that are stored."""
+    forsaken: Sequence[int] = ()
+    """Parents that wait for children although all of them have completed or are gone, by their numbers."""
     letters: Mapping[str, int] | None = None
     """How many dead letters there are of each job, by its id; None: nobody looked."""
     terms: Sequence[int] = ()

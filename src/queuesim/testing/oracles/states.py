@@ -12,7 +12,9 @@ from queuesim.metrics.recording import CheckRow
 from queuesim.testing.oracles.case import FORGETFUL, Array, Case, transitions, unjudged, verdict
 
 LEGAL: dict[EventKind, tuple[EventKind, ...]] = {
-    EventKind.ADDED: (EventKind.WAITING, EventKind.DELAYED),
+    EventKind.ADDED: (EventKind.WAITING, EventKind.DELAYED, EventKind.WAITING_CHILDREN),
+    # a parent with a delay of its own is delayed from then on
+    EventKind.WAITING_CHILDREN: (EventKind.WAITING, EventKind.DELAYED, EventKind.REMOVED),
     EventKind.WAITING: (EventKind.ACTIVE, EventKind.REMOVED),
     EventKind.DELAYED: (EventKind.WAITING, EventKind.DELAYED, EventKind.REMOVED),
     EventKind.ACTIVE: (
@@ -29,6 +31,7 @@ LEGAL: dict[EventKind, tuple[EventKind, ...]] = {
 """What may follow what, of the events that tell of a transition."""
 
 PLACE = {
+    EventKind.WAITING_CHILDREN: (JobState.WAITING_CHILDREN,),
     EventKind.WAITING: (JobState.WAITING, JobState.PRIORITIZED),
     EventKind.DELAYED: (JobState.DELAYED,),
     EventKind.ACTIVE: (JobState.ACTIVE,),
@@ -68,13 +71,15 @@ def legal(case: Case) -> CheckRow:
 
 
 def single(case: Case) -> CheckRow:
-    """No job is in two states, twice in one, or in none; and each is where its last event put it."""
+    """No job is in two states, twice in one, or in none; each is where its last event put it; and no parent waits for
+    children that have all completed or are gone."""
     where: dict[int, list[str]] = {}
     for state, numbers in case.evidence.census.items():
         for number in numbers:
             where.setdefault(number, []).append(state)
     told = [f"job {number} is {' and '.join(states)}" for number, states in where.items() if len(states) > 1]
     told += [f"job {number} is stored and in no state" for number in case.evidence.known if number not in where]
+    told += [f"job {number} waits for children and has none left" for number in case.evidence.forsaken]
     twice = [number for number, count in Counter(case.evidence.known).items() if count > 1]
     told += [f"job {number} is stored twice" for number in twice]
     if case.lasting is not None and len(case.lasting):
