@@ -297,3 +297,25 @@ def test_a_mapping_need_not_name_the_processor_that_is_given_with_it() -> None:
     assert list(result.jobs["state"].astype(str)) == ["completed", "completed"]
     with pytest.raises(ValueError, match='"service" is missing'):
         queuesim.run(scenario)
+
+
+@pytest.mark.parametrize("where", ["handler", "task"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_sys_exit_fails_its_attempt_and_the_simulation_goes_on(where: str, shuffle: bool) -> None:
+    """A loop passes what a task raises by sys.exit on to whoever runs it: the program would end with that exit code."""
+
+    async def handler(job: Job) -> None:
+        async def leave() -> None:
+            await asyncio.sleep(0.5)
+            if job.number == 1:
+                sys.exit(0)
+
+        if where == "handler":
+            await leave()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(leave())
+
+    three = {"bulk": {"size": 3, "at": 0.0}}
+    result = play(three, processor=own(handler), workers={"concurrency": 2}, options={"shuffle": shuffle})
+    assert dict(zip(result.attempts["job"], result.attempts["outcome"], strict=True)) == {1: "failed", 2: "ok", 3: "ok"}
+    assert result.attempts["error_type"].tolist()[0] == "HandlerExitError"

@@ -169,6 +169,8 @@ def record(
     stopped = None
     with closing(VirtualLoop(shuffle=order, allow_io=[*scenario.allow_io, *allow_io])) as loop:
         loop.most_generations = MOST_GENERATIONS
+        # a task that a handler started does not end the program, maybe with the exit code of a run that is ok
+        loop.contains_exits = True
         simulation = Simulation(scenario, loop, seed=seed, backend=backend, own=own, progress=progress, abort=abort)
         began = time.perf_counter()
         recorder = simulation.recorder

@@ -60,6 +60,8 @@ class VirtualLoop(BaseLoop):
         """What runs now, or ran last, for the watchdog."""
         self.most_generations = 10_000_000
         """So often may callbacks beget callbacks at one instant before `Livelock` is raised."""
+        self.contains_exits = False
+        """Whether `sys.exit` in a task ends that task alone. If not, it ends the program, as on any other loop."""
         self._append: Callable[[Handle | Timer], None] = self.ready.append
         self._nap_asked_by: object = None
         self._stopping = False
@@ -254,18 +256,32 @@ class VirtualLoop(BaseLoop):
                     self._run_due_next()
                     self._run_generation()
                 while not self._stopping:
-                    if self._due:
-                        self._run_due_next()
-                    self._attention = bool(self._halted) or self._shuffle is not None or bool(self.threads)
-                    if self.threads and not self.ready:
-                        self._wait_for_threads()
-                    if self._attention:
-                        self._run_attentively()
-                    else:
-                        self._run()
+                    try:
+                        self._run_until_stopped()
+                    except SystemExit as error:
+                        self._contain_exit(error)
             finally:
                 self._stopping = False
                 self.current = None
+
+    def _run_until_stopped(self) -> None:
+        while not self._stopping:
+            if self._due:
+                self._run_due_next()
+            self._attention = bool(self._halted) or self._shuffle is not None or bool(self.threads)
+            if self.threads and not self.ready:
+                self._wait_for_threads()
+            if self._attention:
+                self._run_attentively()
+            else:
+                self._run()
+
+    def _contain_exit(self, error: SystemExit) -> None:
+        """Go on, if that is wanted. The task that called sys.exit has ended with that error, for whoever awaits it."""
+        if not self.contains_exits:
+            raise error
+        message = "a task or a callback called sys.exit; the simulation goes on"
+        self.call_exception_handler({"message": message, "exception": error})
 
     def stop(self) -> None:
         """Let `run_forever` end after the callbacks that are ready now."""
