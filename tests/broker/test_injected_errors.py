@@ -326,7 +326,8 @@ async def play(place: InjectingPlace, name: str) -> tuple[int, list[str]]:
 
 def test_every_script_has_a_scene() -> None:
     parts = {"queue", "moves", "settling", "taking", "adding", "removal", "limiter", "locks", "flows", "listing",
-             "restart", "scheduling", "paging"}  # fmt: skip
+             "restart", "scheduling", "paging", "ending", "exceptions",
+             "fields"}  # fmt: skip
     assert {script for script, _ in SCENES.values()} == set(names().values()) - parts
 
 

@@ -9,7 +9,6 @@
 -- include: queue, moves, settling, taking
 
 local q = read_meta(open_queue(KEYS[1]))
-check_keys(q)
 local now, token, again = tonumber(ARGV[1]), ARGV[2], ARGV[8] == "1"
 local terms = {
   token = token, lock = ARGV[3], max = tonumber(ARGV[4]), duration = tonumber(ARGV[5]), worker = ARGV[6],
@@ -18,6 +17,13 @@ local terms = {
 q.now = ARGV[1]
 local FIRST, WIDTH = 9, 10
 
+if #ARGV >= FIRST and not again then
+  -- outcomes trim the events and then take the first job out of active, and nothing is lost if either fails
+  check_sets(q)
+  call("LLEN", q.wait)
+else
+  check_keys(q)
+end
 local refused, all_ended, limited = {}, false, nil
 if #ARGV >= FIRST then
   local last
@@ -33,7 +39,7 @@ end
 
 local taken, opened, wants_due = {}, false, false
 if again then
-  retake(q, terms, taken)
+  exceptions.retake(q, terms, taken)
 end
 local before = #taken
 if terms.take > 0 and not limited then

@@ -116,8 +116,7 @@ end
 
 -- A child is gone, whose fields `kin` were: its parent waits for it no longer. A parent that waits for no other goes to wait,
 -- whatever its priority; but if one operation removes many jobs (`hard`), a parent in their queue goes with them (BullMQ 6.7).
-local child_removed
-child_removed = function(q, id, kin, hard)
+local function child_removed(q, id, kin, hard)
   if not kin or parent_trouble(kin[1], kin[2]) then return end
   local base, parent_id = parent_of(kin[1], kin[2])
   if not base then return end

@@ -1,5 +1,5 @@
 -- One job. KEYS: the queue's base. ARGV: its id. Returns its fields, id last; nothing if there is none.
--- include: queue, moves, taking
+-- include: queue, moves, fields
 
 local q = open_queue(KEYS[1])
 if call("EXISTS", q.base .. ARGV[1]) == 0 then

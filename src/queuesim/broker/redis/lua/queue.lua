@@ -44,9 +44,11 @@ end
 
 -- Put a job where it belongs, or take it from there: once more if it failed, for half of a move loses the job.
 local function place(...)
-  local answer = write(...)
-  if answer == nil then answer = quietly(...) end
-  return answer
+  if not written then return write(...) end
+  local done, answer = pcall(call, ...)
+  if done then return answer end
+  fault = fault or message_of(answer)
+  return quietly(...)
 end
 
 -- What a script answers: an error if anything failed after its first write.
@@ -75,6 +77,8 @@ local function open_queue(base)
     stalled = base .. "stalled",
     limiter = base .. "limiter",
     events = base .. "events",
+    -- what read_meta says: named here, so that the table is made large enough at once
+    is_paused = false, knows_max_events = false, max_events = MAX_EVENTS,
   }
 end
 
@@ -121,10 +125,15 @@ local function type_of(key)
   return found
 end
 
--- See that the keys that hold jobs are of their types; raises if one is not. An intersection with nothing looks at the type
--- of each set and at none of its members.
-local function check_keys(q)
+-- See that the sets that hold jobs are sets; raises if one is not. An intersection with nothing looks at the type of each and
+-- at none of its members.
+local function check_sets(q)
   call("ZINTER", 8, q.base .. "none", q.delayed, q.prioritized, q.completed, q.failed, q.children, q.marker, q.stalled)
+end
+
+-- See that all keys that hold jobs, and the events, are of their types; raises if one is not.
+local function check_keys(q)
+  check_sets(q)
   call("LLEN", q.wait)
   call("LLEN", q.active)
   call("XLEN", q.events)
@@ -148,7 +157,10 @@ end
 
 -- Events that do not trim the stream: added, active, completed, failed, stalled (BullMQ 6.7).
 local function emit_untrimmed(q, event, id, ...)
-  write("XADD", q.events, "*", "event", event, "jobId", id, ...)
+  if not written then return write("XADD", q.events, "*", "event", event, "jobId", id, ...) end
+  -- as `write` does it: each exchange emits so, and one call less is felt
+  local done, answer = pcall(call, "XADD", q.events, "*", "event", event, "jobId", id, ...)
+  if not done then fault = fault or message_of(answer) end
 end
 
 local function emit_of_queue(q, event, ...)
@@ -157,4 +169,15 @@ end
 
 local function trim_events(q)
   write("XTRIM", q.events, "MAXLEN", "~", q.max_events)
+end
+
+-- What few calls need is defined at the first use: to define all of it costs the server more than the commands of a call.
+local function rarely(define)
+  return setmetatable({}, {
+    __index = function(functions, name)
+      local defined = define()
+      for each, value in pairs(defined) do functions[each] = value end
+      return defined[name]
+    end,
+  })
 end

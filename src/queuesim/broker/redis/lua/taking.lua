@@ -1,32 +1,9 @@
 -- Taking jobs: which are next, and what a start writes.
--- include: queue, moves, limiter
+-- include: queue, moves, limiter, fields
+-- rarely: exceptions
 
--- What a worker is told of a job that it starts, in this order.
-local FIELDS = {
-  "name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "defa", "progress", "attemptsMade",
-  "parentKey",
-}
--- What a job can only have that was started before.
-local LATER_FIELDS = {
-  "processedOn", "pb", "stc", "finishedOn", "returnvalue", "failedReason", "stacktrace", "history",
-}
 -- A call takes only some thousand arguments.
 local TAKEN_AT_ONCE = 1000
-local STARTED, DEFERRED_FAILURE = 8, 9
-
--- All fields of a job and its id. Where its key is no hash, it has none of them.
-local function read_fields(q, id)
-  local key = q.base .. id
-  local fields, later = quietly("HMGET", key, unpack(FIELDS)), quietly("HMGET", key, unpack(LATER_FIELDS))
-  if not fields or not later then
-    fields, later = {}, {}
-    for i = 1, #FIELDS do fields[i] = false end
-    for i = 1, #LATER_FIELDS do later[i] = false end
-  end
-  for i, value in ipairs(later) do fields[#FIELDS + i] = value end
-  fields[#FIELDS + #LATER_FIELDS + 1] = id
-  return fields
-end
 
 -- Up to `count` ids, the next to start first. wait goes before prioritized, always.
 local function pop_next(q, count)
@@ -47,37 +24,12 @@ local function pop_next(q, count)
   return ids
 end
 
--- A job whose key is no hash: nobody can run it, nor write into it why. It fails for good, and the event says why.
-local function fail_without_hash(q, id, now)
-  local found = type_of(q.base .. id)
-  -- where the type is right, reading failed by itself: the stalled check will bring it back
-  if not found or found == "hash" then return end
-  if place("LREM", q.active, 1, id) then place("ZADD", q.failed, whole(now), id) end
-  local reason = "job " .. id .. " can't be read: its key " .. q.base .. id .. " is a " .. found .. ", not a hash"
-  emit_untrimmed(q, "failed", id, "failedReason", reason, "prev", "active")
-end
-
--- What `start` writes into the hash and the row of a job that was started before.
-local function count_start(fields)
-  if not fields[STARTED] then return "1" end
-  local before = whole_number(fields[STARTED])
-  if before then
-    fields[STARTED] = whole(before + 1)
-    return fields[STARTED]
-  end
-  -- what is no count begins anew; the worker gets it marked, so that it can say so
-  fields[STARTED] = "?" .. fields[STARTED]
-  return "1"
-end
-
 -- Lock a job and note its start. Returns what the worker is told, its id last; nil where there is only an id and no job.
 local function start(q, id, terms, now)
   local key = q.base .. id
-  -- FIELDS, not unpacked: this is done for every job
-  local fields = quietly("HMGET", key, "name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "defa",
-    "progress", "attemptsMade", "parentKey")
+  local fields = read_first(key)
   if not fields then
-    fail_without_hash(q, id, now)
+    exceptions.fail_without_hash(q, id, now)
     return nil
   end
   if not fields[1] and read("EXISTS", key) == 0 then
@@ -87,12 +39,12 @@ local function start(q, id, terms, now)
   local started = "1"
   if fields[STARTED] then
     fields = read_fields(q, id)
-    fields[#FIELDS + 1] = terms.now
-    if terms.worker ~= "" then fields[#FIELDS + 2] = terms.worker end
-    started = count_start(fields)
+    fields[FIRST_FIELDS + 1] = terms.now
+    if terms.worker ~= "" then fields[FIRST_FIELDS + 2] = terms.worker end
+    started = exceptions.count_start(fields)
   else
     fields[STARTED] = started
-    fields[#FIELDS + 1] = id
+    fields[FIRST_FIELDS + 1] = id
   end
   -- without a lock it is nobody's: the stalled check will bring it back
   if not place("SET", key .. ":lock", terms.token, "PX", terms.lock) then return nil end
@@ -161,18 +113,4 @@ local function take(q, terms, now, taken)
     if max and counted > 0 and count_starts(q, counted, duration) then opened = true end
   end
   return nil, false, opened
-end
-
--- The jobs that the lost answer to this exchange carried, the first to start first.
-local function retake(q, terms, taken)
-  local active = read("LRANGE", q.active, 0, -1) or {}
-  for i = #active, 1, -1 do
-    local id = active[i]
-    local lock = q.base .. id .. ":lock"
-    if (quietly("MGET", lock) or {})[1] == terms.token then
-      write("SET", lock, terms.token, "PX", terms.lock)
-      write("SREM", q.stalled, id)
-      taken[#taken + 1] = read_fields(q, id)
-    end
-  end
 end
