@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -10,12 +11,13 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from taskbench import TaskBench, bench
 
+from queuesim.clock import now
 from queuesim.errors import BrokerUnavailableError, DatabaseError
 from queuesim.limits import RateLimit
 from queuesim.simulation.process import Process
 from queuesim.simulation.runner import run
 from queuesim.tasks import TaskStore
-from queuesim.tasks.overdue import reports
+from queuesim.tasks.overdue import Delivered, reports
 from queuesim.tasks.tables import scans, tasks
 
 WAYS = ["after-commit", "outbox"]
@@ -269,6 +271,65 @@ def test_who_fails_after_its_lease_does_not_put_down_the_scan_of_another_one() -
             await walking
         assert await desk.scan(page_size=10, owner="third").resume() == []
         await resuming
+
+    with bench() as desk:
+        run(scene(desk))
+
+
+class LosingDelivery:
+    """Delivers, and something happens to the scan before the first delivery is over."""
+
+    atomic = False
+
+    def __init__(self, desk: TaskBench, happening: Callable[[], Awaitable[object]]) -> None:
+        self.delivery = desk.delivery
+        self.happening: Callable[[], Awaitable[object]] | None = happening
+
+    def stage(self, *arguments: Any) -> None:
+        self.delivery.stage(*arguments)
+
+    async def deliver(self, jobs: Any) -> list[str] | None:
+        ids = await self.delivery.deliver(jobs)
+        if self.happening is not None:
+            happening, self.happening = self.happening, None
+            await happening()
+        return ids
+
+
+@pytest.mark.parametrize("name", ["another", "slow"])
+@pytest.mark.parametrize("pages", [0, 2, 3])
+def test_who_lost_its_lease_does_not_move_the_cursor(pages: int, name: str) -> None:
+    """Neither forward, where who took over has got no further yet, nor back, where it is ahead. It may have the same
+    name: two servers may."""
+
+    async def scene(desk: TaskBench) -> None:
+        desk.add_tasks(50)
+        quick = desk.scan(page_size=10, owner=name)
+
+        async def lose() -> None:
+            await asyncio.sleep(1.0)
+            time = now()
+            scan_id = await desk.store.run(quick._take_over_at(time))
+            assert scan_id is not None
+            delivered = None
+            for _ in range(pages):
+                page = await desk.store.run(quick._turn_at(time, scan_id, time + quick.lease, delivered))
+                assert page is not None
+                delivered = Delivered(page, [job.job_id or "" for job in page.jobs])
+            if delivered is not None:
+                await desk.store.run(quick._turn_at(time, scan_id, time + quick.lease, delivered))
+            taken_over.append(await row())
+
+        async def row() -> tuple[Any, ...]:
+            columns = (scans.c.cursor_at, scans.c.cursor_id, scans.c.pages, scans.c.found, scans.c.leased_until)
+            return await desk.store.run(lambda connection: tuple(connection.execute(select(*columns)).one()))
+
+        taken_over: list[tuple[Any, ...]] = []
+        slow = desk.scan(page_size=10, lease=0.1, owner="slow")
+        slow.delivery = LosingDelivery(desk, lose)
+        (report,) = await slow.run()
+        assert report.ended_at is None
+        assert await row() == taken_over[0]
 
     with bench() as desk:
         run(scene(desk))

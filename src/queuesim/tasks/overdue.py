@@ -112,10 +112,13 @@ class OverdueScan:
 
     async def resume(self) -> list[ScanReport]:
         """Take over, one after another, the scans that were left unfinished: whoever made them died, or gave up."""
-        reports = []
-        while (abandoned := await self.store.run(self._take_over_at(self.queue.now()))) is not None:
-            reports.append(await self._walk(abandoned))
-        return reports
+        reports: list[ScanReport] = []
+        while True:
+            time = self.queue.now()
+            abandoned = await self.store.run(self._take_over_at(time))
+            if abandoned is None:
+                return reports
+            reports.append(await self._walk(abandoned, time + self.lease))
 
     async def scan(self, trigger: str = "manual", tick: float | None = None) -> list[ScanReport]:
         """As `run`, but what was left unfinished is only taken over if the scan for this tick is among it.
@@ -123,26 +126,31 @@ class OverdueScan:
         Raises:
             BrokerUnavailableError: the queue can't be reached; anybody may `resume` the scan at once.
         """
-        scan_id = await self.store.run(self._begin_at(self.queue.now(), trigger, tick))
+        time = self.queue.now()
+        scan_id = await self.store.run(self._begin_at(time, trigger, tick))
         if scan_id is not None:
-            return [await self._walk(scan_id)]
+            return [await self._walk(scan_id, time + self.lease)]
         if await self.store.run(lambda connection: _is_done(connection, tick)):
             return []
         # whoever began it may have died: it is over when it has ended, or can be taken over
         await sleep(min(self.lease, LOOK))
         return await self.run(trigger, tick)
 
-    async def _walk(self, scan_id: int) -> ScanReport:
-        """Page after page, from where the scan's row says, to its end."""
+    async def _walk(self, scan_id: int, until: float) -> ScanReport:
+        """Page after page, from where the scan's row says, to its end. `until`: when the lease ends."""
         delivered: Delivered | None = None
         while True:
-            page = await self.store.run(self._turn_at(self.queue.now(), scan_id, delivered))
+            time = self.queue.now()
+            page = await self.store.run(self._turn_at(time, scan_id, until, delivered))
             if page is None:
                 return await self.store.run(lambda connection: report(connection, scan_id))
+            if delivered is not None or self.delivery.atomic:
+                # what saves the cursor renews the lease
+                until = time + self.lease
             try:
                 ids = await self.delivery.deliver(page.jobs)
             except BrokerUnavailableError:
-                await self.store.run(self._put_down_at(self.queue.now(), scan_id))
+                await self.store.run(self._put_down_at(self.queue.now(), scan_id, until))
                 raise
             delivered = None if ids is None else Delivered(page, ids)
 
@@ -172,22 +180,26 @@ class OverdueScan:
 
         return work
 
-    def _put_down_at(self, time: float, scan_id: int) -> Work[None]:
+    def _put_down_at(self, time: float, scan_id: int, until: float) -> Work[None]:
         def work(connection: Connection) -> None:
-            ours = (scans.c.id == scan_id) & (scans.c.owner == self.owner)
+            # whoever takes a scan over has it for longer than that, also if it has the same name
+            ours = (scans.c.id == scan_id) & (scans.c.owner == self.owner) & (scans.c.leased_until <= until)
             connection.execute(update(scans).where(ours).values(leased_until=time))
 
         return work
 
-    def _turn_at(self, time: float, scan_id: int, delivered: Delivered | None) -> Work[Page | None]:
+    def _turn_at(self, time: float, scan_id: int, until: float, delivered: Delivered | None) -> Work[Page | None]:
         def work(connection: Connection) -> Page | None:
+            ((owner, leased_until, cutoff, cursor_at, cursor_id, key),) = _WHERE.rows(connection, scan=scan_id)
             if delivered is not None:
-                _save(connection, scan_id, delivered.page, time + self.lease)
+                # whoever has the scan, these jobs are in the queue
                 _count(connection, {scan_id: delivered.counts()})
-            ((owner, cutoff, cursor_at, cursor_id, key),) = _WHERE.rows(connection, scan=scan_id)
-            if owner != self.owner:
-                return None  # it took us longer than the lease, and somebody else goes on
+            if owner != self.owner or leased_until > until:
+                return None  # it took us longer than the lease, and somebody else goes on from its own cursor
             after = None if cursor_at is None else (cursor_at, cursor_id)
+            if delivered is not None:
+                after = delivered.page.cursor
+                _save(connection, scan_id, delivered.page, time + self.lease)
             found = queries.read_page(connection, cutoff, after, self.page_size)
             if not found:
                 connection.execute(update(scans).where(scans.c.id == scan_id).values(ended_at=time))
@@ -257,8 +269,12 @@ def _save(connection: Connection, scan_id: int, page: Page, leased_until: float)
 # made once: to build a statement takes longer than to run it
 _OF_SCAN = scans.c.id == bindparam("scan")
 _WHERE = Prepared(
-    select(scans.c.owner, scans.c.cutoff, scans.c.cursor_at, scans.c.cursor_id, scans.c.key).where(_OF_SCAN)
-)
+    select(
+        scans.c.owner, scans.c.leased_until, scans.c.cutoff, scans.c.cursor_at, scans.c.cursor_id, scans.c.key
+    ).where(_OF_SCAN)
+    # nobody takes the scan over between this and what follows in the transaction
+    .with_for_update()
+)  # fmt: skip
 _PAST = Prepared(
     update(scans)
     .where(_OF_SCAN)
