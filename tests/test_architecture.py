@@ -13,8 +13,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 CORE = (
     "attempt", "backoff", "clock", "containment", "deadletters", "errors", "events", "exchange", "family", "flow",
-    "handler_threads", "job", "limits", "persistence", "pipeline", "plain_options", "processor", "queue", "retry",
-    "schedule", "scheduler", "storable", "worker",
+    "handler_threads", "job", "limits", "persistence", "pipeline", "plain_options", "processor", "queue", "redrives",
+    "retry", "schedule", "scheduler", "storable", "worker",
 )  # fmt: skip
 """The queueing core: it knows no backend, only the protocol that all brokers follow."""
 

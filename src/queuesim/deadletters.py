@@ -15,6 +15,7 @@ from queuesim.containment import log
 from queuesim.errors import JobError
 from queuesim.job import DEFAULT_OPTIONS, Job, JobOptions, JobState, NewJob, parse_json, to_json
 from queuesim.plain_options import from_plain, to_plain
+from queuesim.redrives import Fates, Redrive, RedriveRecords, RedriveStatus
 
 logger = logging.getLogger("queuesim.deadletters")
 
@@ -44,7 +45,7 @@ class Letter:
     history: Sequence[dict[str, Any]]
     """What happened to it, through all redrives. A row for each attempt: attempt, started, worker, type, category,
     retryable, message. A row for each redrive: redriven (when), letter, job_id (of the job that had failed), origin,
-    redrives. A row with omitted: how many rows are left out here."""
+    redrives, status ("dead again"). A row with omitted: how many rows are left out here."""
     origin: str = ""
     """The id of the job that was added at first, before any redrive."""
     redrives: int = 0
@@ -126,6 +127,7 @@ class DeadLetters:
 
     def __init__(self, broker: Broker, name: str) -> None:
         self.broker = broker.sibling(name)
+        self._records = RedriveRecords(self.broker)
 
     async def list(self, start: int = 0, end: int = -1) -> list[Letter]:
         """Letters from `start` to `end` inclusive, the oldest first. One that can't be read says so (`unreadable`)."""
@@ -134,6 +136,17 @@ class DeadLetters:
     async def count(self) -> int:
         """How many there are."""
         return (await self.broker.counts())[JobState.WAITING]
+
+    async def redrives(self, start: int = 0, end: int = -1) -> Sequence[Redrive]:
+        """Redrives from `start` to `end` inclusive, the newest first, each with what became of its job. Records of the
+        newest MAX_REDRIVES are kept."""
+        known = await self._records.list(0, -1)
+        fates = Fates(self.broker, known)
+        told = []
+        for redrive in known[start : None if end == -1 else end + 1]:
+            status, reason = await fates.of(redrive)
+            told.append(replace(redrive, status=status, reason=reason))
+        return told
 
     async def redrive(self, letter_ids: Iterable[str] | None = None) -> dict[str, str]:
         """Add the jobs again, with the options that they had and all of their attempts, and remove their letters.
@@ -169,9 +182,12 @@ class DeadLetters:
                 )  # fmt: skip
                 continue
             redriven[letter.id] = job_id
+            await self._records.add(letter, job_id, time_at(self.broker))
             # somebody else may redrive it at the same time
             with suppress(JobError):
                 await self.broker.remove(letter.id, time_at(self.broker))
+        if redriven:
+            await self._records.trim(time_at(self.broker))
         return redriven
 
     async def _add_again(self, letter: Letter) -> str | None:
@@ -239,6 +255,10 @@ def _read(job: Job) -> Letter:
 def _parse(job: Job) -> Letter:
     data = job.data
     history = [dict(row) for row in data["history"]]
+    for row in history:
+        if "redriven" in row:
+            # or else this letter would not be there
+            row["status"] = RedriveStatus.DEAD_AGAIN.value
     return Letter(
         job.id,
         _text(data["queue"]),

@@ -69,6 +69,10 @@ def test_dead_letters_and_jobs() -> None:
         assert [row["id"] for row in (await desk.call("GET", "/tasks/admin/dead-letters")).json()] == [letter["id"]]
         ids = {"ids": [letter["id"]]}
         assert (await desk.call("POST", "/tasks/admin/dead-letters/redrive", json=ids)).json()["count"] == 1
+        (redrive,) = (await desk.call("GET", "/tasks/admin/dead-letters/redrives")).json()
+        assert (redrive["letter"], redrive["failed"], redrive["origin"]) == (letter["id"], other, other)
+        assert (redrive["redrives"], redrive["status"] in {"waiting", "active", "dead again"}) == (1, True)
+        assert (await desk.call("GET", "/tasks/admin/dead-letters/redrives?start=1")).json() == []
         assert (await desk.call("POST", "/tasks/admin/dead-letters/discard", json=ids)).status_code == 404
         assert (await desk.call("POST", "/tasks/admin/dead-letters/discard", json={})).status_code == 422
         everything = {"everything": True}

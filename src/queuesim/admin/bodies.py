@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from queuesim.job import Job, JobState
+from queuesim.redrives import RedriveStatus
 from queuesim.tasks.model import Status
 from queuesim.tasks.payloads import TaskId
 
@@ -107,6 +108,34 @@ class LetterOut(BaseModel):
     origin: str
     redrives: int
     unreadable: str
+
+
+class RedriveOut(BaseModel):
+    """A dead letter that was redriven, and what became of its job."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "letter": "3", "queue": "task-processing", "job_id": "redriven-3-6f1c", "failed": "17",
+                    "name": "task-created", "origin": "17", "redrives": 1, "redriven": 1_700_000_000.0,
+                    "status": "dead again", "reason": "there is no task 99",
+                }
+            ]
+        },
+    )  # fmt: skip
+
+    letter: str
+    queue: str
+    job_id: str
+    failed: str
+    name: str
+    origin: str
+    redrives: int
+    redriven: float
+    status: RedriveStatus
+    reason: str
 
 
 class Done(BaseModel):

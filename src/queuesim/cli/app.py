@@ -17,6 +17,7 @@ from queuesim.cli.compare import compare
 from queuesim.cli.evaluate import evaluate
 from queuesim.cli.fit import fit
 from queuesim.cli.init import init
+from queuesim.cli.letters import letters
 from queuesim.cli.plot import plot
 from queuesim.cli.report import report
 from queuesim.cli.run import run
@@ -58,6 +59,10 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
     admin: (
         "queuesim admin --database sqlite:///tasks.db --redis-url redis://127.0.0.1:6379",
         "queuesim admin --jwks keys.json --issuer https://login.example.org --work",
+    ),
+    letters: (
+        "queuesim letters task-processing-dead --redis-url redis://127.0.0.1:6379",
+        "queuesim letters task-processing-dead --json",
     ),
     soak: (
         "queuesim soak",

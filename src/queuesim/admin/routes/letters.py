@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from queuesim.admin.bodies import Discarded, Done, LetterOut, Letters
+from queuesim.admin.bodies import Discarded, Done, LetterOut, Letters, RedriveOut
 from queuesim.deadletters import DeadLetters
 
 
@@ -20,6 +20,13 @@ def routes(dead: DeadLetters) -> APIRouter:
     ) -> list[LetterOut]:
         """Jobs that failed for good, the oldest first."""
         return [LetterOut.model_validate(letter) for letter in await dead.list(start, start + limit - 1)]
+
+    @router.get("/redrives")
+    async def redrives(
+        start: Annotated[int, Query(ge=0, le=10**9)] = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    ) -> list[RedriveOut]:
+        """What became of dead letters that were redriven, the newest first."""
+        return [RedriveOut.model_validate(redrive) for redrive in await dead.redrives(start, start + limit - 1)]
 
     @router.post("/redrive")
     async def redrive(body: Letters) -> Done:
