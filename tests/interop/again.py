@@ -95,9 +95,9 @@ SETS: Mapping[str, Callable[[], Callable[[], dict[str, Any]]]] = {
 """Each makes a maker of options, one job after another."""
 
 
-def sets_for(test: str, has_parameters: bool, without: Sequence[str] = ()) -> Sequence[str]:
+def sets_for(test: str, has_parameters: bool) -> Sequence[str]:
     """The names of the sets for a test: all of them, or one for each test of many that differ by a parameter."""
-    names = tuple(name for name in SETS if name not in without)
+    names = tuple(SETS)
     return (names[crc32(test.encode()) % len(names)],) if has_parameters else names
 
 

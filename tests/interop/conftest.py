@@ -35,7 +35,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     outcome = yield
     both, marker = pyfuncitem.funcargs.get("both"), pyfuncitem.get_closest_marker("with_options")
     if isinstance(both, Both) and marker is not None:
-        play_again(both, sets_for(pyfuncitem.name, hasattr(pyfuncitem, "callspec"), marker.kwargs.get("without", ())))
+        play_again(both, sets_for(pyfuncitem.name, hasattr(pyfuncitem, "callspec")))
     return outcome
 
 

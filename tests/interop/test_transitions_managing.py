@@ -8,8 +8,7 @@ from hands import Both
 from queuesim.job import JobState
 from queuesim.limits import Keep
 
-# drain, clean, obliterate and retries do not tell the parents of their jobs yet
-pytestmark = pytest.mark.with_options(without=("children",))
+pytestmark = pytest.mark.with_options
 
 
 @pytest.fixture

@@ -239,7 +239,6 @@ def test_more_than_32_ticks_that_are_taken_are_refused(both: Both) -> None:
     assert after == before
 
 
-@pytest.mark.with_options(without=("children",))
 @pytest.mark.parametrize("options", [{}, {"priority": 3}], ids=["delayed", "prioritized"])
 def test_clean_spares_the_pending_job(both: Both, options: dict[str, Any]) -> None:
     first = both.schedule("tick", None, options, every=MINUTE, start=ORIGIN + (0 if options else 9 * MINUTE))

@@ -48,7 +48,6 @@ def test_three_attempts_with_exponential_backoff(both: Both) -> None:
     assert both.events("retries-exhausted")[0]["attemptsMade"] == "3"
 
 
-@pytest.mark.with_options(without=("children",))
 def test_without_a_delay_it_runs_again_at_once(both: Both) -> None:
     both.add("job", attempts=2)
     both.add("job", attempts=2, lifo=True)
