@@ -153,6 +153,8 @@ def _check_limit(name: str, limit: int) -> None:
 
 DEFAULT_OPTIONS = JobOptions()
 
+LONGEST_NUMBER = 16
+"""Digits of the largest counts that are exact in Lua and in JavaScript."""
 _INTEGER = re.compile("0|-?[1-9][0-9]*")
 
 RESERVED_IDS = frozenset(
@@ -292,6 +294,14 @@ def _check_nesting(text: str) -> None:
         depth += 1 if bracket[0] in "[{" else -1
         if depth > MAX_NESTING:
             raise ValueError(f"nested too deeply: more than {MAX_NESTING} levels")
+
+
+def number_of(job_id: str) -> int:
+    """The number that an id is if the queue gave it; 0 for a custom id, such as "007" or one with digits of another
+    script."""
+    if job_id.isdecimal() and job_id.isascii() and job_id[0] != "0" and len(job_id) <= LONGEST_NUMBER:
+        return int(job_id)
+    return 0
 
 
 def parse_json(text: str) -> Any:

@@ -71,7 +71,7 @@ def test_any_mixture_of_wrong_values_is_no_error(fields: list[str | None], job_i
         ("priority", "1.5", "priority is not a whole number from 0 to 2097151: '1.5'"),
         ("priority", "2097152", "priority is not a whole number"),
         ("timestamp", "1e999", "timestamp is not a time in milliseconds: '1e999'"),
-        ("delay", "soon", "delay is not a number: 'soon'"),
+        ("delay", "soon", "delay is not a time in milliseconds: 'soon'"),
         ("atm", "-1", "atm is not a whole number"),
         ("ats", "?2.5", "ats is not a whole number from 0 to 9007199254740992: '2.5'"),
     ],
@@ -82,16 +82,39 @@ def test_what_is_wrong_is_said_by_field(field: str, value: str | None, reason: s
     assert re.search(reason, str(fault)), str(fault)
 
 
+@pytest.mark.parametrize("value", ["1_000", "\u0663", "1e3", "0x10"])
+@pytest.mark.parametrize("field", ["timestamp", "delay", "priority", "atm", "ats"])
+def test_only_plain_digits_are_numbers(field: str, value: str) -> None:
+    """To Python the first two are numbers as well, to Lua the others."""
+    assert [fault.field for fault in decode(row(**{field: value})).unreadable] == [field]
+
+
+def test_an_empty_text_stands_for_nothing() -> None:
+    job = decode(row(data="", defa="", progress="", returnvalue="", stacktrace=""))
+    assert job.unreadable == ()
+    assert (job.data, job.deferred_failure, job.progress) == ({}, None, 0)
+    assert (job.return_value, job.stacktrace) == (None, ())
+
+
+@pytest.mark.parametrize(("job_id", "number"), [("17", 17), ("007", 0), ("\u0663", 0), ("x1", 0), ("9" * 20, 0)])
+def test_only_ids_that_the_queue_gave_are_numbers(job_id: str, number: int) -> None:
+    """Node takes the others for custom ids, as ours does."""
+    assert decode([*row()[:-1], job_id]).number == number
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     job = decode(row(data="{", priority="x", atm="y"))
     assert [fault.field for fault in job.unreadable] == ["data", "priority", "atm"]
 
 
 def test_what_another_program_may_write_is_read() -> None:
-    """Node's users may give fractions of milliseconds; BullMQ before version 4 had another name for atm."""
+    """Node's users may give fractions of milliseconds, which Node cuts off.
+
+    BullMQ before version 4 had another name for atm.
+    """
     job = decode(row(timestamp="1700000000000.5", delay="1100.0000000000002", atm=None, attemptsMade="2", opts=""))
     assert job.unreadable == ()
-    assert (job.timestamp, job.attempts_made, job.options.attempts) == (1700000000.0005, 2, 0)
+    assert (job.timestamp, job.attempts_made, job.options.attempts) == (1700000000.0, 2, 0)
 
 
 def test_what_is_only_shown_is_shown_as_it_is() -> None:

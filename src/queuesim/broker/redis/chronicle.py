@@ -10,7 +10,7 @@ from queuesim.broker.base import Observer
 from queuesim.broker.redis.eventreader import Entry, Page, Reading, SeenEvents, read_page, stream_id
 from queuesim.containment import Contained
 from queuesim.events import EventKind
-from queuesim.job import JobState, NewJob
+from queuesim.job import JobState, NewJob, number_of
 
 KINDS = {kind.value: kind for kind in EventKind}
 STATES = {state.value: state for state in JobState}
@@ -58,9 +58,9 @@ class Chronicle:
 
     def number_at(self, job_id: str, time: float) -> int:
         """The number of the job that had an id at a time; 0 if the stream, as far as it was read, has none."""
-        if job_id.isdecimal():
-            return int(job_id)
-        found = 0
+        found = number_of(job_id)
+        if found:
+            return found
         for added, number in self._lives.get(job_id, ()):
             if not found or added <= time + TICK:
                 found = number
@@ -80,8 +80,8 @@ class Chronicle:
         for job_id, expected in self._expected.items():
             # one with an id of its own may have been a duplicate
             for job, when in expected if job_id not in self.numbers else ():
-                self.last = self.numbers[job_id] = number = int(job_id) if job_id.isdecimal() else self.last + 1
-                if not job_id.isdecimal():
+                self.last = self.numbers[job_id] = number = number_of(job_id) or self.last + 1
+                if not number_of(job_id):
                     self._lives.setdefault(job_id, []).append((when, number))
                 self._tell_added(number, job_id, job, when)
         self._expected.clear()
@@ -124,9 +124,9 @@ class Chronicle:
         return time, kind, number, job_id, STATES.get(fields.get("prev", "")), None
 
     def _added(self, job_id: str, name: str, time: float) -> None:
-        self.last = number = int(job_id) if job_id.isdecimal() else self.last + 1
+        self.last = number = number_of(job_id) or self.last + 1
         self.numbers[job_id] = number
-        if not job_id.isdecimal():
+        if not number_of(job_id):
             self._lives.setdefault(job_id, []).append((time, number))
         expected = self._expected.get(job_id)
         job, when = expected.popleft() if expected else self._stranger(job_id, name, time)

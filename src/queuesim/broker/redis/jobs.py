@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from queuesim.job import (
     JobRef,
     NewJob,
     Unreadable,
+    number_of,
     parse_json,
     parse_json_or_text,
     to_json,
@@ -29,6 +32,9 @@ LARGEST = 2**53
 """Whole numbers up to this one are exact in Lua and in JavaScript, as counts and as milliseconds."""
 DIGITS = 16
 """Of `LARGEST`. A longer text is not one of our numbers, and slow to read."""
+PLAIN = re.compile(r"(-?[0-9]+ ?)+")
+"""Numbers as BullMQ writes them. Python would take "1_000" and digits of other scripts for numbers, too."""
+NUMBER = re.compile(r" *-?[0-9]+(\.[0-9]+)? *")
 SHOWN = 60
 """Characters of a value that an error message shows."""
 
@@ -79,13 +85,16 @@ def _decode(row: Sequence[Any], broker: Broker, origin: float, token: str) -> Jo
     if made is None:
         # BullMQ before version 4 called it so
         made = made_before
+    if not PLAIN.fullmatch(f"{timestamp or 0} {delay or 0} {priority or 0} {made or 0} {started or 0}"):
+        raise ValueError("not plain numbers")
     job = Job(
         job_id,
         _text(name),
-        {} if data == "{}" else parse_json(_text(data)),
+        # no text stands for no data (BullMQ 6.7)
+        {} if data in ("{}", "") else parse_json(_text(data)),
         DEFAULT_OPTIONS if opts is None else decode_options(opts, origin),
-        int(job_id) if job_id.isdecimal() else 0,
-        int(timestamp) / 1000 - origin if timestamp is not None else 0.0,
+        number_of(job_id),
+        int(timestamp) / 1000 - origin if timestamp else 0.0,
         int(delay) / 1000 if delay else 0.0,
         int(priority) if priority else 0,
         int(made) if made else 0,
@@ -119,9 +128,9 @@ def _decode_damaged(row: Sequence[Any], broker: Broker, origin: float, token: st
     job = Job(
         job_id,
         read("name", _text, name, ""),
-        read("data", lambda text: parse_json(_text(text)), data, None),
+        read("data", lambda text: {} if text == "" else parse_json(_text(text)), data, None),
         read("opts", lambda text: decode_options(text, origin), opts, DEFAULT_OPTIONS) if opts else DEFAULT_OPTIONS,
-        _number(job_id),
+        number_of(job_id),
         read("timestamp", _finite, timestamp, origin * 1000) / 1000 - origin,
         read("delay", _finite, delay, 0.0) / 1000,
         read("priority", partial(_count, most=MAX_PRIORITY), priority, 0),
@@ -144,9 +153,9 @@ def _add_optional(
     if job.id.startswith("repeat:"):
         # "repeat:<scheduler's id>:<ms>", and that of a scheduler of Node's may have colons
         job.scheduler_id = job.id.removeprefix("repeat:").rpartition(":")[0] or None
-    if deferred is not None:
+    if deferred:
         job.deferred_failure = deferred
-    if progress is not None:
+    if progress:
         job.progress = parse_json_or_text(progress)
     if parent is not None:
         job.parent = _parent(parent, job.broker)
@@ -169,11 +178,11 @@ def _add_rest(job: Job, rest: Sequence[Any], origin: float) -> None:
         job.stalled_count = int(_finite_or_none(stalls) or 0)
     if finished_on is not None:
         job.finished_on = _time(finished_on, origin)
-    if value is not None:
+    if value:
         job.return_value = parse_json_or_text(value)
     if reason is not None:
         job.failed_reason = reason
-    if stacktrace is not None:
+    if stacktrace:
         traces = parse_json_or_text(stacktrace)
         job.stacktrace = tuple(map(str, traces)) if isinstance(traces, list) else (stacktrace,)
     if history is not None:
@@ -188,13 +197,11 @@ def _text(value: str | None) -> str:
 
 
 def _finite(value: str | None) -> float:
-    """A number of milliseconds; 0 where there is none."""
+    """A whole number of milliseconds; 0 where there is none. Of 1.5 this takes 1, as JavaScript does (BullMQ 6.7)."""
     if not value:
         return 0.0
-    try:
-        number = float(value)
-    except ValueError:
-        raise ValueError(f"not a number: {_shortened(value)}") from None
+    # not -0.0
+    number = float(value.partition(".")[0]) + 0.0 if NUMBER.fullmatch(value) else math.nan
     if not -LARGEST < number < LARGEST:
         raise ValueError(f"not a time in milliseconds: {_shortened(value)}")
     return number
@@ -204,13 +211,10 @@ def _count(value: str | None, most: int = LARGEST) -> int:
     """A whole number from 0 on; 0 where there is none."""
     if not value:
         return 0
+    value = value.strip(" ")
     if not value.isdecimal() or not value.isascii() or len(value) > DIGITS or int(value) > most:
         raise ValueError(f"not a whole number from 0 to {most}: {_shortened(value)}")
     return int(value)
-
-
-def _number(job_id: str) -> int:
-    return int(job_id) if job_id.isdecimal() and len(job_id) <= DIGITS else 0
 
 
 def _finite_or_none(value: str) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from queuesim.broker.base import Completed, Failed, Outcome, Postponed, Retried, Returned
 from queuesim.errors import ErrorInfo
 from queuesim.events import EventKind
-from queuesim.job import Job, JobState, NewJob
+from queuesim.job import Job, JobState, NewJob, number_of
 from queuesim.metrics.recorder import Recorder
 
 UNFINISHED = "Unfinished"
@@ -119,8 +119,8 @@ class Reports:
             getattr(self._told, kind)(*row)
         elif kind == "window":
             self._recorder.window(*row)
-        elif row[2].isdecimal():
-            _record_attempt(row, self._recorder, int(row[2]))
+        elif number := number_of(row[2]):
+            _record_attempt(row, self._recorder, number)
         else:
             self._held.append(row)
 

@@ -16,7 +16,7 @@ from queuesim.broker.redis.address import Address, find_address
 from queuesim.broker.redis.server import ServerPlace, connect
 from queuesim.clock import set_clock
 from queuesim.errors import BrokerUnavailableError
-from queuesim.job import JobState
+from queuesim.job import JobState, number_of
 from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import CheckRow, Facts, Recording, Stop, StopReason
 from queuesim.persistence import persist
@@ -312,7 +312,7 @@ class LiveRun:
         return self.watch.chronicle.number_at(job_id, time)
 
     def _number_of(self, job_id: str) -> int:
-        return int(job_id) if job_id.isdecimal() else self.watch.chronicle.numbers.get(job_id, 0)
+        return number_of(job_id) or self.watch.chronicle.numbers.get(job_id, 0)
 
     async def _tell(self) -> None:
         while self._progress is not None:
