@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import queuesim
-from queuesim.metrics.recording import StopReason
+from queuesim.metrics.recording import Stop, StopReason
 from queuesim.metrics.result import Result
 from queuesim.scenario.abort import Abort, first_failure
 from queuesim.scenario.schema import Scenario
@@ -162,6 +162,20 @@ def test_a_threshold_that_fails_between_two_looks_only_ends_the_run_and_its_chec
     row = ended.checks.iloc[0]
     assert (bool(row["ok"]), row["value"], row["at"]) == (False, peak, stopped.at)
     assert "recovered" in row["detail"]
+
+
+def test_a_stop_is_told_as_the_whole_record_has_it(whole: Result) -> None:
+    """A worker's report came after the run had ended: a job had failed before those that were known then."""
+    checked = Scenario.model_validate(scenario({"failed": "== 0", "abort": True}))
+    abort = Abort.of(checked)
+    assert abort is not None
+    assert abort.look_at(whole) is not None
+    first = whole.jobs[~whole.jobs["warmup"] & (whole.jobs["state"] == "failed")]["finished"].min()
+    confirmed = abort.confirm(Stop(StopReason.THRESHOLD, 400.0, "another"))
+    assert confirmed == Stop(StopReason.THRESHOLD, pytest.approx(first, abs=2e-9), "failed == 0")
+    interrupted = Stop(StopReason.INTERRUPTED, 400.0)
+    assert abort.confirm(interrupted) is interrupted
+    assert abort.confirm(None) is None
 
 
 def test_windows_that_fail_are_found_at_their_end(whole: Result) -> None:

@@ -18,9 +18,11 @@ from queuesim.metrics.result import Result
 from queuesim.scenario.stuck import no_progress
 
 FOREVER = asyncio.Event
+# a drain without a limit gives up after a day, which takes fakeredis minutes
+ENDINGS = pytest.mark.parametrize(("drain", "backend"), [(True, "sim"), (60.0, "sim"), (60.0, "fakeredis")])
 
 
-def play(handler: Any, drain: bool | float = True, **keys: Any) -> Result:
+def play(handler: Any, drain: bool | float = True, *, backend: str = "sim", **keys: Any) -> Result:
     """Ten jobs, one a second, on one slot."""
     processor = Processor("q", concurrency=keys.pop("concurrency", 1))
     processor.job("mail")(handler)
@@ -32,7 +34,7 @@ def play(handler: Any, drain: bool | float = True, **keys: Any) -> Result:
         "load": [{"name": "steady", "constant": 1.0}],
         **keys,
     }
-    return queuesim.run(scenario, processor=processor)
+    return queuesim.run(scenario, processor=processor, backend=backend)
 
 
 def stop_of(result: Result) -> Stop:
@@ -42,14 +44,14 @@ def stop_of(result: Result) -> Stop:
     return result.facts.stopped
 
 
-@pytest.mark.parametrize("drain", [True, 60.0])
-def test_a_job_that_is_put_off_for_ever(drain: bool | float) -> None:
+@ENDINGS
+def test_a_job_that_is_put_off_for_ever(drain: bool | float, backend: str) -> None:
     async def mail(job: Job) -> None:
         if job.number == 7:
             raise DelayedError(1.0)
         await asyncio.sleep(0.1)
 
-    stop = stop_of(play(mail, drain))
+    stop = stop_of(play(mail, drain, backend=backend))
     (job,) = stop.jobs
     assert (job.number, job.type, job.state) == (7, "mail", "delayed")
     assert job.put_off >= 10
@@ -57,20 +59,20 @@ def test_a_job_that_is_put_off_for_ever(drain: bool | float) -> None:
     assert "job 7 (mail) was put off " in str(stop)
 
 
-@pytest.mark.parametrize("drain", [True, 60.0])
-def test_a_job_that_limits_the_queue_for_ever(drain: bool | float) -> None:
+@ENDINGS
+def test_a_job_that_limits_the_queue_for_ever(drain: bool | float, backend: str) -> None:
     async def mail(job: Job) -> None:
         if job.number == 7:
             raise RateLimitError(1.0)
         await asyncio.sleep(0.1)
 
-    stop = stop_of(play(mail, drain))
+    stop = stop_of(play(mail, drain, backend=backend))
     assert {job.number for job in stop.jobs} == {7, 8, 9, 10}
     assert next(job for job in stop.jobs if job.number == 7).put_off >= 10
 
 
-@pytest.mark.parametrize("drain", [True, 60.0])
-def test_a_handler_that_waits_for_a_lock_that_it_holds(drain: bool | float) -> None:
+@ENDINGS
+def test_a_handler_that_waits_for_a_lock_that_it_holds(drain: bool | float, backend: str) -> None:
     lock: list[asyncio.Lock] = []
 
     async def mail(job: Job) -> None:
@@ -79,7 +81,7 @@ def test_a_handler_that_waits_for_a_lock_that_it_holds(drain: bool | float) -> N
             await lock[0].acquire()
             await lock[0].acquire()  # never returns
 
-    hanging, *waiting = stop_of(play(mail, drain)).jobs
+    hanging, *waiting = stop_of(play(mail, drain, backend=backend)).jobs
     line = mail.__code__.co_firstlineno + 4
     assert hanging == StuckJob(
         4, "mail", "active", "worker", "await lock[0].acquire()  # never returns", f"{Path(__file__).name}:{line}"

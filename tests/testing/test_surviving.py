@@ -60,6 +60,32 @@ def test_a_handler_that_hangs_after_a_crash_is_found_made_small_and_saved(tmp_pa
     assert not queuesim.run(caught.value.path, processor=processor_of(send)).ok
 
 
+def test_a_handler_that_gets_on_no_more_is_named(tmp_path: Path) -> None:
+    """No threshold asks for anything: that jobs are left which nobody will ever finish is enough."""
+
+    async def send(job: Job) -> None:
+        if job.attempts_started > 1:
+            lock = asyncio.Lock()
+            await lock.acquire()
+            await lock.acquire()  # never returns
+        await asyncio.sleep(2.0)
+
+    with pytest.raises(DidNotSurviveError) as caught:
+        assert_survives(
+            processor_of(send),
+            faults=["worker.crash"],
+            examples=40,
+            load=[{"name": "steady", "constant": 0.5, "jobs": "send"}],
+            workers={"name": "w", "lock_duration": 2.0, "stalled_interval": 1.0},
+            duration=10.0,
+            drain=20.0,
+            directory=tmp_path,
+        )
+    text = str(caught.value)
+    assert "stopped early: no progress since " in text
+    assert "hangs in `await lock.acquire()  # never returns` at test_surviving.py:" in text
+
+
 @settings(max_examples=5, phases=[Phase.generate])
 @given(scenarios(20.0))
 def test_drawn_scenarios_can_be_played_and_hold(scenario: dict[str, object]) -> None:

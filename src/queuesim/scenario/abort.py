@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from queuesim.metrics.recording import CheckRow, Recording
+from queuesim.metrics.recording import CheckRow, Recording, Stop, StopReason
 from queuesim.scenario.threshold import Threshold
 from queuesim.units import format_duration
 
@@ -94,6 +94,13 @@ class Abort:
         ]
         self.failure = min(failures, key=lambda failure: failure.at, default=None)
         return self.failure
+
+    def confirm(self, stopped: Stop | None) -> Stop | None:
+        """Why the run ended, by the last look at it. In real time some of what happened is known only after the run
+        was ended, and a threshold may have failed earlier by that."""
+        if stopped is None or stopped.reason is not StopReason.THRESHOLD or self.failure is None:
+            return stopped
+        return replace(stopped, at=self.failure.at, detail=self.failure.name)
 
     def mark(self, rows: Sequence[CheckRow]) -> None:
         """Let the check of the threshold that failed say so, also if it has recovered until the end of the run."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,9 @@ def run(
             # what failed after the last look counts, too
             abort.look_at(result)
             abort.mark(rows)
+            if backend == "redis":
+                stopped = abort.confirm(recording.facts.stopped)
+                result.facts = recording.facts = replace(recording.facts, stopped=stopped)
         # the frame of checks, alone of all, is not built yet
         recording.checks[:0] = rows
     recording.checks[len(chosen.thresholds) : len(chosen.thresholds)] = judge_health(
