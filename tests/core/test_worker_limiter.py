@@ -120,7 +120,8 @@ def test_an_idle_worker_starts_when_the_window_opens_and_not_later(asked: float)
     assert asked + (5.38 - asked) < 5.38
 
     async def program() -> None:
-        bench = Bench(limiter=RateLimit(1, 5.38), concurrency=2)
+        # one slot: its worker learns of the limit when the first job ends
+        bench = Bench(limiter=RateLimit(1, 5.38), concurrency=1)
         bench.serve(seconds=asked)
         await bench.queue.add_bulk([("job", None)] * 2)
         async with bench.working():
@@ -157,18 +158,19 @@ def test_a_rate_limit_error_holds_all_slots_of_a_worker_without_a_limiter(kind: 
 
 def test_a_later_and_shorter_rate_limit_error_does_not_end_the_hold_of_an_earlier_one() -> None:
     async def program() -> None:
-        bench = Bench(concurrency=2)
+        bench = Bench(concurrency=3)
 
         async def handler(job: Job) -> None:
-            await asyncio.sleep(float(job.id))
-            if job.attempts_started == 1:
+            await asyncio.sleep({"1": 1.0, "2": 2.0}.get(job.id, 5.0))
+            if job.attempts_started == 1 and job.id in "12":
                 raise RateLimitError(10.0 if job.id == "1" else 1.0)
 
         bench.handle(handler)
-        await bench.queue.add_bulk([("job", None)] * 2)
+        await bench.queue.add_bulk([("job", None)] * 4)
         async with bench.working():
-            await asyncio.sleep(30.0)
-        assert bench.starts == {"1": [0.0, 11.0], "2": [0.0, 11.0]}
+            await asyncio.sleep(40.0)
+        # the slot of job 3 is free at 5 s: after the shorter hold, within the longer one
+        assert bench.starts == {"1": [0.0, 11.0], "2": [0.0, 11.0], "3": [0.0], "4": [11.0]}
 
     run(program())
 
