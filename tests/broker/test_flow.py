@@ -14,11 +14,14 @@ from redisplaces import Clock
 from queuesim import Flow, FlowProducer, JobOptions, ValidationError
 from queuesim.broker.base import Broker, Completed, Failed, Terms
 from queuesim.broker.memory import MemoryBroker
+from queuesim.broker.redis.fake import FakePlace
+from queuesim.broker.redis.observed import ObservedBroker
 from queuesim.clock import set_clock
 from queuesim.family import Children
 from queuesim.flow import FlowError, Node
 from queuesim.job import Deduplication, Job, JobRef, JobState
 from queuesim.limits import Keep
+from queuesim.metrics.recorder import Recorder
 
 PENDING, FAILED = -4, -9
 
@@ -243,6 +246,30 @@ def test_children_that_are_removed_are_waited_for_no_longer(tree: Tree, how: str
     assert tree.tests.counts() == {"waiting": 1}
     assert tree.leaves.state(near.id) == (JobState.WAITING if how == "remove" else None)
     assert tree.leaves.counts() == ({"waiting": 1} if how == "remove" else {})
+
+
+@pytest.mark.parametrize("backend", ["memory", "fakeredis"])
+@pytest.mark.parametrize("how", ["drain", "clean", "obliterate"])
+def test_an_observer_is_told_of_parents_that_are_removed_with_their_children(backend: str, how: str) -> None:
+    async def program() -> list[int]:
+        set_clock(lambda: 1.0)
+        broker: Any = MemoryBroker("q") if backend == "memory" else ObservedBroker("q", FakePlace(lambda: 1.0))
+        recorder = Recorder()
+        broker.observe(recorder)
+        producer = FlowProducer(broker)
+        await producer.add(Flow("root", "q", children=[Flow("parent", "q", children=[Flow("leaf", "q")])]))
+        await producer.add(Flow("parent", "q", children=[Flow("leaf", "q", options=JobOptions(delay=5.0))]))
+        if how == "drain":
+            await broker.drain(False, 1.0)
+        elif how == "clean":
+            await broker.clean(0.0, 0, JobState.WAITING, 1.0)
+        else:
+            await broker.pause(1.0)
+            await broker.obliterate(False, 1.0)
+        broker.flush()
+        return recorder.removed_numbers
+
+    assert asyncio.run(program()) == ([1, 2, 3, 4, 5] if how == "obliterate" else [1, 2, 3])
 
 
 def test_a_failed_child_that_is_not_kept_is_waited_for_no_longer(tree: Tree) -> None:

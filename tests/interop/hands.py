@@ -559,13 +559,11 @@ AT_ONCE = {"drain", "clean", "obliterate"}
 def without_order(keys: dict[str, Any]) -> dict[str, Any]:
     """What a queue of parents has left, whose children were removed at one time.
 
-    Node looks at the newest child first. Ours looks at the oldest, and tells that a parent waits.
+    Node looks at the newest child first, ours at the oldest.
     """
     keys = {name: dict(key) for name, key in keys.items()}
     if "wait" in keys:
         keys["wait"]["value"] = sorted(keys["wait"]["value"])
-    events = keys["events"]["value"]
-    keys["events"]["value"] = [event for event in events if event.get("prev") != "waiting-children"]
     return keys
 
 

@@ -81,6 +81,67 @@ def test_a_child_that_is_removed_is_waited_for_no_longer(both: Both) -> None:
     assert both.take() == "p"
 
 
+def test_a_parent_is_not_complete_after_a_child_failed_it(both: Both) -> None:
+    both.add_tree("continue")
+    both.take("t1")
+    both.take("t2")
+    both.fail("a", token="t1")
+    assert both.take("t3") == "p"
+    both.fail("b", token="t2")
+    assert both.complete("p", token="t3") is None
+
+
+@every_rule
+def test_children_that_run_again(both: Both, rule: OnFailure) -> None:
+    both.add_tree(rule)
+    both.take("t1")
+    both.take("t2")
+    both.fail("a", token="t1")
+    both.complete("b", 2, token="t2")
+    both.retry("a")
+    both.retry("b", JobState.COMPLETED)
+    both.take("t3")
+    both.take("t4")
+    both.take("t5")
+
+
+@every_rule
+def test_all_children_run_again(both: Both, rule: OnFailure) -> None:
+    both.add_tree(rule)
+    both.take("t1")
+    both.take("t2")
+    both.fail("a", token="t1")
+    both.fail("b", token="t2")
+    both.retry_all()
+
+
+@pytest.mark.parametrize("how", ["drain", "clean", "obliterate"])
+def test_children_that_are_removed_with_all_others(both: Both, how: str) -> None:
+    both.add_tree()
+    both.add("other")
+    both.at(100)
+    if how == "drain":
+        both.drain()
+    elif how == "clean":
+        both.clean(0, 0, JobState.WAITING)
+    else:
+        both.pause()
+        both.obliterate()
+
+
+def test_failed_children_that_are_evicted(both: Both) -> None:
+    both.add_tree(child={"keep_failed": Keep(count=1)})
+    for now, job_id in enumerate("ab"):
+        both.at(1_000 * (now + 1))
+        both.take()
+        both.fail(job_id)
+    both.add("other", keep_failed=Keep(count=1))
+    both.at(3_000)
+    both.take()
+    both.fail("1")
+    both.take()
+
+
 @pytest.mark.every_version
 def test_nodes_tree_over_two_queues_runs_here(
     server: EmbeddedServer, node: Node, node_queue: NodeObject, our_queue: OurQueue

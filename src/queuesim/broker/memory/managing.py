@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from queuesim.broker.memory.names import (
     ACTIVE,
@@ -109,15 +109,6 @@ class Managing(Settling):
         for record in records:
             if record.parent is not None:
                 self._child_removed(record, now, hard=True)
-
-    def _tell_removed(self, records: Iterable[Record]) -> None:
-        if self._observer is not None:
-            # what has ended stays what it was, wherever it is kept
-            unfinished = [record.number for record in records if record.state not in (COMPLETED, FAILED)]
-            try:
-                self._observer.removed(unfinished)
-            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
-                self.observer_errors.raised(error)
 
     def _is_old(self, record: Record, before: float, now: float) -> bool:
         if record.state is ACTIVE and self._locked(record, now):

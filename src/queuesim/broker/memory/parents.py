@@ -9,7 +9,6 @@ from queuesim.broker.memory.log import TRIM_AT
 from queuesim.broker.memory.names import (
     DELAYED,
     FAILED,
-    REMOVED_EVENT,
     WAITING,
     WAITING_CHILDREN,
     WAITING_CHILDREN_EVENT,
@@ -107,8 +106,8 @@ class Parents(QueueState):
 
     def _child_removed(self, record: Record, now: float, *, hard: bool = False) -> None:
         """A child is gone: its parent waits for it no longer. A parent that waits for no other goes to wait, whatever
-        its priority; but if one operation removes many jobs (`hard`), a parent in their queue goes with them (BullMQ
-        6.7)."""
+        its priority; but if one operation removes many jobs (`hard`), a parent in their queue goes with them, and no
+        event tells of either (BullMQ 6.7)."""
         home, child = self._home(record), JobRef(self.queue, record.id)
         if home is None or child not in home[2].pending:
             return
@@ -123,14 +122,14 @@ class Parents(QueueState):
         parent.ready_at = now
         parent.state = WAITING
         queue._wait.appendleft(parent)
-        queue._emit((now, WAITING_EVENT, parent.number, parent.id, WAITING_CHILDREN, None))
+        if not hard:
+            queue._emit((now, WAITING_EVENT, parent.number, parent.id, WAITING_CHILDREN, None))
         queue._trim_and_wake()
 
     def _remove_parent(self, parent: Record, now: float) -> None:
         del self._records[parent.id]
         self._child_removed(parent, now, hard=True)
-        # BullMQ says nothing; whoever counts jobs has to know
-        self._emit((now, REMOVED_EVENT, parent.number, parent.id, WAITING_CHILDREN, None))
+        self._tell_removed([parent])
 
     def _child_restarted(self, record: Record) -> None:
         """A child that ended runs again: its parent knows of its end no longer. A parent that waits for children waits

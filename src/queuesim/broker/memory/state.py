@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -282,6 +282,15 @@ class QueueState:
         del self._records[record.id]
         self._deduplications.removed(record)
         self._emit((now, REMOVED_EVENT, record.number, record.id, record.state, None))
+
+    def _tell_removed(self, records: Iterable[Record]) -> None:
+        if self._observer is not None:
+            # what has ended stays what it was, wherever it is kept
+            unfinished = [record.number for record in records if record.state not in (COMPLETED, FAILED)]
+            try:
+                self._observer.removed(unfinished)
+            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+                self.observer_errors.raised(error)
 
     # -- waking workers that wait
 

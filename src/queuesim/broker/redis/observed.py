@@ -127,14 +127,21 @@ class ObservedBroker(RedisBroker):
 
     async def drain(self, delayed: bool, now: float) -> None:
         """Remove what waits, and what is delayed if asked."""
-        self._tell_removed([job_id async for page in self._drained(delayed) for job_id in page])
+        parents = await self._parents()
+        removed = [job_id async for page in self._drained(delayed) for job_id in page]
+        self._tell_removed([*removed, *sorted(parents - await self._parents())])
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
         """Remove old jobs of one state; locked ones stay. See Broker.clean."""
+        parents = await self._parents()
         removed = await super().clean(grace, limit, state, now)
-        if state not in (JobState.COMPLETED, JobState.FAILED):
-            self._tell_removed(removed)
+        gone = sorted(parents - await self._parents())
+        self._tell_removed(gone if state in (JobState.COMPLETED, JobState.FAILED) else [*removed, *gone])
         return removed
+
+    async def _parents(self) -> set[str]:
+        """The jobs that wait for children: those of them that go when their children are removed are removed, too."""
+        return {job.id for job in await self.jobs(JobState.WAITING_CHILDREN, 0, -1, True)}
 
     async def obliterate(self, force: bool, now: float) -> None:
         """Remove everything; see Broker.obliterate."""

@@ -115,7 +115,8 @@ local function kin_of(q, id)
 end
 
 -- A child is gone, whose fields `kin` were: its parent waits for it no longer. A parent that waits for no other goes to wait,
--- whatever its priority; but if one operation removes many jobs (`hard`), a parent in their queue goes with them (BullMQ 6.7).
+-- whatever its priority; but if one operation removes many jobs (`hard`), a parent in their queue goes with them, and no event
+-- tells of either (BullMQ 6.7).
 local function child_removed(q, id, kin, hard)
   if not kin or parent_trouble(kin[1], kin[2]) then return end
   local base, parent_id = parent_of(kin[1], kin[2])
@@ -130,14 +131,12 @@ local function child_removed(q, id, kin, hard)
     delete_keys(parent, parent_id)
     place("ZREM", parent.children, parent_id)
     child_removed(q, parent_id, kin_of_parent, hard)
-    -- BullMQ says nothing; whoever counts jobs has to know
-    emit(parent, "removed", parent_id, "prev", "waiting-children")
     return
   end
   place("ZREM", parent.children, parent_id)
   place("RPUSH", parent.wait, parent_id)
   mark_work(parent)
-  emit_untrimmed(parent, "waiting", parent_id, "prev", "waiting-children")
+  if not hard then emit_untrimmed(parent, "waiting", parent_id, "prev", "waiting-children") end
 end
 
 -- A child that ended runs again: its parent knows of its end no longer. One that waits for children waits for it again; any
