@@ -42,7 +42,7 @@ class EventLog(RedisQueue):
         job_id = fields.pop("jobId", None)
         for key in NUMBERS & fields.keys():
             fields[key] = _number(int, fields[key])
-        if fields.get("prev") == "wait":
+        if fields.get("prev") in ("wait", "paused"):
             # as it is called where a job is removed, and only there (BullMQ 6.7)
             fields["prev"] = JobState.WAITING.value
         if name == EventKind.DELAYED and "delay" in fields:

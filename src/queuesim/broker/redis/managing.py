@@ -103,9 +103,10 @@ class Managing(RedisQueue):
 
     async def _drained(self, delayed: bool) -> AsyncIterator[list[str]]:
         """Drain, and give the ids of the jobs of each page."""
-        states = (JobState.WAITING, JobState.PRIORITIZED, *((JobState.DELAYED,) if delayed else ()))
-        for state in states:
-            async for page in self._removed("drain", str(state)):
+        # BullMQ 5 keeps what waits in a list of its own while a queue is paused
+        places = (JobState.WAITING, "paused", JobState.PRIORITIZED, *((JobState.DELAYED,) if delayed else ()))
+        for place in places:
+            async for page in self._removed("drain", str(place)):
                 yield page
 
     async def _removed(self, name: str, *arguments: Argument) -> AsyncIterator[list[str]]:

@@ -1,7 +1,7 @@
 -- Where the jobs of a state are, in the order in which they run, or finished.
 -- include: queue
 
-local LISTS = { waiting = "wait", active = "active" }
+local LISTS = { waiting = "wait", paused = "paused", active = "active" }
 local SETS = {
   prioritized = "prioritized", delayed = "delayed", completed = "completed", failed = "failed",
   ["waiting-children"] = "children",
@@ -29,7 +29,7 @@ local function state_of(q, id)
   if call("ZSCORE", q.delayed, id) then return "delayed" end
   if call("ZSCORE", q.prioritized, id) then return "prioritized" end
   if call("ZSCORE", q.children, id) then return "waiting-children" end
-  if call("LPOS", q.wait, id) then return "waiting" end
+  if call("LPOS", q.wait, id) or call("LPOS", q.paused, id) then return "waiting" end
   if call("LPOS", q.active, id) then return "active" end
   return nil
 end

@@ -4,11 +4,12 @@
 
 local q = read_meta(open_queue(KEYS[1]))
 check_keys(q)
+call("LLEN", q.paused)
 if not q.is_paused then return -1 end
 if ARGV[1] ~= "1" and call("LLEN", q.active) > 0 then return -2 end
 local left = tonumber(ARGV[2])
 for _, state in ipairs({
-  "active", "waiting", "prioritized", "delayed", "completed", "failed", "waiting-children",
+  "active", "waiting", "paused", "prioritized", "delayed", "completed", "failed", "waiting-children",
 }) do
   local removed = sweep(q, state, 0, "", left, function() return false end)
   for _, id in ipairs(removed) do write("DEL", q.base .. id .. ":lock") end

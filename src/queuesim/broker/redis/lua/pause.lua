@@ -13,7 +13,7 @@ write("HDEL", q.meta, "paused")
 q.is_paused = false
 -- BullMQ 5 moved the jobs of a paused queue to a list of their own: they go in front, one by one. A list renamed over
 -- another one would lose what was added meanwhile.
-repeat until not write("LMOVE", q.base .. "paused", q.wait, "LEFT", "RIGHT")
+repeat until not write("LMOVE", q.paused, q.wait, "LEFT", "RIGHT")
 if has_work(q) then
   mark_work(q)
 else

@@ -66,6 +66,8 @@ local function open_queue(base)
     id = base .. "id",
     meta = base .. "meta",
     wait = base .. "wait",
+    -- where BullMQ 5 keeps what waits while it has paused the queue
+    paused = base .. "paused",
     active = base .. "active",
     prioritized = base .. "prioritized",
     priority_counter = base .. "pc",

@@ -43,6 +43,7 @@ local function take_out(q, id)
     write("SREM", q.stalled, id)
     return "active"
   end
+  if quietly("LREM", q.paused, 1, id) == 1 then return "paused" end
   return nil
 end
 
