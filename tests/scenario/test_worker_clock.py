@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import inspect
 from typing import Any
 
 import pandas as pd
 import pytest
 
 import queuesim
+from queuesim.broker.memory import MemoryBroker
 from queuesim.metrics.result import Result
+from queuesim.scenario.worker_clock import SkewedBroker, WorkerClock
 
 AHEAD = 300.0
 SCENARIO: dict[str, Any] = {
@@ -176,3 +180,25 @@ def test_a_start_that_a_failover_made_the_queue_forget_keeps_its_own_times() -> 
     assert second["attempt"].tolist() == [1, 1]
     assert second["clock_error"].tolist() == [0.0, 1.0]
     assert attempts["service"].tolist() == pytest.approx([6.0] * len(attempts))
+
+
+def test_which_argument_is_the_time_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look at a signature takes longer than the operation."""
+    looked: list[Any] = []
+    signature = inspect.signature
+
+    def noted(function: Any) -> inspect.Signature:
+        looked.append(function)
+        return signature(function)
+
+    async def calls() -> None:
+        queue = MemoryBroker("q")
+        broker: Any = SkewedBroker(queue, WorkerClock(lambda: 100.0), None, queue)  # type: ignore[arg-type]
+        for _ in range(50):
+            assert await broker.renew([], 30.0, 100.0) == []
+            await broker.pause(100.0)
+            assert await broker.is_paused()
+
+    monkeypatch.setattr(inspect, "signature", noted)
+    asyncio.run(calls())
+    assert [function.__name__ for function in looked] == ["renew", "pause", "is_paused"]

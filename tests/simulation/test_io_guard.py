@@ -7,6 +7,7 @@ import ctypes
 import http.client
 import multiprocessing
 import os
+import signal
 import smtplib
 import socket
 import subprocess
@@ -64,7 +65,17 @@ def start_with(method):
     process.join()
 
 
+OTHER = 2**22 + 1
+"""No process has this number: if a signal to it came through, the error would be another one."""
 CALLS = {
+    "kill": (lambda: os.kill(OTHER, signal.SIGTERM), "os.kill", f"signal to {OTHER}"),
+    "killpg": (lambda: os.killpg(OTHER, signal.SIGTERM), "os.killpg", f"signal to {OTHER}"),
+    "raise_signal": (lambda: signal.raise_signal(signal.SIGURG), "signal.raise_signal", "signal to itself"),
+    "pthread_kill": (
+        lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGURG),
+        "signal.pthread_kill",
+        f"signal to {threading.main_thread().ident}",
+    ),
     "connect": (connect, "socket.connect", "127.0.0.1:9"),
     "connect_ex": (connect_ex, "socket.connect", "127.0.0.1:9"),
     "unix socket": (lambda: connect(socket.AF_UNIX, "/nowhere"), "socket.connect", "/nowhere"),
@@ -377,3 +388,25 @@ def test_ctypes_finds_all_others() -> None:
         return int(ctypes.CDLL(None).abs(-3))
 
     assert run(look_up()) == 3
+
+
+def test_to_ask_whether_a_process_is_there_sends_nothing() -> None:
+    async def ask() -> None:
+        os.kill(os.getpid(), 0)
+
+    run(ask())
+
+
+def test_a_signal_from_outside_of_the_simulation_is_sent() -> None:
+    came = []
+    before = signal.signal(signal.SIGURG, lambda *_: came.append(True))
+    try:
+
+        async def send() -> None:
+            with outside():
+                signal.raise_signal(signal.SIGURG)
+
+        run(send())
+    finally:
+        signal.signal(signal.SIGURG, before)
+    assert came == [True]

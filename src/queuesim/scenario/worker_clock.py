@@ -127,20 +127,27 @@ class SkewedBroker:
         self._clock = clock
         self._recorder = recorder
         self._queue = cast(Any, queue)
+        self._places: dict[str, int | None] = {}
+        """By operation, which of its arguments is the time."""
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._broker, name)
-        if self._queue is None or not inspect.iscoroutinefunction(member):
+        place = None if self._queue is None or name == "wait" else self._place_of_now(name, member)
+        if place is None:
             return member
-        parameters = list(inspect.signature(member).parameters)
-        if name == "wait" or "now" not in parameters:
-            return member
-        place = parameters.index("now")
 
         async def command(*arguments: Any) -> Any:
             return await self._timed(arguments[place], lambda: member(*arguments))
 
         return command
+
+    def _place_of_now(self, name: str, member: Any) -> int | None:
+        """Which argument of an operation is the time; None: none is. Worked out once: it takes longer than the call."""
+        if name not in self._places:
+            coroutine = inspect.iscoroutinefunction(member)
+            parameters = list(inspect.signature(member).parameters) if coroutine else []
+            self._places[name] = parameters.index("now") if "now" in parameters else None
+        return self._places[name]
 
     async def exchange(
         self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False

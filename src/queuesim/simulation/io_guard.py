@@ -233,6 +233,16 @@ def _fork(guard: IOGuard, event: str, *_: object) -> None:
     guard.check(event, Target(Reach.PROCESS, "fork"))
 
 
+def _signal(guard: IOGuard, event: str, process: object, number: object, *_: object) -> None:
+    # 0 is no signal: it asks whether there is such a process
+    if number != 0:
+        guard.check(event, Target(Reach.PROCESS, f"signal to {process}"))
+
+
+def _raised(_: object) -> Target:
+    return Target(Reach.PROCESS, "signal to itself")
+
+
 def _symbol(guard: IOGuard, event: str, library: object, name: object, *_: object) -> None:
     """A function of a C library that is looked up by its name, in order to be called."""
     if name in C_FUNCTIONS:
@@ -265,6 +275,9 @@ ANNOUNCED: dict[str, Callable[..., None]] = {
     "pty.spawn": _start_process,
     "os.fork": _fork,
     "os.forkpty": _fork,
+    "os.kill": _signal,
+    "os.killpg": _signal,
+    "signal.pthread_kill": _signal,
     "ctypes.dlsym": _symbol,
 }
 """The audit events that a simulation does not allow, with what finds out what they reach for."""
@@ -398,6 +411,7 @@ FUNCTIONS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("psycopg2", "_connect", _guard_first("psycopg2.connect", _postgres_target)),
     ("_posixsubprocess", "fork_exec", _guard_first("fork_exec", _program)),  # as multiprocessing starts processes
     ("_thread", "start_new_thread", _mark_bare_thread),
+    ("signal", "raise_signal", _guard_first("signal.raise_signal", _raised)),  # announced to nobody
 )
 """Functions of modules to replace, if the module is loaded: libpq looks names up and connects in C."""
 
