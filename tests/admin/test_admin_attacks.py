@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from typing import Any
+from urllib.parse import quote
 
 import jwt
 import pytest
@@ -279,3 +280,27 @@ def test_errors_tell_nothing_and_secrets_are_in_no_log(caplog: pytest.LogCapture
 def test_a_weak_or_wrong_key_is_refused_at_the_start(algorithm: Any, key: dict[str, Any]) -> None:
     with pytest.raises(SigningKeyError):
         Verifier(algorithm, ISSUER, AUDIENCE, **key)
+
+
+HOSTILE = "<script>alert('x')</script>\x1b[31m\"&"
+"""As HTML it would be run, and as text in a terminal it would be red."""
+
+
+def test_hostile_names_are_data_in_every_answer() -> None:
+    """No answer is a page that shows them: each is JSON, which no browser takes for HTML."""
+
+    async def scene(desk: AdminBench) -> None:
+        job_id = await desk.queue.add(HOSTILE, {"text": HOSTILE})
+        answer = await desk.call("GET", f"/tasks/admin/jobs/{job_id}")
+        assert answer.status_code == 200
+        assert HOSTILE in answer.json().values()
+        assert "\x1b" not in answer.text
+        missing = await desk.call("GET", f"/tasks/admin/jobs/{quote(HOSTILE, safe='')}")
+        assert missing.status_code == 404
+        assert "\x1b" not in missing.text
+        for each in (answer, missing):
+            assert each.headers["content-type"].startswith(("application/json", "application/problem+json"))
+        for page in ("/docs", "/docs/start.js", "/openapi.json"):
+            assert "alert(" not in (await desk.call("GET", page, "" if page != "/openapi.json" else None)).text
+
+    with_bench(scene)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -314,5 +315,6 @@ def test_data_above_the_size_limit_is_refused_as_a_queue_refuses_it(load: dict[s
         return {"name": "n", "duration": 5.0, "drain": True, "jobs": jobs, "load": [{"name": "a", **load}]}
 
     assert len(queuesim.run(scenario("x" * 9), processor=processor).jobs) > 0
-    with pytest.raises(ValidationError, match="the data of job 'welcome' has 21 bytes, its size limit is 20"):
+    told = "load 'a' of the scenario: the data of job 'welcome' has 21 bytes, its size limit is 20"
+    with pytest.raises(ValidationError, match=re.escape(told)):
         queuesim.run(scenario("x" * 10), processor=processor)

@@ -12,6 +12,7 @@ from typing import Any
 
 from queuesim.broker.base import Broker
 from queuesim.clock import now, sleep, sleep_until, sleeper_until
+from queuesim.errors import ValidationError
 from queuesim.job import Job, JobId, JobOptions, NewJob
 from queuesim.queue import Queue
 from queuesim.scenario.arrivals import arrival_times
@@ -85,8 +86,12 @@ class Producer:
         return self._new_job(name, self._jobs.get(name), self._options.get(name, JobOptions()))
 
     def _new_job(self, name: str, data: Any, options: JobOptions) -> NewJob:
-        """A job as any producer makes it: the queue refuses what it does not take."""
-        return replace(self._queue.new_job(name, data, options), source=self.entry.name)
+        """A job as any producer makes it. Raises ValidationError, with the load, for what a queue does not take."""
+        try:
+            job = self._queue.new_job(name, data, options)
+        except ValidationError as error:
+            raise ValidationError(f"load {self.entry.name!r} of the scenario: {error}") from None
+        return replace(job, source=self.entry.name)
 
     async def run(self) -> None:
         """Add jobs until the load ends."""
