@@ -67,8 +67,8 @@ def test_a_run_that_is_interrupted_while_workers_start_ends() -> None:
         members = run.crew.members if hasattr(run, "crew") else []
         return sum(member.hiring is not None and not member.hiring.done() for member in members) >= 2
 
-    result = play({"worker.scale": {"at": "0.2s", "to": 7, "for": "30s"}}, until=starting)
-    assert result.facts.duration < 30
+    result = play({"worker.scale": {"at": "0.2s", "to": 7, "for": "30s"}}, until=starting, duration=600.0)
+    assert result.facts.duration < 600
 
 
 def test_faults_inside_of_workers_strike_their_attempts() -> None:
