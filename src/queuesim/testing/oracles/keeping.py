@@ -120,8 +120,14 @@ def drained(case: Case) -> CheckRow:
     others = ~np.isin(running["number"], left)
     undone = np.where(others, case.undone_by[unfinished], -1)
     stalled = others & (undone < 0) & np.array([case.stalled_since(row) for row in running], dtype=bool)
-    violating = np.union1d(left, running["number"][(undone < 0) & ~stalled])
+    # the queue has taken its outcome, and the answer is still under way
+    late = any(since <= case.end <= until for since, until in case.late_spans)
+    unanswered = (
+        others & late & np.array([number not in case.started_twice for number in running["number"]], dtype=bool)
+    )
+    violating = np.union1d(left, running["number"][(undone < 0) & ~stalled & ~unanswered])
     notes = [f"{int(stalled.sum())} still ran though stalled"] if stalled.any() else []
+    notes += [f"{int(unanswered.sum())} waited for an answer"] if unanswered.any() else []
     # a child that failed keeps its parent waiting, for ever, unless it has a rule of its own (BullMQ 6.7)
     parents = sum(state == JobState.WAITING_CHILDREN for state in case.recording.left.values())
     notes += [f"{parents} wait for children"] if parents else []
