@@ -76,15 +76,20 @@ TELLING = {
 }
 
 
+def redrives_of(letters: str) -> str:
+    """The name of the queue that keeps the records of the redrives from a dead-letter queue of this name."""
+    return f"{letters}-redriven"
+
+
 class RedriveRecords:
     """The records of the redrives from one dead-letter queue: the jobs of a queue beside it, which nobody works.
 
     Args:
-        letters: the broker of the dead-letter queue; that of the records is called as it, and "-redriven".
+        letters: the broker of the dead-letter queue.
     """
 
     def __init__(self, letters: Broker) -> None:
-        self.broker = letters.sibling(f"{letters.queue}-redriven")
+        self.broker = letters.sibling(redrives_of(letters.queue))
 
     async def add(self, letter: Letter, job_id: str, now: float) -> None:
         """Record a redrive. A record of this job that is there already stays as it is."""

@@ -32,6 +32,7 @@ ACTIONS = (
     ("POST", "/tasks/admin/pause", None),
     ("POST", "/tasks/admin/resume", None),
     ("GET", "/tasks/admin/dead-letters", None),
+    ("GET", "/tasks/admin/dead-letters/redrives", None),
     ("POST", "/tasks/admin/dead-letters/redrive", {}),
     ("POST", "/tasks/admin/dead-letters/discard", {"everything": True}),
     ("GET", "/tasks/admin/jobs/1", None),

@@ -18,6 +18,7 @@ from queuesim.job import JobOptions
 from queuesim.limits import Keep, RateLimit
 from queuesim.processor import Processor
 from queuesim.queue import Queue
+from queuesim.redrives import redrives_of
 from queuesim.tasks import AfterCommit, Outbox, OverdueScan, Relay, TaskService, TaskStore, task_processor
 from queuesim.tasks.overdue import count_delivered
 from queuesim.tasks.relay import drained
@@ -186,11 +187,11 @@ class Ground:
                 return await claim(self._desk(store, broker))
         finally:
             if self.live:
-                await broker.pause(time.time())
-                await broker.obliterate(True, time.time())
-                dead = broker.sibling(dead_letters_of(broker.queue))
-                await dead.pause(time.time())
-                await dead.obliterate(True, time.time())
+                letters = dead_letters_of(broker.queue)
+                for name in (broker.queue, letters, redrives_of(letters)):
+                    queue = broker.sibling(name)
+                    await queue.pause(time.time())
+                    await queue.obliterate(True, time.time())
             if place is not None:
                 await place.close()
 

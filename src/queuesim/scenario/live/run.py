@@ -21,6 +21,7 @@ from queuesim.metrics.recorder import Recorder
 from queuesim.metrics.recording import CheckRow, Facts, Recording, Stop, StopReason
 from queuesim.persistence import persist
 from queuesim.processor import Processor
+from queuesim.redrives import redrives_of
 from queuesim.scenario.abort import Abort
 from queuesim.scenario.evidence import gather, promises
 from queuesim.scenario.handlers import build_processor, job_options
@@ -441,7 +442,8 @@ class LiveRun:
     def _queues(self) -> set[str]:
         """All queues of the run."""
         name = self.broker.queue
-        return {name, self._processor.dead_letters or name, schedules_of(name)}
+        letters = self._processor.dead_letters
+        return {name, schedules_of(name)} | (set() if letters is None else {letters, redrives_of(letters)})
 
     def facts(self) -> Facts:
         """What was run, as far as it is known now."""
