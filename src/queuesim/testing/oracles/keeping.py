@@ -76,19 +76,23 @@ def deduplication(case: Case) -> CheckRow:
     held: dict[str, list[tuple[float, float, int]]] = {}
     if not case.evidence.deduplications:
         return verdict(name, [])
-    ended = _ends(case)
+    begins = _places(case, EventKind.ADDED)
+    ends = _places(case, EventKind.COMPLETED, EventKind.FAILED, EventKind.REMOVED)
     added = dict(zip(case.numbers.tolist(), case.of_jobs("added").tolist(), strict=True))
     # a job that the server forgot holds no id any more
     lost = set(case.numbers[case.rollbacks.forgot(case.of_jobs("added")) >= 0].tolist())
     for number, rule in case.evidence.deduplications.items():
         if number in added and number not in lost:
-            until = _held_until(rule, added[number], ended.get(number, np.inf))
+            ended = case.events["time"][ends[number]] if number in ends else np.inf
+            until = _held_until(rule, added[number], float(ended))
             held.setdefault(rule.id, []).append((added[number], until, number))
     told = []
     for id, spans in held.items():
         spans.sort()
         for (_, until, earlier), (since, _, later) in pairwise(spans):
-            if since < until - case.promises.slack:
+            # with latency times are those of sending, but the order is the queue's own
+            in_order = case.late and ends.get(earlier, np.inf) < begins.get(later, -1)
+            if since < until - case.promises.slack and not in_order:
                 told.append(f"job {later} was added at {since:g} s with {id!r}, which job {earlier} held")
     return verdict(name, told)
 
@@ -100,11 +104,10 @@ def _held_until(rule: Deduplication, added: float, ended: float) -> float:
     return min(added + rule.ttl, ended) if rule.ttl else ended
 
 
-def _ends(case: Case) -> dict[int, float]:
-    """When each job finished or was removed."""
-    over = np.isin(case.events["kind"], (EventKind.COMPLETED.code, EventKind.FAILED.code, EventKind.REMOVED.code))
-    events = case.events[over]
-    return dict(zip(events["number"].tolist(), events["time"].tolist(), strict=True))
+def _places(case: Case, *kinds: EventKind) -> dict[int, int]:
+    """The place among all events of each job's last event of these kinds."""
+    places = np.flatnonzero(np.isin(case.events["kind"], [kind.code for kind in kinds]))
+    return dict(zip(case.events["number"][places].tolist(), places.tolist(), strict=True))
 
 
 def drained(case: Case) -> CheckRow:
