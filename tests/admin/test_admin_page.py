@@ -63,7 +63,7 @@ def test_a_browser_shows_every_route_and_can_try_them(browser: Any, served: str)
     page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
     page.goto(f"{served}/docs")
     page.wait_for_selector(".opblock")
-    assert page.locator(".opblock").count() == 14
+    assert page.locator(".opblock").count() == 15
     page.locator("button.authorize").first.click()
     page.locator("input[aria-label='auth-bearer-value']").fill(token())
     page.locator(".auth-btn-wrapper button.authorize").click()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +20,8 @@ import pytest
 from redis import Redis
 
 from queuesim.live.embedded import EmbeddedServer
+from queuesim.live.log import ContainedLogger
+from queuesim.live.supervisor import Supervisor
 
 PROCESSOR = """
 import asyncio, os, sys, threading
@@ -371,3 +375,18 @@ def test_what_is_wrong_is_told_with_exit_code_2(start: Start, options: list[str]
     assert command.process.wait(PATIENCE) == 2
     assert message in command.log.read_text()
     assert "Traceback" not in command.log.read_text()
+
+
+def test_a_process_that_is_told_to_end_before_it_has_begun_is_no_failure() -> None:
+    """It has no handler for the signal yet."""
+
+    async def scene() -> int:
+        idle = [sys.executable, "-c", "import signal; signal.pause()"]
+        supervisor = Supervisor(lambda number: idle, 2, os.environ, ContainedLogger(logging.getLogger("test")))
+        running = asyncio.create_task(supervisor.run())
+        while len(supervisor._processes) < 2:  # noqa: ASYNC110 - a supervisor has no event for it
+            await asyncio.sleep(0.01)
+        supervisor._pass_on(signal.SIGTERM)
+        return await running
+
+    assert asyncio.run(scene()) == 0

@@ -71,7 +71,8 @@ def make_logger(form: str, level: str) -> ContainedLogger:
     structlog = need("structlog", "worker", "worker processes")
     last = [structlog.processors.JSONRenderer()] if form == "json" else [_harmless, structlog.dev.ConsoleRenderer()]
     logger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
+        # a line and its end in one write: several processes may share the file
+        structlog.WriteLogger(sys.stderr),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -73,7 +73,7 @@ class Supervisor:
                     process.send_signal(signal.SIGTERM)
             code = await process.wait()
             if self._stopping.is_set():
-                return code if code >= 0 else SIGNALLED - code
+                return _exit_code(code)
             if code == REFUSED:
                 # wrong input stays wrong
                 self._pass_on(signal.SIGTERM)
@@ -85,3 +85,13 @@ class Supervisor:
                 return 1
             except TimeoutError:
                 pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _exit_code(code: int) -> int:
+    """The exit code of a process that was told to end.
+
+    One that had not begun to work dies of the signal itself: it has nothing to finish.
+    """
+    if code == -signal.SIGTERM:
+        return 0
+    return code if code >= 0 else SIGNALLED - code
