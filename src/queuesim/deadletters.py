@@ -138,7 +138,7 @@ class DeadLetters:
         return (await self.broker.counts())[JobState.WAITING]
 
     async def redrives(self, start: int = 0, end: int = -1) -> Sequence[Redrive]:
-        """Redrives from `start` to `end` inclusive, the newest first, each with what became of its job. Records of the
+        """Redrives from `start` to `end` inclusive, the newest first, each with the status of its job. Records of the
         newest MAX_REDRIVES are kept."""
         known = await self._records.list(0, -1)
         fates = Fates(self.broker, known)

@@ -33,7 +33,7 @@ class FlowRow:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """What became of a job's children so far, each by its queue and id, as ``queue:id``, in the order of these texts.
+    """The outcomes of a job's children so far, each by its queue and id, as ``queue:id``, in the order of these texts.
     Those that were removed, and those whose failure was to remove them (on_failure="remove"), are not among them."""
 
     values: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Redrives: which dead letters were redriven, and what became of their jobs."""
+"""Redrives: which dead letters were redriven, and the status of their jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE = 1000
 
 
 class RedriveStatus(StrEnum):
-    """What became of the job of a redriven letter."""
+    """The status of the job of a redriven letter."""
 
     WAITING = "waiting"
     """It has not started yet, or waits for another attempt."""
@@ -106,7 +106,7 @@ class RedriveRecords:
             await self.broker.clean(0.0, surplus, JobState.WAITING, now)
 
     async def list(self, start: int, end: int) -> list[Redrive]:
-        """Records from `start` to `end` inclusive, the newest first, without what became of the jobs."""
+        """Records from `start` to `end` inclusive, the newest first, without the status of the jobs."""
         jobs = await self.broker.jobs(JobState.WAITING, start, end, False)
         return [redrive for redrive in map(_read, jobs) if redrive is not None]
 
@@ -124,7 +124,7 @@ def _read(job: Job) -> Redrive | None:
 
 
 class Fates:
-    """Finds out what became of redriven jobs. Looks at letters and events only if a job itself does not tell.
+    """Finds out the status of redriven jobs. Looks at letters and events only if a job itself does not tell.
 
     Args:
         letters: the broker of the dead-letter queue.

@@ -111,7 +111,7 @@ class LetterOut(BaseModel):
 
 
 class RedriveOut(BaseModel):
-    """A dead letter that was redriven, and what became of its job."""
+    """A dead letter that was redriven, and the status of its job."""
 
     model_config = ConfigDict(
         from_attributes=True,

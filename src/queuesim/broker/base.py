@@ -237,7 +237,7 @@ class Broker(Protocol):
         ...
 
     async def children(self, job_id: str) -> Children:
-        """What became of a job's children so far. There are none of a job that does not exist."""
+        """The outcomes of a job's children so far. A job that does not exist has none."""
         ...
 
     # -- job schedulers

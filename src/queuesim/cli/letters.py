@@ -1,4 +1,4 @@
-"""``queuesim letters``: the dead letters of a live queue, and what became of those that were redriven."""
+"""``queuesim letters``: the dead letters of a live queue, and the status of those that were redriven."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def letters(
     limit: Annotated[int, typer.Option(min=1, help="Letters and redrives to list at most, of each.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """List dead letters, the oldest first, and redrives, the newest first, each with what became of its job.
+    """List dead letters, the oldest first, and redrives, the newest first, each with the status of its job.
 
     The status of a redrive is waiting, active, completed, failed, dead again, removed or unknown.
     """

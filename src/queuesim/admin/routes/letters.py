@@ -25,7 +25,7 @@ def routes(dead: DeadLetters) -> APIRouter:
     async def redrives(
         start: Annotated[int, Query(ge=0, le=10**9)] = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 100
     ) -> list[RedriveOut]:
-        """What became of dead letters that were redriven, the newest first."""
+        """Redrives of dead letters, the newest first, each with the status of its job."""
         return [RedriveOut.model_validate(redrive) for redrive in await dead.redrives(start, start + limit - 1)]
 
     @router.post("/redrive")

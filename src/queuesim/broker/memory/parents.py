@@ -27,7 +27,7 @@ class Parents(QueueState):
     """Parents in the state waiting-children, and how they leave it."""
 
     async def children(self, job_id: str) -> Children:
-        """What became of a job's children; see Broker.children."""
+        """The outcomes of a job's children; see Broker.children."""
         record = self._records.get(job_id)
         family = None if record is None else record.family
         return (Family() if family is None else family).told()

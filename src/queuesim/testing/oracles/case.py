@@ -245,6 +245,10 @@ class Case:
         """Whether commands took effect later than they were sent."""
         return bool(self.late_spans)
 
+    def late_at(self, time: float) -> bool:
+        """Whether commands sent at that time may have taken effect later."""
+        return any(since <= time <= until for since, until in self.late_spans)
+
     @cached_property
     def skewed_spans(self) -> list[tuple[float, float]]:
         """From when until when some worker's clock was wrong."""

@@ -124,10 +124,7 @@ def drained(case: Case) -> CheckRow:
     undone = np.where(others, case.undone_by[unfinished], -1)
     stalled = others & (undone < 0) & np.array([case.stalled_since(row) for row in running], dtype=bool)
     # the queue has taken its outcome, and the answer is still under way
-    late = any(since <= case.end <= until for since, until in case.late_spans)
-    unanswered = (
-        others & late & np.array([number not in case.started_twice for number in running["number"]], dtype=bool)
-    )
+    unanswered = others & case.late_at(case.end) & ~np.isin(running["number"], sorted(case.started_twice))
     violating = np.union1d(left, running["number"][(undone < 0) & ~stalled & ~unanswered])
     notes = [f"{int(stalled.sum())} still ran though stalled"] if stalled.any() else []
     notes += [f"{int(unanswered.sum())} waited for an answer"] if unanswered.any() else []

@@ -26,14 +26,14 @@ def limiter(case: Case) -> CheckRow:
     # a window of before may go on after a rollback, with a smaller count; who forgets all forgets the queue's limit too
     rolled_back = [(each.until, each.until + longest if each.since > 0 else math.inf) for each in case.rollbacks.all]
     windows, starts = _on_time(case, starts, edge, [*case.late_spans, *rolled_back])
-    shortest = min(limit.duration for limit in limits)
+    shortest, uncounted = min(limit.duration for limit in limits), _uncounted(case)
     # one that opens within rounding of the end of the last
     told = _sliding(
         starts,
         max(limit.max for limit in limits),
         shortest * (1 - 1e-9) - max(edge, TICK),
         case.holds[:, 0],
-        _uncounted(case),
+        uncounted,
     )
     if len(windows) and not case.promises.slack:
         # elsewhere a worker's clock says when one opened, and the server's when jobs started
@@ -41,8 +41,8 @@ def limiter(case: Case) -> CheckRow:
             # each worker holds the starts against a max of its own, whoever opened the window
             windows = windows.copy()
             windows["max"] = np.maximum(windows["max"], max(limit.max for limit in limits))
-        told += _windows(_cut_short(windows, case.holds[:, 0], edge), starts, _uncounted(case), edge)
-    elif len(starts) > _uncounted(case) and not case.late and case.recording.facts.backend == "sim":
+        told += _windows(_cut_short(windows, case.holds[:, 0], edge), starts, uncounted, edge)
+    elif len(starts) > uncounted and not case.late and case.recording.facts.backend == "sim":
         told.append(f"{len(starts)} jobs started and no window ever opened")
     return verdict(name, told, judged=share_outside([*case.late_spans, *rolled_back], case.end))
 

@@ -54,12 +54,7 @@ def exclusive(case: Case) -> CheckRow:
 def _given_out_late(case: Case, number: int, asked: float) -> bool:
     """Whether the queue may have given a job out later than its worker asked: commands were late at that time, and the
     queue recorded an end between any two starts of the job."""
-    return number not in case.started_twice and _is_late(case, asked)
-
-
-def _is_late(case: Case, time: float) -> bool:
-    """Whether commands sent at that time may have been late."""
-    return any(since <= time <= until for since, until in case.late_spans)
+    return number not in case.started_twice and case.late_at(asked)
 
 
 def concurrency(case: Case) -> CheckRow:
@@ -74,7 +69,7 @@ def concurrency(case: Case) -> CheckRow:
         # nobody knows in which slots those were that a killed process did not report
         if workers[attempts["worker"][later]] in case.promises.concurrency
         # a job starts when the queue gives it out; with latency it reaches its slot later, maybe as late as it ended
-        and not _is_late(case, float(attempts["started"][later]))
+        and not case.late_at(float(attempts["started"][later]))
     ]
     for i, worker in enumerate(workers):
         slots = case.promises.concurrency.get(worker)
