@@ -103,10 +103,10 @@ class Findings:
 def work(url: str, out: str) -> None:
     """A worker process, with short locks, for as long as it lives."""
     from queuesim import Job, Processor, Worker
-    from queuesim.broker.redis import RedisBroker
-    from queuesim.broker.redis.server import connect
-    from queuesim.clock import set_clock
-    from queuesim.worker import WorkerOptions
+    from queuesim.brokers.redis.broker import RedisBroker
+    from queuesim.brokers.redis.server import connect
+    from queuesim.core.clock import set_clock
+    from queuesim.core.worker import WorkerOptions
 
     processor = Processor("fuzz", concurrency=8, dead_letters="dead")
 
@@ -278,7 +278,7 @@ def fuzz(server: str, values: Sequence[str], workers: int = WORKERS) -> Findings
     """Play all damages with these values on a server of a kind."""
     from redis import Redis
 
-    from queuesim.live.embedded import EmbeddedServer
+    from queuesim.brokers.redis.embedded import EmbeddedServer
 
     begun = time.monotonic()
     with ExitStack() as stack:

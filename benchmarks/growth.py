@@ -29,15 +29,15 @@ from typing import Any
 from benchmarks.sections import write_section
 from rich.console import Console
 
-from queuesim.metrics.health import judge_health
-from queuesim.metrics.result import Result
-from queuesim.metrics.terminal import render
-from queuesim.scenario.abort import Abort
-from queuesim.scenario.asked import what_is_asked
-from queuesim.scenario.runner import MOST_GENERATIONS, seldom_collected
-from queuesim.scenario.schema import Scenario
-from queuesim.scenario.simulation import Simulation
-from queuesim.scenario.verdict import judge as judge_thresholds
+from queuesim.results.health import judge_health
+from queuesim.results.result import Result
+from queuesim.results.views.terminal import render
+from queuesim.runs.abort import Abort
+from queuesim.runs.judging import judge as judge_thresholds
+from queuesim.runs.judging import what_is_asked
+from queuesim.runs.run import MOST_GENERATIONS, seldom_collected
+from queuesim.runs.virtual.engine import Simulation
+from queuesim.scenario.model import Scenario
 from queuesim.simulation.loop import VirtualLoop
 from queuesim.simulation.runner import run as run_in_virtual_time
 

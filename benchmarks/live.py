@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.sections import write_section
 from redis import Redis
 
-from queuesim.live.embedded import EmbeddedServer
+from queuesim.brokers.redis.embedded import EmbeddedServer
 
 HERE = Path(__file__).parent
 INTEROP = HERE.parent / "tests" / "interop"

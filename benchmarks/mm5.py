@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from benchmarks.sections import write_section
 
 if TYPE_CHECKING:
-    from queuesim.metrics.recording import Recording
+    from queuesim.results.recording import Recording
 
 ARRIVAL_RATE, MEAN_SERVICE, SERVERS = 4.0, 1.0, 5
 JOBS = 100_000
@@ -44,8 +44,8 @@ def judged(jobs: int) -> float:
 
 
 def _record(jobs: int) -> Recording:
-    from queuesim.scenario.runner import record
-    from queuesim.scenario.schema import Scenario
+    from queuesim.runs.run import record
+    from queuesim.scenario.model import Scenario
 
     scenario = Scenario.model_validate(
         {

@@ -27,12 +27,12 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from queuesim import JobOptions, Queue
-from queuesim.broker.redis import RedisBroker
-from queuesim.broker.redis.server import connect
-from queuesim.clock import set_clock
-from queuesim.errors import BrokerUnavailableError
-from queuesim.job import NewJob
-from queuesim.live.embedded import EmbeddedServer
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.embedded import EmbeddedServer
+from queuesim.brokers.redis.server import connect
+from queuesim.core.clock import set_clock
+from queuesim.core.errors import BrokerUnavailableError
+from queuesim.core.job import NewJob
 
 T = TypeVar("T")
 

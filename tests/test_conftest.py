@@ -108,6 +108,6 @@ def test_needs_and_other_reasons_are_counted_apart() -> None:
 
 def test_a_test_that_drops_a_module_of_the_package_fails(tmp_path: Path) -> None:
     """Whoever imports it again would have two of each class."""
-    culprit = "import sys\nimport queuesim.errors\ndef test_it(): del sys.modules['queuesim.errors']\n"
+    culprit = "import sys\nimport queuesim.core.errors\ndef test_it(): del sys.modules['queuesim.core.errors']\n"
     code, output = run(tmp_path, {"test_culprit.py": culprit}, ci="")
-    assert (code, "has dropped or replaced queuesim.errors" in output) == (1, True)
+    assert (code, "has dropped or replaced queuesim.core.errors" in output) == (1, True)

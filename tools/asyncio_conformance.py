@@ -30,7 +30,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from queuesim.simulation import VirtualLoop
+from queuesim.simulation.loop import VirtualLoop
 
 LIST = Path(__file__).with_suffix(".toml")
 LIMIT = 60

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from queuesim.metrics.health import HEALTH_CHECKS
-from queuesim.scenario.json_schema import json_schema
-from queuesim.scenario.metric import METRICS, Unit
+from queuesim.results.health import HEALTH_CHECKS
+from queuesim.results.metrics import METRICS, Unit
+from queuesim.scenario.loading import json_schema
 from queuesim.units import DURATION_PATTERN, PERCENT_PATTERN, RATE_PATTERN
 
 PAGE = Path(__file__).parents[1] / "docs" / "scenarios.md"

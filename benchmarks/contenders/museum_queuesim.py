@@ -8,11 +8,11 @@ import sys
 import time
 
 from queuesim import Job, Processor, RateLimit, Worker
-from queuesim.broker.redis import RedisBroker
-from queuesim.broker.redis.server import connect
-from queuesim.clock import set_clock
-from queuesim.errors import RateLimitError
-from queuesim.worker import WorkerOptions
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.server import connect
+from queuesim.core.clock import set_clock
+from queuesim.core.errors import RateLimitError
+from queuesim.core.worker import WorkerOptions
 
 
 async def main(url: str, queue: str, concurrency: int, limiter: list[float] | None, stalled: float) -> None:

@@ -9,11 +9,10 @@ import time
 from statistics import median
 
 from queuesim import Job, JobOptions, Processor, RateLimit, Worker
-from queuesim.broker.redis import RedisBroker
-from queuesim.broker.redis.server import connect
-from queuesim.clock import set_clock
-from queuesim.job import NewJob
-from queuesim.limits import Keep
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.server import connect
+from queuesim.core.clock import set_clock
+from queuesim.core.job import Keep, NewJob
 
 OPTIONS = JobOptions(keep_completed=Keep(count=100), keep_failed=Keep(count=50))
 BATCH = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from queuesim import Job, Processor, RateLimit
-from queuesim.errors import RateLimitError
+from queuesim.core.errors import RateLimitError
 
 processor = Processor("requests", limiter=RateLimit(max=50, duration=10.0))
 

@@ -10,70 +10,70 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from queuesim.analysis.compare import compare as compare
-    from queuesim.analysis.sweep import sweep as sweep
-    from queuesim.backoff import Backoff as Backoff
-    from queuesim.deadletters import DeadLetters as DeadLetters
-    from queuesim.errors import DelayedError as DelayedError
-    from queuesim.errors import ErrorRule as ErrorRule
-    from queuesim.errors import QueuesimError as QueuesimError
-    from queuesim.errors import RateLimitError as RateLimitError
-    from queuesim.errors import UnrecoverableError as UnrecoverableError
-    from queuesim.errors import ValidationError as ValidationError
-    from queuesim.flow import Flow as Flow
-    from queuesim.flow import FlowProducer as FlowProducer
-    from queuesim.job import Deduplication as Deduplication
-    from queuesim.job import Job as Job
-    from queuesim.job import JobOptions as JobOptions
-    from queuesim.job import JobState as JobState
-    from queuesim.limits import Keep as Keep
-    from queuesim.limits import RateLimit as RateLimit
-    from queuesim.metrics.result import Result as Result
-    from queuesim.metrics.result import load as load
-    from queuesim.notebook.explorer import explore as explore
-    from queuesim.notebook.magic import load_ipython_extension as load_ipython_extension
-    from queuesim.processor import Processor as Processor
-    from queuesim.queue import Queue as Queue
-    from queuesim.retry import RetryPolicy as RetryPolicy
-    from queuesim.scenario.runner import run as run
-    from queuesim.scenario.schema import Scenario as Scenario
-    from queuesim.scenario.variation import vary as vary
-    from queuesim.simulation.waiting import until as until
-    from queuesim.worker import Worker as Worker
+    from queuesim.core.deadletters import DeadLetters as DeadLetters
+    from queuesim.core.errors import DelayedError as DelayedError
+    from queuesim.core.errors import ErrorRule as ErrorRule
+    from queuesim.core.errors import RateLimitError as RateLimitError
+    from queuesim.core.errors import UnrecoverableError as UnrecoverableError
+    from queuesim.core.errors import ValidationError as ValidationError
+    from queuesim.core.flow import Flow as Flow
+    from queuesim.core.flow import FlowProducer as FlowProducer
+    from queuesim.core.job import Backoff as Backoff
+    from queuesim.core.job import Deduplication as Deduplication
+    from queuesim.core.job import Job as Job
+    from queuesim.core.job import JobOptions as JobOptions
+    from queuesim.core.job import JobState as JobState
+    from queuesim.core.job import Keep as Keep
+    from queuesim.core.job import RateLimit as RateLimit
+    from queuesim.core.processor import Processor as Processor
+    from queuesim.core.queue import Queue as Queue
+    from queuesim.core.retry import RetryPolicy as RetryPolicy
+    from queuesim.core.worker import Worker as Worker
+    from queuesim.error import QueuesimError as QueuesimError
+    from queuesim.experiments.sweep import sweep as sweep
+    from queuesim.notebook import explore as explore
+    from queuesim.notebook import load_ipython_extension as load_ipython_extension
+    from queuesim.recordings.compare import compare as compare
+    from queuesim.results.result import Result as Result
+    from queuesim.results.result import load as load
+    from queuesim.runs.run import run as run
+    from queuesim.scenario.loading import vary as vary
+    from queuesim.scenario.model import Scenario as Scenario
+    from queuesim.simulation.environment import until as until
 
 __version__ = "0.1.0"
 
 HOMES = {
-    "Backoff": "backoff",
-    "DeadLetters": "deadletters",
-    "Deduplication": "job",
-    "DelayedError": "errors",
-    "ErrorRule": "errors",
-    "Flow": "flow",
-    "FlowProducer": "flow",
-    "Job": "job",
-    "JobOptions": "job",
-    "JobState": "job",
-    "Keep": "limits",
-    "Processor": "processor",
-    "Queue": "queue",
-    "QueuesimError": "errors",
-    "RateLimit": "limits",
-    "RateLimitError": "errors",
-    "Result": "metrics.result",
-    "RetryPolicy": "retry",
-    "Scenario": "scenario.schema",
-    "UnrecoverableError": "errors",
-    "ValidationError": "errors",
-    "Worker": "worker",
-    "compare": "analysis.compare",
-    "explore": "notebook.explorer",
-    "load": "metrics.result",
-    "load_ipython_extension": "notebook.magic",
-    "run": "scenario.runner",
-    "sweep": "analysis.sweep",
-    "until": "simulation.waiting",
-    "vary": "scenario.variation",
+    "Backoff": "core.job",
+    "DeadLetters": "core.deadletters",
+    "Deduplication": "core.job",
+    "DelayedError": "core.errors",
+    "ErrorRule": "core.errors",
+    "Flow": "core.flow",
+    "FlowProducer": "core.flow",
+    "Job": "core.job",
+    "JobOptions": "core.job",
+    "JobState": "core.job",
+    "Keep": "core.job",
+    "Processor": "core.processor",
+    "Queue": "core.queue",
+    "QueuesimError": "error",
+    "RateLimit": "core.job",
+    "RateLimitError": "core.errors",
+    "Result": "results.result",
+    "RetryPolicy": "core.retry",
+    "Scenario": "scenario.model",
+    "UnrecoverableError": "core.errors",
+    "ValidationError": "core.errors",
+    "Worker": "core.worker",
+    "compare": "recordings.compare",
+    "explore": "notebook",
+    "load": "results.result",
+    "load_ipython_extension": "notebook",
+    "run": "runs.run",
+    "sweep": "experiments.sweep",
+    "until": "simulation.environment",
+    "vary": "scenario.loading",
 }
 """In which module each public name lives."""
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from queuesim.errors import QueuesimError
+from queuesim.error import QueuesimError
 
 DISTRIBUTION = "queue-windtunnel"
 """What pip calls this package. On the index the name `queuesim` belongs to another project."""

@@ -14,13 +14,17 @@ import jwt
 from queuesim.admin.administration import Administration
 from queuesim.admin.app import create_app
 from queuesim.admin.tokens import Verifier
-from queuesim.broker.memory import MemoryBroker
-from queuesim.clock import set_clock
-from queuesim.deadletters import DeadLetters
-from queuesim.job import JobState
-from queuesim.queue import Queue
-from queuesim.tasks import AfterCommit, OverdueScan, TaskService, TaskStore, task_processor
-from queuesim.worker import Worker
+from queuesim.brokers.memory import MemoryBroker
+from queuesim.core.clock import set_clock
+from queuesim.core.deadletters import DeadLetters
+from queuesim.core.job import JobState
+from queuesim.core.queue import Queue
+from queuesim.core.worker import Worker
+from queuesim.tasks.handlers import task_processor
+from queuesim.tasks.outbox import AfterCommit
+from queuesim.tasks.overdue import OverdueScan
+from queuesim.tasks.service import TaskService
+from queuesim.tasks.store import TaskStore
 
 SECRET = "a secret that only the tests know, and 32 bytes or more"
 ISSUER, AUDIENCE = "https://issuer.example", "queuesim-admin"

@@ -15,9 +15,8 @@ from adminbench import ACTIONS, AUDIENCE, ISSUER, SECRET, AdminBench, claims, to
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from queuesim.admin.keys import SigningKeyError
-from queuesim.admin.limits import RequestLimiter
-from queuesim.admin.tokens import Verifier
+from queuesim.admin.guard import RequestLimiter
+from queuesim.admin.tokens import SigningKeyError, Verifier
 
 PRIVATE = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 FOREIGN = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -19,9 +19,9 @@ import pytest
 from adminbench import SECRET, token
 from typer.testing import CliRunner
 
+from queuesim.brokers.redis.embedded import EmbeddedServer
 from queuesim.cli.app import app
-from queuesim.live.embedded import EmbeddedServer
-from queuesim.tasks import TaskStore
+from queuesim.tasks.store import TaskStore
 
 OURS = {"iss": "queuesim", "aud": "queuesim-admin"}
 
@@ -76,7 +76,7 @@ def test_it_serves_the_api_on_a_real_queue_and_ends_when_it_is_told_to(tmp_path:
 
 def test_it_works_what_is_overdue_in_memory(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/tasks.db"
-    from queuesim.tasks.filling import fill
+    from queuesim.tasks.store import fill
 
     with TaskStore(url).opened() as store:
         store.run_now(lambda connection: fill(connection, [0.0] * 30))

@@ -14,8 +14,7 @@ import pytest
 from adminbench import AUDIENCE, ISSUER, AdminBench, token, with_bench
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from queuesim.admin.keys import RemoteKeys, SigningKeyError, public_keys, read_jwks
-from queuesim.admin.tokens import Verifier
+from queuesim.admin.tokens import RemoteKeys, SigningKeyError, Verifier, public_keys, read_jwks
 
 METRICS = "/tasks/admin/queue-metrics"
 KEYS = {name: rsa.generate_private_key(public_exponent=65537, key_size=2048) for name in ("one", "two")}

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from adminbench import AdminBench, token, with_bench
 
-from queuesim.tasks import TaskStore
+from queuesim.tasks.store import TaskStore
 
 ASSETS = ("/docs/start.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css")
 

@@ -12,7 +12,7 @@ from hypothesis import settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from queuesim.tasks import TaskStore
+from queuesim.tasks.store import TaskStore
 
 STORE = TaskStore()
 STORE.prepare()

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 import queuesim
-from queuesim.check.finding import Finding
-from queuesim.check.findings import examine
-from queuesim.metrics.result import Result
-from queuesim.scenario.file import load_scenario
-from queuesim.scenario.reference import load_processor
-from queuesim.scenario.schema import Scenario
-from queuesim.testing.generate import random_scenario
+from queuesim.check.check import examine
+from queuesim.check.outline import Finding
+from queuesim.results.result import Result
+from queuesim.scenario.loading import load_processor, load_scenario
+from queuesim.scenario.model import Scenario
+from queuesim.testing.soak import random_scenario
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,13 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 import queuesim
-from queuesim.analysis.sweep import sweep
-from queuesim.check.effort import MOST_SECONDS, TooLargeError, effort, refuse_many
-from queuesim.check.findings import examine
+from queuesim.check.check import examine
 from queuesim.cli.app import app
-from queuesim.scenario.file import ScenarioError, load_scenario
-from queuesim.scenario.load_schema import Bulk
-from queuesim.scenario.schema import Scenario
+from queuesim.experiments.sweep import sweep
+from queuesim.runs.effort import MOST_SECONDS, TooLargeError, effort, refuse_many
+from queuesim.scenario.load import Bulk
+from queuesim.scenario.loading import ScenarioError, load_scenario
+from queuesim.scenario.model import Scenario
 
 ROOT = Path(__file__).parents[2]
 BILLION = 1_000_000_000
@@ -104,7 +104,7 @@ def test_the_limits_can_be_lifted(tmp_path: Path) -> None:
 
 
 def test_a_run_above_the_limits_is_played_if_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("queuesim.check.effort.MOST_SECONDS", 1e-9)
+    monkeypatch.setattr("queuesim.runs.effort.MOST_SECONDS", 1e-9)
     with pytest.raises(TooLargeError):
         queuesim.run(SMALL)
     assert len(queuesim.run(SMALL, no_limit=True).jobs) == 60

@@ -11,18 +11,15 @@ from typer.testing import CliRunner
 
 import queuesim
 from queuesim import Backoff, Job, JobOptions, Keep, Processor, RateLimit
-from queuesim.check.finding import Finding
-from queuesim.check.findings import CAUSES, examine
-from queuesim.check.outline import outlines, slots
-from queuesim.check.processors import examine_processor
+from queuesim.check.check import CAUSES, examine, examine_processor
+from queuesim.check.outline import Finding, outlines, slots
 from queuesim.cli.app import app
-from queuesim.retry import RetryPolicy
-from queuesim.scenario.file import load_scenario
-from queuesim.scenario.override import load_with, parse_set
-from queuesim.scenario.reference import load_processor
-from queuesim.scenario.schema import Scenario
-from queuesim.tasks import TaskStore, task_processor
-from queuesim.testing.generate import random_scenario
+from queuesim.core.retry import RetryPolicy
+from queuesim.scenario.loading import load_processor, load_scenario, load_with, parse_set
+from queuesim.scenario.model import Scenario
+from queuesim.tasks.handlers import task_processor
+from queuesim.tasks.store import TaskStore
+from queuesim.testing.soak import random_scenario
 
 ROOT = Path(__file__).parents[2]
 

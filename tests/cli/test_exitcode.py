@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from queuesim.cli.exitcode import ExitCode, exit_code
-from queuesim.metrics.recording import Stop, StopReason
+from queuesim.cli.io import ExitCode, exit_code
+from queuesim.results.recording import Stop, StopReason
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import queuesim
-from queuesim.metrics.recording import StopReason
+from queuesim.results.recording import StopReason
 
 HANDLERS = """\
 import asyncio

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from queuesim import DeadLetters, Queue
-from queuesim.broker.base import DeadLetter, Failed, Terms
-from queuesim.broker.redis import RedisBroker
-from queuesim.broker.redis.server import connect
-from queuesim.deadletters import describe
-from queuesim.live.embedded import EmbeddedServer
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.embedded import EmbeddedServer
+from queuesim.brokers.redis.server import connect
+from queuesim.core.broker import DeadLetter, Failed, Terms
+from queuesim.core.deadletters import describe
 
 pytestmark = pytest.mark.server
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from queuesim.cli.output import OutputError, prepare_output
+from queuesim.cli.io import OutputError, prepare_output
 from queuesim.extras import MissingExtraError
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from queuesim.scenario.file import ScenarioError
-from queuesim.scenario.override import Override, OverrideError, load_with, parse_set
-from queuesim.scenario.schema import Scenario
+from queuesim.scenario.loading import Override, OverrideError, ScenarioError, load_with, parse_set
+from queuesim.scenario.model import Scenario
 
 
 def document() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import queuesim
-from queuesim.cli.printing import as_json
+from queuesim.cli.io import as_json
 
 
 def test_it_is_json_without_nan(small: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from queuesim.cli import progress
-from queuesim.cli.progress import ProgressBar, wants_progress
+from queuesim.results.views import progress
+from queuesim.results.views.progress import ProgressBar, wants_progress
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

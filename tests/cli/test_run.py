@@ -218,7 +218,7 @@ def test_output_that_is_lost_meanwhile_is_one_message(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "out/jobs.parquet")
 
-    monkeypatch.setattr("queuesim.metrics.result.Result.to_parquet", full)
+    monkeypatch.setattr("queuesim.results.result.Result.to_parquet", full)
     done = invoke("run", small, "-o", "out")
     assert done.returncode == 2
     assert done.stderr == "out/jobs.parquet: No space left on device\n"

@@ -6,7 +6,7 @@ import typer
 from typer.testing import CliRunner
 
 from queuesim.cli.schema import schema
-from queuesim.scenario.json_schema import json_schema
+from queuesim.scenario.loading import json_schema
 
 
 def test_it_prints_the_json_schema_and_nothing_else() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from queuesim.cli.app import app
-from queuesim.escaping import shown
+from queuesim.text import shown
 
 ROOT = Path(__file__).parents[2] / "scenarios"
 FILES = sorted([*ROOT.glob("*.yaml"), *ROOT.glob("check/*.yaml"), *ROOT.glob("museum/*.yaml")])

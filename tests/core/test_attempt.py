@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 from workbench import Bench, now
 
-from queuesim.attempt import attempt
-from queuesim.backoff import Backoff
-from queuesim.broker.base import Completed, Failed, Outcome, Postponed, Retried, Returned
-from queuesim.errors import (
+from queuesim.core.broker import Completed, Failed, Outcome, Postponed, Retried, Returned
+from queuesim.core.errors import (
     DatabaseError,
     DelayedError,
     ErrorRule,
@@ -24,11 +22,10 @@ from queuesim.errors import (
     UnrecoverableError,
     ValidationError,
 )
-from queuesim.job import Job, JobOptions, JobState, Unreadable
-from queuesim.limits import Keep, RateLimit
-from queuesim.processor import Processor
-from queuesim.retry import RetryPolicy
-from queuesim.simulation import run
+from queuesim.core.job import Backoff, Job, JobOptions, JobState, Keep, RateLimit, Unreadable
+from queuesim.core.processor import Processor, attempt
+from queuesim.core.retry import RetryPolicy
+from queuesim.simulation.runner import run
 
 THREE = JobOptions(attempts=3, backoff=Backoff("fixed", 2.0))
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesim.backoff import Backoff
+from queuesim.core.job import Backoff
 
 
 def delays(backoff: Backoff, count: int = 5, seed: int = 0) -> list[float]:

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from queuesim.clock import now, set_clock, sleep, sleep_until
-from queuesim.simulation import run
+from queuesim.core.clock import now, set_clock, sleep, sleep_until
+from queuesim.simulation.runner import run
 
 
 def test_it_is_the_running_loops_time() -> None:

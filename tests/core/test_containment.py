@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from workbench import Bench, now
 
-from queuesim.broker.redis import RedisBroker
-from queuesim.broker.redis.fake import FakePlace
-from queuesim.containment import LOG_HANDLERS, Contained, log
-from queuesim.job import Job
-from queuesim.limits import RateLimit
-from queuesim.simulation import run
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.fake import FakePlace
+from queuesim.core.containment import LOG_HANDLERS, Contained, log
+from queuesim.core.job import Job, RateLimit
+from queuesim.simulation.runner import run
 
 FULL = OSError(28, "No space left on device")
 
@@ -99,7 +98,7 @@ def test_an_observer_of_a_queue_that_raises_strands_no_job(kind: str) -> None:
 def test_a_recorder_that_raises_fails_the_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run without its records has no result."""
     import queuesim
-    from queuesim.metrics.recorder import Recorder
+    from queuesim.results.recorder import Recorder
 
     def attempt(*arguments: Any, **named: Any) -> None:
         raise ZeroDivisionError("no record")
@@ -141,9 +140,9 @@ def test_a_log_handler_that_raises_is_counted_and_reported_once(capsys: pytest.C
 @pytest.mark.usefixtures("no_log_errors")
 def test_a_broken_log_strands_no_job_of_an_unreadable_scheduler() -> None:
     """The worker logs that it puts such a job off, and its slot goes on."""
-    from queuesim.schedule import Every, ScheduleError
+    from queuesim.core.scheduler import Every, ScheduleError
 
-    logger = logging.getLogger("queuesim.worker")
+    logger = logging.getLogger("queuesim.core.worker")
     logger.addHandler(handler := BrokenHandler())
 
     async def program() -> None:

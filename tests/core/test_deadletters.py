@@ -6,11 +6,10 @@ import asyncio
 
 from workbench import Bench
 
-from queuesim.backoff import Backoff
-from queuesim.deadletters import DeadLetters
-from queuesim.errors import NetworkError, ValidationError
-from queuesim.job import Job
-from queuesim.simulation import run
+from queuesim.core.deadletters import DeadLetters
+from queuesim.core.errors import NetworkError, ValidationError
+from queuesim.core.job import Backoff, Job
+from queuesim.simulation.runner import run
 
 
 def test_the_history_of_an_exhausted_job() -> None:

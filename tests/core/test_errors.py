@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from queuesim import errors
-from queuesim.errors import DATABASE, NETWORK, UNKNOWN, VALIDATION, ErrorInfo, ErrorRule, ErrorRules
+from queuesim.core import errors
+from queuesim.core.errors import DATABASE, NETWORK, UNKNOWN, VALIDATION, ErrorInfo, ErrorRule, ErrorRules
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuesim.events import Event, EventKind
+from queuesim.core.events import Event, EventKind
 
 
 def test_kinds_have_bullmqs_names_and_codes_from_zero() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from queuesim.broker.base import Completed, Outcome, Reply, Terms
-from queuesim.exchange import Exchanges
-from queuesim.job import Job
-from queuesim.simulation import run
+from queuesim.core.broker import Completed, Outcome, Reply, Terms
+from queuesim.core.exchange import Exchanges
+from queuesim.core.job import Job
+from queuesim.simulation.runner import run
 
 
 class Scripted:

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from queuesim.broker.memory import MemoryBroker
-from queuesim.handler_threads import HandlerThreads
-from queuesim.job import RUNNING_JOB, Job, JobState
-from queuesim.processor import Processor, is_async
-from queuesim.queue import Queue
-from queuesim.simulation import run
-from queuesim.worker import Worker, WorkerOptions
+from queuesim.brokers.memory import MemoryBroker
+from queuesim.core.job import RUNNING_JOB, Job, JobState
+from queuesim.core.processor import HandlerThreads, Processor, is_async
+from queuesim.core.queue import Queue
+from queuesim.core.worker import Worker, WorkerOptions
+from queuesim.simulation.runner import run
 
 PATIENCE = 20.0
 
@@ -201,7 +200,7 @@ def test_threads_are_used_again_and_are_as_many_as_the_calls_at_one_time() -> No
 def test_a_forked_process_has_threads_of_its_own() -> None:
     program = """
 import asyncio, os
-from queuesim.handler_threads import THREADS
+from queuesim.core.processor import THREADS
 async def call():
     async with asyncio.timeout(10):
         return await THREADS.call(lambda n: n + 1, 1)

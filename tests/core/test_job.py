@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from workbench import Bench
 
-from queuesim.errors import JobError
-from queuesim.job import (
+from queuesim.core.errors import JobError
+from queuesim.core.job import (
     MAX_PRIORITY,
     RESERVED_ENDINGS,
     RESERVED_IDS,
@@ -26,7 +26,7 @@ from queuesim.job import (
     parse_json_or_text,
     to_json,
 )
-from queuesim.simulation import run
+from queuesim.simulation.runner import run
 
 
 @pytest.mark.parametrize("job_id", ["k", "007", "1e3", " 5", "a:b:c", "ü", "5a", "--5", "-"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from queuesim.limits import KEEP_ALL, Keep, RateLimit
+from queuesim.core.job import KEEP_ALL, Keep, RateLimit
 
 
 @pytest.mark.parametrize(

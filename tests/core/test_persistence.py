@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from queuesim.errors import BrokerUnavailableError
-from queuesim.persistence import LONGEST_PAUSE, persist
-from queuesim.simulation import run
+from queuesim.core.errors import BrokerUnavailableError
+from queuesim.core.retry import LONGEST_PAUSE, persist
+from queuesim.simulation.runner import run
 
 
 class Flaky:

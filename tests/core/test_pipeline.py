@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from queuesim.broker.base import Completed, Outcome, Reply, Terms
-from queuesim.errors import BrokerUnavailableError
-from queuesim.job import Job
-from queuesim.pipeline import PipelinedExchanges
-from queuesim.simulation import run
+from queuesim.core.broker import Completed, Outcome, Reply, Terms
+from queuesim.core.errors import BrokerUnavailableError
+from queuesim.core.exchange import PipelinedExchanges
+from queuesim.core.job import Job
+from queuesim.simulation.runner import run
 
 
 class FarAway:

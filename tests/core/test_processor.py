@@ -10,10 +10,10 @@ import pydantic
 import pytest
 from typing_extensions import TypedDict
 
-from queuesim.errors import ValidationError
-from queuesim.job import Job
-from queuesim.processor import Processor
-from queuesim.simulation import run
+from queuesim.core.errors import ValidationError
+from queuesim.core.job import Job
+from queuesim.core.processor import Processor
+from queuesim.simulation.runner import run
 
 
 class Model(pydantic.BaseModel):

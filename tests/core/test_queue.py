@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from workbench import Bench
 
-from queuesim.broker.memory import MemoryBroker
-from queuesim.clock import set_clock
-from queuesim.errors import QueueActiveError, QueueNotPausedError, ValidationError
-from queuesim.events import EventKind
-from queuesim.job import Deduplication, JobOptions, JobState, NewJob
-from queuesim.limits import RateLimit
-from queuesim.queue import Queue
-from queuesim.simulation import run
+from queuesim.brokers.memory import MemoryBroker
+from queuesim.core.clock import set_clock
+from queuesim.core.errors import QueueActiveError, QueueNotPausedError, ValidationError
+from queuesim.core.events import EventKind
+from queuesim.core.job import Deduplication, JobOptions, JobState, NewJob, RateLimit
+from queuesim.core.queue import Queue
+from queuesim.simulation.runner import run
 
 
 def queue(**options: Any) -> Queue:

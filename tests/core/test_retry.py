@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from queuesim.backoff import Backoff
-from queuesim.errors import ErrorInfo
-from queuesim.job import Job, JobOptions
-from queuesim.retry import Retries, RetryPolicy
+from queuesim.core.errors import ErrorInfo
+from queuesim.core.job import Backoff, Job, JobOptions
+from queuesim.core.retry import Retries, RetryPolicy
 
 BOOM = RuntimeError("boom")
 INFO = ErrorInfo("RuntimeError", "Unknown", retryable=True)

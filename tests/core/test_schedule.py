@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from queuesim.schedule import Cron, Every, Missed, ScheduleError, following, whole_ms
+from queuesim.core.scheduler import Cron, Every, Missed, ScheduleError, following, whole_ms
 
 
 def at(text: str, zone: str = "UTC", fold: int = 0) -> float:

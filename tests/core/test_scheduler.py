@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from workbench import Bench
 
-from queuesim.errors import JobError
-from queuesim.job import JobState
-from queuesim.schedule import Cron, Every, Missed, ScheduleError
+from queuesim.core.errors import JobError
+from queuesim.core.job import JobState
+from queuesim.core.scheduler import Cron, Every, Missed, ScheduleError
+from queuesim.core.worker import Worker, WorkerOptions
 from queuesim.simulation.runner import run
-from queuesim.worker import Worker, WorkerOptions
 
 
 def starts(bench: Bench) -> list[float]:

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from workbench import Bench, now
 
-from queuesim.broker.base import Completed
-from queuesim.job import Job, JobState, NewJob
-from queuesim.limits import Keep
-from queuesim.simulation import run
-from queuesim.worker import Worker, WorkerOptions
+from queuesim.core.broker import Completed
+from queuesim.core.job import Job, JobState, Keep, NewJob
+from queuesim.core.worker import Worker, WorkerOptions
+from queuesim.simulation.runner import run
 
 # -- slots
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from workbench import Bench, now
 
-from queuesim.job import Job
-from queuesim.simulation import run
+from queuesim.core.job import Job
+from queuesim.simulation.runner import run
 
 # -- closing
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from queuesim import Backoff, Flow, FlowProducer, JobOptions, Processor, Queue, UnrecoverableError, Worker
-from queuesim.broker.base import Broker
-from queuesim.broker.memory import MemoryBroker
-from queuesim.broker.redis import RedisBroker
-from queuesim.broker.redis.fake import FakePlace
-from queuesim.deadletters import DeadLetters
-from queuesim.job import DEFAULT_OPTIONS, Job, JobState
-from queuesim.simulation import run
-from queuesim.worker import WorkerObserver
+from queuesim.brokers.memory import MemoryBroker
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.fake import FakePlace
+from queuesim.core.broker import Broker
+from queuesim.core.deadletters import DeadLetters
+from queuesim.core.job import DEFAULT_OPTIONS, Job, JobState
+from queuesim.core.worker import WorkerObserver
+from queuesim.simulation.runner import run
 
 BROKERS: dict[str, Callable[[], Any]] = {
     "memory": lambda: MemoryBroker("f"),

@@ -7,12 +7,11 @@ import asyncio
 import pytest
 from workbench import Bench, now
 
-from queuesim.broker.redis import RedisBroker
-from queuesim.broker.redis.fake import FakePlace
-from queuesim.errors import DelayedError, RateLimitError
-from queuesim.job import Job
-from queuesim.limits import RateLimit
-from queuesim.simulation import run
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.fake import FakePlace
+from queuesim.core.errors import DelayedError, RateLimitError
+from queuesim.core.job import Job, RateLimit
+from queuesim.simulation.runner import run
 
 
 def test_five_starts_a_second() -> None:

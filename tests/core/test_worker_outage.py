@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from workbench import Bench, now
 
-from queuesim.errors import BrokerUnavailableError
-from queuesim.simulation import run
-from queuesim.worker import WorkerOptions
+from queuesim.core.errors import BrokerUnavailableError
+from queuesim.core.worker import WorkerOptions
+from queuesim.simulation.runner import run
 
 
 class Unreliable:

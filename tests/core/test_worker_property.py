@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from workbench import Bench, now
 
-from queuesim.job import Job
-from queuesim.simulation import run
+from queuesim.core.job import Job
+from queuesim.simulation.runner import run
 
 TICK = 0.125
 

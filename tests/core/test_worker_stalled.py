@@ -6,9 +6,9 @@ import asyncio
 
 from workbench import Bench, now
 
-from queuesim.job import Job, JobState
-from queuesim.simulation import run
-from queuesim.worker import WorkerOptions
+from queuesim.core.job import Job, JobState
+from queuesim.core.worker import WorkerOptions
+from queuesim.simulation.runner import run
 
 STALLED = "job stalled more than allowable limit"
 

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from queuesim.broker.base import Completed, Failed, Outcome
-from queuesim.broker.memory import MemoryBroker
-from queuesim.job import Job
-from queuesim.processor import Processor
-from queuesim.queue import Queue
-from queuesim.worker import Worker
+from queuesim.brokers.memory import MemoryBroker
+from queuesim.core.broker import Completed, Failed, Outcome
+from queuesim.core.job import Job
+from queuesim.core.processor import Processor
+from queuesim.core.queue import Queue
+from queuesim.core.worker import Worker
 
 
 @dataclass

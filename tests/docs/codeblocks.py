@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from queuesim.scenario.schema import Scenario
+from queuesim.scenario.model import Scenario
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

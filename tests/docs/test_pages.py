@@ -12,9 +12,9 @@ from codeblocks import PAGES, ROOT, blocks
 from tools import scenario_keys
 
 import queuesim
-from queuesim.metrics.frames import FRAMES
-from queuesim.metrics.recording import ENDINGS
-from queuesim.metrics.result import Result
+from queuesim.results.frames import FRAMES
+from queuesim.results.recording import ENDINGS
+from queuesim.results.result import Result
 
 METRICS = ROOT / "docs" / "metrics.md"
 

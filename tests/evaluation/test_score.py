@@ -8,25 +8,25 @@ import pytest
 from redis import Redis
 from typer.testing import CliRunner
 
+from queuesim.brokers.redis.embedded import EmbeddedServer
 from queuesim.cli.app import app
-from queuesim.evaluation import error_claims, processor_claims, scheduled_claims
+from queuesim.evaluation import claims
 from queuesim.evaluation.ground import FEATURES, ClaimError, EvaluationError, Ground
 from queuesim.evaluation.score import CLAIMS, evaluate, report
-from queuesim.live.embedded import EmbeddedServer
 
 LOSES: dict[str, Callable[..., Any]] = {
-    "limiter": processor_claims.limiter,
-    "validation": processor_claims.validation,
-    "retention": processor_claims.retention,
-    "job ids": processor_claims.job_ids,
-    "outbox": processor_claims.after_commit,
-    "deduplication": scheduled_claims.overlaps,
-    "cron": scheduled_claims.cron,
-    "roles": scheduled_claims.administration,
-    "retry": error_claims.retry,
-    "categories": error_claims.categories,
-    "dead letters": error_claims.dead_letters,
-    "stalled check": error_claims.recovery,
+    "limiter": claims.limiter,
+    "validation": claims.validation,
+    "retention": claims.retention,
+    "job ids": claims.job_ids,
+    "outbox": claims.after_commit,
+    "deduplication": claims.overlaps,
+    "cron": claims.cron,
+    "roles": claims.administration,
+    "retry": claims.retry,
+    "categories": claims.categories,
+    "dead letters": claims.dead_letters,
+    "stalled check": claims.recovery,
 }
 
 
@@ -49,7 +49,7 @@ def test_claims_leave_nothing_on_the_server() -> None:
     with EmbeddedServer() as server:
         ground = Ground("redis", redis_url=server.url)
         with ground.opened():
-            ground.try_out(error_claims.dead_letters)
+            ground.try_out(claims.dead_letters)
         with Redis.from_url(server.url) as client:
             assert client.keys("*") == []
 

@@ -13,7 +13,7 @@ from zlib import crc32
 
 from hands import ORIGIN, RULES, Both, Step
 
-from queuesim.limits import Keep
+from queuesim.core.job import Keep
 
 SCORES_A_MILLISECOND = 4096
 OF_ONE_JOB = (

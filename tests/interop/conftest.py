@@ -14,9 +14,9 @@ from nodedriver import VERSIONS, Js, Node, NodeObject, SharedNode
 from pythonside import OurQueue
 from redis import Redis
 
-from queuesim.broker.redis import RedisBroker
-from queuesim.broker.redis.server import connect
-from queuesim.live.embedded import EmbeddedServer
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.embedded import EmbeddedServer
+from queuesim.brokers.redis.server import connect
 from servers import DEFAULT
 
 PREFIXES = ("ours", "node")

@@ -15,17 +15,25 @@ from nodedriver import Js, Node, NodeError, NodeObject
 from redis import Redis
 from snapshot import differences, snapshot
 
-from queuesim.attempt import failure
-from queuesim.backoff import Backoff
-from queuesim.broker.base import Broker, Completed, Outcome, Postponed, Reply, Returned, Terms
-from queuesim.clock import set_clock
-from queuesim.errors import JobError, QueueActiveError, QueueNotPausedError, UnrecoverableError
-from queuesim.flow import Flow, FlowProducer, OnFailure
-from queuesim.job import Deduplication, Job, JobOptions, JobState, NewJob, to_json
-from queuesim.limits import KEEP_ALL, Keep, RateLimit
-from queuesim.processor import Processor
-from queuesim.schedule import Cron, Every
-from queuesim.scheduler import Scheduler, advance, upsert
+from queuesim.core.broker import Broker, Completed, Outcome, Postponed, Reply, Returned, Terms
+from queuesim.core.clock import set_clock
+from queuesim.core.errors import JobError, QueueActiveError, QueueNotPausedError, UnrecoverableError
+from queuesim.core.family import OnFailure
+from queuesim.core.flow import Flow, FlowProducer
+from queuesim.core.job import (
+    KEEP_ALL,
+    Backoff,
+    Deduplication,
+    Job,
+    JobOptions,
+    JobState,
+    Keep,
+    NewJob,
+    RateLimit,
+    to_json,
+)
+from queuesim.core.processor import Processor, failure
+from queuesim.core.scheduler import Cron, Every, Scheduler, advance, upsert
 
 T = TypeVar("T")
 ORIGIN = 1_750_000_000_000

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from needs import NODE, Lacking
-from queuesim.live.embedded import EmbeddedServer
+from queuesim.brokers.redis.embedded import EmbeddedServer
 
 HERE = Path(__file__).parent
 PATIENCE = 30.0

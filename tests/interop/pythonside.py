@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from queuesim.broker.redis import RedisBroker
-from queuesim.broker.redis.server import connect
-from queuesim.clock import set_clock
-from queuesim.job import Job
-from queuesim.live.embedded import EmbeddedServer
-from queuesim.processor import Processor
-from queuesim.queue import Queue
-from queuesim.worker import Worker
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.embedded import EmbeddedServer
+from queuesim.brokers.redis.server import connect
+from queuesim.core.clock import set_clock
+from queuesim.core.job import Job
+from queuesim.core.processor import Processor
+from queuesim.core.queue import Queue
+from queuesim.core.worker import Worker
 
 T = TypeVar("T")
 PATIENCE = 30.0

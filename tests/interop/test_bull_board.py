@@ -12,7 +12,7 @@ from nodedriver import Node, NodeObject
 from pythonside import OurQueue, processor_of, until, working
 
 from queuesim import Job, JobState
-from queuesim.live.embedded import EmbeddedServer
+from queuesim.brokers.redis.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.every_version
 

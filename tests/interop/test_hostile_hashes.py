@@ -18,7 +18,7 @@ from pythonside import OurQueue
 from redis import Redis
 
 from queuesim import Job
-from queuesim.live.embedded import EmbeddedServer
+from queuesim.brokers.redis.embedded import EmbeddedServer
 
 READ = """
 const read = async id => {

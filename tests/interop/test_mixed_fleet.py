@@ -15,8 +15,8 @@ from pythonside import OurQueue, processor_of, until, working
 from redis import Redis
 
 from queuesim import Job, JobState, RateLimit
-from queuesim.live.embedded import EmbeddedServer
-from queuesim.worker import WorkerOptions
+from queuesim.brokers.redis.embedded import EmbeddedServer
+from queuesim.core.worker import WorkerOptions
 
 pytestmark = pytest.mark.every_version
 
@@ -99,7 +99,7 @@ def test_a_job_that_our_worker_lost_is_nodes(
     job_id = our_queue.add("job")
 
     async def lose() -> None:
-        from queuesim.broker.base import Terms
+        from queuesim.core.broker import Terms
 
         (job,) = (await our_queue.queue.broker.exchange([], 1, Terms(0.3, None, "python"), "t:1", job_time())).jobs
         assert job.id == job_id
@@ -120,7 +120,7 @@ def test_one_stalled_check_an_interval(
     server: EmbeddedServer, our_queue: OurQueue, node: Node, node_worker: StartWorker
 ) -> None:
     """A check by either of them makes the other's do nothing until the interval is over."""
-    from queuesim.broker.base import Terms
+    from queuesim.core.broker import Terms
 
     our_queue.add("job")
     broker = our_queue.queue.broker
@@ -164,8 +164,7 @@ def heard(events: NodeObject) -> list[tuple[str, Any]]:
 
 
 def test_nodes_queue_events_hear_our_transitions(server: EmbeddedServer, node: Node, our_queue: OurQueue) -> None:
-    from queuesim.job import Deduplication
-    from queuesim.limits import Keep
+    from queuesim.core.job import Deduplication, Keep
 
     # from the beginning of the stream on: to be ready does not mean to be reading
     events = node.new("QueueEvents", "mail", {"connection": node.connection, "lastEventId": "0-0"})

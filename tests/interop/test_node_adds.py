@@ -9,7 +9,7 @@ from nodedriver import Node, NodeError, NodeObject
 from pythonside import OurQueue, processor_of, until, working
 
 from queuesim import Job, UnrecoverableError
-from queuesim.live.embedded import EmbeddedServer
+from queuesim.brokers.redis.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.every_version
 

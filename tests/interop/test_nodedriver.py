@@ -10,7 +10,7 @@ import pytest
 from hands import NodeHand
 from nodedriver import NodeError, NodeGoneError, NodeObject, SharedNode
 
-from queuesim.live.embedded import EmbeddedServer
+from queuesim.brokers.redis.embedded import EmbeddedServer
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from nodedriver import Node, NodeObject
 from pythonside import OurQueue, processor_of, until, working
 
 from queuesim import Flow, FlowProducer, Job, JobState
-from queuesim.job import NewJob, to_json
-from queuesim.limits import Keep
-from queuesim.live.embedded import EmbeddedServer
+from queuesim.brokers.redis.embedded import EmbeddedServer
+from queuesim.core.job import Keep, NewJob, to_json
 
 pytestmark = pytest.mark.every_version
 StartWorker = Callable[..., NodeObject]

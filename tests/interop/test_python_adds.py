@@ -9,8 +9,7 @@ from nodedriver import NodeObject
 from pythonside import OurQueue, until
 
 from queuesim import Backoff
-from queuesim.job import Deduplication, JobOptions, JobState, NewJob
-from queuesim.limits import Keep
+from queuesim.core.job import Deduplication, JobOptions, JobState, Keep, NewJob
 
 pytestmark = pytest.mark.every_version
 

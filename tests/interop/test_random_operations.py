@@ -11,8 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from queuesim.job import JobState
-from queuesim.limits import KEEP_ALL, Keep
+from queuesim.core.job import KEEP_ALL, JobState, Keep
 
 HOUR = 3_600_000
 """What the server times by its own clock is far longer than any test takes."""

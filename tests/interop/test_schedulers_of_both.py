@@ -10,8 +10,8 @@ from nodedriver import NodeObject
 from pythonside import OurQueue, processor_of, until, working
 
 from queuesim import Backoff, Job, JobOptions, JobState, Keep
-from queuesim.live.embedded import EmbeddedServer
-from queuesim.schedule import Every
+from queuesim.brokers.redis.embedded import EmbeddedServer
+from queuesim.core.scheduler import Every
 
 pytestmark = pytest.mark.every_version
 

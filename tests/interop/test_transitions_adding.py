@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hands import ORIGIN, Both
 
-from queuesim.limits import KEEP_ALL, Keep
+from queuesim.core.job import KEEP_ALL, Keep
 
 pytestmark = pytest.mark.with_options
 

@@ -11,9 +11,9 @@ from nodedriver import Node, NodeObject
 from pythonside import OurQueue, processor_of, until, working
 
 from queuesim import Job, JobState
-from queuesim.flow import OnFailure
-from queuesim.limits import Keep
-from queuesim.live.embedded import EmbeddedServer
+from queuesim.brokers.redis.embedded import EmbeddedServer
+from queuesim.core.family import OnFailure
+from queuesim.core.job import Keep
 
 pytestmark = pytest.mark.with_options
 

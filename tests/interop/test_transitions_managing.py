@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from hands import Both
 
-from queuesim.job import JobState
-from queuesim.limits import Keep
+from queuesim.core.job import JobState, Keep
 
 pytestmark = pytest.mark.with_options
 

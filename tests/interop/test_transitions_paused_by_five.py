@@ -8,7 +8,7 @@ import pytest
 from hands import Both
 from nodedriver import NodeObject, SharedNode
 
-from queuesim.job import JobState
+from queuesim.core.job import JobState
 
 FIVE = "bullmq5"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hands import ORIGIN, Both
 
-from queuesim.job import JobState
+from queuesim.core.job import JobState
 
 pytestmark = pytest.mark.with_options
 

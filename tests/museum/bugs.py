@@ -9,16 +9,13 @@ from typing import Any
 
 import pytest
 
-from queuesim.broker.base import Outcome, Reply, Terms
-from queuesim.broker.memory import MemoryBroker
-from queuesim.broker.memory.census import Census
-from queuesim.broker.memory.record import Record
-from queuesim.broker.memory.state import QueueState
-from queuesim.broker.memory.taking import Taking
-from queuesim.exchange import Exchanges
-from queuesim.job import Job
-from queuesim.scenario import runner
-from queuesim.worker import Worker
+from queuesim.brokers.memory import Census, MemoryBroker, QueueState, Taking
+from queuesim.brokers.memory_store import Record
+from queuesim.core.broker import Outcome, Reply, Terms
+from queuesim.core.exchange import Exchanges
+from queuesim.core.job import Job
+from queuesim.core.worker import Worker
+from queuesim.runs import run
 
 Patch = pytest.MonkeyPatch
 Bug = Callable[[Patch], None]
@@ -84,7 +81,7 @@ def overdue_jobs_spin(patch: Patch) -> None:
 
     patch.setattr(QueueState, "_promote_due", promote)
     patch.setattr(Taking, "wait", wait)
-    patch.setattr(runner, "MOST_GENERATIONS", 20_000)
+    patch.setattr(run, "MOST_GENERATIONS", 20_000)
 
 
 def stalled_jobs_hold_everybody_up(patch: Patch) -> None:

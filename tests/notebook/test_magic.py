@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import queuesim
-from queuesim.metrics.result import Result
-from queuesim.notebook.magic import Magic, arguments
-from queuesim.scenario.schema import Scenario
+from queuesim.notebook import Magic, arguments
+from queuesim.results.result import Result
+from queuesim.scenario.model import Scenario
 
 CELL = """\
 name: mail

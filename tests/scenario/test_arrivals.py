@@ -12,10 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from queuesim.scenario.arrivals import arrival_times
-from queuesim.scenario.load_schema import Arrivals, Segment
-from queuesim.simulation.service import Exponential
-from queuesim.simulation.streams import Streams
+from queuesim.scenario.load import Arrivals, Segment, arrival_times
+from queuesim.simulation.random import Exponential, Streams
 
 Stages = list[tuple[float, float, float]]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from queuesim.scenario.document import Document, DocumentError
+from queuesim.scenario.yaml import Document, DocumentError
 
 TEXT = """\
 name: x

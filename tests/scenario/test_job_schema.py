@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from queuesim.backoff import Backoff
-from queuesim.job import JobOptions
-from queuesim.scenario.job_schema import ErrorRates, JobSettings, Poison
-from queuesim.scenario.queue_schema import QueueSettings
+from queuesim.core.job import Backoff, JobOptions
+from queuesim.scenario.jobs import ErrorRates, JobSettings, Poison
+from queuesim.scenario.queue import QueueSettings
 
 FILE = {"file": True}
 

@@ -6,9 +6,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from queuesim.scenario.document import Document
-from queuesim.scenario.file import ScenarioError, parse_scenario
-from queuesim.scenario.json_schema import json_schema
+from queuesim.scenario.loading import ScenarioError, json_schema, parse_scenario
+from queuesim.scenario.yaml import Document
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from queuesim.scenario.load_schema import Arrivals, Bulk, LoadEntry, Segment
+from queuesim.scenario.load import Arrivals, Bulk, LoadEntry, Segment
 from queuesim.scenario.trace import TraceJob
 
 FILE = {"file": True}

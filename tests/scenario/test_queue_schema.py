@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from queuesim.backoff import Backoff
-from queuesim.limits import Keep, RateLimit
-from queuesim.retry import RetryPolicy
-from queuesim.scenario.queue_schema import BackoffSettings, KeepSettings, QueueSettings, WorkerSettings
-from queuesim.worker import WorkerOptions
+from queuesim.core.job import Backoff, Keep, RateLimit
+from queuesim.core.retry import RetryPolicy
+from queuesim.core.worker import WorkerOptions
+from queuesim.scenario.queue import BackoffSettings, KeepSettings, QueueSettings, WorkerSettings
 
 FILE = {"file": True}
 

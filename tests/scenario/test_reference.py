@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import queuesim
-from queuesim.processor import Processor
-from queuesim.scenario.reference import ProcessorImportError, load_processor
+from queuesim.core.processor import Processor
+from queuesim.scenario.loading import ProcessorImportError, load_processor
 
 HANDLERS = """\
-from queuesim.processor import Processor
+from queuesim.core.processor import Processor
 processor = Processor("mail")
 other = 5
 class Namespace:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from queuesim.scenario.job_schema import JobSettings
-from queuesim.scenario.load_schema import Arrivals, LoadEntry
-from queuesim.scenario.queue_schema import QueueSettings, WorkerSettings
-from queuesim.scenario.schema import Scenario
-from queuesim.scenario.service_schema import ExponentialTime, ServiceTime
-from queuesim.scenario.threshold import parse_threshold
+from queuesim.scenario.jobs import JobSettings
+from queuesim.scenario.load import Arrivals, LoadEntry
+from queuesim.scenario.model import Scenario
+from queuesim.scenario.queue import QueueSettings, WorkerSettings
+from queuesim.scenario.thresholds import parse_threshold
+from queuesim.simulation.distributions import ExponentialTime, ServiceTime
 
 WRITTEN: dict[str, Any] = {
     "name": "x",

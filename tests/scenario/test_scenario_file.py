@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from queuesim.scenario.file import ScenarioError, load_scenario, parse_scenario
-from queuesim.scenario.schema import Scenario
-from queuesim.simulation.service import Gamma
+from queuesim.scenario.loading import ScenarioError, load_scenario, parse_scenario
+from queuesim.scenario.model import Scenario
+from queuesim.simulation.random import Gamma
 
 ROOT = Path(__file__).parents[2]
 TASK_PROCESSING = ROOT / "scenarios" / "task-processing.yaml"
@@ -247,7 +247,7 @@ def test_files_that_it_names_are_beside_it_and_checked(tmp_path: Path) -> None:
 
 
 HANDLERS = """\
-from queuesim.processor import Processor
+from queuesim.core.processor import Processor
 processor = Processor()
 
 @processor.job("task-created")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from queuesim.scenario.service_schema import ServiceTime
-from queuesim.scenario.table import TableError
-from queuesim.simulation.service import Constant, Empirical, Exponential, Gamma, Service, Uniform
+from queuesim.inputfile import TableError
+from queuesim.simulation.distributions import ServiceTime
+from queuesim.simulation.random import Constant, Empirical, Exponential, Gamma, Service, Uniform
 
 FILE = {"file": True}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from queuesim.scenario.table import TableError, only_known, read_column, read_rows
+from queuesim.inputfile import TableError, only_known, read_column, read_rows
 
 
 def test_rows_come_with_their_lines(tmp_path: Path) -> None:

@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from queuesim.metrics.metric import METRICS as MEASURED
-from queuesim.metrics.metric import check_metric
-from queuesim.scenario.metric import METRICS
-from queuesim.scenario.threshold import Threshold, Where, parse_threshold
-from queuesim.scenario.threshold_schema import ThresholdField
+from queuesim.results.metrics import KIND_OF_METRIC as MEASURED
+from queuesim.results.metrics import METRICS, check_metric
+from queuesim.scenario.thresholds import Threshold, ThresholdField, Where, parse_threshold
 
 FILE = {"file": True}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from queuesim.scenario.table import TableError
+from queuesim.inputfile import TableError
 from queuesim.scenario.trace import TraceJob, read_trace
 
 RECORDED = """\

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import queuesim
-from queuesim.scenario.runner import as_scenario
-from queuesim.scenario.schema import Scenario
-from queuesim.scenario.variation import vary
+from queuesim.runs.run import as_scenario
+from queuesim.scenario.loading import vary
+from queuesim.scenario.model import Scenario
 
 FILE = Path(__file__).parents[2] / "scenarios" / "task-processing.yaml"
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import queuesim
-from queuesim.scenario.schema import Scenario
-from queuesim.scenario.worker_names import name_workers
+from queuesim.scenario.model import Scenario
+from queuesim.scenario.queue import name_workers
 
 SCENARIO = {
     "name": "n",

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from queuesim.simulation import VirtualLoop, run
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.runner import run
 
 
 def test_threads_are_this_thread_and_take_no_time():

@@ -9,7 +9,9 @@ import zoneinfo
 import pytest
 
 from queuesim.extras import MissingExtraError
-from queuesim.simulation import Calendar, VirtualLoop, run
+from queuesim.simulation.calendar import Calendar
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.runner import run
 
 EPOCH = dt.datetime(2024, 2, 28, 23, 59, 30, tzinfo=dt.UTC)
 

@@ -7,9 +7,12 @@ import anyio
 import pytest
 import simpy
 
-from queuesim.errors import QueuesimError
-from queuesim.simulation import Deadlock, Process, VirtualLoop, run, until
-from queuesim.simulation.waiters import MOST_LISTED
+from queuesim.error import QueuesimError
+from queuesim.simulation.diagnosis import MOST_LISTED, Deadlock
+from queuesim.simulation.environment import until
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.process import Process
+from queuesim.simulation.runner import run
 
 
 def deadlock(main):

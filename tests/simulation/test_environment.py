@@ -6,7 +6,9 @@ import math
 import pytest
 import simpy
 
-from queuesim.simulation import Environment, VirtualLoop, run
+from queuesim.simulation.environment import Environment
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.runner import run
 
 
 def carwash(env, log):

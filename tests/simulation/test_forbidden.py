@@ -7,9 +7,10 @@ import socket
 
 import pytest
 
-from queuesim.errors import QueuesimError
-from queuesim.simulation import RealIOError, VirtualLoop, run
-from queuesim.simulation.forbidden import REFUSED
+from queuesim.error import QueuesimError
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.refused_io import REFUSED, RealIOError
+from queuesim.simulation.runner import run
 
 CALLS = {
     "create_connection": lambda loop: asyncio.open_connection("127.0.0.1", 9),

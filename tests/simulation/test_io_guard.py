@@ -22,8 +22,10 @@ import psycopg
 import pytest
 import requests
 
-from queuesim.simulation import RealIOError, VirtualLoop, run
 from queuesim.simulation.io_guard import current_guard, outside
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.refused_io import RealIOError
+from queuesim.simulation.runner import run
 
 CLOSED = ("127.0.0.1", 9)
 """Nobody listens there: if a call came through, its error would be another one."""
@@ -328,7 +330,7 @@ def test_a_simulation_inside_of_one_tells_both():
 
 
 def test_a_refusal_in_a_thread_has_the_context_of_whoever_started_it():
-    from queuesim.job import RUNNING_JOB, Job
+    from queuesim.core.job import RUNNING_JOB, Job
 
     job = Job("7", "mail", None)
     found = []

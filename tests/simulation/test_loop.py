@@ -7,7 +7,10 @@ import types
 
 import pytest
 
-from queuesim.simulation import Deadlock, Environment, Interrupted, Livelock, VirtualLoop, run
+from queuesim.simulation.diagnosis import Deadlock, Livelock
+from queuesim.simulation.environment import Environment
+from queuesim.simulation.loop import Interrupted, VirtualLoop
+from queuesim.simulation.runner import run
 
 
 def started(main, **options):

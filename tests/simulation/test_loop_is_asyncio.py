@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from queuesim.simulation import Livelock, VirtualLoop, run
+from queuesim.simulation.diagnosis import Livelock
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.runner import run
 
 
 async def polls_until_due():

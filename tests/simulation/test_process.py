@@ -11,8 +11,10 @@ import weakref
 import pytest
 import simpy
 
-from queuesim.simulation import Process, VirtualLoop, run, until
-from queuesim.simulation.process import CURRENT
+from queuesim.simulation.environment import until
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.process import CURRENT, Process
+from queuesim.simulation.runner import run
 
 
 class Log(list):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from queuesim.simulation import run
+from queuesim.simulation.runner import run
 
 TICK = 0.05
 """A program's unit of time, in seconds: on the real loop what happens at different ticks must stay apart."""

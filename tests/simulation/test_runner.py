@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from queuesim.simulation import Interrupted, VirtualLoop, run
+from queuesim.simulation.loop import Interrupted, VirtualLoop
+from queuesim.simulation.runner import run
 
 
 async def now_after(seconds):

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from queuesim.simulation.service import Constant, Empirical, Exponential, Gamma, Lognormal, Service, Uniform
-from queuesim.simulation.streams import Streams
+from queuesim.simulation.random import Constant, Empirical, Exponential, Gamma, Lognormal, Service, Streams, Uniform
 
 MODELS: list[Service] = [
     Constant(0.08),

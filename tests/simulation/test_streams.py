@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from queuesim.simulation.streams import Draws, Streams
+from queuesim.simulation.random import Draws, Streams
 
 
 def test_same_seed_and_name_give_the_same_stream() -> None:

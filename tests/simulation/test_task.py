@@ -10,7 +10,10 @@ import sys
 import pytest
 import simpy
 
-from queuesim.simulation import Process, VirtualLoop, run, until
+from queuesim.simulation.environment import until
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.process import Process
+from queuesim.simulation.runner import run
 
 
 def busy_log(seed, shuffled):

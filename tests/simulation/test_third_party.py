@@ -7,7 +7,7 @@ import anyio.abc
 import pytest
 import tenacity
 
-from queuesim.simulation import run
+from queuesim.simulation.runner import run
 
 
 def clock():

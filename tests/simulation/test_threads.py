@@ -11,9 +11,9 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 
-from queuesim.simulation import Deadlock, VirtualLoop, run
-from queuesim.simulation.base_loop import InlineThreadError
-from queuesim.simulation.deadlock import BusyThread
+from queuesim.simulation.diagnosis import BusyThread, Deadlock
+from queuesim.simulation.loop import InlineThreadError, VirtualLoop
+from queuesim.simulation.runner import run
 
 TEXT = Path(__file__).read_text()
 

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 import simpy
 
-from queuesim.simulation import Environment, VirtualLoop, run, until
+from queuesim.simulation.environment import Environment, until
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.runner import run
 
 
 def simulate(main):

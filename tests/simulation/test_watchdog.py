@@ -8,8 +8,10 @@ import time
 
 import pytest
 
-from queuesim.errors import HandlerBlockedError
-from queuesim.simulation import VirtualLoop, Watchdog, run
+from queuesim.core.errors import HandlerBlockedError
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.runner import run
+from queuesim.simulation.watchdog import Watchdog
 
 LIMIT = 0.1
 """Seconds: short for the tests, long for a computer."""

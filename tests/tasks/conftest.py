@@ -7,7 +7,7 @@ import pytest
 from postgres import private_server
 from sqlalchemy import text
 
-from queuesim.tasks import TaskStore
+from queuesim.tasks.store import TaskStore
 
 DATABASES = ("memory", "sqlite", "postgresql")
 

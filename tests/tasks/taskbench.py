@@ -9,24 +9,16 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from queuesim.broker.memory import MemoryBroker
-from queuesim.queue import Queue
-from queuesim.tasks import (
-    AfterCommit,
-    DatabaseModel,
-    Outbox,
-    OverdueScan,
-    Relay,
-    TaskService,
-    TaskStore,
-    task_processor,
-)
-from queuesim.tasks.cost import DistantQueue
-from queuesim.tasks.delivery import Delivery
-from queuesim.tasks.overdue import count_delivered
-from queuesim.tasks.relay import drained
+from queuesim.brokers.memory import MemoryBroker
+from queuesim.core.queue import Queue
+from queuesim.core.worker import Worker
+from queuesim.tasks.cost import DatabaseModel, DistantQueue
+from queuesim.tasks.handlers import task_processor
+from queuesim.tasks.outbox import AfterCommit, Delivery, Outbox, Relay, drained
+from queuesim.tasks.overdue import OverdueScan, count_delivered
+from queuesim.tasks.service import TaskService
+from queuesim.tasks.store import TaskStore
 from queuesim.tasks.tables import notifications, tasks
-from queuesim.worker import Worker
 
 
 class TaskBench:

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from queuesim.errors import DatabaseError
-from queuesim.simulation import run
+from queuesim.core.errors import DatabaseError
+from queuesim.simulation.runner import run
 from queuesim.tasks.cost import DatabaseModel
 
 

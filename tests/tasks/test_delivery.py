@@ -14,17 +14,14 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 from taskbench import TaskBench, bench
 
-from queuesim.backoff import Backoff
-from queuesim.errors import BrokerUnavailableError
-from queuesim.job import Deduplication, JobOptions, JobState
-from queuesim.limits import Keep
-from queuesim.plain_options import from_plain, to_plain
+from queuesim.core.errors import BrokerUnavailableError
+from queuesim.core.job import Backoff, Deduplication, JobOptions, JobState, Keep, from_plain, to_plain
 from queuesim.simulation.process import Process
 from queuesim.simulation.runner import run
-from queuesim.tasks import TaskStore
 from queuesim.tasks.cost import DistantQueue
+from queuesim.tasks.outbox import Relay, waiting
 from queuesim.tasks.overdue import count_delivered, reports
-from queuesim.tasks.relay import Relay, waiting
+from queuesim.tasks.store import TaskStore
 from queuesim.tasks.tables import outbox, tasks
 
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from taskbench import TaskBench, bench
 
-from queuesim.clock import now
-from queuesim.errors import BrokerUnavailableError, DatabaseError
-from queuesim.limits import RateLimit
+from queuesim.core.clock import now
+from queuesim.core.errors import BrokerUnavailableError, DatabaseError
+from queuesim.core.job import RateLimit
 from queuesim.simulation.process import Process
 from queuesim.simulation.runner import run
-from queuesim.tasks import TaskStore
 from queuesim.tasks.overdue import Delivered, reports
+from queuesim.tasks.store import TaskStore
 from queuesim.tasks.tables import scans, tasks
 
 WAYS = ["after-commit", "outbox"]

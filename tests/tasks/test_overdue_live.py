@@ -12,16 +12,16 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from queuesim.broker.redis.server import connect
+from queuesim.brokers.redis.embedded import EmbeddedServer
+from queuesim.brokers.redis.server import connect
 from queuesim.cli.app import app
-from queuesim.live.embedded import EmbeddedServer
-from queuesim.metrics.result import Result
-from queuesim.scenario.live.overdue import LiveOverdue, SchedulerError, overdue_tasks
-from queuesim.scenario.live.run import LiveRun
-from queuesim.scenario.schema import Scenario
-from queuesim.tasks import TaskStore
+from queuesim.results.result import Result
+from queuesim.runs.live.engine import LiveRun
+from queuesim.runs.live.scheduler_process import LiveOverdue, SchedulerError, overdue_tasks
+from queuesim.scenario.model import Scenario
 from queuesim.tasks.overdue import reports
 from queuesim.tasks.queries import count_to_notify, told
+from queuesim.tasks.store import TaskStore
 
 pytestmark = pytest.mark.server
 

@@ -10,8 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from queuesim.extras import MissingExtraError
 from queuesim.simulation.runner import run
-from queuesim.tasks import ConflictError, DatabaseModel, Status, TaskMissingError, TaskStore, migrations, queries
-from queuesim.tasks.store import StoreError
+from queuesim.tasks import migrations, queries
+from queuesim.tasks.cost import DatabaseModel
+from queuesim.tasks.model import ConflictError, Status, TaskMissingError
+from queuesim.tasks.store import StoreError, TaskStore
 from queuesim.tasks.tables import metadata, tasks
 
 DAY = 24 * 3600.0
@@ -202,8 +204,8 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_impossible_row_is_refused_for_good(store: TaskStore) -> None:
-    from queuesim.errors import ErrorRules
-    from queuesim.tasks.errors import rules
+    from queuesim.core.errors import ErrorRules
+    from queuesim.tasks.model import rules
 
     with pytest.raises(IntegrityError) as caught:
         store.run_now(lambda c: c.execute(tasks.insert().values(title=None)))

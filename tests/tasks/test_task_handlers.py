@@ -9,12 +9,13 @@ import pytest
 from taskbench import TaskBench, bench
 
 from queuesim import DeadLetters
-from queuesim.clock import set_clock
-from queuesim.errors import ValidationError
-from queuesim.job import JobState
+from queuesim.core.clock import set_clock
+from queuesim.core.errors import ValidationError
+from queuesim.core.job import JobState
+from queuesim.core.worker import Worker
 from queuesim.simulation.runner import run
-from queuesim.tasks import ConflictError, Status, TaskMissingError, TaskStore
-from queuesim.worker import Worker
+from queuesim.tasks.model import ConflictError, Status, TaskMissingError
+from queuesim.tasks.store import TaskStore
 
 Scene = Callable[[TaskBench], Awaitable[Any]]
 

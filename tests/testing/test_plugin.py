@@ -102,8 +102,8 @@ def test_the_live_redis_is_a_tests_own_and_ends_with_it(pytester: Pytester) -> N
         from redis import Redis
         from redis.exceptions import ConnectionError
         from queuesim import JobState, Queue
-        from queuesim.broker.redis import RedisBroker
-        from queuesim.broker.redis.server import connect
+        from queuesim.brokers.redis.broker import RedisBroker
+        from queuesim.brokers.redis.server import connect
 
         urls = []
 

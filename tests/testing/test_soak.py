@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from queuesim.backoff import Backoff
 from queuesim.cli.app import app
-from queuesim.scenario.schema import Scenario
-from queuesim.testing.found import smallest
-from queuesim.testing.soak import drawn, play_on, soak
+from queuesim.core.job import Backoff
+from queuesim.scenario.model import Scenario
+from queuesim.testing.soak import drawn, play_on, smallest, soak
 
 
 def described(number: int) -> dict[str, Any]:

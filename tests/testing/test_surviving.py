@@ -11,9 +11,9 @@ from hypothesis import Phase, given, settings
 
 import queuesim
 from queuesim import Job, JobOptions, Processor
-from queuesim.broker.memory import MemoryBroker
-from queuesim.testing.found import smallest
+from queuesim.brokers.memory import MemoryBroker
 from queuesim.testing.machine import QueueMachine
+from queuesim.testing.soak import smallest
 from queuesim.testing.strategies import scenarios
 from queuesim.testing.surviving import DidNotSurviveError, assert_survives
 
@@ -123,7 +123,7 @@ TestOnMemory.settings = settings(max_examples=10, stateful_step_count=20, deadli
 
 
 def test_the_simulated_queue(simulated_queue: queuesim.Queue) -> None:
-    from queuesim.simulation import run
+    from queuesim.simulation.runner import run
 
     async def program() -> int:
         await simulated_queue.add("a")

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from queuesim.admin.guard import LARGEST_BODY
-from queuesim.admin.limits import RequestLimiter
+from queuesim.admin.guard import LARGEST_BODY, RequestLimiter
 from queuesim.admin.tokens import Verifier
-from queuesim.clock import Clock
-from queuesim.deadletters import DeadLetters
-from queuesim.queue import Queue
-from queuesim.tasks import OverdueScan, TaskService, TaskStore
+from queuesim.core.clock import Clock
+from queuesim.core.deadletters import DeadLetters
+from queuesim.core.queue import Queue
+from queuesim.tasks.overdue import OverdueScan
+from queuesim.tasks.service import TaskService
+from queuesim.tasks.store import TaskStore
 
 
 @dataclass

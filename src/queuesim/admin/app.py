@@ -12,8 +12,8 @@ from queuesim import __version__
 from queuesim.admin.administration import Administration
 from queuesim.admin.audit import AuditLog
 from queuesim.admin.guard import Guard
-from queuesim.admin.metering import Meter
-from queuesim.clock import set_clock
+from queuesim.admin.metrics import Meter
+from queuesim.core.clock import set_clock
 from queuesim.extras import need
 
 need("fastapi", "admin", "the admin API's routes")

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from queuesim.clock import now
+from queuesim.core.clock import now
 from queuesim.tasks.store import TaskStore
 from queuesim.tasks.tables import audit
 

@@ -7,8 +7,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from queuesim.admin.guard import INTERNAL, error_body
-from queuesim.errors import BrokerUnavailableError, JobError, ValidationError
-from queuesim.tasks import TaskMissingError
+from queuesim.core.errors import BrokerUnavailableError, JobError, ValidationError
+from queuesim.tasks.model import TaskMissingError
 
 STATUSES = {-1: 404, -3: 409, -6: 409, -8: 409}
 """What a refusal of the queue is in HTTP, by its code."""

@@ -13,15 +13,18 @@ from typing import cast
 
 from queuesim.admin.administration import Administration
 from queuesim.admin.app import create_app
-from queuesim.admin.limits import RequestLimiter
+from queuesim.admin.guard import RequestLimiter
 from queuesim.admin.tokens import Verifier
-from queuesim.broker.base import Broker
-from queuesim.clock import set_clock
-from queuesim.deadletters import DeadLetters
-from queuesim.queue import Queue
-from queuesim.tasks import Outbox, OverdueScan, Relay, TaskService, TaskStore, task_processor
-from queuesim.tasks.overdue import count_delivered
-from queuesim.worker import Worker
+from queuesim.core.broker import Broker
+from queuesim.core.clock import set_clock
+from queuesim.core.deadletters import DeadLetters
+from queuesim.core.queue import Queue
+from queuesim.core.worker import Worker
+from queuesim.tasks.handlers import task_processor
+from queuesim.tasks.outbox import Outbox, Relay
+from queuesim.tasks.overdue import OverdueScan, count_delivered
+from queuesim.tasks.service import TaskService
+from queuesim.tasks.store import TaskStore
 
 REQUESTS_A_SECOND, BURST = 20.0, 100
 """What one client may ask for."""
@@ -86,12 +89,12 @@ async def _serve(place: Place, verifier: Verifier, store: TaskStore, tell: Calla
 @asynccontextmanager
 async def _broker(place: Place) -> AsyncIterator[Broker]:
     if place.memory:
-        from queuesim.broker.memory import MemoryBroker
+        from queuesim.brokers.memory import MemoryBroker
 
         yield MemoryBroker(place.queue)
         return
-    from queuesim.broker.redis import RedisBroker
-    from queuesim.broker.redis.server import connect
+    from queuesim.brokers.redis.broker import RedisBroker
+    from queuesim.brokers.redis.server import connect
 
     server = await connect(place.redis_url)
     try:

@@ -2,18 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from queuesim.admin.keys import RemoteKeys, SigningKeyError, public_keys
-from queuesim.errors import QueuesimError
+from queuesim.error import QueuesimError
 from queuesim.extras import need
+
+# -- The issuer's public keys: a key set from a file, or from a URL, whose keys come and go while we run
 
 need("jwt", "admin", "tokens")
 
 import jwt  # noqa: E402
+
+LIFETIME = 300.0
+"""Seconds after which a key set is fetched again: by then a key that was withdrawn is no longer trusted."""
+COOLDOWN = 30.0
+"""Seconds between two tries to fetch it, at least: tokens with invented key ids don't make us fetch all the time."""
+PATIENCE = 3600.0
+"""Seconds for which keys are trusted whose set can't be fetched: the issuer's outage locks nobody out before."""
+TIMEOUT = 5.0
+
+logger = logging.getLogger("queuesim.admin")
+
+
+class SigningKeyError(QueuesimError):
+    """The key that tokens are checked with is no good."""
+
+
+def public_keys(jwks: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a set that RS256 can use, by their ids: public RSA keys for signatures. Raises SigningKeyError."""
+    keys = [key for key in jwks.get("keys", ()) if isinstance(key, dict)]
+    try:
+        return {key["kid"]: jwt.PyJWK(dict(key), algorithm="RS256").key for key in keys if _usable(key)}
+    except jwt.PyJWTError as error:
+        raise SigningKeyError(f"the key set has a broken key: {error}") from None
+
+
+def _usable(key: Mapping[str, Any]) -> bool:
+    for_us = key.get("kty") == "RSA" and key.get("alg", "RS256") == "RS256" and key.get("use", "sig") == "sig"
+    return for_us and isinstance(key.get("kid"), str) and "d" not in key
+
+
+def read_jwks(text: str) -> dict[str, Any]:
+    """A key set from its JSON text. Raises SigningKeyError if it is none."""
+    try:
+        jwks = json.loads(text)
+    except ValueError:
+        raise SigningKeyError("the key set is no JSON") from None
+    if not isinstance(jwks, dict) or not isinstance(jwks.get("keys"), list):
+        raise SigningKeyError('a key set is a JSON object with a list "keys"')
+    return jwks
+
+
+class RemoteKeys:
+    """The key set at a URL. It *is fetched* when it has grown old, and when a token names a key that it does not have:
+    so a new key works at once, and an old one ends with the set's lifetime.
+
+    Args:
+        url: https, or http on the loopback interface.
+        clock: seconds; not that of the queue, for tokens are a matter of real time.
+
+    Raises:
+        SigningKeyError: the URL is neither.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        lifetime: float = LIFETIME,
+        cooldown: float = COOLDOWN,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        parts = urlsplit(url)
+        near = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if not near and (parts.scheme != "https" or not parts.hostname):
+            raise SigningKeyError(f"a key set is fetched by https, not from {url}: who is in between could swap it")
+        self.url = url
+        self.fetches = 0
+        """How often it was asked for."""
+        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=TIMEOUT)
+        self._lifetime, self._cooldown, self._patience = lifetime, cooldown, patience
+        self._clock = clock
+        self._keys: dict[str, Any] = {}
+        self._fetched: float | None = None
+        self._tried: float | None = None
+        self._turn = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<RemoteKeys {self.url}>"
+
+    def fetch(self) -> None:
+        """Fetch the set. Raises SigningKeyError if that fails, or it has no key for us; the keys stay as they were."""
+        self._tried = self._clock()
+        self.fetches += 1
+        try:
+            # PyJWT follows no redirect, and reads no file
+            keys = public_keys(read_jwks(json.dumps(self._client.fetch_data())))
+        except (jwt.PyJWTError, ValueError) as error:
+            raise SigningKeyError(f"the key set at {self.url} can't be fetched: {error}") from None
+        if not keys:
+            raise SigningKeyError(f"the key set at {self.url} has no public RSA key with a kid")
+        self._keys, self._fetched = keys, self._tried
+
+    async def find(self, kid: str) -> Any:
+        """The key of that id; None if the issuer has none."""
+        if self._fresh and kid in self._keys:
+            return self._keys[kid]
+        async with self._turn:
+            if not (self._fresh and kid in self._keys) and self._age(self._tried) >= self._cooldown:
+                try:
+                    await asyncio.to_thread(self.fetch)
+                except SigningKeyError as error:
+                    logger.error("%s", error)
+            if self._age(self._fetched) >= self._lifetime + self._patience:
+                return None
+            return self._keys.get(kid)
+
+    @property
+    def _fresh(self) -> bool:
+        return self._age(self._fetched) < self._lifetime
+
+    def _age(self, since: float | None) -> float:
+        return float("inf") if since is None else self._clock() - since
+
+
+need("jwt", "admin", "tokens")
+
 
 SHORTEST_SECRET = 32
 """Bytes of a secret for HS256 at least (RFC 7518, section 3.2)."""

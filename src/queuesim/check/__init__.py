@@ -1,1 +1,1 @@
-"""Checks before anything runs: what queueing arithmetic says will go wrong. See `queuesim.check.findings`."""
+"""Checks before anything runs: what queueing arithmetic says will go wrong. See `queuesim.check.check`."""

@@ -12,15 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from queuesim.check.finding import MARGIN, Finding, rate, time, whose
 from queuesim.check.fluid import entry_length, statistic_of_jobs
-from queuesim.check.outline import JobOutline, limiter, scaled_up, slots
-from queuesim.metrics.metric import percentile_of
-from queuesim.processor import Processor
-from queuesim.scenario.faults.redis_schema import Failover, Restart
-from queuesim.scenario.load_schema import LoadEntry
-from queuesim.scenario.schema import Scenario
-from queuesim.scenario.threshold import Threshold
+from queuesim.check.outline import MARGIN, Finding, JobOutline, limiter, rate, scaled_up, slots, time, whose
+from queuesim.core.processor import Processor
+from queuesim.faults.redis import FailoverFields, RestartFields
+from queuesim.results.metrics import percentile_of
+from queuesim.scenario.load import LoadEntry
+from queuesim.scenario.model import Scenario
+from queuesim.scenario.thresholds import Threshold
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +56,7 @@ def closed_loads(scenario: Scenario, jobs: Sequence[JobOutline], own: Processor 
 
 def _loses_jobs(scenario: Scenario) -> bool:
     faults = [entry.settings for entry in scenario.faults]
-    return any(isinstance(each, Failover) or (isinstance(each, Restart) and each.empty) for each in faults)
+    return any(isinstance(each, FailoverFields) or (isinstance(each, RestartFields) and each.empty) for each in faults)
 
 
 @dataclass(frozen=True, slots=True)

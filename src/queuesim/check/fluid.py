@@ -15,12 +15,12 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from queuesim.check.outline import JobOutline, Stoppage, deploys, limiter, slots, stoppages
-from queuesim.metrics.metric import percentile_of
-from queuesim.processor import Processor
-from queuesim.scenario.handlers import OVERDUE
-from queuesim.scenario.load_schema import LoadEntry, Segment
-from queuesim.scenario.schema import Scenario
-from queuesim.scenario.threshold import Threshold, Where
+from queuesim.core.processor import Processor
+from queuesim.results.metrics import percentile_of
+from queuesim.runs.handlers import OVERDUE
+from queuesim.scenario.load import LoadEntry, Segment
+from queuesim.scenario.model import Scenario
+from queuesim.scenario.thresholds import Threshold, Where
 
 if TYPE_CHECKING:
     import numpy as np

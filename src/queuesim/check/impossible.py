@@ -7,17 +7,15 @@ import math
 from collections.abc import Iterator, Sequence
 
 from queuesim.check.closed import most_jobs
-from queuesim.check.finding import MARGIN, Finding, rate, time, whose
 from queuesim.check.fluid import entry_length
-from queuesim.check.outline import JobOutline
-from queuesim.processor import Processor
-from queuesim.scenario.asked import what_is_asked
-from queuesim.scenario.handlers import OVERDUE
-from queuesim.scenario.job_schema import JobSettings
-from queuesim.scenario.load_schema import LoadEntry
-from queuesim.scenario.replays import is_told
-from queuesim.scenario.schema import Scenario
-from queuesim.scenario.threshold import Threshold
+from queuesim.check.outline import MARGIN, Finding, JobOutline, rate, time, whose
+from queuesim.core.processor import Processor
+from queuesim.runs.handlers import OVERDUE, is_told
+from queuesim.runs.judging import what_is_asked
+from queuesim.scenario.jobs import JobSettings
+from queuesim.scenario.load import LoadEntry
+from queuesim.scenario.model import Scenario
+from queuesim.scenario.thresholds import Threshold
 from queuesim.scenario.trace import TraceJob
 
 DEVIATIONS = 5.0

@@ -7,25 +7,74 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from queuesim.errors import ErrorInfo
-from queuesim.job import JobOptions
-from queuesim.limits import RateLimit
-from queuesim.processor import Processor
-from queuesim.scenario.failures import SIMULATED, simulated
-from queuesim.scenario.faults.queue_schema import Pause
-from queuesim.scenario.faults.redis_schema import Outage, ReadOnly, Restart
-from queuesim.scenario.faults.timing_schema import ALL
-from queuesim.scenario.faults.worker_schema import Deploy, Scale
-from queuesim.scenario.handlers import build_processor, job_options
-from queuesim.scenario.job_schema import JobSettings
-from queuesim.scenario.schema import Scenario
-from queuesim.scenario.service_schema import ServiceTime
-from queuesim.scenario.worker_names import name_workers
-from queuesim.simulation.streams import Streams
+from queuesim.core.errors import SIMULATED, ErrorInfo, simulated
+from queuesim.core.job import JobOptions, RateLimit
+from queuesim.core.processor import Processor
+from queuesim.faults.redis import OutageFields, PauseFields, ReadOnlyFields, RestartFields
+from queuesim.faults.timing import ALL
+from queuesim.faults.workers import DeployFields, ScaleFields
+from queuesim.runs.handlers import build_processor, job_options
+from queuesim.scenario.jobs import JobSettings
+from queuesim.scenario.model import Scenario
+from queuesim.scenario.queue import name_workers
+from queuesim.simulation.distributions import ServiceTime
+from queuesim.simulation.random import Streams
+from queuesim.units import format_duration
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from queuesim.scenario.thresholds import Threshold
+
+
+# -- A finding: one thing that will go wrong
+
+PATIENCE = 30.0
+"""Seconds for which whoever waits for a job's result usually waits: the time-out of HTTP clients and proxies."""
+
+MARGIN = 1.05
+"""A threshold is only called out of reach if it is missed by more than this: the arithmetic is no more exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that will go wrong, or that does nothing."""
+
+    name: str
+    key: str
+    """What it is about: the key of a scenario, as ``workers.limiter``, or the argument of a processor."""
+    message: str
+    expected: float | None = None
+    """What a threshold's metric comes to, in its unit, where the finding is about one."""
+
+    @property
+    def shown_by(self) -> str:
+        """A scenario of the repository in which it can be seen, and seen to happen."""
+        return f"scenarios/check/{self.name.replace(' ', '-')}.yaml"
+
+
+def rate(per_second: float) -> str:
+    """A rate, as findings tell it."""
+    return f"{per_second * 60:.3g}/min"
+
+
+AGES = 1000 * 365 * 86400.0
+"""Seconds above which a duration is no more told exactly."""
+
+
+def time(seconds: float) -> str:
+    """A duration, as findings tell it."""
+    if seconds > AGES:
+        return "more than 1,000 years"
+    return format_duration(float(f"{seconds:.3g}")) if seconds < 100 else format_duration(float(round(seconds)))
+
+
+def whose(threshold: Threshold) -> str:
+    """Which jobs a threshold looks at, as findings tell it."""
+    chosen = threshold.where.chosen()
+    return f" of {', '.join(f'{key} {name}' for key, name in chosen.items())}" if chosen else ""
+
 
 DRAWS = 20_000
 """Attempts that are drawn for percentiles: exact enough for a warning."""
@@ -244,7 +293,7 @@ def deploys(
     each = 1 if own is None else own.concurrency
     for entry in scenario.faults:
         deploy = entry.settings
-        if not isinstance(deploy, Deploy):
+        if not isinstance(deploy, DeployFields):
             continue
         for at in deploy.at or ():
             time = at
@@ -273,9 +322,9 @@ def stoppages(scenario: Scenario) -> Iterator[Stoppage]:
     """
     for entry in scenario.faults:
         fault = entry.settings
-        if isinstance(fault, (Outage, ReadOnly, Pause)) and fault.for_ is not None:
+        if isinstance(fault, (OutageFields, ReadOnlyFields, PauseFields)) and fault.for_ is not None:
             length = fault.for_.model().minimum
-        elif isinstance(fault, Restart) and not fault.empty:
+        elif isinstance(fault, RestartFields) and not fault.empty:
             length = fault.down
         else:
             continue
@@ -287,14 +336,14 @@ def stoppages(scenario: Scenario) -> Iterator[Stoppage]:
             # faults end with the load
             end = min(free, scenario.duration)
             if end > start:
-                yield Stoppage(start, end, adds=isinstance(fault, Pause))
+                yield Stoppage(start, end, adds=isinstance(fault, PauseFields))
 
 
 def scaled_up(scenario: Scenario) -> bool:
     """Whether a fault starts more workers than the scenario has, so that `slots` is not the most there can be."""
     for entry in scenario.faults:
         scale = entry.settings
-        if isinstance(scale, Scale):
+        if isinstance(scale, ScaleFields):
             least = min(workers.count for workers in scenario.workers if scale.worker in (None, workers.name))
             if scale.to > least:
                 return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.cli.refusal import refusing
+from queuesim.cli.io import refusing
 
 if TYPE_CHECKING:
     from queuesim.admin.tokens import Verifier
@@ -56,8 +56,7 @@ def admin(
 
 
 def _verifier(issuer: str, audience: str, jwks: str | None) -> Verifier:
-    from queuesim.admin.keys import RemoteKeys, read_jwks
-    from queuesim.admin.tokens import Verifier
+    from queuesim.admin.tokens import RemoteKeys, Verifier, read_jwks
 
     if jwks is None:
         return Verifier("HS256", issuer, audience, secret=os.environ.get("QUEUESIM_ADMIN_SECRET", ""))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.cli.refusal import refusing
-from queuesim.escaping import shown
+from queuesim.cli.io import refusing
+from queuesim.text import shown
 
 if TYPE_CHECKING:
-    from queuesim.check.finding import Finding
+    from queuesim.check.outline import Finding
 
 
 def check(
@@ -58,14 +58,14 @@ def check(
 
 
 def _examine(target: str, *, no_limit: bool) -> list[Finding]:
-    from queuesim.scenario.reference import load_processor
+    from queuesim.scenario.loading import load_processor
 
     if ":" in target and not Path(target).exists():
-        from queuesim.check.processors import examine_processor
+        from queuesim.check.check import examine_processor
 
         return examine_processor(load_processor(target, Path()))
-    from queuesim.check.findings import examine
-    from queuesim.scenario.file import load_scenario
+    from queuesim.check.check import examine
+    from queuesim.scenario.loading import load_scenario
 
     scenario = load_scenario(target, check_processor=True, no_limit=no_limit)
     own = None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)

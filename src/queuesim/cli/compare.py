@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.escaping import shown, shown_lines
+from queuesim.text import shown, shown_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from queuesim.analysis.compare import Comparison
-    from queuesim.analysis.observation import Observation
+    from queuesim.recordings.compare import Comparison
+    from queuesim.recordings.observation import Observation
 
 SHOWN = 5
 """Differing attempts that are listed."""
@@ -36,8 +36,8 @@ def compare(
     """
     from rich.console import Console
 
-    from queuesim.analysis.compare import compare as put_side_by_side
-    from queuesim.errors import QueuesimError
+    from queuesim.error import QueuesimError
+    from queuesim.recordings.compare import compare as put_side_by_side
     from queuesim.units import parse_percent
 
     try:
@@ -58,15 +58,15 @@ def compare(
 
 def _observe(path: Path, seed: int | None) -> Observation:
     """A recording, a stored result or a scenario, whichever is there."""
-    from queuesim.analysis.observation import is_recording, of_recording, of_result
+    from queuesim.recordings.observation import is_recording, of_recording, of_result
 
     if path.is_dir():
         if is_recording(path):
             return of_recording(path)
-        from queuesim.metrics.result import load
+        from queuesim.results.result import load
 
         return of_result(load(path))
-    from queuesim.scenario.runner import run
+    from queuesim.runs.run import run
 
     return of_result(run(path, seed=seed))
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.cli.redis_url import RedisUrl
-from queuesim.cli.refusal import refusing
+from queuesim.cli.io import RedisUrl, refusing
 
 if TYPE_CHECKING:
     from queuesim.evaluation.ground import Ground

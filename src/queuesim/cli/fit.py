@@ -15,8 +15,8 @@ def fit(
 
     queuesim fit scenarios/traces/steady
     """
-    from queuesim.analysis.fit import fit_directory
-    from queuesim.analysis.observation import RecordingError
+    from queuesim.recordings.fit import fit_directory
+    from queuesim.recordings.observation import RecordingError
 
     for recording in recordings:
         try:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from queuesim.cli.refusal import interruptible, refusing
+from queuesim.cli.io import interruptible, refusing
 
 
 def init(
@@ -33,7 +33,7 @@ def write_starter(file: Path) -> list[Path]:
     """
     from importlib.resources import files
 
-    from queuesim.errors import QueuesimError
+    from queuesim.error import QueuesimError
 
     module = f"{file.stem}_processor".replace("-", "_")
     if not module.isidentifier():

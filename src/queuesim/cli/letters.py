@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.cli.refusal import interruptible, refusing
+from queuesim.cli.io import interruptible, refusing
 
 if TYPE_CHECKING:
-    from queuesim.deadletters import Letter
-    from queuesim.redrives import Redrive
+    from queuesim.core.deadletters import Letter, Redrive
 
 
 def letters(
@@ -53,9 +52,9 @@ def letters(
 async def _read(
     queue: str, redis_url: str | None, prefix: str, limit: int
 ) -> tuple[Sequence[Letter], int, Sequence[Redrive]]:
-    from queuesim.broker.redis import RedisBroker
-    from queuesim.broker.redis.server import connect
-    from queuesim.deadletters import DeadLetters
+    from queuesim.brokers.redis.broker import RedisBroker
+    from queuesim.brokers.redis.server import connect
+    from queuesim.core.deadletters import DeadLetters
 
     place = await connect(redis_url)
     try:
@@ -66,7 +65,7 @@ async def _read(
 
 
 def _plain(letter: Letter) -> dict[str, object]:
-    from queuesim.plain_options import to_plain
+    from queuesim.core.job import to_plain
 
     names = ("id", "queue", "job_id", "name", "data", "reason", "added", "buried", "origin", "redrives", "unreadable")
     told = {name: getattr(letter, name) for name in names}
@@ -74,7 +73,7 @@ def _plain(letter: Letter) -> dict[str, object]:
 
 
 def _print(queue: str, found: Sequence[Letter], count: int, redriven: Sequence[Redrive]) -> None:
-    from queuesim.escaping import shown
+    from queuesim.text import shown
 
     typer.echo(shown(f"{queue}: {count} dead letters"))
     for letter in found:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.cli.refusal import interruptible, refusing
+from queuesim.cli.io import interruptible, refusing
 
 if TYPE_CHECKING:
-    from queuesim.metrics.result import Result
+    from queuesim.results.result import Result
 
 
 def plot(
@@ -34,7 +34,7 @@ def plot(
     comes with the extra "plot". Exit code 2 if there is no such result, or the picture can't be made.
     """
     with interruptible(), refusing():
-        from queuesim.metrics.result import load
+        from queuesim.results.result import load
 
         file = directory / "overview.png" if output is None else output
         draw(load(directory), file)
@@ -49,14 +49,14 @@ def draw(result: Result, file: Path) -> None:
         MissingExtraError: matplotlib is not installed.
         OSError: the file can't be written.
     """
-    from queuesim.errors import QueuesimError
+    from queuesim.error import QueuesimError
     from queuesim.extras import need
-    from queuesim.scenario.wording import unknown
+    from queuesim.text import unknown
 
     need("matplotlib", "plot", "plots")
     from matplotlib.figure import Figure
 
-    from queuesim.metrics.plots.overview import SIZE
+    from queuesim.results.plots.overview import SIZE
 
     figure = Figure(figsize=SIZE)
     formats = figure.canvas.get_supported_filetypes()

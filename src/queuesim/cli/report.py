@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from queuesim.cli.refusal import interruptible, refusing
+from queuesim.cli.io import interruptible, refusing
 
 
 def report(
@@ -34,19 +34,19 @@ def report(
     Exit code 0: all checks hold. 1: one failed, or the run got stuck; the report is written all the same. 2: there is
     no such run, or a report can't be written.
     """
-    from queuesim.cli.exitcode import exit_code
+    from queuesim.cli.io import exit_code
 
     with interruptible():
         with refusing():
-            from queuesim.metrics.report import check_ending, write_report
-            from queuesim.metrics.result import load
+            from queuesim.results.result import load
+            from queuesim.results.views.report import check_ending, write_report
 
             for file in output:
                 check_ending(file)
             if run.is_dir() or not run.exists():
                 result = load(run)
             else:
-                from queuesim.scenario.runner import run as play
+                from queuesim.runs.run import run as play
 
                 result = play(run)
             for file in output:

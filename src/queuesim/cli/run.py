@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.cli.exitcode import exit_code
-from queuesim.cli.redis_url import RedisUrl
-from queuesim.cli.refusal import interruptible, refusing
+from queuesim.cli.io import RedisUrl, exit_code, interruptible, refusing
 
 if TYPE_CHECKING:
-    from queuesim.metrics.result import Result
-    from queuesim.scenario.schema import Scenario
+    from queuesim.results.result import Result
+    from queuesim.scenario.model import Scenario
 
 
 def run(
@@ -72,7 +70,7 @@ def run(
                 _check_backend(backend)
                 chosen = _load(scenario, changes or [], processor, no_limit=no_limit)
                 if output is not None:
-                    from queuesim.cli.output import prepare_output
+                    from queuesim.cli.io import prepare_output
 
                     prepare_output(output, force=force)
             # a run loads the processor again
@@ -98,7 +96,7 @@ def run(
 
 
 def _check_backend(backend: str) -> None:
-    from queuesim.scenario.backends import check_backend
+    from queuesim.scenario.model import check_backend
 
     check_backend(backend)
 
@@ -114,7 +112,7 @@ def _check_allow_io(entries: list[str]) -> None:
 
 
 def _load(file: Path, changes: list[str], processor: str | None, *, no_limit: bool) -> Scenario:
-    from queuesim.scenario.override import Override, load_with, parse_set
+    from queuesim.scenario.loading import Override, load_with, parse_set
 
     overrides = [parse_set(change) for change in changes]
     if processor is not None:
@@ -146,8 +144,8 @@ def _play(
     bar: bool,
     no_limit: bool,
 ) -> Result:
-    from queuesim.cli.progress import ProgressBar, wants_progress
-    from queuesim.scenario.runner import run as play
+    from queuesim.results.views.progress import ProgressBar, wants_progress
+    from queuesim.runs.run import run as play
 
     shown = ProgressBar(scenario.name, scenario.duration) if bar and wants_progress() else None
     with shown or contextlib.nullcontext():
@@ -165,7 +163,7 @@ def _play(
 
 
 def _report(result: Result, *, as_json: bool, quiet: bool) -> None:
-    from queuesim.cli.printing import print_failures, print_json, print_summary
+    from queuesim.cli.io import print_failures, print_json, print_summary
 
     if as_json:
         print_json(result)

@@ -9,6 +9,6 @@ import typer
 
 def schema() -> None:
     """Print the JSON Schema (draft 2020-12) of scenario files."""
-    from queuesim.scenario.json_schema import json_schema
+    from queuesim.scenario.loading import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

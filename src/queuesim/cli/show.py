@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from queuesim.cli.refusal import interruptible, refusing
+from queuesim.cli.io import interruptible, refusing
 
 
 def show(
@@ -22,12 +22,11 @@ def show(
     Exit code 0, whatever the checks came to: what was asked for is shown. With --check it is that of the run: 1 if a
     check failed, or the run got stuck. 2 if there is no such result.
     """
-    from queuesim.cli.exitcode import exit_code
-    from queuesim.cli.printing import print_json, print_summary
+    from queuesim.cli.io import exit_code, print_json, print_summary
 
     with interruptible():
         with refusing():
-            from queuesim.metrics.result import load
+            from queuesim.results.result import load
 
             result = load(directory)
         if as_json:

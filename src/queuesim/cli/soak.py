@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.cli.refusal import interruptible, refusing
+from queuesim.cli.io import interruptible, refusing
 
 if TYPE_CHECKING:
     from queuesim.testing.soak import Campaign
@@ -44,8 +44,8 @@ def soak(
     Exit code 0: none was caught. 1: some were, or our own code failed; the smallest that still fails is saved for each,
     with the command that plays it again. 2: an option is wrong. 130: interrupted.
     """
-    from queuesim.scenario.backends import BackendError, check_backend
-    from queuesim.testing.found import replay_command
+    from queuesim.scenario.model import BackendError, check_backend
+    from queuesim.testing.soak import replay_command
     from queuesim.testing.soak import soak as campaign_of
     from queuesim.units import parse_duration
 
@@ -60,7 +60,7 @@ def soak(
         if backend == "redis":
             raise BackendError("a soak plays in virtual time: choose sim or fakeredis")
         if not no_limit:
-            from queuesim.check.effort import refuse_many
+            from queuesim.runs.effort import refuse_many
 
             refuse_many(schedules, SCHEDULE + SECOND * length, "schedules")
         chosen = _seeds(seeds) if seeds else [seed]

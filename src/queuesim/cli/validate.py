@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from queuesim.scenario.schema import Scenario
+    from queuesim.scenario.model import Scenario
 
 
 def validate(
@@ -22,8 +22,8 @@ def validate(
 ) -> None:
     """Check scenario files without running them. Exit code 2 if one is not right; all problems are told."""
     # pydantic waits until a file is to be read: `queuesim --help` does not need it
-    from queuesim.escaping import shown
-    from queuesim.scenario.file import ScenarioError, load_scenario
+    from queuesim.scenario.loading import ScenarioError, load_scenario
+    from queuesim.text import shown
 
     wrong = False
     for file in files:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.cli.exitcode import ExitCode
-from queuesim.cli.refusal import refusing
+from queuesim.cli.io import ExitCode, refusing
 
 if TYPE_CHECKING:
-    from queuesim.live.log import ContainedLogger
-    from queuesim.live.service import ServiceSettings
+    from queuesim.service.log import ContainedLogger
+    from queuesim.service.service import ServiceSettings
 
 
 def worker(
@@ -63,7 +62,7 @@ def worker(
     wrong, or the server can't be used.
     """  # fmt: skip
     with refusing():
-        from queuesim.live.log import FORMATS, drop_unwritten, make_logger
+        from queuesim.service.log import FORMATS, drop_unwritten, make_logger
 
         form = log or ("console" if sys.stderr.isatty() else "json")
         if form not in FORMATS:
@@ -71,7 +70,7 @@ def worker(
         if log_level not in ("debug", "info", "warning", "error"):
             raise typer.BadParameter(f'"{log_level}" is no level', param_hint="'--log-level'")
         logger = make_logger(form, log_level)
-        from queuesim.live.service import ServiceSettings
+        from queuesim.service.service import ServiceSettings
 
         found = ServiceSettings(redis_url, prefix, name, concurrency, drain, port, host, owned=supervised)
         with _server(found, logger) as settings:
@@ -86,7 +85,7 @@ def worker(
 @contextmanager
 def _server(settings: ServiceSettings, logger: ContainedLogger) -> Iterator[ServiceSettings]:
     """The settings, with a private server in place of ``embedded``."""
-    from queuesim.live.embedded import EmbeddedServer, is_embedded
+    from queuesim.brokers.redis.embedded import EmbeddedServer, is_embedded
 
     if settings.url is None or not is_embedded(settings.url):
         yield settings
@@ -97,9 +96,9 @@ def _server(settings: ServiceSettings, logger: ContainedLogger) -> Iterator[Serv
 
 
 def _work(processor: str, settings: ServiceSettings, logger: ContainedLogger) -> int:
-    from queuesim.live.log import ServiceLog
-    from queuesim.live.service import WorkerService, run_service
-    from queuesim.scenario.reference import load_processor
+    from queuesim.scenario.loading import load_processor
+    from queuesim.service.log import ServiceLog
+    from queuesim.service.service import WorkerService, run_service
 
     service = WorkerService(load_processor(processor, Path.cwd()), settings, ServiceLog(logger))
     return ExitCode.OK if run_service(service) else ExitCode.FAILED
@@ -110,8 +109,8 @@ def _supervise(
 ) -> int:
     import asyncio
 
-    from queuesim.live.supervisor import Supervisor
-    from queuesim.scenario.reference import load_processor
+    from queuesim.scenario.loading import load_processor
+    from queuesim.service.supervisor import Supervisor
 
     # the processes load it themselves; what is wrong with it is told once
     load_processor(processor, Path.cwd())

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
-from queuesim.evaluation import error_claims, processor_claims, scheduled_claims
+from queuesim.evaluation import claims
 from queuesim.evaluation.ground import ClaimError, Desk, Ground
 
 Check = Callable[[Desk], Awaitable[str]]
 CLAIMS: tuple[tuple[str, Check, int], ...] = (
-    ("processor", processor_claims.concurrency, 1),
-    ("processor", processor_claims.limiter, 1),
-    ("processor", processor_claims.handlers, 2),
-    ("processor", processor_claims.validation, 1),
-    ("processor", processor_claims.retention, 1),
-    ("processor", processor_claims.metrics, 1),
-    ("processor", processor_claims.job_ids, 1),
-    ("processor", processor_claims.after_commit, 1),
-    ("processor", processor_claims.bulk, 1),
-    ("scheduled tasks", scheduled_claims.cron, 1),
-    ("scheduled tasks", scheduled_claims.pages, 1),
-    ("scheduled tasks", scheduled_claims.overlaps, 1),
-    ("scheduled tasks", scheduled_claims.restart, 1),
-    ("scheduled tasks", scheduled_claims.administration, 1),
-    ("error handling", error_claims.categories, 1),
-    ("error handling", error_claims.retry, 1),
-    ("error handling", error_claims.not_retryable, 1),
-    ("error handling", error_claims.dead_letters, 1),
-    ("error handling", error_claims.recovery, 1),
+    ("processor", claims.concurrency, 1),
+    ("processor", claims.limiter, 1),
+    ("processor", claims.handlers, 2),
+    ("processor", claims.validation, 1),
+    ("processor", claims.retention, 1),
+    ("processor", claims.metrics, 1),
+    ("processor", claims.job_ids, 1),
+    ("processor", claims.after_commit, 1),
+    ("processor", claims.bulk, 1),
+    ("scheduled tasks", claims.cron, 1),
+    ("scheduled tasks", claims.pages, 1),
+    ("scheduled tasks", claims.overlaps, 1),
+    ("scheduled tasks", claims.restart, 1),
+    ("scheduled tasks", claims.administration, 1),
+    ("error handling", claims.categories, 1),
+    ("error handling", claims.retry, 1),
+    ("error handling", claims.not_retryable, 1),
+    ("error handling", claims.dead_letters, 1),
+    ("error handling", claims.recovery, 1),
 )
 """Area, check and points: 10, 5 and 5."""
 

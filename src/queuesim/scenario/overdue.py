@@ -1,135 +1,105 @@
-"""Overdue tasks in a simulation: their store, and the processes that scan it."""
+"""The overdue scan as a scenario writes it: when it runs, over which tasks, and what its database costs."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from queuesim.clock import sleep, sleep_until
-from queuesim.job import JobOptions
-from queuesim.scenario.overdue_schema import OverdueSettings, SchedulerCrash
-from queuesim.scenario.overdue_store import OverdueStore, ask_scheduler
-from queuesim.scenario.scanner import Scanner
-from queuesim.simulation.process import Process
-from queuesim.simulation.streams import Streams
-from queuesim.tasks import DatabaseModel, TaskStore
+from pydantic import field_validator, model_validator
 
-if TYPE_CHECKING:
-    from queuesim.broker.base import Broker
-    from queuesim.scenario.faults.crons import CronFault
-    from queuesim.testing.oracles.overdue_evidence import OverdueEvidence
-
-Launch = Callable[[Coroutine[Any, Any, None], str, Context], asyncio.Task[None]]
+from queuesim.core.scheduler import Cron, Every, Missed, ScheduleError
+from queuesim.fields import Count, CountFromZero, PositiveSeconds, Seconds, Section, Word, refuse
+from queuesim.simulation.distributions import ServiceTime
 
 
-class OverdueTasks(OverdueStore):
-    """The overdue tasks of a simulation.
+class DatabaseSettings(Section):
+    """The task database: in a simulation what it costs, in real time where it is."""
 
-    Args:
-        origin: calendar time of the run's second 0.
-        options: what notifications are added with.
-        round_trip: seconds that the queue's server takes to add jobs.
-    """
+    latency: ServiceTime = ServiceTime(constant=0.002)
+    """In a simulation, how long a transaction holds a connection."""
+    connections: Count = 5
+    """In the pool of each process, be it a worker or a scheduler."""
+    url: Word | None = None
+    """In real time, a PostgreSQL database, in which the run has a schema of its own; a SQLite file if left out."""
 
-    def __init__(
-        self,
-        settings: OverdueSettings,
-        *,
-        origin: float,
-        options: JobOptions,
-        round_trip: float,
-        streams: Streams,
-    ) -> None:
-        latency = settings.database.latency.model().sampler(streams.named("overdue/database"))
-        super().__init__(settings, TaskStore(cost=DatabaseModel(latency, settings.database.connections)))
-        self.schedule = settings.schedule(origin)
-        self._options = options
-        self._round_trip = round_trip
-        self._streams = streams
-        self._processes: list[Process] = []
-        self.cron_faults: Sequence[CronFault] = ()
+    @field_validator("url")
+    @classmethod
+    def _is_postgres(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("postgresql://", "postgres://")):
+            raise refuse(
+                f'"{url}" is no PostgreSQL URL: write it as postgresql://user@host/name, or leave it out for a SQLite '
+                "file of the run's own"
+            )
+        return url
 
-    def start(self, broker: Broker, launch: Launch, connect: Callable[[str], Broker]) -> None:
-        """Start the processes that scan, and whoever triggers or kills them.
 
-        Args:
-            broker: the queue, as it is.
-            launch: starts a part of the run in a context.
-            connect: the queue as a client of that name reaches it.
-        """
-        self._broker, self._launch, self._connect = broker, launch, connect
-        self._start_schedulers(0)
-        here = Context()
-        if self.settings.triggers:
-            launch(self._trigger(), "overdue: manual triggers", here)
-        for n, crash in enumerate(sorted(self.settings.crashes, key=lambda crash: crash.at), start=1):
-            launch(self._crash(n, crash), f"overdue: crash {n}", here)
+class SchedulerCrash(Section):
+    """All schedulers die at once, in the middle of a scan if there is one."""
 
-    def _start_schedulers(self, life: int) -> None:
-        for n in range(1, self.settings.schedulers + 1):
-            name = f"scheduler-{n}" if life == 0 else f"scheduler-{n}.{life + 1}"
-            process = Process(name)
-            self._processes.append(process)
-            self._launch(self._schedule(name), name, process.context)
+    at: Seconds
+    length: PositiveSeconds = 30.0
+    """They start again so much later."""
 
-    async def _schedule(self, name: str) -> None:
-        scanner = self._scanner(name)
-        scanner.at_tick = lambda tick: self._tick(name, tick)
-        await scanner.run(self.schedule, self._broker)
 
-    async def _tick(self, name: str, tick: float | None) -> bool:
-        """Whether a scheduler is to scan at this tick, as far as faults let it."""
-        return all([await fault.tick(self, name, tick) for fault in self.cron_faults])
+class OverdueSettings(Section):
+    """Scans for overdue tasks, whose notifications are jobs of the type overdue-tasks-notification."""
 
-    async def gathered(self, broker: Broker, time: float) -> OverdueEvidence:
-        """What oracles ask for when the run is over, at `time`; `broker` is the queue, as it is."""
-        ticks = None
-        if self.settings.by == "scheduler":
-            ticks = await ask_scheduler(broker, self.schedule, self.settings, time)
-        crashed = any(crash.at < time for crash in self.settings.crashes)
-        # the ids of jobs, in which a scan finds its tick, have the time that the queue itself keeps
-        return self.evidence(ticks, crashed, getattr(broker, "origin", 0.0))
+    choices = ("cron", "every")
 
-    def scan_beside(self, name: str, tick: float | None, page: Callable[[], float] | None = None) -> asyncio.Task[None]:
-        """Scan once more, in a process of its own.
+    cron: Word | None = None
+    """When scans begin: minute, hour, day of month, month, day of week; or six fields, seconds first."""
+    every: PositiveSeconds | None = None
+    """Scans begin at whole multiples of it on the calendar."""
+    zone: Word = "UTC"
+    """The time zone of the cron line."""
+    missed: Literal["skip", "latest", "all"] = "skip"
+    """What becomes of scans that came while no scheduler was there."""
+    triggers: tuple[Seconds, ...] = ()
+    """When an administrator begins one more scan."""
+    schedulers: Count = 1
+    """Processes that scan."""
+    by: Literal["scheduler", "timer"] = "scheduler"
+    """How scans begin: `scheduler` is a job scheduler, of which one tick is one scan; with `timer` each process has a
+    clock of its own, so that every one of them scans at every tick."""
+    page_size: Count = 100
+    """Tasks that are read at a time."""
+    per: Literal["task", "page"] = "task"
+    """What one notification job is about."""
+    tasks: CountFromZero = 0
+    """Open tasks that become overdue during the run, at times that are drawn evenly."""
+    backlog: CountFromZero = 0
+    """Open tasks that are overdue from the beginning."""
+    window: PositiveSeconds = 24 * 3600.0
+    """Nobody is told twice of a task within this time."""
+    delivery: Literal["after-commit", "outbox"] = "after-commit"
+    """How notifications get into the queue."""
+    lease: PositiveSeconds = 30.0
+    """A scan that got no further for so long is taken over."""
+    database: DatabaseSettings = DatabaseSettings()
+    crashes: tuple[SchedulerCrash, ...] = ()
+    """When the schedulers die."""
 
-        Args:
-            tick: for which tick of the scheduler; None: for none that anybody has agreed on.
-            page: draws how much longer each page takes, in seconds.
-        """
-        process = Process(name)
-        self._processes.append(process)
-        scanner = self._scanner(name, page)
-        return self._launch(scanner.once("cron", tick), name, process.context)
+    @model_validator(mode="after")
+    def _fires(self) -> Any:
+        try:
+            self.schedule(0.0)
+        except ScheduleError as error:
+            raise refuse(str(error)) from None
+        return self
 
-    async def _trigger(self) -> None:
-        await self._scanner("administrator").at(self.settings.triggers)
+    def schedule(self, origin: float) -> Cron | Every:
+        """When scans begin; `origin` is the calendar time of the run's second 0. Raises ScheduleError."""
+        if self.cron is not None:
+            return Cron(self.cron, self.zone, origin)
+        if self.every is None:
+            raise ScheduleError("neither cron nor every")
+        return Every(self.every, 0.0, origin)
 
-    def _scanner(self, name: str, page: Callable[[], float] | None = None) -> Scanner:
-        keys = self._streams.python(f"overdue/{name}/keys")
-        return Scanner(
-            self.settings,
-            self.store,
-            self._connect(name),
-            self._options,
-            name=name,
-            launch=lambda part, title: self._launch(part, title, copy_context()),
-            rng=self._streams.python(f"overdue/{name}"),
-            new_key=lambda: f"{keys.getrandbits(64):016x}",
-            round_trip=self._answer_time(page),
-        )
+    @property
+    def policy(self) -> Missed:
+        """What becomes of missed ticks."""
+        return Missed(self.missed)
 
-    def _answer_time(self, page: Callable[[], float] | None) -> Callable[[], float] | None:
-        if page is None:
-            return (lambda: self._round_trip) if self._round_trip else None
-        return lambda: self._round_trip + page()
 
-    async def _crash(self, life: int, crash: SchedulerCrash) -> None:
-        await sleep_until(crash.at)
-        for process in self._processes:
-            process.kill()
-        self._processes.clear()
-        await sleep(crash.length)
-        self._start_schedulers(life)
+def schedules_of(queue: str) -> str:
+    """The queue whose jobs are the scans for another queue's overdue tasks."""
+    return f"{queue}-schedules"

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from queuesim.job import MAX_PRIORITY
-from queuesim.scenario.table import TableError, check_columns, number, read_header, read_rows, whole
-from queuesim.scenario.wording import unknown
+from queuesim.core.job import MAX_PRIORITY
+from queuesim.inputfile import TableError, check_columns, number, read_header, read_rows, whole
+from queuesim.text import unknown
 
 COLUMNS = ("name", "added_ms", "at_ms", "priority", "delay_ms", "service_ms")
 """Columns that a trace can have beside fail_1, fail_2, ...; any others are passed over."""

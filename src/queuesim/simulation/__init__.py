@@ -9,30 +9,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from queuesim.simulation.base_loop import Interrupted as Interrupted
     from queuesim.simulation.calendar import Calendar as Calendar
-    from queuesim.simulation.deadlock import Deadlock as Deadlock
-    from queuesim.simulation.deadlock import Livelock as Livelock
+    from queuesim.simulation.diagnosis import Deadlock as Deadlock
+    from queuesim.simulation.diagnosis import Livelock as Livelock
     from queuesim.simulation.environment import Environment as Environment
-    from queuesim.simulation.forbidden import RealIOError as RealIOError
+    from queuesim.simulation.environment import until as until
+    from queuesim.simulation.loop import Interrupted as Interrupted
     from queuesim.simulation.loop import VirtualLoop as VirtualLoop
     from queuesim.simulation.process import Process as Process
+    from queuesim.simulation.refused_io import RealIOError as RealIOError
     from queuesim.simulation.runner import run as run
-    from queuesim.simulation.waiting import until as until
     from queuesim.simulation.watchdog import Watchdog as Watchdog
 
 HOMES = {
     "Calendar": "calendar",
-    "Deadlock": "deadlock",
+    "Deadlock": "diagnosis",
     "Environment": "environment",
-    "Interrupted": "base_loop",
-    "Livelock": "deadlock",
+    "Interrupted": "loop",
+    "Livelock": "diagnosis",
     "Process": "process",
-    "RealIOError": "forbidden",
+    "RealIOError": "refused_io",
     "VirtualLoop": "loop",
     "Watchdog": "watchdog",
     "run": "runner",
-    "until": "waiting",
+    "until": "environment",
 }
 """In which module each public name lives."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import Context
 from heapq import heapify, heappop
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +11,12 @@ import simpy
 from simpy.core import EmptySchedule, SimTime, StopSimulation
 from simpy.events import Event, EventPriority
 
-from queuesim.simulation.nap import Nap
-from queuesim.simulation.sleep import Sleep
-from queuesim.simulation.timer import Timer
+from queuesim.simulation.process import running_loop
+from queuesim.simulation.timers import Nap, Sleep, Timer, Waking
+
+if TYPE_CHECKING:
+    from queuesim.simulation.loop import VirtualLoop
+
 
 PURGE_FROM = 64
 """A heap with fewer cancelled timers than this is not worth tidying."""
@@ -95,3 +100,60 @@ class Environment(simpy.Environment):
 def is_husk(event: object) -> bool:
     """Whether this entry of the heap is a timer that was cancelled."""
     return isinstance(event, (Nap, Sleep, Timer)) and not event.pending
+
+
+# -- Waiting for a SimPy event in async code
+
+
+async def until(event: Event) -> Any:
+    """Wait until `event` happens, and return its value: any SimPy event of the loop's environment.
+
+    A timeout, a request of a resource, the get or put of a store, a process, ``env.any_of(...)``::
+
+        with pool.request() as request:
+            await until(request)
+
+    Raises what the event failed with. When the waiting task is cancelled the event itself goes on: a pending get or
+    request still takes its turn, unless a ``with`` statement gives it back. Raises RuntimeError outside of a
+    simulation and for an event of another environment.
+    """
+    loop = running_loop()
+    if event.env is not loop.env:
+        raise RuntimeError(f"{event} is not of this loop's environment (loop.env): it would never happen here")
+    if event.callbacks is not None:
+        await Wait(loop, event)
+    if event._ok:
+        return event._value
+    event._defused = True
+    raise event._value
+
+
+class Wait(Waking):
+    """A task's wait for a SimPy event."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, loop: VirtualLoop, event: Event) -> None:
+        super().__init__(loop)
+        self.event = event
+
+    def add_done_callback(self, wakeup: Callable[[Any], object], *, context: Context) -> None:
+        """Called by the task that awaits this: the wait begins."""
+        self.wakeup = wakeup
+        self.context = context
+        self.event.callbacks.append(self._happened)
+
+    def _happened(self, event: Event) -> None:
+        if not event._ok:
+            event._defused = True
+        if self.wakeup is not None:
+            self.loop.wake(self)
+
+    def withdraw(self) -> None:
+        """The event no longer calls back."""
+        if self.event.callbacks is not None:
+            self.event.callbacks.remove(self._happened)
+
+    def describe(self) -> str:
+        """What the task waits for, in words."""
+        return f"a SimPy {type(self.event).__name__}"

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from queuesim.simulation.allowed_io import AllowedIO, Reach, Target
-from queuesim.simulation.forbidden import STAND_IN, RealIOError, host_target
+from queuesim.simulation.refused_io import STAND_IN, RealIOError, host_target
 from queuesim.simulation.threads import Threads
 
 Note = Callable[[str, str, Context], None]

@@ -3,20 +3,81 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import inspect
+import sys
+from asyncio import events, tasks
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from enum import Enum
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from queuesim.simulation.afterlife import bury
-from queuesim.simulation.handle import Handle
-from queuesim.simulation.task import SimulatedTask
-from queuesim.simulation.timer import Timer
+from queuesim.simulation.timers import Handle, SimulatedTask, Timer
 
 if TYPE_CHECKING:
     from queuesim.simulation.loop import VirtualLoop
+
+
+# -- The frames of a suspended task
+
+
+def suspended_frames(task: asyncio.Task[Any]) -> Iterator[FrameType]:
+    """The frames in which the task is suspended, outermost first. What an asynchronous generator awaits is missing."""
+    coroutine: Any = task.get_coro()
+    while coroutine is not None:
+        frame: FrameType | None = first_of(coroutine, "cr_frame", "gi_frame", "ag_frame")
+        if frame is not None:
+            yield frame
+        coroutine = first_of(coroutine, "cr_await", "gi_yieldfrom", "ag_await")
+
+
+def first_of(owner: object, *names: str) -> Any:
+    """The first of these attributes that is there and not None."""
+    return next((found for name in names if (found := getattr(owner, name, None)) is not None), None)
+
+
+# -- What becomes of the tasks of a killed process: they are kept for ever, because Python would tidy them up
+
+
+def bury(task: asyncio.Task[Any]) -> None:
+    """Keep `task` until the interpreter is gone, without a word.
+
+    When a suspended coroutine is freed Python closes it, which runs its ``finally`` blocks: a killed process has no
+    such thing. So a reference that nobody holds is counted here. It is a leak on purpose; `empty` keeps it small.
+    """
+
+    if not is_buried(task):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))
+        if isinstance(task, SimulatedTask):
+            task.buried = True
+
+
+def is_buried(task: asyncio.Task[Any]) -> bool:
+    """Whether the task was killed."""
+    return isinstance(task, SimulatedTask) and hasattr(task, "buried")
+
+
+def empty(task: asyncio.Task[Any]) -> None:
+    """Let go of the local variables of a buried task, which would keep all that its run recorded in memory.
+
+    What it is in the middle of stays (a ``with``, a ``for``), and so do variables that are generators or coroutines:
+    Python would close those too.
+    """
+    if inspect.getcoroutinestate(task.get_coro()) == inspect.CORO_CREATED:  # type: ignore[arg-type]
+        return
+    for frame in suspended_frames(task):
+        names = set(frame.f_code.co_varnames) - set(frame.f_code.co_cellvars)  # a cell may be shared with the living
+        values = frame.f_locals
+        for name in names & set(values):
+            if not isinstance(values[name], (Coroutine, Generator, AsyncGenerator)):
+                values[name] = None
+        if sys.version_info < (3, 13):  # before that, f_locals was a copy
+            ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
+
 
 T = TypeVar("T")
 
@@ -181,3 +242,31 @@ def task_of(handle: Handle | Timer) -> asyncio.Task[Any] | None:
 def belongs(task: asyncio.Task[Any], process: Process) -> bool:
     """Whether the task runs in the process."""
     return isinstance(task, SimulatedTask) and task.context.get(CURRENT) is process
+
+
+# -- Stepping out of a running event loop for a while, so that another can run in the same thread
+
+
+class no_running_loop:  # noqa: N801  (a context manager, written out since generators are slow)
+    """In this block no event loop is running and no task is current, as in a thread of its own.
+
+    A notebook runs its cells inside a loop. That loop stands still for the block and finds itself as it was afterwards.
+    """
+
+    __slots__ = ("_outer", "_task")
+
+    def __enter__(self) -> None:
+        self._outer = outer = events._get_running_loop()
+        self._task = None if outer is None or _swap is None else asyncio.current_task(outer)
+        if self._task is not None:
+            _swap(outer, None)
+        events._set_running_loop(None)
+
+    def __exit__(self, *error: object) -> None:
+        events._set_running_loop(self._outer)
+        if self._task is not None:
+            _swap(self._outer, self._task)
+
+
+_swap: Any = getattr(tasks, "_swap_current_task", None)
+"""Of Python 3.12; before it every loop had a current task of its own."""

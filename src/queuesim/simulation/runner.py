@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 from queuesim.simulation.loop import VirtualLoop
-from queuesim.simulation.running import no_running_loop
+from queuesim.simulation.process import no_running_loop
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import thread as pools
 from types import FrameType
 
-from queuesim.simulation.handle import Handle
+from queuesim.simulation.timers import Handle
 
 SHORTEST_PAUSE = 20e-6
 LONGEST_PAUSE = 0.005

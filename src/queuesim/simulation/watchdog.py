@@ -13,10 +13,10 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from queuesim.errors import HandlerBlockedError
+from queuesim.core.errors import HandlerBlockedError
 from queuesim.simulation.loop import VirtualLoop
-from queuesim.simulation.nap import Nap
 from queuesim.simulation.process import task_of
+from queuesim.simulation.timers import Nap
 
 LOOK_AGAIN = 0.01
 """Seconds until the next look at a callback that was due to be interrupted in a place where it can't be."""

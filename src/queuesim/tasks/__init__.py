@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from queuesim.tasks.cost import DatabaseModel as DatabaseModel
-    from queuesim.tasks.delivery import AfterCommit as AfterCommit
-    from queuesim.tasks.delivery import Outbox as Outbox
-    from queuesim.tasks.errors import ConflictError as ConflictError
-    from queuesim.tasks.errors import TaskMissingError as TaskMissingError
     from queuesim.tasks.handlers import task_processor as task_processor
+    from queuesim.tasks.model import ConflictError as ConflictError
     from queuesim.tasks.model import Status as Status
     from queuesim.tasks.model import Task as Task
+    from queuesim.tasks.model import TaskMissingError as TaskMissingError
+    from queuesim.tasks.outbox import AfterCommit as AfterCommit
+    from queuesim.tasks.outbox import Outbox as Outbox
+    from queuesim.tasks.outbox import Relay as Relay
     from queuesim.tasks.overdue import OverdueScan as OverdueScan
-    from queuesim.tasks.relay import Relay as Relay
     from queuesim.tasks.service import TaskService as TaskService
     from queuesim.tasks.store import TaskStore as TaskStore
 
 HOMES = {
-    "AfterCommit": "delivery",
-    "ConflictError": "errors",
+    "AfterCommit": "outbox",
+    "ConflictError": "model",
     "DatabaseModel": "cost",
-    "Outbox": "delivery",
+    "Outbox": "outbox",
     "OverdueScan": "overdue",
-    "Relay": "relay",
+    "Relay": "outbox",
     "Status": "model",
     "Task": "model",
-    "TaskMissingError": "errors",
+    "TaskMissingError": "model",
     "TaskService": "service",
     "TaskStore": "store",
     "task_processor": "handlers",

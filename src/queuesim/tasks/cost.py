@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from queuesim.clock import sleep
-from queuesim.job import JobId, NewJob
-from queuesim.queue import Queue
+from queuesim.core.clock import sleep
+from queuesim.core.job import JobId, NewJob
+from queuesim.core.queue import Queue
 
 if TYPE_CHECKING:
     import simpy
@@ -106,7 +106,7 @@ class Lease:
         self._request = pool.request()
 
     async def __aenter__(self) -> None:
-        from queuesim.simulation.waiting import until
+        from queuesim.simulation.environment import until
 
         env = self._request.env
         try:

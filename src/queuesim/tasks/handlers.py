@@ -9,14 +9,20 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from queuesim.backoff import Backoff
-from queuesim.clock import now
-from queuesim.job import Job, JobOptions
-from queuesim.limits import Keep, RateLimit
-from queuesim.processor import Processor
+from queuesim.core.clock import now
+from queuesim.core.job import Backoff, Job, JobOptions, Keep, RateLimit
+from queuesim.core.processor import Processor
 from queuesim.tasks import queries
-from queuesim.tasks.errors import ConflictError, rules
-from queuesim.tasks.payloads import CREATED, OVERDUE, STATUS_UPDATE, Created, OverdueTasks, StatusUpdate
+from queuesim.tasks.model import (
+    CREATED,
+    OVERDUE,
+    STATUS_UPDATE,
+    ConflictError,
+    Created,
+    OverdueTasks,
+    StatusUpdate,
+    rules,
+)
 from queuesim.tasks.store import TaskStore
 from queuesim.tasks.tables import notifications
 

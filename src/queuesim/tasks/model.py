@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from queuesim.errors import ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+
+from queuesim.core.errors import DATABASE, VALIDATION, ErrorRule, ValidationError
+from queuesim.error import QueuesimError
 
 
 class Status(StrEnum):
@@ -66,3 +69,74 @@ def due_seconds(due: datetime | float | None) -> float | None:
     if due is not None and not abs(due) < 1e11:
         raise ValidationError(f"a due date is a time in seconds, not {due}")
     return due
+
+
+# -- What the three job types carry: a schema each. Data that do not fit are refused before a handler sees them
+
+STATUS_UPDATE = "task-status-update"
+CREATED = "task-created"
+OVERDUE = "overdue-tasks-notification"
+
+TaskId = Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)]
+Key = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Payload(BaseModel):
+    """The data of a job: what is unknown is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StatusUpdate(Payload):
+    """Give a task a status."""
+
+    task_id: TaskId
+    status: Status
+    key: Key
+    """Stands for this very change: made once, however often the job runs."""
+    version: Annotated[int, Field(strict=True, ge=1)] | None = None
+    """The version of the task that the change was asked for; any, if left out."""
+
+
+class Created(Payload):
+    """Tell the assignee of a new task."""
+
+    task_id: TaskId
+
+
+class OverdueTasks(Payload):
+    """Tell the assignees of tasks that these are overdue."""
+
+    task_ids: Annotated[list[TaskId], Field(min_length=1, max_length=10_000)]
+    scan: Annotated[int, Field(ge=0)] = 0
+    """The scan that found them; 0 if none did."""
+
+
+# -- Errors of the task service, and how errors of its database are categorised
+
+
+class TaskMissingError(ValidationError):
+    """There is no such task: it was deleted, or never was. Never retried."""
+
+    def __init__(self, task_id: int) -> None:
+        self.task_id = task_id
+        super().__init__(f"there is no task {task_id}")
+
+
+class ConflictError(QueuesimError):
+    """The task was changed since it was read: read it again. Retried."""
+
+    def __init__(self, task_id: int, expected: int, found: int) -> None:
+        self.task_id, self.expected, self.found = task_id, expected, found
+        super().__init__(f"task {task_id} has version {found}, not {expected}: it was changed since it was read")
+
+
+def rules() -> tuple[ErrorRule, ...]:
+    """For a processor: data that the database refuses stay refused, whatever else is wrong with it may pass."""
+    from sqlalchemy import exc
+
+    return (
+        ErrorRule(ConflictError, DATABASE),
+        ErrorRule((exc.IntegrityError, exc.DataError), VALIDATION, retryable=False),
+        ErrorRule(exc.SQLAlchemyError, DATABASE),
+    )

@@ -15,13 +15,13 @@ from zlib import crc32
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from queuesim.clock import sleep
-from queuesim.errors import BrokerUnavailableError
-from queuesim.job import NewJob
-from queuesim.queue import Queue
+from queuesim.core.clock import sleep
+from queuesim.core.errors import BrokerUnavailableError
+from queuesim.core.job import NewJob
+from queuesim.core.queue import Queue
 from queuesim.tasks import queries
-from queuesim.tasks.delivery import Delivery
-from queuesim.tasks.payloads import OVERDUE
+from queuesim.tasks.model import OVERDUE
+from queuesim.tasks.outbox import Delivery
 from queuesim.tasks.prepared import Prepared
 from queuesim.tasks.store import TaskStore, Work
 from queuesim.tasks.tables import scans

@@ -21,8 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from queuesim.tasks.errors import ConflictError, TaskMissingError
-from queuesim.tasks.model import Status, Task, read_task
+from queuesim.tasks.model import ConflictError, Status, Task, TaskMissingError, read_task
 from queuesim.tasks.prepared import Prepared
 from queuesim.tasks.tables import applied, notifications, tasks
 

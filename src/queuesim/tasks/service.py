@@ -9,15 +9,13 @@ from uuid import uuid4
 
 from sqlalchemy import Connection
 
-from queuesim.errors import ValidationError
-from queuesim.job import NewJob
-from queuesim.queue import Queue
+from queuesim.core.errors import ValidationError
+from queuesim.core.job import NewJob
+from queuesim.core.queue import Queue
 from queuesim.tasks import queries
-from queuesim.tasks.delivery import Delivery
-from queuesim.tasks.errors import TaskMissingError
 from queuesim.tasks.handlers import WINDOW
-from queuesim.tasks.model import Status, Task, check_title, due_seconds
-from queuesim.tasks.payloads import CREATED, STATUS_UPDATE
+from queuesim.tasks.model import CREATED, STATUS_UPDATE, Status, Task, TaskMissingError, check_title, due_seconds
+from queuesim.tasks.outbox import Delivery
 from queuesim.tasks.store import TaskStore
 
 MOST_AT_ONCE = 10_000

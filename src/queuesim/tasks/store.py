@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
+from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
-from queuesim.errors import QueuesimError
+from sqlalchemy import Connection, bindparam, insert
+
+from queuesim.error import QueuesimError
 from queuesim.extras import need
 from queuesim.tasks.cost import DatabaseModel
+from queuesim.tasks.model import Status
+from queuesim.tasks.prepared import Prepared
+from queuesim.tasks.tables import tasks
 
 need("sqlalchemy", "tasks", "task stores")
 
-from sqlalchemy import Connection, Engine, create_engine, event  # noqa: E402
+from sqlalchemy import Engine, create_engine, event  # noqa: E402
 from sqlalchemy.engine import URL, make_url  # noqa: E402
 from sqlalchemy.exc import ArgumentError  # noqa: E402
 from sqlalchemy.pool import StaticPool  # noqa: E402
@@ -153,3 +162,85 @@ def _transact(connection: Connection, work: Work[T]) -> T:
 def _begin(connection: Connection) -> None:
     # at once for writing: a reader that becomes a writer can't wait for another, and fails
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+# -- Databases that are gone when they are no longer needed: a SQLite file, or a schema in PostgreSQL
+
+
+@contextmanager
+def temporary_database(url: str | None) -> Iterator[str]:
+    """The URL of an empty database.
+
+    Args:
+        url: of a PostgreSQL database; None: a SQLite file.
+
+    Raises:
+        StoreError: the server can't be used.
+        MissingExtraError: what it takes is not installed.
+    """
+    if url is None:
+        with tempfile.TemporaryDirectory(prefix="queuesim-tasks-") as directory:
+            yield f"sqlite:///{Path(directory, 'tasks.db')}"
+        return
+    schema = f"queuesim_{secrets.token_hex(4)}"
+    _command(url, f"CREATE SCHEMA {schema}")
+    try:
+        # tables are made in, and looked for in, the first schema of the path
+        within = database_url(url).update_query_dict({"options": f"-csearch_path={schema}"})
+        yield within.render_as_string(hide_password=False)
+    finally:
+        _command(url, f"DROP SCHEMA {schema} CASCADE")
+
+
+def _command(url: str, command: str) -> None:
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError
+
+    store = TaskStore(url)
+    try:
+        store.run_now(lambda connection: connection.execute(text(command)))
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        raise StoreError(f"the task database {store.url.render_as_string()} can't be used: {reason}") from None
+    finally:
+        store.close()
+
+
+# -- Filling a store with tasks, for simulations and benchmarks: so many rows at a time, however many there are
+
+ROWS = 10_000
+ASSIGNEES = 100
+
+
+def fill(connection: Connection, due: Iterable[float]) -> int:
+    """Add an open task for each due date. Returns how many."""
+    rows, count = _rows(due), 0
+    while batch := list(islice(rows, ROWS)):
+        _FILL.run(connection, batch)
+        count += len(batch)
+    return count
+
+
+_FILL = Prepared(
+    insert(tasks)
+    .inline()
+    .values(
+        title=bindparam("what"),
+        assignee=bindparam("who"),
+        status=Status.PENDING.value,
+        due_at=bindparam("due"),
+        notify_at=bindparam("due"),
+        version=1,
+        created_at=0.0,
+        updated_at=0.0,
+    )
+)
+
+
+def _rows(due: Iterable[float]) -> Iterator[dict[str, object]]:
+    for n, due_at in enumerate(due):
+        yield {
+            "what": f"task {n}",
+            "who": f"user-{n % ASSIGNEES}",
+            "due": due_at,
+        }

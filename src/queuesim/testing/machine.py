@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from queuesim.broker.base import Broker, Completed, Failed, Outcome, Retried, Terms
-from queuesim.broker.memory import MemoryBroker
+from queuesim.brokers.memory import MemoryBroker
+from queuesim.core.broker import Broker, Completed, Failed, Outcome, Retried, Terms
+from queuesim.core.job import Job, JobOptions, JobState, NewJob
 from queuesim.extras import need
-from queuesim.job import Job, JobOptions, JobState, NewJob
 
 need("hypothesis", "test", "strategies")
 

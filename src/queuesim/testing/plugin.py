@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from queuesim.queue import Queue
+    from queuesim.core.queue import Queue
 
 FOLDERS = ("scenarios", "found")
 """In directories of these names, and below, YAML files are scenarios."""
@@ -46,7 +46,7 @@ class ScenarioItem(pytest.Item):
 
     def runtest(self) -> None:
         """Play it."""
-        from queuesim.scenario.runner import run
+        from queuesim.runs.run import run
         from queuesim.testing.surviving import explain
 
         result = run(self.path)
@@ -55,10 +55,10 @@ class ScenarioItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The checks that failed, and the command that plays it again."""
-        from queuesim.errors import QueuesimError
+        from queuesim.error import QueuesimError
 
         if isinstance(excinfo.value, (ScenarioFailedError, QueuesimError)):
-            from queuesim.testing.found import replay_command
+            from queuesim.testing.soak import replay_command
 
             return f"{excinfo.value}\nreplay: {replay_command(self.path)}"
         return super().repr_failure(excinfo, style)
@@ -70,9 +70,9 @@ class ScenarioItem(pytest.Item):
 
 @pytest.fixture
 def simulated_queue() -> Queue:
-    """A new queue in memory. Use it in virtual time: ``queuesim.simulation.run(program())``."""
-    from queuesim.broker.memory import MemoryBroker
-    from queuesim.queue import Queue
+    """A new queue in memory. Use it in virtual time: ``queuesim.simulation.runner.run(program())``."""
+    from queuesim.brokers.memory import MemoryBroker
+    from queuesim.core.queue import Queue
 
     return Queue(MemoryBroker("test"))
 
@@ -80,7 +80,7 @@ def simulated_queue() -> Queue:
 @pytest.fixture
 def live_redis_url() -> Iterator[str]:
     """The address of a Redis of the test's own, on loopback, that ends with it."""
-    from queuesim.live.embedded import EmbeddedServer
+    from queuesim.brokers.redis.embedded import EmbeddedServer
 
     with EmbeddedServer() as server:
         yield server.url

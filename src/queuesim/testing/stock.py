@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from zlib import crc32
 
-from queuesim.errors import DelayedError, RateLimitError
-from queuesim.job import Deduplication, Job, JobOptions
-from queuesim.processor import Processor
-from queuesim.queue import Queue
+from queuesim.core.errors import DelayedError, RateLimitError
+from queuesim.core.job import Deduplication, Job, JobOptions
+from queuesim.core.processor import Processor
+from queuesim.core.queue import Queue
 
 processor = Processor("soak")
 """Plays jobs of the types limited, postponed, unique and once."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from queuesim.extras import need
-from queuesim.testing.generate import FAULTS
+from queuesim.testing.soak import FAULTS
 
 need("hypothesis", "test", "strategies")
 

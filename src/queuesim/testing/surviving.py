@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from queuesim.extras import need
-from queuesim.testing.found import DIRECTORY, replay_command, save
+from queuesim.testing.soak import DIRECTORY, replay_command, save
 
 if TYPE_CHECKING:
-    from queuesim.metrics.result import Result
-    from queuesim.processor import Processor
+    from queuesim.core.processor import Processor
+    from queuesim.results.result import Result
 
 
 HANDLERS = ("programming-errors", "real-io")
@@ -61,7 +61,7 @@ def assert_survives(
     from hypothesis import HealthCheck, Phase, find, settings
     from hypothesis.errors import NoSuchExample
 
-    from queuesim.scenario.runner import GIVEN, run
+    from queuesim.runs.run import GIVEN, run
     from queuesim.testing.strategies import scenarios
 
     types = jobs or {name: {} for name in processor.types}
@@ -110,7 +110,7 @@ def brought_down(result: Result) -> bool:
 
 def explain(result: Result) -> str:
     """Why a run is not ok: the checks that failed or were not judged, and the top errors, a line each."""
-    from queuesim.metrics.digest import checks, error_lines
+    from queuesim.results.views.digest import checks, error_lines
 
     lines = [line.text for line in checks(result) if line.status != "passed"]
     stopped = [f"stopped early: {result.facts.stopped}"] if result.facts.stopped else []

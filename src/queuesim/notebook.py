@@ -1,0 +1,219 @@
+"""The cell magic ``%%scenario``: a cell of YAML becomes a scenario, and is played."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from queuesim.extras import need
+from queuesim.runs.run import Source, as_scenario, run
+from queuesim.scenario.loading import Problem, ScenarioError, build_scenario, dotted, vary
+from queuesim.scenario.model import Scenario
+from queuesim.scenario.yaml import Document, DocumentError
+from queuesim.text import brief, percent, readable
+from queuesim.units import format_duration
+
+if TYPE_CHECKING:
+    from queuesim.results.result import Result
+    from queuesim.results.summary import Summary
+    from queuesim.scenario.model import Scenario
+
+
+USAGE = "write it as %%scenario [NAME] [--run RESULT] [--seed N]"
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext queuesim`` makes ``%%scenario`` known."""
+    shell.register_magic_function(Magic(shell), magic_kind="cell", magic_name="scenario")
+
+
+class Magic:
+    """``%%scenario [NAME] [--run RESULT] [--seed N]`` above a cell of YAML.
+
+    The scenario becomes the variable NAME (``scenario`` unless given) and is shown; with ``--run`` it is played, and
+    the result becomes the variable RESULT and is shown in its place. What is wrong with the text is said with its line.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+
+    def __call__(self, line: str, cell: str) -> object:
+        """Make the scenario, and play it if asked to."""
+        try:
+            name, result, seed = arguments(line)
+            scenario = read(cell)
+        except (ScenarioError, ValueError) as error:
+            # a traceback of this package would hide what the user's cell has wrong
+            sys.stderr.write(f"{error}\n")
+            return None
+        self._shell.user_ns[name] = scenario
+        if result is None:
+            return scenario
+        self._shell.user_ns[result] = played = run(scenario, seed=seed)
+        return played
+
+
+def arguments(line: str) -> tuple[str, str | None, int | None]:
+    """The names of the scenario and the result, and the seed, of the magic's line. Raises ValueError."""
+    words = iter(line.split())
+    name, result, seed = "scenario", None, None
+    for word in words:
+        if word == "--run":
+            result = next(words, "result")
+        elif word == "--seed":
+            number = next(words, "")
+            if not number.isdigit():
+                raise ValueError(f"--seed takes a number, not {number!r}; {USAGE}")
+            seed = int(number)
+        else:
+            name = word
+    for variable in (name, result):
+        if variable is not None and not variable.isidentifier():
+            raise ValueError(f"{variable!r} can't be the name of a variable; {USAGE}")
+    return name, result, seed
+
+
+def read(cell: str) -> Scenario:
+    """The scenario that a cell's YAML describes. Raises ScenarioError, which names the lines of the cell."""
+    try:
+        document = Document(cell)
+    except DocumentError as error:
+        raise ScenarioError([Problem("cell", error.line, dotted(error.location), error.message)]) from None
+    return build_scenario(document, file=Path("cell"), check_processor=True)
+
+
+# -- The explorer: sliders over a scenario's concurrency, limiter, backoff and load, and over any path of it
+
+UNCHANGED = "unchanged"
+"""Where a slider over a path starts: at the scenario's own value."""
+
+
+class Explorer:
+    """Sliders beside what the run comes to, and what it came to before anything was moved.
+
+    Show it as the last value of a cell. `result` is the newest run, `scenario` what it played.
+
+    Args:
+        scenario: where to start from, as `run` takes it.
+        duration: play only so much of it, as "1h", so that a long one answers at once.
+        sliders: further sliders, by paths as `vary` takes them, each with the values that it can be moved to:
+            ``{"queue.attempts": range(1, 6), "jobs.mail.service": ["100ms", "1s"]}``. Each starts at "unchanged".
+
+    Raises:
+        MissingExtraError: ipywidgets is not installed.
+        ValueError: a path leads nowhere, has no values, or a value can't be there.
+    """
+
+    def __init__(
+        self,
+        scenario: Source,
+        duration: str | None = None,
+        sliders: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
+        widgets: Any = need("ipywidgets", "notebook", "explorers")
+        chosen = as_scenario(scenario)
+        self._start = chosen if duration is None else vary(chosen, {"duration": duration})
+        values = {path: list(each) for path, each in (sliders or {}).items()}
+        _check(self._start, values)
+        self.scenario: Scenario = self._start
+        self.base: Result = run(self._start, progress=False)
+        """The run before anything was moved."""
+        self.result: Result = self.base
+        workers, queue = self._start.workers[0], self._start.queue
+        per_minute = workers.limiter.max / workers.limiter.duration * 60 if workers.limiter else 100.0
+        backoff = queue.model_dump(mode="json").get("backoff") or {}
+        delay = getattr(queue.backoff, "delay", 1.0) if backoff else 1.0
+        lazy = {"continuous_update": False, "style": {"description_width": "9em"}}
+        self.concurrency = widgets.IntSlider(workers.concurrency, min=1, max=100, description="concurrency", **lazy)
+        self.limited = widgets.Checkbox(workers.limiter is not None, description="rate limiter", indent=True)
+        self.rate = widgets.FloatLogSlider(
+            per_minute, base=10, min=0, max=4, step=0.01, readout_format=",.0f", description="limiter, per min", **lazy
+        )
+        self.backoff = widgets.FloatLogSlider(
+            delay or 1.0, base=10, min=-1, max=2.5, step=0.02, description="backoff, s", **lazy
+        )
+        self.load = widgets.FloatLogSlider(1.0, base=10, min=-1, max=1, step=0.02, description="load, times", **lazy)
+        free = {"continuous_update": False, "style": {"description_width": "initial"}}
+        self.sliders: dict[str, Any] = {
+            path: widgets.SelectionSlider(
+                options=[(UNCHANGED, UNCHANGED), *((str(value), value) for value in each)], description=path, **free
+            )
+            for path, each in values.items()
+        }
+        """The further sliders, by path."""
+        self._view = widgets.HTML()
+        controls = (self.concurrency, self.limited, self.rate, self.backoff, self.load, *self.sliders.values())
+        for control in controls:
+            control.observe(self._moved, names="value")
+        self.widget: Any = widgets.VBox([*controls, self._view])
+        """The whole, as an ipywidgets box."""
+        self._show()
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What the sliders say, as `vary` takes it: only what was moved."""
+        workers = self._start.workers[0]
+        changed: dict[str, Any] = {}
+        if self.concurrency.value != workers.concurrency:
+            changed["workers.concurrency"] = self.concurrency.value
+        limiter = {"max": max(1, round(self.rate.value)), "duration": "1m"} if self.limited.value else None
+        before = None if workers.limiter is None else workers.limiter.max / workers.limiter.duration * 60
+        if (None if limiter is None else limiter["max"]) != (None if before is None else max(1, round(before))):
+            changed["workers.limiter"] = limiter
+        if abs(self.backoff.value - getattr(self._start.queue.backoff, "delay", 1.0)) > 1e-9:
+            changed["queue.backoff"] = {"type": "exponential", "delay": format_duration(round(self.backoff.value, 3))}
+        if self.load.value != 1.0:
+            changed["load"] = round(self.load.value, 4)
+        return changed | {path: each.value for path, each in self.sliders.items() if each.value != UNCHANGED}
+
+    def _moved(self, change: Any) -> None:
+        try:
+            self.scenario = vary(self._start, self.changes)
+            self.result = run(self.scenario, progress=False)
+        except ValueError as error:
+            self._view.value = f"<p>{escape(str(error))}</p>"
+            return
+        self._show()
+
+    def _show(self) -> None:
+        rows = "".join(
+            f"<tr><td>{name}</td><td><b>{now}</b></td><td>{before}</td></tr>"
+            for (name, now), (_, before) in zip(figures(self.result), figures(self.base), strict=True)
+        )
+        table = f"<table><thead><tr><th></th><th>now</th><th>at first</th></tr></thead><tbody>{rows}</tbody></table>"
+        self._view.value = table + self.result._repr_html_()
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return self.widget._repr_mimebundle_(**options)
+
+
+def _check(scenario: Scenario, sliders: Mapping[str, Sequence[Any]]) -> None:
+    """Raise ValueError for a path or a value that the scenario can't have, before anything is played."""
+    for path, values in sliders.items():
+        if not values:
+            raise ValueError(f"the slider {path!r} has no values")
+        for value in values:
+            vary(scenario, {path: value})
+
+
+def figures(result: Result) -> list[tuple[str, str]]:
+    """What one looks at first, each with its name."""
+    summary: Summary = result.summary()
+    drain = result.analysis.time_to_drain()
+    return [
+        ("latency p95", brief(summary.jobs.latency.p95)),
+        ("highest backlog", f"{summary.backlog_max:,}"),
+        ("time to drain", "not in this run" if drain != drain else readable(drain)),
+        ("utilisation", percent(summary.utilisation)),
+        ("failed for good", f"{summary.jobs.failed:,}"),
+    ]
+
+
+def explore(
+    scenario: Source, duration: str | None = None, sliders: Mapping[str, Sequence[Any]] | None = None
+) -> Explorer:
+    """Sliders over a scenario, in a notebook. See Explorer."""
+    return Explorer(scenario, duration, sliders)

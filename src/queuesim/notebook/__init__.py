@@ -1,1 +1,0 @@
-"""The notebook: a cell magic for scenarios, and an explorer with sliders."""

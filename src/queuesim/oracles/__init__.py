@@ -1,0 +1,49 @@
+"""Oracles: they judge every run, unasked. Each counts the violations of one promise and names the first witnesses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from queuesim.oracles import concurrency, delivery, limiter, order, overdue, timing, work_conservation
+from queuesim.oracles.run_view import Case, Evidence, Promises, unjudged
+from queuesim.results.recording import CheckRow, Recording
+
+ORACLES: tuple[Callable[[Case], CheckRow], ...] = (
+    delivery.lost,
+    delivery.duplicated,
+    delivery.recovered,
+    delivery.unexpected,
+    delivery.single,
+    delivery.legal,
+    concurrency.exclusive,
+    concurrency.concurrency,
+    concurrency.attempts,
+    timing.backoff,
+    limiter.limiter,
+    order.order,
+    work_conservation.prompt,
+    delivery.retention,
+    delivery.dead_letters,
+    delivery.deduplication,
+    delivery.drained,
+)
+"""Those of every run."""
+
+OF_SCANS: tuple[Callable[[Case], CheckRow], ...] = (overdue.schedulers, overdue.scans)
+"""Those of runs with overdue scans."""
+
+IN_REAL_TIME = "the processes that scan in real time are not asked for what it takes"
+
+
+def judge(recording: Recording, promises: Promises, evidence: Evidence) -> list[CheckRow]:
+    """What each oracle says of a run: a row each, kind "oracle", whose value is the number of violations."""
+    case = Case(recording, promises, evidence)
+    rows = [oracle(case) for oracle in ORACLES]
+    if evidence.overdue is not None:
+        rows += [oracle(case) for oracle in OF_SCANS if oracle is not overdue.schedulers or overdue.has_scheduler(case)]
+    elif recording.scans:
+        rows += [unjudged(name, IN_REAL_TIME) for name in (overdue.SCHEDULERS, overdue.SCANS)]
+    return rows
+
+
+__all__ = ["ORACLES", "Evidence", "Promises", "judge"]

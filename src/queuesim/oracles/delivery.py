@@ -1,0 +1,311 @@
+"""Delivery, in Jepsen's words: what was lost, duplicated, recovered, and what was there that should not be.
+
+Jepsen's checkers of sets and queues call an element *lost* if it was acknowledged and is nowhere, *duplicated* if it
+came out more than once, *recovered* if its fate was unknown and it came out in the end, and *unexpected* if nobody had
+put it in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+
+from queuesim.core.events import EventKind
+from queuesim.core.job import Deduplication, JobState, Keep
+from queuesim.oracles.run_view import FORGETFUL, Array, Case, first, transitions, unjudged, verdict
+from queuesim.results.recording import CheckRow, Ending
+
+
+def lost(case: Case) -> CheckRow:
+    """Every job that was added ended, or is still in the queue."""
+    there = np.zeros(len(case.numbers), dtype=bool)
+    for numbers in (
+        case.ended,
+        np.fromiter(case.recording.left, dtype=np.uint32, count=len(case.recording.left)),
+    ):
+        rows = case.row(numbers)
+        there[rows[rows >= 0]] = True
+    missing = np.flatnonzero(~there)
+    # a server that forgets that a job was added loses it; whatever else it forgets, the job is there
+    by = _lost_by(case, case.numbers[missing])
+    violating = case.numbers[missing[by < 0]]
+    return verdict("no job lost", first(violating, "job {} is nowhere"), case.rollbacks.blame(by, "lost"))
+
+
+def duplicated(case: Case) -> CheckRow:
+    """A job completes once. That it was run again after a stall can't be promised away: it is counted."""
+    completed = np.flatnonzero(case.attempts["ending"] == Ending.OK)
+    done = np.stack((case.attempts["number"][completed].astype(np.int64), case.undone_by[completed]), axis=1)
+    # one completion counts, and one more for each time that the server forgot what it knew of it
+    each, counts = np.unique(done, axis=0, return_counts=True)
+    violating = np.unique(each[counts > 1, 0])
+    if len(violating) and case.doubtful:
+        violating = violating[~np.isin(violating, _forgiven(case, completed))]
+    twice = np.isin(each[:, 0], each[each[:, 1] < 0, 0]) | (counts > 1)
+    by = each[twice & (each[:, 1] >= 0), 1]
+    again = len(case.interrupted.intersection(case.attempts["number"][case.attempts["attempt"] > 1].tolist()))
+    notes = []
+    if again:
+        notes.append(f"{again} jobs ran again after an attempt whose end the queue did not hear of")
+    notes += [blamed] if (blamed := case.rollbacks.blame(by, "duplicated")) else []
+    return verdict("no job completed twice", first(violating, "job {} completed twice"), ", ".join(notes))
+
+
+def _forgiven(case: Case, completed: Array) -> Array:
+    """Jobs of which nobody can say which attempt the server forgot by which rollback, and that completed no more often
+    than it may have forgotten a completion."""
+    attempts = case.attempts[completed]
+    forgot = case.rollbacks.may_undo(attempts["started"]) | case.rollbacks.may_undo(case.told_ends[completed])
+    doubtful = np.isin(attempts["number"], list(case.doubtful))
+    found = [
+        number
+        for number in np.unique(attempts["number"][doubtful]).tolist()
+        if int((mine := attempts["number"] == number).sum()) <= 1 + int(forgot[:, mine].any(axis=1).sum())
+    ]
+    return np.array(found, dtype=np.uint32)
+
+
+def unexpected(case: Case) -> CheckRow:
+    """Nothing runs that was not added."""
+    ran = np.unique(case.attempts["number"])
+    strangers = ran[case.row(ran) < 0]
+    return verdict("nothing unexpected", first(strangers, "job {} ran and was never added"))
+
+
+def recovered(case: Case) -> CheckRow:
+    """Jobs whose attempt was lost run again, or are still in the queue."""
+    done = set(case.ended.tolist())
+    unknown = sorted(case.interrupted)
+    missing = np.array([n for n in unknown if n not in done and n not in case.recording.left], dtype=np.uint32)
+    by = _lost_by(case, missing)
+    came_back = sum(number in done for number in unknown)
+    notes = [f"{came_back} jobs recovered"] if came_back else []
+    notes += [blamed] if (blamed := case.rollbacks.blame(by, "lost")) else []
+    return verdict("interrupted jobs recovered", first(missing[by < 0], "job {} never came back"), ", ".join(notes))
+
+
+def _lost_by(case: Case, numbers: Array) -> Array:
+    """The rollback by which the queue forgot that each job was added; -1: none, or it never was."""
+    rows = case.row(numbers)
+    by = np.full(len(numbers), -1)
+    by[rows >= 0] = case.rollbacks.forgot(case.of_jobs("added")[rows[rows >= 0]])
+    return by
+
+
+# -- States: a job is in one place at a time, and goes from one to the other by the rules
+
+LEGAL: dict[EventKind, tuple[EventKind, ...]] = {
+    EventKind.ADDED: (EventKind.WAITING, EventKind.DELAYED, EventKind.WAITING_CHILDREN),
+    # a parent with a delay of its own is delayed from then on
+    EventKind.WAITING_CHILDREN: (EventKind.WAITING, EventKind.DELAYED, EventKind.REMOVED),
+    EventKind.WAITING: (EventKind.ACTIVE, EventKind.REMOVED),
+    EventKind.DELAYED: (EventKind.WAITING, EventKind.DELAYED, EventKind.REMOVED),
+    EventKind.ACTIVE: (
+        EventKind.WAITING,
+        EventKind.DELAYED,
+        EventKind.COMPLETED,
+        EventKind.FAILED,
+        EventKind.REMOVED,
+    ),
+    EventKind.COMPLETED: (EventKind.WAITING, EventKind.REMOVED),
+    EventKind.FAILED: (EventKind.WAITING, EventKind.REMOVED),
+    EventKind.REMOVED: (),
+}
+"""What may follow what, of the events that tell of a transition."""
+
+PLACE = {
+    EventKind.WAITING_CHILDREN: (JobState.WAITING_CHILDREN,),
+    EventKind.WAITING: (JobState.WAITING, JobState.PRIORITIZED),
+    EventKind.DELAYED: (JobState.DELAYED,),
+    EventKind.ACTIVE: (JobState.ACTIVE,),
+    EventKind.COMPLETED: (JobState.COMPLETED,),
+    EventKind.FAILED: (JobState.FAILED,),
+}
+"""Where a job is after an event."""
+
+_MATRIX = np.zeros((len(EventKind), len(EventKind)), dtype=bool)
+for _before, _after in LEGAL.items():
+    for _kind in _after:
+        _MATRIX[_before.code, _kind.code] = True
+
+
+def legal(case: Case) -> CheckRow:
+    """Events come in a legal order, and no later one has an earlier time."""
+    name = "events in a legal order"
+    if case.lasting is None:
+        return unjudged(name, FORGETFUL)
+    events = case.lasting[transitions(case.lasting)]
+    if not len(events):
+        return verdict(name, [])
+    number, kind, time = events["number"], events["kind"].astype(np.intp), events["time"]
+    same = number[1:] == number[:-1]
+    wrong = same & ~_MATRIX[kind[:-1], kind[1:]]
+    if not case.late:
+        # commands carry the time at which they were sent
+        wrong |= same & (time[1:] < time[:-1])
+    born = np.concatenate(([True], ~same)) & (kind != EventKind.ADDED.code)
+    kinds = list(EventKind)
+    told = [
+        f"job {number[i + 1]}: {kinds[kind[i]]} at {time[i]:g} s, then {kinds[kind[i + 1]]} at {time[i + 1]:g} s"
+        for i in np.flatnonzero(wrong).tolist()
+    ]
+    told += [f"job {number[i]} begins with {kinds[kind[i]]}" for i in np.flatnonzero(born).tolist()]
+    return verdict(name, told)
+
+
+def single(case: Case) -> CheckRow:
+    """No job is in two states, twice in one, or in none; each is where its last event put it; and no parent waits for
+    children that have all completed or are gone."""
+    where: dict[int, list[str]] = {}
+    for state, numbers in case.evidence.census.items():
+        for number in numbers:
+            where.setdefault(number, []).append(state)
+    told = [f"job {number} is {' and '.join(states)}" for number, states in where.items() if len(states) > 1]
+    told += [f"job {number} is stored and in no state" for number in case.evidence.known if number not in where]
+    told += [f"job {number} waits for children and has none left" for number in case.evidence.forsaken]
+    twice = [number for number, count in Counter(case.evidence.known).items() if count > 1]
+    told += [f"job {number} is stored twice" for number in twice]
+    if case.lasting is not None and len(case.lasting):
+        told += _misplaced(case.lasting, where)
+    return verdict("one state at a time", told)
+
+
+def _misplaced(lasting: Array, where: dict[int, list[str]]) -> list[str]:
+    events = lasting[transitions(lasting)]
+    if not len(events):
+        return []
+    number = events["number"]
+    last = np.flatnonzero(np.concatenate((number[1:] != number[:-1], [True])))
+    kinds = list(EventKind)
+    told = []
+    for job, code in zip(number[last].tolist(), events["kind"][last].tolist(), strict=True):
+        states = where.get(job)
+        if states is not None and states[0] not in PLACE.get(kinds[code], (states[0],)):
+            told.append(f"job {job} is {states[0]}, but its last event is {kinds[code]}")
+    return told
+
+
+# -- Keeping: retention, dead letters, deduplication, and an empty queue at the end
+
+
+def retention(case: Case) -> CheckRow:
+    """Of the finished jobs those are kept that should be, the newest, and no others."""
+    told: list[str] = []
+    # which are the newest; that there are not too many can be judged all the same
+    why = FORGETFUL if case.lasting is None else "a worker's clock was wrong" if case.skewed else ""
+    for state, kind, keep in (
+        (JobState.COMPLETED, EventKind.COMPLETED, case.promises.keep_completed),
+        (JobState.FAILED, EventKind.FAILED, case.promises.keep_failed),
+    ):
+        if state.value in case.evidence.census:
+            told += _kept(None if why else case.lasting, set(case.evidence.census[state.value]), state, kind, keep)
+    name = "retention honoured"
+    return unjudged(name, why) if why and not told else verdict(name, told)
+
+
+def _kept(events: Array | None, kept: set[int], state: JobState, kind: EventKind, keep: Keep) -> list[str]:
+    if keep.count is not None and len(kept) > keep.count:
+        return [f"{len(kept)} {state} jobs are kept, of {keep.count} at most"]
+    if events is None:
+        return []
+    finished = events[events["kind"] == kind.code]
+    if not len(finished):
+        return [f"job {number} is {state} and never was" for number in kept]
+    numbers, times = finished["number"], finished["time"]
+    young = np.ones(len(numbers), dtype=bool) if keep.age is None else times > float(times[-1]) - keep.age
+    if int((~young).sum()) <= keep.limit and (old := kept.difference(numbers[young].tolist())):
+        return [f"job {number} is kept beyond its age" for number in sorted(old)]
+    wanted = numbers[young] if keep.count is None else numbers[young][max(int(young.sum()) - keep.count, 0) :]
+    if not len(wanted):
+        return []
+    # of those that finished at one instant the id decides, as text
+    surely = wanted[np.isin(wanted, numbers[times > times[numbers == wanted[0]][-1]])]
+    gone = surely[~np.isin(surely, list(kept))]
+    return first(gone, "job {} should be kept and is gone")
+
+
+def dead_letters(case: Case) -> CheckRow:
+    """Every job that failed for good has one dead letter, and no other job has any."""
+    name = "dead letters complete"
+    letters = case.evidence.letters
+    if not case.promises.dead_letters or letters is None:
+        return verdict(name, [])
+    if case.lasting is None:
+        return unjudged(name, FORGETFUL)
+    failed = case.lasting["number"][case.lasting["kind"] == EventKind.FAILED.code]
+    ids = case.recording.ids
+    expected = Counter(ids.get(number, str(number)) for number in failed.tolist())
+    told = [
+        f"job {job_id} failed {count} times and has {letters.get(job_id, 0)} dead letters"
+        for job_id, count in expected.items()
+        if letters.get(job_id, 0) != count
+    ]
+    told += [f"job {job_id} has a dead letter and never failed" for job_id in letters if job_id not in expected]
+    return verdict(name, told)
+
+
+def deduplication(case: Case) -> CheckRow:
+    """While a job holds a deduplication id, no other is added with it."""
+    name = "deduplication"
+    held: dict[str, list[tuple[float, float, int]]] = {}
+    if not case.evidence.deduplications:
+        return verdict(name, [])
+    begins = _places(case, EventKind.ADDED)
+    ends = _places(case, EventKind.COMPLETED, EventKind.FAILED, EventKind.REMOVED)
+    added = dict(zip(case.numbers.tolist(), case.of_jobs("added").tolist(), strict=True))
+    # a job that the server forgot holds no id any more
+    lost = set(case.numbers[case.rollbacks.forgot(case.of_jobs("added")) >= 0].tolist())
+    for number, rule in case.evidence.deduplications.items():
+        if number in added and number not in lost:
+            ended = case.events["time"][ends[number]] if number in ends else np.inf
+            until = _held_until(rule, added[number], float(ended))
+            held.setdefault(rule.id, []).append((added[number], until, number))
+    told = []
+    for id, spans in held.items():
+        spans.sort()
+        for (_, until, earlier), (since, _, later) in pairwise(spans):
+            # with latency times are those of sending, but the order is the queue's own
+            in_order = case.late and ends.get(earlier, np.inf) < begins.get(later, -1)
+            if since < until - case.promises.slack and not in_order:
+                told.append(f"job {later} was added at {since:g} s with {id!r}, which job {earlier} held")
+    return verdict(name, told)
+
+
+def _held_until(rule: Deduplication, added: float, ended: float) -> float:
+    if rule.replace or rule.keep_last_if_active or rule.extend:
+        # these let another job take over, or hold longer: not before it was added
+        return added
+    return min(added + rule.ttl, ended) if rule.ttl else ended
+
+
+def _places(case: Case, *kinds: EventKind) -> dict[int, int]:
+    """The place among all events of each job's last event of these kinds."""
+    places = np.flatnonzero(np.isin(case.events["kind"], [kind.code for kind in kinds]))
+    return dict(zip(case.events["number"][places].tolist(), places.tolist(), strict=True))
+
+
+def drained(case: Case) -> CheckRow:
+    """A run that had all the time it needed leaves nothing behind."""
+    name = "drained at the end"
+    if not case.promises.drained or case.recording.facts.stopped:
+        return verdict(name, [])
+    ended = ("removed", JobState.WAITING_CHILDREN.value)
+    left = np.array(sorted(n for n, state in case.recording.left.items() if state not in ended), dtype=np.uint32)
+    unfinished = np.flatnonzero(case.attempts["ending"] == Ending.UNFINISHED)
+    running = case.attempts[unfinished]
+    # a worker may run on with a job that the queue does not know to be its own, and so nobody waits for it
+    others = ~np.isin(running["number"], left)
+    undone = np.where(others, case.undone_by[unfinished], -1)
+    stalled = others & (undone < 0) & np.array([case.stalled_since(row) for row in running], dtype=bool)
+    # the queue has taken its outcome, and the answer is still under way
+    unanswered = others & case.late_at(case.end) & ~np.isin(running["number"], sorted(case.started_twice))
+    violating = np.union1d(left, running["number"][(undone < 0) & ~stalled & ~unanswered])
+    notes = [f"{int(stalled.sum())} still ran though stalled"] if stalled.any() else []
+    notes += [f"{int(unanswered.sum())} waited for an answer"] if unanswered.any() else []
+    # a child that failed keeps its parent waiting, for ever, unless it has a rule of its own (BullMQ 6.7)
+    parents = sum(state == JobState.WAITING_CHILDREN for state in case.recording.left.values())
+    notes += [f"{parents} wait for children"] if parents else []
+    notes += [blamed] if (blamed := case.rollbacks.blame(undone, "still ran though forgotten")) else []
+    return verdict(name, first(violating, "job {} is left"), ", ".join(notes))

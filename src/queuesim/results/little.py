@@ -1,0 +1,179 @@
+"""Little's law, L = λW (Little 1961), as a self-check of a run's records.
+
+Over a finite time it is no limit theorem but an identity: the integral of the jobs in the system is the sum of the
+times that they spent in it, each cut at both ends. Its sides are taken from records that come by different ways, L from
+the broker's events, λ and W from producers and workers, so that what one of them lost or invented shows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from queuesim.results.levels import Level
+from queuesim.results.recording import CheckRow, rows_of
+
+if TYPE_CHECKING:
+    from queuesim.results.levels import Array
+    from queuesim.results.result import Result
+
+
+NAME = "Little's law: L = λW"
+TOLERANCE = 0.01
+"""Relative difference that is no violation."""
+RESOLUTION = 0.002
+"""Seconds per job by which two records of one moment may differ in a simulation: queues on Redis have milliseconds."""
+EARLY, LATE = 0.05, 5.0
+"""Seconds by which, on a real server, the event of a job's end may be before and after its worker's record of it: an
+outcome is on its way, or waits for the next exchange, for as long as the machine is busy."""
+
+
+PARTING = ("redis.", "worker.", "handler.payload")
+"""Faults by which the records of workers and those of the queue part."""
+HARMLESS = ("worker.clock", "worker.slow-start")
+"""Those of them by which they don't."""
+AFTERMATH = {"redis.latency": 30.0}
+"""Seconds after which no trace is left of a fault, where it takes longer than SETTLED."""
+SETTLED = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Little:
+    """Both sides of Little's law over a whole run; NaN if there is nothing to hold against each other."""
+
+    jobs: float
+    """L: jobs in the system, averaged over time, by the events."""
+    arrival_rate: float
+    """λ: jobs that came per second."""
+    time: float
+    """W: seconds that a job spent in the system, cut at the end of the run, by the workers' records."""
+    count: int
+    """Jobs that came."""
+    duration: float
+    """Seconds of the run."""
+    slack: float = 0.0
+    """Jobs by which both sides may differ, since they are measured at different places."""
+
+    @property
+    def product(self) -> float:
+        """λW."""
+        return self.arrival_rate * self.time
+
+    @property
+    def difference(self) -> float:
+        """How far L is off λW, as a fraction of the greater; 0 if both are 0."""
+        greater = max(self.jobs, self.product)
+        return abs(self.jobs - self.product) / greater if greater else 0.0 * greater
+
+    @property
+    def holds(self) -> bool:
+        """Whether both sides agree, within TOLERANCE or `slack`."""
+        return not (self.difference > TOLERANCE and abs(self.jobs - self.product) > self.slack)
+
+
+def littles_law(result: Result) -> Little:
+    """See `Analysis.littles_law`."""
+    return _of(result, np.ones(len(result.jobs), dtype=bool))
+
+
+def _of(result: Result, chosen: Array) -> Little:
+    """Little's law for a part of the jobs: it holds for each."""
+    duration, count = result.facts.duration, int(chosen.sum())
+    if not (count and duration > 0 and len(result.events)):
+        return Little(math.nan, math.nan, math.nan, count, duration)
+    (came, _), (left, _) = _by_events(result, chosen)
+    area = float(Level(came, left).area(duration))
+    added, finished = result.jobs["added"].to_numpy()[chosen], _by_records(result)[chosen]
+    spent = np.minimum(np.nan_to_num(finished, nan=math.inf), duration) - np.minimum(added, duration)
+    slack = RESOLUTION * count + (
+        _on_the_way(result, chosen, added, finished) if result.facts.backend == "redis" else 0.0
+    )
+    return Little(area / duration, count / duration, float(spent.mean()), count, duration, slack / duration)
+
+
+def _on_the_way(result: Result, chosen: Array, added: Array, finished: Array) -> float:
+    """Seconds, over all jobs, between what producers and workers recorded and the events of the same moments. What
+    lies further apart than it can on a healthy machine, or has no match, does not count."""
+    events, jobs = result.events, result.jobs["job"].to_numpy()[chosen]
+    total = 0.0
+    for recorded, kinds in ((added, ["added"]), (finished, ["completed", "failed", "removed"])):
+        # the last of each job's
+        told = events[events["kind"].isin(kinds)].drop_duplicates("job", keep="last")
+        rows = rows_of(jobs, told["job"].to_numpy())
+        after = told["time"].to_numpy()[rows >= 0] - recorded[rows[rows >= 0]]
+        total += float(np.abs(after[(after >= -EARLY) & (after <= LATE)]).sum())
+    return total
+
+
+def _by_events(result: Result, chosen: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """When jobs came into the system and left it, each with which jobs they are. One that finished and is put back
+    comes again."""
+    events = result.events
+    kinds, finished = events["kind"], events["previous"].isin(["completed", "failed"])
+    came = (kinds == "added") | (kinds.isin(["waiting", "delayed"]) & finished)
+    left = kinds.isin(["completed", "failed"]) | ((kinds == "removed") & ~finished)
+    rows = rows_of(result.jobs["job"].to_numpy(), events["job"].to_numpy())
+    known = (rows >= 0) & chosen[rows]
+    time, entering, leaving = events["time"].to_numpy(), came.to_numpy() & known, left.to_numpy() & known
+    return (time[entering], rows[entering]), (time[leaving], rows[leaving])
+
+
+def _by_records(result: Result) -> Array:
+    """When each job left the system: it finished, or was removed; NaN: it never did."""
+    from queuesim.results.levels import removed_at
+
+    left: Array = np.fmin(result.jobs["finished"].to_numpy(), removed_at(result))
+    return left
+
+
+def check(result: Result) -> CheckRow:
+    """Little's law as a row of the checks: of those jobs of which workers and queue could hear from each other."""
+    if not len(result.jobs):
+        return _unjudged("nothing to measure")
+    chosen = _untouched(result)
+    judged = float(chosen.mean())
+    if not judged:
+        return _unjudged("workers whose Redis is away, or who die, don't hear what became of jobs")
+    little = _of(result, chosen)
+    if math.isnan(little.jobs):
+        return _unjudged("nothing to measure")
+    detail = (
+        "" if little.holds else f"L = {little.jobs:.6g} jobs by the events, λW = {little.product:.6g} by the workers"
+    )
+    row = CheckRow(NAME, little.holds, float(not little.holds), "== 0", detail=detail, kind="oracle", unit="violations")
+    row.judged = judged
+    return row
+
+
+def _unjudged(why: str) -> CheckRow:
+    return CheckRow(NAME, True, math.nan, "== 0", detail=f"not judged: {why}", kind="oracle", judged=0.0)
+
+
+def _untouched(result: Result) -> Array:
+    """The jobs that were not in the system, by either record, while a fault parted the two."""
+    spans = _parted(result)
+    untouched = np.ones(len(result.jobs), dtype=bool)
+    if not spans:
+        return untouched
+    since, until = result.jobs["added"].to_numpy(), np.nan_to_num(_by_records(result), nan=math.inf)
+    _, (left, rows) = _by_events(result, untouched)
+    last = np.full(len(since), -math.inf)
+    np.maximum.at(last, rows, left)
+    until = np.maximum(until, np.where(np.isinf(last), math.inf, last))
+    for began, over in spans:
+        untouched &= (until < began) | (since > over)
+    return untouched
+
+
+def _parted(result: Result) -> list[tuple[float, float]]:
+    """From when until when what workers know and what the queue knows may differ."""
+    faults = result.faults
+    spans = []
+    for kind, began, ended, lost in zip(faults["fault"], faults["began"], faults["ended"], faults["lost"], strict=True):
+        if kind.startswith(PARTING) and kind not in HARMLESS:
+            over = math.inf if math.isnan(ended) else ended + AFTERMATH.get(kind, SETTLED)
+            spans.append((began - (0.0 if math.isnan(lost) else lost), over))
+    return spans

@@ -1,0 +1,133 @@
+"""Plots: pictures of a result, by matplotlib, which is loaded when the first one is drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from queuesim.results.plots.comparison import heat_map, overlay
+from queuesim.results.plots.style import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from queuesim.results.levels import Array
+    from queuesim.results.result import Result
+
+
+T = TypeVar("T")
+
+
+class Plots:
+    """The pictures of a result.
+
+    Each draws into `ax`, or into a new pyplot figure, which a notebook shows, and returns the axes. Those that hold two
+    panels have them as `child_axes`. Where there is nothing to draw the picture says so. Without matplotlib each
+    raises MissingExtraError.
+    """
+
+    def __init__(self, result: Result) -> None:
+        self._result = result
+
+    def backlog_and_throughput(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
+        """Offered load, throughput and the limiter's rate over time, above the backlog.
+
+        Both are averages over bins of `every` (as `Result.timeline` takes it); without it about 150 bins are made.
+        """
+        from queuesim.results.plots.over_time import backlog_and_throughput
+
+        return _literal(backlog_and_throughput(self._result, ax, every))
+
+    def throughput(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
+        """Offered load, throughput and the limiter's rate over time; `every` as above."""
+        from queuesim.results.plots.over_time import throughput
+
+        return _literal(throughput(self._result, ax, every))
+
+    def backlog(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
+        """The jobs that could start and did not, and those in a delay or backoff, over time; `every` as above."""
+        from queuesim.results.plots.over_time import backlog
+
+        return _literal(backlog(self._result, ax, every))
+
+    def latency_over_time(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
+        """Percentiles 50, 95 and 99 of the latency, by when jobs finished; `every` as above."""
+        from queuesim.results.plots.over_time import latency_over_time
+
+        return _literal(latency_over_time(self._result, ax, every))
+
+    def latency_distribution(self, ax: Axes | None = None) -> Axes:
+        """The share of jobs that waited, and took, at most so long; the slowest jobs are drawn large."""
+        from queuesim.results.plots.distributions import latency_distribution
+
+        return _literal(latency_distribution(self._result, ax))
+
+    def attempts(self, ax: Axes | None = None) -> Axes:
+        """How many jobs came to a first, second, ... attempt, and how these ended, by category of error."""
+        from queuesim.results.plots.distributions import attempts
+
+        return _literal(attempts(self._result, ax))
+
+    def retry_waterfall(self, ax: Axes | None = None) -> Axes:
+        """What became of the jobs that had an error: saved by which attempt, or failed for good."""
+        from queuesim.results.plots.distributions import retry_waterfall
+
+        return _literal(retry_waterfall(self._result, ax))
+
+    def gantt(self, ax: Axes | None = None, start: float | None = None, end: float | None = None) -> Axes:
+        """What each slot of each worker did from `start` to `end`, in seconds, coloured by outcome.
+
+        Without them, of a long run, around the moment when the most jobs waited. Raises ValueError if `end` is not
+        after `start`.
+        """
+        from queuesim.results.plots.gantt import gantt
+
+        return _literal(gantt(self._result, ax, start, end))
+
+    def overdue_batches(self, ax: Axes | None = None, least: int = 10) -> Axes:
+        """How the jobs of each overdue scan were worked off; without scans, of any `least` jobs that came at once."""
+        from queuesim.results.plots.over_time import overdue_batches
+
+        return _literal(overdue_batches(self._result, ax, least))
+
+    def limiter_windows(self, ax: Axes | None = None) -> Axes:
+        """Starts in each window of the rate limiter, beside what it allows."""
+        from queuesim.results.plots.over_time import limiter_windows
+
+        return _literal(limiter_windows(self._result, ax))
+
+    def overview(self, figure: Figure | None = None) -> Array:
+        """All four in one figure, the given one or a new one; returns their axes, two by two."""
+        from queuesim.results.plots.overview import overview
+
+        return _literal(overview(self._result, figure))
+
+    def beside(
+        self,
+        others: Mapping[str, Result],
+        what: str = "backlog",
+        ax: Axes | None = None,
+        every: str | float | None = None,
+    ) -> Axes:
+        """This run and others, each by its name, overlaid: any column of the timeline.
+
+        Raises ValueError if there is no such column.
+        """
+        from queuesim.results.plots.comparison import overlay
+
+        return _literal(overlay({self._result.facts.scenario: self._result, **others}, what, ax, every))
+
+    def __repr__(self) -> str:
+        return f"<Plots: {', '.join(name for name in vars(type(self)) if not name.startswith('_'))}>"
+
+
+__all__ = ["Plots", "heat_map", "overlay"]
+
+
+def _literal(drawn: T) -> T:
+    """The axes that were drawn, with all names in their figure as they are."""
+    axes: Any = drawn.flat[0] if hasattr(drawn, "flat") else drawn
+    literal(axes.figure)
+    return drawn

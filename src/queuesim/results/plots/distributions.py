@@ -1,0 +1,247 @@
+"""The distribution of waiting and latency, with the slowest jobs drawn large."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from queuesim.results.levels import Array
+from queuesim.results.plots import style
+from queuesim.results.plots import style as canvas
+from queuesim.results.recording import rows_of
+from queuesim.text import counted, percent, readable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from queuesim.results.result import Result
+
+
+Values = npt.NDArray[np.float64]
+
+MARKED = (50.0, 95.0, 99.0)
+TICKS = (0.0, 50.0, 90.0, 95.0, 99.0, 99.9, 99.99, 99.999)
+
+
+def latency_distribution(result: Result, ax: Axes | None) -> Axes:
+    """See `Plots.latency_distribution`."""
+    ax = canvas.axes(ax)
+    jobs = result.jobs[~result.jobs["warmup"].to_numpy() & result.jobs["finished"].notna().to_numpy()]
+    if not len(jobs):
+        return canvas.nothing(ax, "no job finished")
+    waiting, latency = jobs["waiting"].to_numpy(), jobs["latency"].to_numpy()
+    waiting = waiting[~np.isnan(waiting)]
+    both = np.concatenate((waiting, latency))
+    floor, smallest = _floor(both), float(both.min())
+    top = min(max(99.9, 100 - 100 / len(jobs)), TICKS[-1])
+    ax.set_xscale("log")
+    canvas.log_axis(ax.xaxis)
+    _curve(ax, latency, floor, top, canvas.BLUE, "o-", "latency: schedule to finish")
+    if len(waiting):
+        _curve(ax, waiting, floor, top, canvas.ORANGE, "s--", "waiting for the first start")
+    _percent_axis(ax, top)
+    ax.set_xlabel("seconds" + (f" (at the left edge: {readable(floor)} or less)" if smallest < floor else ""))
+    ax.set_ylabel("share of jobs that took at most so long")
+    ax.legend(loc="upper left", fontsize="small")
+    p95 = float(np.percentile(latency, 95))
+    canvas.finish(ax, f"{counted(len(jobs), 'job')} finished; 95 % took at most {readable(p95)}")
+    return ax
+
+
+def _floor(values: Values) -> float:
+    """The smallest duration that a logarithmic axis shows: what is below it counts as no time."""
+    above = values[values > 0]
+    if not len(above):
+        return 1e-3
+    lowest, highest = float(above.min()) / 1.5, float(above.max())
+    return min(max(lowest, highest / 1e6), highest / 20)
+
+
+def _tail(percent: Values | float) -> Values:
+    """Height of a percentile: the same step from 90 % to 99 % as from 99 % to 99.9 %."""
+    return np.asarray(-np.log10(1 - np.asarray(percent) / 100))
+
+
+def _curve(ax: Axes, values: Values, floor: float, top: float, color: str, style: str, name: str) -> None:
+    marker, line = style[0], style[1:]
+    heights = np.linspace(0, float(_tail(top)), 600)
+    percents = 100 * (1 - 10**-heights)
+    ax.plot(np.maximum(np.percentile(values, percents), floor), heights, line, color=color, linewidth=1.8)
+    marked = np.percentile(values, MARKED)
+    fill = "none" if marker == "s" else "full"
+    told = ", ".join(f"p{percent:g} {readable(float(value))}" for percent, value in zip(MARKED, marked, strict=True))
+    ax.plot(
+        np.maximum(marked, floor),
+        _tail(np.array(MARKED)),
+        marker,
+        color=color,
+        fillstyle=fill,
+        markersize=8,
+        label=f"{name}: {told}",
+    )
+
+
+def _percent_axis(ax: Axes, top: float) -> None:
+    shown = [tick for tick in TICKS if tick <= top + 1e-9]
+    ax.set_yticks([float(_tail(tick)) for tick in shown], [f"{tick:g} %" for tick in shown])
+    ax.set_ylim(0, float(_tail(top)) * 1.03)
+
+
+# -- Attempts: how many jobs came to each attempt, and how these ended
+
+MOST = 8
+"""Attempts with a group of bars of their own; later ones share the last."""
+
+OUTCOMES = {
+    "ok": style.GREEN,
+    "rate-limited": style.SKY,
+    "delayed": style.PINK,
+    "lost": style.YELLOW,
+    "unfinished": style.GREY,
+}
+"""Colours of what is no error."""
+
+ERRORS = (style.BLUE, style.ORANGE, style.PINK, style.SKY, style.YELLOW, style.GREY)
+"""Colours of the categories of errors, by how frequent they are."""
+
+
+Key = tuple[str, str]
+"""An outcome, and the category of its error or ""."""
+
+
+def attempts(result: Result, ax: Axes | None) -> Axes:
+    """See `Plots.attempts`."""
+    ax = style.axes(ax)
+    counts = _counts(result)
+    if not counts:
+        return style.nothing(ax, "no job was started")
+    total = np.sum(list(counts.values()), axis=0)
+    places, width = np.arange(len(total)), 0.8 / len(counts)
+    ax.bar(places, total, 0.92, color=style.PALE, label="all attempts")
+    colors = _colors(counts)
+    for index, ((outcome, category), numbers) in enumerate(counts.items()):
+        bars = ax.bar(
+            places - 0.4 + (index + 0.5) * width,
+            numbers,
+            width * 0.9,
+            color=colors[(outcome, category)],
+            hatch="////" if outcome == "failed" else None,
+            edgecolor="white",
+            label=f"{outcome}: {category}" if category else outcome,
+        )
+        if len(counts) * len(total) <= 30:
+            ax.bar_label(bars, [f"{number:,}" if number else "" for number in numbers], fontsize="x-small", padding=1)
+    ax.set_yscale("log")
+    style.log_axis(ax.yaxis)
+    ax.set_ylim(0.7, total.max() * 12)
+    names = [f"{place + 1}{' and later' if place + 1 == MOST else ''}\n({total[place]:,})" for place in places]
+    ax.set_xticks(places, names)
+    ax.set_xlim(-0.6, max(len(total), 3) - 0.4)
+    ax.set_xlabel("attempt of a job, and how many there were")
+    ax.set_ylabel("attempts (logarithmic)")
+    ax.legend(loc="upper right", fontsize="small", ncols=2)
+    style.finish(ax, _title(result))
+    ax.grid(False, axis="x")
+    return ax
+
+
+def _counts(result: Result) -> dict[Key, Array]:
+    """Attempts of measured jobs by their number, from 1 on, for each outcome and category that occurred."""
+    jobs, rows = result.jobs, result.attempts
+    counted = rows["job"].isin(jobs["job"][~jobs["warmup"]]).to_numpy()
+    if not counted.any():
+        return {}
+    number = np.minimum(rows["attempt"].to_numpy()[counted], MOST).astype(np.intp) - 1
+    outcome, category = (rows[name].cat.codes.to_numpy(np.intp)[counted] for name in ("outcome", "category"))
+    outcomes, categories = list(rows["outcome"].cat.categories), [*rows["category"].cat.categories, ""]
+    # one number for both, as the rows may be a million; no category, -1, is the last of them
+    pair = outcome * len(categories) + category % len(categories)
+    order = ["ok", "retried", "failed", *(name for name in OUTCOMES if name != "ok")]
+    counts = {}
+    for each in np.flatnonzero(np.bincount(pair)):
+        key = outcomes[each // len(categories)], categories[each % len(categories)]
+        counts[key] = np.bincount(number[pair == each], minlength=number.max() + 1)
+    return dict(sorted(counts.items(), key=lambda item: (order.index(item[0][0]), -item[1].sum())))
+
+
+def _colors(counts: dict[Key, Array]) -> dict[Key, str]:
+    """One colour a category, whether it was retried or failed for good; the rest by outcome."""
+    errors: dict[str, int] = {}
+    for (_, category), numbers in counts.items():
+        errors[category] = errors.get(category, 0) + int(numbers.sum())
+    errors.pop("", None)
+    shades = dict(zip(sorted(errors, key=lambda category: -errors[category]), itertools.cycle(ERRORS), strict=False))
+    return {key: OUTCOMES.get(key[0]) or shades.get(key[1], style.RED) for key in counts}
+
+
+def _title(result: Result) -> str:
+    jobs = result.summary().jobs
+    if not jobs.attempts:
+        return "No measured job was started"
+    failed = f"{jobs.failed:,} of {counted(jobs.added, 'job')} failed for good"
+    return f"{jobs.retry_amplification:.2f} attempts per job; {failed}"
+
+
+# -- The retry waterfall: what becomes of the jobs whose first attempt fails
+
+MOST_BARS = 5
+"""Attempts with a step of their own; later ones share the last."""
+
+SAVED, LOST, OTHER = style.GREEN, style.RED, style.GREY
+
+
+def retry_waterfall(result: Result, ax: Axes | None) -> Axes:
+    """See `Plots.retry_waterfall`."""
+    ax = style.axes(ax)
+    total, steps = waterfall(result)
+    if not total:
+        return style.nothing(ax, "no attempt failed" if result.jobs["started"].notna().any() else "no job was started")
+    bars = [("had an error", total, style.BLUE), *steps]
+    left = total
+    for place, (_, count, color) in enumerate(bars):
+        first = place == 0
+        bottom = 0 if first else left - count
+        ax.bar(place, count, 0.72, bottom=bottom, color=color)
+        ax.text(place, bottom + count, f"{count:,}", ha="center", va="bottom", fontsize="small")
+        if not first:
+            left = bottom
+        if place + 1 < len(bars):
+            ax.plot((place + 0.36, place + 0.64), (left, left), color=style.GREY, linewidth=0.8)
+    ax.set_xticks(range(len(bars)), [name for name, _, _ in bars])
+    ax.set_xlim(-0.6, len(bars) - 0.4)
+    ax.set_ylim(0, total * 1.12)
+    ax.yaxis.set_major_formatter("{x:,g}")
+    ax.set_ylabel("jobs")
+    saved = sum(count for _, count, color in steps if color == SAVED)
+    ended = f"retries saved {saved:,} of {counted(total, 'job')} that had an error ({percent(saved / total)})"
+    style.finish(ax, ended)
+    ax.grid(False, axis="x")
+    return ax
+
+
+def waterfall(result: Result) -> tuple[int, list[tuple[str, int, str]]]:
+    """How many measured jobs had an error, and how many of them left at each step: its label, the jobs, its colour."""
+    jobs, attempts = result.jobs, result.attempts
+    failed = attempts["outcome"].isin(["retried", "failed"]).to_numpy()
+    row = rows_of(jobs["job"].to_numpy(), attempts["job"].to_numpy())
+    failed = failed & (row >= 0)
+    had = np.zeros(len(jobs), dtype=bool)
+    had[row[failed]] = True
+    had &= ~jobs["warmup"].to_numpy()
+    hopeless = np.zeros(len(jobs), dtype=bool)
+    refused = failed & ~attempts["retryable"].fillna(True).to_numpy(dtype=bool)
+    hopeless[row[refused]] = True
+    state = jobs["state"].to_numpy()
+    completed, dead = had & (state == "completed"), had & (state == "failed")
+    number = np.minimum(jobs["attempts"].to_numpy(), MOST_BARS)
+    steps = [("can't be\nretried", int((dead & hopeless).sum()), LOST)]
+    for attempt in range(2, MOST_BARS + 1):
+        later = " or later" if attempt == MOST_BARS else ""
+        steps.append((f"saved by\nattempt {attempt}{later}", int((completed & (number == attempt)).sum()), SAVED))
+    steps.append(("gave up after\nthe last one", int((dead & ~hopeless).sum()), LOST))
+    other = int(had.sum()) - sum(count for _, count, _ in steps)
+    steps.append(("not finished", other, OTHER))
+    return int(had.sum()), [step for step in steps if step[1]]

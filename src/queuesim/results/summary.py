@@ -1,0 +1,201 @@
+"""Summary: a run in numbers, as plain values that need no pandas to read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from queuesim.results.levels import Array
+
+if TYPE_CHECKING:
+    from queuesim.results.result import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How some durations are spread, in seconds; all NaN if there are none."""
+
+    count: int
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Array) -> Spread:
+        """The spread of `values`, without its NaN. Percentiles interpolate linearly."""
+        known = values[~np.isnan(values)]
+        if not len(known):
+            return cls(0, *(math.nan,) * 5)
+        p50, p95, p99 = np.percentile(known, (50, 95, 99))
+        return cls(len(known), float(known.mean()), float(p50), float(p95), float(p99), float(known.max()))
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Numbers of a set of jobs: all that were measured, or those of one name."""
+
+    added: int
+    completed: int
+    failed: int
+    unfinished: int
+    """Still in the queue, or running, at the end."""
+    removed: int
+    lost: int
+    """In no state at all at the end: jobs that vanished. Those of the warm-up count too."""
+    attempts: int
+    """Starts of these jobs."""
+    retries: int
+    """Attempts that failed and were to run again."""
+    waiting: Spread
+    latency: Spread
+    service: Spread
+    """Time that a job spent running, over all of its attempts."""
+
+    @property
+    def success_rate(self) -> float:
+        """Completed over finished jobs; NaN if none finished."""
+        return self.completed / (self.completed + self.failed) if self.completed + self.failed else math.nan
+
+    @property
+    def retry_amplification(self) -> float:
+        """Starts per job that started: how much load retries add. NaN if none started."""
+        return self.attempts / self.waiting.count if self.waiting.count else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterUse:
+    """What the rate limiter did in the measured time."""
+
+    max: int
+    """Starts per window."""
+    duration: float
+    """Seconds a window."""
+    windows: int
+    full: int
+    """Windows whose starts were used up."""
+    time_limited: float
+    """Seconds in which no start was left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run in numbers. Jobs of the warm-up are left out; what says "time" speaks of the time after it."""
+
+    start: float
+    """Seconds: the end of the warm-up, where the measured time begins."""
+    end: float
+    jobs: Totals
+    by_name: dict[str, Totals]
+    """The same for each job name that occurred."""
+    outcomes: dict[str, int]
+    """How attempts ended, by ENDINGS: those that occurred."""
+    errors: dict[str, int]
+    """Attempts with an error by its category."""
+    throughput: float
+    """Jobs completed per second of measured time."""
+    utilisation: float
+    """Share of slots x measured time in which a handler ran."""
+    backlog_mean: float
+    """Jobs that could start and didn't, averaged over the measured time."""
+    backlog_max: int
+    backlog_max_at: float
+    """When the backlog was first at its highest, in seconds."""
+    backlog_end: int
+    limiter: LimiterUse | None = None
+    checks_failed: list[str] = field(default_factory=list)
+
+    def _repr_html_(self) -> str:
+        from queuesim.results.tables import fields_of, html_table
+
+        return html_table(("", "value"), fields_of(self))
+
+
+def summarise(result: Result) -> Summary:
+    """Work a summary out of a result's frames."""
+    from queuesim.results.levels import backlog
+    from queuesim.results.metrics import meter
+
+    facts, checks = result.facts, result.checks
+    measured = ~result.jobs["warmup"].to_numpy()
+    level = backlog(result)
+    highest, at = level.extreme(facts.warmup, facts.duration)
+    outcomes, errors = _attempts(result, measured)
+    return Summary(
+        start=facts.warmup,
+        end=facts.duration,
+        jobs=_totals(result, np.ones(len(measured), dtype=bool)),
+        by_name={
+            str(name): _totals(result, (result.jobs["name"] == name).to_numpy())
+            for name in result.jobs["name"].cat.categories
+        },
+        outcomes=outcomes,
+        errors=errors,
+        throughput=meter(result, "throughput")(None, None),
+        utilisation=meter(result, "utilisation")(None, None),
+        backlog_mean=level.mean(facts.warmup, facts.duration),
+        backlog_max=0 if math.isnan(highest) else int(highest),
+        backlog_max_at=at,
+        backlog_end=int(level.at(facts.duration)),
+        limiter=_limiter(result),
+        checks_failed=[str(name) for name in checks["check"][~checks["ok"]]],
+    )
+
+
+def _totals(result: Result, chosen: Array) -> Totals:
+    jobs = result.jobs
+    measured = chosen & ~jobs["warmup"].to_numpy()
+    counts = jobs["state"][measured].value_counts()
+    finished = measured & ~np.isnan(jobs["finished"].to_numpy())
+    settled = int(counts["completed"] + counts["failed"] + counts["removed"] + counts["lost"])
+    return Totals(
+        added=int(measured.sum()),
+        completed=int(counts["completed"]),
+        failed=int(counts["failed"]),
+        unfinished=int(measured.sum()) - settled,
+        removed=int(counts["removed"]),
+        lost=int((jobs["state"][chosen] == "lost").sum()),
+        attempts=int(jobs["attempts"].to_numpy()[measured].sum()),
+        retries=_retries(result, measured),
+        waiting=Spread.of(jobs["waiting"].to_numpy()[measured]),
+        latency=Spread.of(jobs["latency"].to_numpy()[finished]),
+        service=Spread.of(jobs["service"].to_numpy()[finished]),
+    )
+
+
+def _retries(result: Result, measured: Array) -> int:
+    retried = result.attempts["job"].to_numpy()[(result.attempts["outcome"] == "retried").to_numpy()]
+    return int(np.append(measured, False)[_rows(result, retried)].sum())
+
+
+def _rows(result: Result, numbers: Array) -> Array:
+    from queuesim.results.recording import rows_of
+
+    return rows_of(result.jobs["job"].to_numpy(), numbers)
+
+
+def _attempts(result: Result, measured: Array) -> tuple[dict[str, int], dict[str, int]]:
+    attempts = result.attempts
+    counted = np.append(measured, False)[_rows(result, attempts["job"].to_numpy())]
+    return tuple(  # type: ignore[return-value]
+        {str(name): int(count) for name, count in attempts[column][counted].value_counts(sort=False).items() if count}
+        for column in ("outcome", "category")
+    )
+
+
+def _limiter(result: Result) -> LimiterUse | None:
+    facts = result.facts
+    if facts.limiter is None:
+        return None
+    windows = result.limiter[result.limiter["opened"] >= facts.warmup]
+    return LimiterUse(
+        max=facts.limiter[0],
+        duration=facts.limiter[1],
+        windows=len(windows),
+        full=int((windows["starts"] >= windows["max"]).sum()),
+        time_limited=float(windows["time_limited"].sum()),
+    )

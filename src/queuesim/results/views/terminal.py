@@ -1,0 +1,110 @@
+"""The terminal's view of a result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from queuesim.results.levels import bin_width
+from queuesim.results.views import digest
+from queuesim.results.views.digest import chart
+from queuesim.text import readable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from queuesim.results.result import Result
+
+
+MOST_COLUMNS = 120
+MARKS = {"passed": ("✓", "ok  ", "green"), "failed": ("✗", "FAIL", "bold red"), "not judged": ("–", "--  ", "yellow")}
+"""For each status of a check: its mark, the same in ASCII, and its style."""
+
+
+def render(result: Result, console: Console) -> None:
+    """Print what happened: a sentence, tables, charts over time, the limiter, the checks.
+
+    It reads well at 80 columns, without colours, and on a terminal that knows only ASCII.
+    """
+    sign, word, style = MARKS[digest.verdict_status(result)]
+    _line(console, f"{word.strip() if console.options.ascii_only else sign} {digest.verdict(result)}", style=style)
+    _line(console, digest.headline(result), style="bold")
+    _line(console, digest.origin(result), style="dim")
+    console.print()
+    console.print(_totals(result, console))
+    for heads, rows in ((digest.COUNTS, digest.counts(result)), (digest.TIMES, digest.times(result))):
+        if rows:
+            console.print()
+            console.print(_by_name(heads, rows, console))
+    _charts(result, console)
+    console.print()
+    for line in (*digest.outcomes(result), digest.limiter(result)):
+        if line:
+            _line(console, line)
+    if errors := digest.error_lines(result):
+        console.print()
+        _line(console, "top errors", style="dim")
+        for line in errors:
+            _line(console, line)
+    if checks := digest.checks(result):
+        console.print()
+        for check in checks:
+            sign, word, style = MARKS[check.status]
+            _line(console, f"{word if console.options.ascii_only else sign} {check.text}", style=style)
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    # neither markup nor highlighting: names come from the user's files
+    console.print(_writable(text, console), style=style, markup=False, highlight=False)
+
+
+def _writable(text: str, console: Console) -> str:
+    """The text without what the terminal's encoding lacks: a name may hold anything."""
+    if console.options.ascii_only:
+        text = text.replace("–", "-").replace("×", "x").replace("…", "...")
+    return text.encode(console.encoding, errors="replace").decode(console.encoding)
+
+
+def _totals(result: Result, console: Console) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for label, value in digest.totals(result):
+        table.add_row(Text(label, style="dim"), Text(_writable(value, console)))
+    return table
+
+
+def _by_name(heads: tuple[str, ...], rows: list[tuple[str, ...]], console: Console) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
+    for head in heads:
+        first = head == "job"
+        # "latency p50" in two lines: the column stays narrow
+        words = head.replace(" ", "\n")
+        table.add_column(words, justify="left" if first else "right", overflow="fold", no_wrap=not first)
+    for row in rows:
+        table.add_row(*(Text(_writable(cell, console)) for cell in row), style="bold" if row[0] == "all" else "")
+    return table
+
+
+def _charts(result: Result, console: Console) -> None:
+    facts = result.facts
+    if not (len(result.jobs) and facts.duration > 0):
+        return
+    width = max(20, min(console.width, MOST_COLUMNS) - 12)
+    every = bin_width(facts.duration, most=width)
+    bins = result.timeline(every)
+    span = f"averages over {readable(every)}{', warm-up included' if facts.warmup else ''}"
+    for title, column, scale in (
+        (f"backlog: jobs ready to start ({span})", "backlog", 1.0),
+        (f"throughput: jobs completed per minute ({span})", "throughput", 60.0),
+    ):
+        console.print()
+        _line(console, title, style="dim")
+        values = [float(value) * scale for value in bins[column]]
+        for line in chart(values, facts.duration, ascii_only=console.options.ascii_only):
+            console.print(line, markup=False, highlight=False, no_wrap=True, crop=True)

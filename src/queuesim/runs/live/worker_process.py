@@ -1,0 +1,454 @@
+"""One worker of a live run, as a process of its own: ``python -m queuesim.runs.live.worker_process``.
+
+It reads its orders from standard input (a pickled Orders behind its length) and works until that ends or says stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import pickle
+import select
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.scripts import names
+from queuesim.brokers.redis.server import Address, ServerPlace
+from queuesim.core.broker import Broker, Observer
+from queuesim.core.clock import set_clock
+from queuesim.core.errors import BrokerUnavailableError, DatabaseError
+from queuesim.core.job import Job
+from queuesim.core.processor import Processor
+from queuesim.core.worker import Worker, WorkerObserver
+from queuesim.faults import databases, handlers, workers
+from queuesim.faults.base import HandlerHook, Plant, disturb
+from queuesim.faults.network import Server
+from queuesim.faults.registry import FAULTS, make_fault, named
+from queuesim.runs.handlers import build_processor
+from queuesim.runs.live.messages import Reporter
+from queuesim.runs.worker_clock import RunClockRecorder, SkewedBroker, WorkerClock
+from queuesim.scenario.loading import load_processor
+from queuesim.scenario.model import Scenario
+from queuesim.scenario.queue import WorkerSettings
+from queuesim.simulation.process import CURRENT
+from queuesim.simulation.random import Streams
+
+if TYPE_CHECKING:
+    from queuesim.runs.overdue import OverdueStore
+    from queuesim.runs.virtual.fleet import Fleet
+
+
+# -- Ears: what a worker's process is told by the run that started it, a line of JSON each on standard input
+
+STDIN = 0
+
+
+class Ears(asyncio.Protocol):
+    """Obeys what it hears, until standard input ends. ``["block"]`` holds the event loop until ``["unblock"]``.
+
+    Args:
+        obey: what to do, by the first word of a line; called with the others.
+    """
+
+    def __init__(self, obey: Mapping[str, Callable[..., object]]) -> None:
+        self.over = asyncio.get_running_loop().create_future()
+        """Done when the run is over, or whoever started this process has died."""
+        self._obey = obey
+        self._heard = b""
+        self._blocks = 0
+
+    async def listen(self) -> None:
+        """Begin to listen."""
+        await asyncio.get_running_loop().connect_read_pipe(lambda: self, sys.stdin)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        self._understand(data)
+        # as a handler would that waits without await: nothing else runs until the word comes
+        while self._blocks and not self.over.done():
+            select.select([STDIN], [], [])
+            more = os.read(STDIN, 65536)
+            if not more:
+                self._end()
+            self._understand(more)
+
+    def eof_received(self) -> None:
+        """See asyncio.Protocol."""
+        self._end()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._end()
+
+    def _end(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _understand(self, data: bytes) -> None:
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        for line in lines:
+            word, *more = json.loads(line)
+            if word == "block":
+                self._blocks += 1
+            elif word == "unblock":
+                self._blocks -= 1
+            else:
+                self._obey[word](*more)
+
+
+async def listen(obey: Mapping[str, Callable[..., Any]]) -> asyncio.Future[None]:
+    """Begin to listen. The future is done when the run is over."""
+    ears = Ears(obey)
+    await ears.listen()
+    return ears.over
+
+
+# -- Disturbance: the faults of a scenario that are carried out inside of a worker's process, around its handlers
+
+LOOK = 0.01
+"""Seconds between two looks for a free connection."""
+
+
+class Inside(Plant):
+    """A run as the faults see it that are inside of one worker.
+
+    Args:
+        broker: the queue, as this worker reaches it.
+        streams: this worker's own.
+    """
+
+    def __init__(self, orders: Orders, broker: Any, reporter: Reporter, streams: Streams) -> None:
+        super().__init__(broker, cast("Fleet", None), Server(), {}, [], streams)
+        self.orders = orders
+        self._reporter = reporter
+        self._numbers: dict[int, int] = {}
+
+    def know(self, fault: Any, number: int) -> None:
+        """This fault is the one at that place among the scenario's."""
+        self._numbers[id(fault)] = number
+
+    def number_of(self, fault: Any) -> int:
+        """A fault's place among the scenario's."""
+        return self._numbers[id(fault)]
+
+    def die(self, fault: Any) -> None:
+        """Kill this process, and say which fault did it."""
+        self._reporter.died(self.orders.name, self.number_of(fault))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def tell_struck(self, fault: Any) -> None:
+        """A fault struck an attempt."""
+        self._reporter.struck(self.number_of(fault))
+
+
+class Crash(workers.Crash):
+    """With a probability, this worker dies of an attempt that it starts."""
+
+    plant: Inside
+
+    async def before(self, job: Job) -> None:
+        """See HandlerHook."""
+        if self.rng.random() < self.settings.probability:
+            self.plant.die(self)
+
+
+class Payload(handlers.Payload):
+    """Who holds too much is killed, as by a system that is out of memory. The bytes are counted all the same."""
+
+    plant: Inside
+
+    async def before(self, job: Job) -> None:
+        if self.strikes(job):
+            held = self._held.setdefault(None, {})
+            held[job.token + job.id] = self.settings.size
+            if sum(held.values()) > self.settings.memory:
+                self.plant.die(self)
+
+    def finally_(self, job: Job) -> None:
+        self._held.get(None, {}).pop(job.token + job.id, None)
+
+
+class ExhaustedPool(databases.DatabaseFault):
+    """A pool that all workers share: a connection is a locked file, which is free again when its holder dies."""
+
+    plant: Inside
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._timeout = self.sampler(self.settings.timeout, "timeout")
+        self._held: dict[object, int] = {}
+
+    async def hinder(self, transaction: object) -> None:
+        try:
+            async with asyncio.timeout(self._timeout()):
+                while (file := self._take()) is None:  # noqa: ASYNC110 - another process lets it go
+                    await asyncio.sleep(LOOK)
+        except TimeoutError:
+            raise DatabaseError("simulated exhaustion: no connection became free in time") from None
+        self._held[transaction] = file
+
+    def _take(self) -> int | None:
+        for number in range(self.settings.size):
+            path = Path(self.plant.orders.directory) / f"pool-{self.plant.number_of(self)}-{number}"
+            file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+            else:
+                return file
+        return None
+
+    def release(self, transaction: object) -> None:
+        file = self._held.pop(transaction, None)
+        if file is not None:
+            os.close(file)
+
+
+KINDS = {**FAULTS, "worker.crash": Crash, "handler.payload": Payload, "database.pool": ExhaustedPool}
+
+
+class Disturbance:
+    """All faults inside of one worker. They are on when the run says so."""
+
+    def __init__(self, orders: Orders, broker: Any, reporter: Reporter, streams: Streams) -> None:
+        plant = Inside(orders, broker, reporter, streams)
+        plant.struck = plant.tell_struck
+        self._faults: dict[int, Any] = {}
+        for number, (entry, name) in enumerate(named(orders.scenario.faults)):
+            if not issubclass(KINDS[entry.kind], HandlerHook):
+                continue
+            # which jobs are poisoned is the same in all workers, and in a simulation
+            shared = issubclass(KINDS[entry.kind], handlers.ByNumber)
+            plant.streams = Streams(orders.seed) if shared else streams
+            fault: Any = make_fault(entry, name, plant, KINDS)
+            if isinstance(fault, Crash):
+                meant = entry.settings.worker in ("any", "all", orders.name, orders.settings.name)  # type: ignore[attr-defined]
+                fault.by_attempt = fault.by_attempt and meant
+            plant.know(fault, number)
+            self._faults[number] = fault
+        for number in orders.faults_on:
+            self.switch(number, True)
+
+    def disturb(self, processor: Processor) -> None:
+        """Let the faults get at its handlers."""
+        disturb(processor, list(self._faults.values()))
+
+    def switch(self, number: int, on: bool) -> None:
+        """A fault begins or ends."""
+        self._faults[number].active = on
+
+
+LENGTH = struct.Struct("<I")
+READY = b"\n"
+"""What a process says when it can take its orders, and a worker again when it has followed them: it waits for "go"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker of a run has to know."""
+
+    scenario: Scenario
+    settings: WorkerSettings
+    name: str
+    token: str
+    """First part of its lock tokens: no two workers share one, nor two lives of one worker."""
+    url: str
+    prefix: str
+    seed: int
+    report: int = -1
+    """The file descriptor to report to."""
+    database: str | None = None
+    """The task database's URL, if there are overdue tasks."""
+    skew: float = 0.0
+    """Seconds that its clock is ahead."""
+    faults_on: tuple[int, ...] = ()
+    """Faults of handlers that are on when it starts, by their places among the scenario's."""
+    directory: str = ""
+    """Of files that all workers of the run share."""
+
+
+class BusyProcess:
+    """Stands for the process that the handlers run in: to block it is to hold the event loop, for real."""
+
+    async def block(self, seconds: float) -> None:
+        """Compute for so long."""
+        time.sleep(seconds)  # noqa: ASYNC251 - that it blocks is what it is for
+
+
+class RunClock:
+    """The run's own clock: seconds since it began."""
+
+    def __init__(self) -> None:
+        self.origin = time.time()
+        """Second 0 of the run, in seconds since the Unix epoch."""
+
+    def __call__(self) -> float:
+        return time.time() - self.origin
+
+
+def streams_of(orders: Orders) -> Streams:
+    """A worker's random streams, its own in each of its lives: no two draw the same service times."""
+    return Streams(int(Streams(orders.seed).named(f"worker/{orders.token}").integers(2**62)))
+
+
+def make_worker(
+    orders: Orders,
+    broker: Broker,
+    observer: WorkerObserver,
+    own: Processor | None,
+    overdue: OverdueStore | None = None,
+    *,
+    clock: Callable[[], float],
+    disturbance: Disturbance | None = None,
+) -> Worker:
+    """The worker that a scenario asks for."""
+    streams = streams_of(orders)
+    settings = orders.settings
+    processor = build_processor(orders.scenario, own, streams)
+    if overdue is not None:
+        overdue.serve(processor)
+    if disturbance is not None:
+        disturbance.disturb(processor)
+    return Worker(
+        processor,
+        broker,
+        name=orders.name,
+        token=orders.token,
+        concurrency=settings.concurrency,
+        limiter=None if settings.limiter is None else settings.limiter.model(),
+        options=settings.options(),
+        clock=clock,
+        rng=streams.python("backoff"),
+        observer=observer,
+    )
+
+
+def clock_from(origin: float) -> Callable[[], float]:
+    """The clock of a live run: seconds since it began."""
+    return lambda: time.time() - origin
+
+
+def own_processor(scenario: Scenario) -> Processor | None:
+    """The user's processor, if the scenario names one."""
+    return None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)
+
+
+def open_tasks(orders: Orders) -> OverdueStore | None:
+    """The overdue tasks, if there are some. Their database is an extra, so it is loaded only now."""
+    settings = orders.scenario.overdue
+    if settings is None or orders.database is None:
+        return None
+    from queuesim.runs.overdue import OverdueStore
+    from queuesim.tasks.store import TaskStore
+
+    return OverdueStore(settings, TaskStore(orders.database, connections=settings.database.connections))
+
+
+async def connect(place: ServerPlace) -> None:
+    """Open all connections for commands ahead of the first job. A server that is away is no error here: whoever uses
+    it later waits for it."""
+    with suppress(BrokerUnavailableError):
+        await asyncio.gather(*(place.command("PING") for _ in range(place.lanes)))
+
+
+async def work(orders: Orders) -> None:
+    """Get ready, wait for "go", and run the worker until standard input ends.
+
+    All that takes time, such as imports, handlers and the connection, comes before "go": the worker takes jobs at once.
+    SIGTERM has it finish what it runs, and end.
+    """
+    loop = asyncio.get_running_loop()
+    run_clock = RunClock()
+    clock = WorkerClock(run_clock, orders.skew)
+    set_clock(run_clock)
+    CURRENT.set(BusyProcess())  # type: ignore[arg-type]
+    reporter = Reporter(orders.report)
+    own = own_processor(orders.scenario)
+    place = ServerPlace(Address(orders.url))
+    queue = build_processor(orders.scenario, own, Streams(orders.seed)).queue
+    broker = RedisBroker(queue, place, orders.prefix, origin=run_clock.origin)
+    recorder = RunClockRecorder(reporter, clock)
+    broker.observe(cast(Observer, recorder))
+    skewed = cast(Broker, SkewedBroker(cast(Broker, broker), clock, recorder, None))
+    disturbance = Disturbance(orders, broker, reporter, streams_of(orders))
+    worker = make_worker(orders, skewed, recorder, own, open_tasks(orders), clock=clock, disturbance=disturbance)
+    gone: asyncio.Future[float] = loop.create_future()
+
+    def go(origin: float, delay: float) -> None:
+        run_clock.origin = broker.origin = origin
+        gone.set_result(delay)
+
+    def set_skew(seconds: float) -> None:
+        clock.skew = seconds
+
+    over = await listen({"go": go, "skew": set_skew, "switch": disturbance.switch})
+    await connect(place)
+    reporter.ready()
+    told: list[asyncio.Future[Any]] = [over, gone]
+    await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)
+    if gone.done():
+        await asyncio.wait([over], timeout=gone.result())
+    if over.done():
+        return
+    running = loop.create_task(worker.run())
+    closing: list[asyncio.Task[bool]] = []
+    loop.add_signal_handler(signal.SIGTERM, lambda: closing.append(loop.create_task(worker.close())))
+    reporter.began(orders.name, run_clock())
+    await asyncio.wait([over, running], return_when=asyncio.FIRST_COMPLETED)
+    for slot, job in sorted(worker.running.items()):
+        recorder.unfinished(worker.name, slot, job)
+    if running.done():
+        running.result()
+    # whatever its handlers still do, the run is over
+    os._exit(0)
+
+
+def read_orders() -> Any:
+    """The orders from standard input, once the pipe that the command names has been told that they may come.
+
+    What every run needs is imported and read before: it takes a tenth of a second, which a run would notice.
+    """
+    for module in ("hiredis", "redis.asyncio", "redis.backoff", "uvloop"):
+        if find_spec(module.partition(".")[0]) is not None:
+            import_module(module)
+    names()
+    try:
+        os.write(int(sys.argv[1]), READY)
+        head = os.read(0, LENGTH.size)
+    except BrokenPipeError:
+        head = b""
+    if not head:
+        # whoever would have given them has gone
+        sys.exit()
+    (length,) = LENGTH.unpack(head)
+    data = b""
+    while len(data) < length:
+        data += os.read(0, length - len(data))
+    return pickle.loads(data)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a program on uvloop if it is installed, else on asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+if __name__ == "__main__":
+    run(work(read_orders()))

@@ -1,0 +1,231 @@
+"""Running a scenario: from a file or a notebook to a Result."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from queuesim.results.health import judge_health
+from queuesim.results.recording import Recording, Stop, StopReason
+from queuesim.results.views.progress import run_bar
+from queuesim.runs.abort import Abort
+from queuesim.runs.handler_state import warn_of_leftovers, watched
+from queuesim.runs.judging import what_is_asked
+from queuesim.runs.virtual.engine import Progress, Simulation
+from queuesim.scenario.model import Scenario, check_backend
+from queuesim.simulation.diagnosis import Deadlock, Livelock
+from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.random import Streams
+from queuesim.simulation.runner import run as run_in_virtual_time
+from queuesim.simulation.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from queuesim.core.processor import Processor
+    from queuesim.results.result import Result
+
+
+MOST_GENERATIONS = 1_000_000
+"""So often may callbacks beget callbacks at one instant before the run is stuck: about a second of real time."""
+
+GIVEN = "given:processor"
+"""What a scenario names in place of a processor that is at hand: with a processor no job needs a service time."""
+
+Source = Scenario | Mapping[str, Any] | str | Path
+
+
+def run(
+    scenario: Source,
+    backend: str = "sim",
+    *,
+    redis_url: str | None = None,
+    seed: int | None = None,
+    processor: Processor | None = None,
+    progress: Progress | bool | None = None,
+    shuffle: bool = False,
+    handler_limit: float = 10.0,
+    allow_io: Sequence[str] = (),
+    no_limit: bool = False,
+) -> Result:
+    """Play a scenario and return what happened.
+
+    It may be called from a notebook's cell: a loop that runs there stands still meanwhile. Ctrl-C ends the run early,
+    and what was simulated until then is the result.
+
+    A processor that the scenario names (``module:attribute``) is loaded afresh for every run. One that is given as an
+    object, or whose module was imported elsewhere, is the same object in every run: if its handlers changed globals,
+    closures, default arguments or attributes in an earlier run in virtual time, a HandlerStateWarning names them.
+
+    Args:
+        scenario: a Scenario, a mapping with its keys, or the path of a file.
+        backend: "sim" (virtual time, the queue in memory), "fakeredis" (virtual time, our Lua scripts) or "redis" (real
+            time, a real server, workers in processes of their own).
+        redis_url: for the backend "redis", the server: ``redis://host:port``, or ``embedded`` for a private one. None:
+            what the environment says (REDIS_URL, or REDIS_HOST and REDIS_PORT), or else a private one.
+        seed: in place of the scenario's.
+        processor: in place of the one that the scenario names; a mapping need not name one then.
+        progress: called now and then with the seconds simulated and the jobs finished; True for a bar (by tqdm), False
+            for none; None for one in a notebook only.
+        shuffle: run tasks that are ready at the same instant in an order drawn from the seed, to look for races.
+        handler_limit: real seconds for which one handler may hold the event loop before it is interrupted.
+        allow_io: what handlers may reach outside of the process in virtual time, beside what the scenario allows:
+            "localhost:5432", "*.example.org", "unix:/path", "process:program", or "*" for everything.
+        no_limit: also play what takes more than a day, or more than 64 GB of memory.
+
+    Raises:
+        ScenarioError: the file is wrong.
+        pydantic.ValidationError: the mapping is wrong.
+        TooLargeError: it would play for more than a day, or need more than 64 GB of memory, at least.
+        ProcessorImportError: the scenario's processor can't be imported.
+        ValueError: an entry of `allow_io` is wrong.
+        BackendError: there is no such backend, or it can't play this scenario.
+        BrokerUnavailableError, AddressError: the server can't be used.
+        MissingExtraError: what the backend needs is not installed.
+    """
+    from queuesim.results.little import check as littles_law
+    from queuesim.results.result import Result
+
+    check_backend(backend)
+    if processor is not None and isinstance(scenario, Mapping):
+        scenario = {"processor": GIVEN, **scenario}
+    chosen = as_scenario(scenario, no_limit=no_limit)
+    if not no_limit:
+        from queuesim.runs.effort import refuse_too_large
+
+        refuse_too_large(chosen, processor, live=backend == "redis")
+    seed = chosen.seed if seed is None else seed
+    abort = Abort.of(chosen)
+    with run_bar(chosen.duration, chosen.name, progress) as tell:
+        if backend == "redis":
+            from queuesim.runs.live.engine import record as record_live
+
+            recording = record_live(chosen, redis_url, seed, processor, tell, abort)
+        else:
+            own = _own_processor(chosen, processor)
+            if own is not None:
+                warn_of_leftovers(own, stacklevel=2)
+            with nullcontext() if own is None else watched(own):
+                recording = record(
+                    chosen,
+                    seed,
+                    own,
+                    tell,
+                    backend=backend,
+                    shuffle=shuffle,
+                    handler_limit=handler_limit,
+                    allow_io=allow_io,
+                    abort=abort,
+                )
+    result = Result(recording)
+    if chosen.thresholds:
+        from queuesim.runs.judging import judge
+
+        rows = judge(result, chosen.thresholds)
+        if abort is not None:
+            # what failed after the last look counts, too
+            abort.look_at(result)
+            abort.mark(rows)
+            if backend == "redis":
+                stopped = abort.confirm(recording.facts.stopped)
+                result.facts = recording.facts = replace(recording.facts, stopped=stopped)
+        # the frame of checks, alone of all, is not built yet
+        recording.checks[:0] = rows
+    recording.checks[len(chosen.thresholds) : len(chosen.thresholds)] = judge_health(
+        recording, what_is_asked(chosen, recording.facts.duration, real_io=backend == "redis")
+    )
+    recording.late_checks.append(littles_law)
+    return result
+
+
+def as_scenario(source: Source, *, no_limit: bool = False) -> Scenario:
+    """A Scenario from whatever stands for one."""
+    if isinstance(source, Scenario):
+        return source
+    if isinstance(source, Mapping):
+        return Scenario.model_validate(dict(source))
+    from queuesim.scenario.loading import load_scenario
+
+    return load_scenario(source, no_limit=no_limit)
+
+
+def record(
+    scenario: Scenario,
+    seed: int,
+    own: Processor | None = None,
+    progress: Progress | None = None,
+    *,
+    backend: str = "sim",
+    shuffle: bool = False,
+    handler_limit: float = 10.0,
+    allow_io: Sequence[str] = (),
+    abort: Abort | None = None,
+) -> Recording:
+    """Play a scenario in virtual time and return the bare recording: the oracles have judged, thresholds not yet."""
+    from queuesim import __version__
+
+    order = Streams(seed).python("order of tasks") if shuffle else None
+    stopped = None
+    with closing(VirtualLoop(shuffle=order, allow_io=[*scenario.allow_io, *allow_io])) as loop:
+        loop.most_generations = MOST_GENERATIONS
+        # a task that a handler started does not end the program, maybe with the exit code of a run that is ok
+        loop.contains_exits = True
+        simulation = Simulation(scenario, loop, seed=seed, backend=backend, own=own, progress=progress, abort=abort)
+        began = time.perf_counter()
+        recorder = simulation.recorder
+        # a job that puts itself off at once, again and again, is one that holds the loop
+        watchdog = Watchdog(loop, handler_limit, lambda: recorder.attempt_count - recorder.put_off_count)
+        with watchdog, _interruptible(simulation), seldom_collected():
+            try:
+                run_in_virtual_time(simulation.play(), loop=loop)
+            except (Deadlock, Livelock) as error:
+                reason = StopReason.DEADLOCK if isinstance(error, Deadlock) else StopReason.LIVELOCK
+                stopped = Stop(reason, error.time, error.detail)
+        wall = time.perf_counter() - began
+    recording = simulation.recording(stopped=stopped, wall=wall, version=__version__)
+    recording.checks.extend(simulation.judge(recording))
+    return recording
+
+
+def _own_processor(scenario: Scenario, processor: Processor | None) -> Processor | None:
+    if processor is not None or scenario.processor is None:
+        return processor
+    from queuesim.scenario.loading import load_processor
+
+    return load_processor(scenario.processor, scenario.directory, for_run=True)
+
+
+@contextmanager
+def _interruptible(simulation: Simulation) -> Iterator[None]:
+    """Ctrl-C ends the run between two steps; a second one raises KeyboardInterrupt at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # None: a handler that was not set from Python, and can't be set again
+    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        simulation.interrupt()
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def seldom_collected() -> Iterator[None]:
+    """A run makes few cycles and many short-lived objects: look for garbage less often."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

@@ -1,0 +1,314 @@
+"""The scenario: everything that a run needs to know, as a file or a notebook says it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from queuesim.brokers.memory import MemoryBroker
+from queuesim.core.broker import Broker, Observer
+from queuesim.core.containment import Contained
+from queuesim.error import QueuesimError
+from queuesim.faults.registry import FaultEntry
+from queuesim.fields import (
+    NOT_EMPTY,
+    CountFromZero,
+    PositiveSeconds,
+    Seconds,
+    Section,
+    Word,
+    in_file,
+    or_single,
+    refuse,
+    seconds,
+)
+from queuesim.results.health import HEALTH_CHECKS
+from queuesim.scenario.jobs import JobSettings
+from queuesim.scenario.load import LoadEntry
+from queuesim.scenario.overdue import OverdueSettings
+from queuesim.scenario.queue import QueueSettings, WorkerSettings
+from queuesim.scenario.thresholds import ThresholdField
+from queuesim.scenario.validation import problems
+from queuesim.simulation.allowed_io import EVERYTHING, parse_pattern
+from queuesim.text import show, unknown
+from queuesim.units import DURATION_PATTERN, format_duration
+
+if TYPE_CHECKING:
+    from queuesim.simulation.loop import VirtualLoop
+
+
+REFERENCE_PATTERN = r"^[^\s:]+:[^\s:]+$"
+"""A processor: module:attribute."""
+
+
+class Overhead(Section):
+    """What the backend itself costs, as fitted from a recording of a real one."""
+
+    attempt: Seconds = 0.0
+    """Added to every attempt, while it holds its slot."""
+    pickup: Seconds = 0.0
+    """From when a job could start until an idle slot starts it."""
+    tick: Seconds = 0.0
+    """How often the server looks at the time-outs of workers that wait for a delayed job, beside every command that
+    reaches it: 100ms for a Redis with its default hz of 10."""
+    phase: Seconds | None = None
+    """When the first such look is; drawn from the seed if left out."""
+    add: Seconds = 0.0
+    """For the producer, to add a job or a bulk of jobs."""
+
+
+def _drain(value: Any, info: ValidationInfo) -> float | bool:
+    if isinstance(value, bool):
+        return value
+    try:
+        return seconds(value, info)
+    except PydanticCustomError:
+        if isinstance(value, (str, int, float)):
+            raise
+        raise refuse(f"{show(value)} is neither a duration nor true or false") from None
+
+
+def _allow_io(value: Any) -> Any:
+    if isinstance(value, bool):
+        return (EVERYTHING,) if value else ()
+    return (value,) if isinstance(value, str) else value
+
+
+def _known_io(entries: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in entries:
+        try:
+            parse_pattern(entry)
+        except ValueError as error:
+            raise refuse(str(error)) from None
+    return entries
+
+
+def _io_schema(schema: dict[str, Any]) -> None:
+    """True stands for everything, false for nothing, and one entry need not be a list."""
+    array: dict[str, Any] = {key: schema.pop(key) for key in ("type", "items")}
+    schema["anyOf"] = [{"type": "boolean"}, array["items"], array]
+
+
+def _epoch(value: Any) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise refuse(f"{show(value)} is not a time: write it as 2025-01-01T00:00:00Z") from None
+    if not isinstance(value, datetime):
+        raise refuse(f"{show(value)} is not a time: write it as 2025-01-01T00:00:00Z")
+    if value.tzinfo is None:
+        raise refuse(f'the time has no zone: write "{value.isoformat()}Z" for UTC, or a zone as +02:00')
+    return value
+
+
+def _format_epoch(epoch: datetime) -> str:
+    return epoch.isoformat().replace("+00:00", "Z")
+
+
+def _health_name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise refuse(f"{show(value)} is not the name of a health check")
+    if value not in HEALTH_CHECKS:
+        raise refuse(unknown("health check", value, HEALTH_CHECKS))
+    return value
+
+
+HealthName = Annotated[
+    str, PlainValidator(_health_name), WithJsonSchema({"type": "string", "enum": list(HEALTH_CHECKS)})
+]
+"""The name of a registered health check."""
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+class Scenario(Section):
+    """A run of a queue: what it is, what comes to it, and what must hold."""
+
+    name: Word
+    description: str = ""
+    seed: CountFromZero = 0
+    """All randomness comes from it: the same seed gives the same run."""
+    duration: PositiveSeconds
+    """For how long load is made and looked at."""
+    warmup: Seconds = 0.0
+    """The beginning that metrics leave out."""
+    drain: Annotated[
+        float | bool,
+        PlainValidator(_drain),
+        PlainSerializer(lambda drain: drain if isinstance(drain, bool) else format_duration(drain), when_used="json"),
+        WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": DURATION_PATTERN}]}),
+    ] = False
+    """After `duration`, go on without new load until all jobs are done: true, or for at most so long."""
+    epoch: Annotated[
+        datetime,
+        PlainValidator(_epoch),
+        PlainSerializer(_format_epoch, when_used="json"),
+        WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2025-01-01T00:00:00Z"]}),
+    ] = datetime(2025, 1, 1, tzinfo=UTC)
+    """The calendar time of the run's second 0, with its zone."""
+    queue: QueueSettings = QueueSettings()
+    workers: Annotated[tuple[WorkerSettings, ...], NOT_EMPTY, Field(json_schema_extra=or_single)] = (WorkerSettings(),)
+    """The workers, or a list of several kinds of workers."""
+    processor: Annotated[str, Field(strict=True, json_schema_extra={"pattern": REFERENCE_PATTERN})] | None = None
+    """Your own Processor, as module:attribute; its handlers run as they are."""
+    jobs: dict[str, JobSettings] = Field(default_factory=dict)
+    """The types of jobs, by name."""
+    load: Annotated[tuple[LoadEntry, ...], NOT_EMPTY, Field(json_schema_extra={"minItems": 1})] = ()
+    """Where jobs come from. Needed, unless there are overdue tasks."""
+    overdue: OverdueSettings | None = None
+    """Scans for overdue tasks, which make jobs too."""
+    allow_io: Annotated[
+        tuple[Word, ...], BeforeValidator(_allow_io), AfterValidator(_known_io), Field(json_schema_extra=_io_schema)
+    ] = ()
+    """What handlers may reach outside of the process in virtual time, by blocking calls: hosts, as `localhost:5432` or
+    `*.example.org`, `unix:/path`, `process:program`; true for everything. All else is refused."""
+    overhead: Overhead = Overhead()
+    faults: tuple[FaultEntry, ...] = ()
+    """What goes wrong. They end at `duration`: what comes after, the run drains without."""
+    thresholds: tuple[ThresholdField, ...] = ()
+    """What must hold for the run to pass."""
+
+    expect: Annotated[tuple[HealthName, ...], AfterValidator(_each_once)] = ()
+    """Health checks that must fail, for scenarios that want an unhealthy run. One that passes fails the run."""
+
+    _directory: Path = PrivateAttr(default=Path())
+
+    @property
+    def directory(self) -> Path:
+        """Where the scenario's file is; the processor's module is looked for there first."""
+        return self._directory
+
+    @property
+    def drain_time(self) -> float:
+        """Seconds for which a run goes on after `duration` at most; infinity: until all jobs are done."""
+        if isinstance(self.drain, bool):
+            return math.inf if self.drain else 0.0
+        return self.drain
+
+    @property
+    def dead_letters(self) -> str | None:
+        """The dead-letter queue's name; None if there is none."""
+        return self.queue.dead_letters
+
+    def mix(self, entry: LoadEntry) -> dict[str, float]:
+        """The job types that a load entry makes, with their probabilities, which add up to 1."""
+        weights: Mapping[str, float] = entry.jobs or {name: job.weight for name, job in self.jobs.items()}
+        total = sum(weights.values())
+        return {name: weight / total for name, weight in weights.items() if weight}
+
+    def job(self, name: str) -> JobSettings:
+        """The settings of a job type; the defaults, if only the processor or a trace knows it."""
+        return self.jobs.get(name) or JobSettings()
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _one_kind(cls, value: Any) -> Any:
+        if isinstance(value, (dict, WorkerSettings)):
+            return [value]
+        if not isinstance(value, (list, tuple)):
+            raise refuse(f"{show(value)} is neither a mapping nor a list of mappings, as {{count: 1, concurrency: 5}}")
+        return value
+
+    @field_validator("processor", mode="before")
+    @classmethod
+    def _reference(cls, value: Any) -> Any:
+        if isinstance(value, str) and not re.fullmatch(REFERENCE_PATTERN, value):
+            raise refuse(f"{show(value)} is not a processor: write it as module:attribute")
+        return value
+
+    @model_validator(mode="after")
+    def _coherent(self, info: ValidationInfo) -> Any:
+        found = list(problems(self))
+        if found and in_file(info):
+            raise PydanticCustomError("problems", "{found}", {"found": found})
+        if found:
+            raise refuse("; ".join(f"{'.'.join(map(str, location))}: {message}" for location, message in found))
+        return self
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Remember where the file is, if there is one."""
+        if context and context.get("directory") is not None:
+            self._directory = Path(context["directory"])
+
+    def _repr_html_(self) -> str:
+        from queuesim.scenario.view import to_html
+
+        return to_html(self)
+
+
+# -- Backends: where a scenario's queue lives, and by which clock it is played
+
+BACKENDS = {
+    "sim": "virtual time, the queue in memory",
+    "fakeredis": "virtual time, our Lua scripts on fakeredis",
+    "redis": "real time, a real server, workers in processes of their own",
+}
+"""What each one is."""
+
+
+class BackendError(QueuesimError):
+    """There is no such backend, or it can't play this."""
+
+
+def check_backend(backend: str) -> None:
+    """Raise BackendError if there is no such backend."""
+    if backend not in BACKENDS:
+        raise BackendError(f'there is no backend "{backend}"; choose from: {", ".join(BACKENDS)}')
+
+
+class LocalBroker(Broker, Protocol):
+    """A queue in this process, which tells all that happens to it and can be asked at any moment."""
+
+    observer_errors: Contained
+    """What the observer raised."""
+
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of everything that happens from now on."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """No job waits, is delayed or runs."""
+        ...
+
+    def flush(self) -> None:
+        """Tell the observer what it was not told yet."""
+        ...
+
+
+def make_broker(backend: str, queue: str, loop: VirtualLoop, epoch: float) -> LocalBroker:
+    """The queue of a simulation.
+
+    Args:
+        epoch: the loop's second 0, in seconds since the Unix epoch: what the keys on fakeredis tell.
+
+    Raises:
+        MissingExtraError: fakeredis is not installed.
+    """
+    if backend == "sim":
+        return MemoryBroker(queue)
+    from queuesim.brokers.redis.fake import FakePlace
+    from queuesim.brokers.redis.observed import ObservedBroker
+
+    return cast(LocalBroker, ObservedBroker(queue, FakePlace(lambda: loop.time() + epoch), origin=epoch))

@@ -1,0 +1,199 @@
+"""The queue and its workers as a scenario writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, model_validator
+
+from queuesim.core.errors import DATABASE, NETWORK, UNKNOWN, VALIDATION
+from queuesim.core.job import Backoff, Keep, RateLimit
+from queuesim.core.retry import RetryPolicy
+from queuesim.core.worker import WorkerOptions
+from queuesim.fields import Count, CountFromZero, PositiveSeconds, Probability, Seconds, Section, Word, refuse
+from queuesim.text import show
+
+
+class BackoffSettings(Section):
+    """How long a job waits before its next attempt. A duration alone is a fixed delay."""
+
+    short = "delay"
+
+    type: Literal["fixed", "exponential"] = "fixed"
+    """Exponential doubles the delay with each attempt."""
+    delay: Seconds
+    """Before the first retry."""
+    jitter: Probability = 0.0
+    """How much of the delay is random: 0 none, 1 all of it."""
+    cap: PositiveSeconds | None = None
+    """The longest delay, before jitter."""
+
+    def model(self) -> Backoff:
+        return Backoff(self.type, self.delay, self.jitter, self.cap)
+
+
+class RateLimitSettings(Section):
+    """At most so many starts per window; a window opens at the first start after the last one closed."""
+
+    max: Count
+    """Starts per window."""
+    duration: PositiveSeconds
+    """Length of a window."""
+
+    def model(self) -> RateLimit:
+        return RateLimit(self.max, self.duration)
+
+
+class KeepSettings(Section):
+    """How many finished jobs stay in the queue: a number, `all`, or a count and an age."""
+
+    short = "count"
+    words = ("all",)
+
+    count: CountFromZero | None = None
+    """The newest so many stay."""
+    age: PositiveSeconds | None = None
+    """Older ones go, when another job finishes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all(cls, value: Any) -> Any:
+        # before the short form is expanded: validators of a subclass run first
+        if isinstance(value, str):
+            if value != "all":
+                raise refuse(f'{show(value)} is neither a number of jobs nor "all"')
+            return {}
+        return value
+
+    def model(self) -> Keep:
+        return Keep(self.count, self.age)
+
+
+class KeepBoth(Section):
+    """Retention of finished jobs; all are kept unless it says otherwise."""
+
+    completed: KeepSettings | None = None
+    failed: KeepSettings | None = None
+
+
+class RetrySettings(Section):
+    """How errors of one category are retried; what is left out is as for any other error."""
+
+    retry: Annotated[bool, Field(strict=True)] | None = None
+    """Whether they are retried at all."""
+    attempts: Count | None = None
+    """Runs at most, the first included."""
+    backoff: BackoffSettings | None = None
+
+    def model(self) -> RetryPolicy:
+        return RetryPolicy(self.retry, self.attempts, None if self.backoff is None else self.backoff.model())
+
+
+class RetryByCategory(Section):
+    """Retry rules by category of error."""
+
+    database: RetrySettings | None = None
+    validation: RetrySettings | None = None
+    network: RetrySettings | None = None
+    unknown: RetrySettings | None = None
+
+    def policies(self) -> dict[str, RetryPolicy]:
+        """By the name of the category, as `queuesim.core.errors` has it."""
+        given = {
+            DATABASE: self.database,
+            VALIDATION: self.validation,
+            NETWORK: self.network,
+            UNKNOWN: self.unknown,
+        }
+        return {category: settings.model() for category, settings in given.items() if settings is not None}
+
+
+def _dead_letter(value: Any) -> str | bool | None:
+    if value is None or value is False or (isinstance(value, str) and value):
+        return value
+    raise refuse(f"{show(value)} is neither a queue's name nor false")
+
+
+class QueueSettings(Section):
+    """The queue that the jobs go through, and what holds for all of its jobs."""
+
+    name: Word = "default"
+    attempts: Count = 1
+    """Runs of a job at most, the first included."""
+    backoff: BackoffSettings | None = None
+    """Before each retry; none retries at once."""
+    keep: KeepBoth = KeepBoth()
+    dead_letter: Annotated[
+        str | bool | None,
+        PlainValidator(_dead_letter),
+        WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"const": False}]}),
+    ] = None
+    """The queue for jobs that failed for good, false for none; "<name>-dead" if left out."""
+    concurrency: Count | None = None
+    """Active jobs at most, over all workers."""
+    rate_limit: RateLimitSettings | None = None
+    """A limiter over all workers; its max beats a worker's own."""
+    retry: RetryByCategory = RetryByCategory()
+
+    @property
+    def dead_letters(self) -> str | None:
+        """The name of the dead-letter queue; None if there is none."""
+        if self.dead_letter is None:
+            return f"{self.name}-dead"
+        return self.dead_letter if isinstance(self.dead_letter, str) else None
+
+    @field_validator("name", "dead_letter")
+    @classmethod
+    def _no_colon(cls, value: Any) -> Any:
+        if isinstance(value, str) and ":" in value:
+            raise refuse(f"a queue's name can't contain \":\" ({show(value)}): it separates the parts of a Redis key")
+        return value
+
+
+class WorkerSettings(Section):
+    """Workers of one kind."""
+
+    count: Count = 1
+    """How many of them."""
+    name: Word = "worker"
+    """Each gets a number behind it, if there are several."""
+    concurrency: Count | None = None
+    """Jobs that each runs at a time; 1 if left out, or what the scenario's own processor says."""
+    limiter: RateLimitSettings | None = None
+    """Starts per window, shared by all workers of the queue."""
+    lock_duration: PositiveSeconds = 30.0
+    """For how long a taken job is locked, unless the lock is renewed."""
+    lock_renew: PositiveSeconds | None = None
+    """A lock is renewed when it is older than half of this; half of lock_duration if left out."""
+    stalled_interval: PositiveSeconds = 30.0
+    """Time between two checks for stalled jobs."""
+    max_stalled: CountFromZero = 1
+    """A job that stalls more often fails."""
+    start: Seconds = 0.0
+    """When they begin to work."""
+
+    def options(self) -> WorkerOptions:
+        """How such a worker keeps its locks."""
+        return WorkerOptions(self.lock_duration, self.lock_renew, self.stalled_interval, self.max_stalled)
+
+
+# -- The names of workers: no two workers of a run share one
+
+
+def name_workers(kinds: Iterable[WorkerSettings]) -> list[tuple[str, WorkerSettings]]:
+    """Every worker that a scenario starts with, by its name: ``worker``, or ``worker-1`` to ``worker-n``."""
+    named: dict[str, WorkerSettings] = {}
+    for settings in kinds:
+        for i in range(settings.count):
+            name = settings.name if settings.count == 1 else f"{settings.name}-{i + 1}"
+            named[unused(name, named)] = settings
+    return list(named.items())
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """The name, with numbers behind it as long as another worker has it."""
+    candidate, i = name, 2
+    while candidate in taken:
+        candidate, i = f"{name}-{i}", i + 1
+    return candidate

@@ -1,0 +1,70 @@
+"""The notebook's view of a scenario: what comes, what works it off, and what must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from queuesim.runs.judging import describe
+from queuesim.text import as_html, percent, readable
+
+if TYPE_CHECKING:
+    from queuesim.scenario.model import Scenario
+
+
+def to_html(scenario: Scenario) -> str:
+    """Its name, what it is about, and tables of workers, jobs, load and thresholds."""
+    written = scenario.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+    drain = f", then drains for up to {readable(scenario.drain_time)}" if 0 < scenario.drain_time < 1e12 else ""
+    drain = ", then drains" if scenario.drain is True else drain
+    weights = sum(job.weight for job in scenario.jobs.values())
+    jobs = [
+        (name, percent(job.weight / weights) if weights else "–", *(_brief(written, "jobs", name, key) for key in JOB))
+        for name, job in scenario.jobs.items()
+    ]
+    load = [
+        (entry.name, entry.kind, _text(written["load"][i].get(entry.kind)), _text(written["load"][i].get("jobs")))
+        for i, entry in enumerate(scenario.load)
+    ]
+    workers = [(kind.name, str(kind.count), str(kind.concurrency), _limiter(kind.limiter)) for kind in scenario.workers]
+    must = "".join(f"<li>{as_html(describe(threshold))}</li>" for threshold in scenario.thresholds)
+    return (
+        f'<div class="queuesim-scenario"><p><b>{as_html(scenario.name)}</b>, seed {scenario.seed}: '
+        f"{readable(scenario.duration)}{drain}<br><small>{as_html(scenario.description)}</small></p>"
+        + _table(("workers", "count", "concurrency", "limiter"), workers)
+        + _table(("job", "share", *JOB), jobs)
+        + _table(("load", "kind", "", "jobs"), load)
+        + (f"<p>must hold:</p><ul>{must}</ul>" if must else "")
+        + "</div>"
+    )
+
+
+JOB = ("service", "errors")
+
+
+def _limiter(limiter: Any) -> str:
+    return "none" if limiter is None else f"{limiter.max} per {readable(limiter.duration)}"
+
+
+def _brief(written: dict[str, Any], *path: str) -> str:
+    value: Any = written
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    """A value as a file would have it, in a line."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return _text(value[0]) if len(value) == 1 else f"({'; '.join(map(_text, value))})"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    titles = "".join(f"<th>{as_html(title)}</th>" for title in head)
+    body = "".join(f"<tr>{''.join(f'<td>{as_html(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>" if body else ""

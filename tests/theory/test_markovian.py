@@ -1,0 +1,139 @@
+"""M/M/1, M/M/c and Erlang's formulas against each other, published values and a simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queuesim.theory.markovian import MM1, MMc, erlang_b, erlang_c
+
+utilisations = st.floats(0.01, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("servers", "load", "blocked"),
+    # the standard Erlang B table (ITU Teletraffic Engineering Handbook): load in erlangs at 1 % and 0.1 % blocking
+    [(1, 0.0101, 0.01), (10, 4.46, 0.01), (20, 12.03, 0.01), (50, 37.90, 0.01), (10, 3.09, 0.001), (20, 9.41, 0.001)],
+)
+def test_erlang_b_agrees_with_the_published_table(servers: int, load: float, blocked: float) -> None:
+    # the table gives the load to 2 decimals, so the blocking must pass the stated one within half a unit of the last
+    assert erlang_b(load - 0.006, servers) < blocked < erlang_b(load + 0.006, servers)
+
+
+@given(servers=st.integers(1, 60), utilisation=utilisations)
+def test_erlang_c_agrees_with_its_definition_as_a_sum(servers: int, utilisation: float) -> None:
+    load = utilisation * servers
+    below = sum(load**n / math.factorial(n) for n in range(servers))
+    busy = load**servers / math.factorial(servers) / (1 - utilisation)
+    assert erlang_c(load, servers) == pytest.approx(busy / (below + busy), rel=1e-12)
+
+
+def test_erlang_c_stays_exact_where_factorials_overflow() -> None:
+    # Halfin & Whitt 1981: with load c - b sqrt(c), C tends to 1 / (1 + b cdf(b) / pdf(b))
+    servers, excess = 1_000_000, 1.0
+    cdf = (1 + math.erf(excess / math.sqrt(2))) / 2
+    pdf = math.exp(-(excess**2) / 2) / math.sqrt(2 * math.pi)
+    limit = 1 / (1 + excess * cdf / pdf)
+    assert erlang_c(servers - excess * math.sqrt(servers), servers) == pytest.approx(limit, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("servers", "waits", "mean"),
+    # Adan & Resing, Queueing Systems, chapter on M/M/c: table for mean service 1 and utilisation 0.9
+    [(1, 0.90, 9.00), (2, 0.85, 4.26), (5, 0.76, 1.53), (10, 0.67, 0.67), (20, 0.55, 0.28)],
+)
+def test_mmc_agrees_with_the_published_table(servers: int, waits: float, mean: float) -> None:
+    model = MMc(0.9 * servers, 1.0, servers)
+    # two decimals, of which the last may be rounded either way
+    assert model.probability_of_waiting == pytest.approx(waits, abs=0.0051)
+    assert model.mean_waiting_time == pytest.approx(mean, abs=0.0051)
+
+
+def test_mmc_agrees_with_the_eye_clinic_of_gross_and_harris() -> None:
+    # Gross & Harris, chapter 2: 3 doctors, 6 patients an hour, 20 minutes each
+    clinic = MMc(6 / 3600, 1200.0, 3)
+    assert clinic.mean_queue_length == pytest.approx(8 / 9)
+    assert clinic.mean_jobs_in_system == pytest.approx(26 / 9)
+    assert clinic.mean_time_in_system / 60 == pytest.approx(28.9, abs=0.05)
+
+
+@given(utilisation=utilisations, mean_service=st.floats(1e-3, 1e3), probability=st.floats(1e-3, 0.999))
+def test_mmc_with_one_server_is_mm1(utilisation: float, mean_service: float, probability: float) -> None:
+    one, many = MM1(utilisation / mean_service, mean_service), MMc(utilisation / mean_service, mean_service, 1)
+    assert many.probability_of_waiting == pytest.approx(one.probability_of_waiting)
+    assert many.mean_waiting_time == pytest.approx(one.mean_waiting_time)
+    assert many.mean_jobs_in_system == pytest.approx(one.utilisation / (1 - one.utilisation))
+    assert many.waiting_quantile(probability) == pytest.approx(
+        one.waiting_quantile(probability), abs=1e-6 * mean_service
+    )
+    assert many.time_in_system_quantile(probability) == pytest.approx(
+        one.time_in_system_quantile(probability), rel=1e-6
+    )
+    assert many.time_in_system_cdf(mean_service) == pytest.approx(one.time_in_system_cdf(mean_service))
+
+
+@given(servers=st.integers(1, 30), utilisation=utilisations, probability=st.floats(0.0, 0.999))
+def test_quantiles_invert_the_distributions(servers: int, utilisation: float, probability: float) -> None:
+    model = MMc(utilisation * servers, 1.0, servers)
+    waiting = model.waiting_quantile(probability)
+    if waiting > 0:
+        assert model.waiting_cdf(waiting) == pytest.approx(probability, abs=1e-9)
+    else:
+        assert 1 - model.probability_of_waiting >= probability - 1e-12
+    assert model.time_in_system_cdf(model.time_in_system_quantile(probability)) == pytest.approx(probability, abs=1e-9)
+
+
+# with 5 servers, c - a is 1 at a load of 4 erlangs: there the general formula divides 0 by 0
+@pytest.mark.parametrize("model", [MM1(0.7, 1.0), MMc(4.0, 1.0, 5), MMc(4.0 + 1e-9, 1.0, 5), MMc(3.0, 1.0, 5)])
+def test_distributions_have_the_stated_means(model: MM1 | MMc) -> None:
+    grid = np.linspace(0.0, 200.0, 400_001)
+    for cdf, mean in (
+        (model.waiting_cdf, model.mean_waiting_time),
+        (model.time_in_system_cdf, model.mean_time_in_system),
+    ):
+        beyond = np.array([1 - cdf(float(t)) for t in grid[::20]])
+        assert np.trapezoid(beyond, grid[::20]) == pytest.approx(mean, rel=1e-4)
+        assert cdf(-1.0) == 0.0
+
+
+def test_mmc_agrees_with_a_simulation() -> None:
+    model, rng, jobs = MMc(2.4, 1.0, 3), np.random.default_rng(20240501), 200_000
+    arrivals, services = np.cumsum(rng.exponential(1 / 2.4, jobs)).tolist(), rng.exponential(1.0, jobs).tolist()
+    free, waiting = [0.0] * 3, np.empty(jobs)
+    for number, (arrival, service) in enumerate(zip(arrivals, services, strict=True)):
+        server = free.index(min(free))
+        start = max(arrival, free[server])
+        waiting[number], free[server] = start - arrival, start + service
+    settled = waiting[5_000:]
+    # about 5 standard errors at this length
+    assert settled.mean() == pytest.approx(model.mean_waiting_time, rel=0.06)
+    assert (settled > 0).mean() == pytest.approx(model.probability_of_waiting, abs=0.015)
+    assert np.quantile(settled, 0.95) == pytest.approx(model.waiting_quantile(0.95), rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("arrival_rate", "mean_service", "servers", "said"),
+    [
+        (5.0, 1.0, 5, "utilisation must be below 1, but is 1 in MMc(arrival_rate=5.0, mean_service=1.0, servers=5)"),
+        (0.0, 1.0, 5, "arrival_rate must be above 0 and finite, not 0.0"),
+        (1.0, math.nan, 5, "mean_service must be above 0 and finite, not nan"),
+        (1.0, math.inf, 5, "mean_service must be above 0 and finite, not inf"),
+        (1.0, 1.0, 0, "servers must be a whole number, 1 or more, not 0"),
+    ],
+)
+def test_impossible_parameters_are_named(arrival_rate: float, mean_service: float, servers: int, said: str) -> None:
+    with pytest.raises(ValueError) as error:
+        MMc(arrival_rate, mean_service, servers)
+    assert said in str(error.value)
+
+
+def test_impossible_probabilities_and_loads_are_named() -> None:
+    with pytest.raises(ValueError, match="load of 3 erlangs needs more than 3 servers"):
+        erlang_c(3.0, 3)
+    for quantile in (MM1(0.5, 1.0).waiting_quantile, MM1(0.5, 1.0).time_in_system_quantile):
+        with pytest.raises(ValueError, match=r"probability must be at least 0 and below 1, not 1\.0"):
+            quantile(1.0)
