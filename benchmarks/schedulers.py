@@ -6,8 +6,8 @@
 Each scheduler has a random interval or cron line, offset, time zone, calendar origin, start moment and rule for missed
 ticks. It is picked up in time or late, is upserted anew as by a deploy, and its worker dies between the start of a job
 and the next tick. In virtual time memory and fakeredis play the same; intervals are also compared with whole numbers
-here that know nothing of `queuesim.core.scheduler`. In real time workers on Redis run beside BullMQ's on Node, with the same
-rules; what either skipped because a worker came too late for it is counted, and not as a difference.
+here that know nothing of `queuesim.core.scheduler`. In real time workers on Redis run beside BullMQ's on Node, with
+the same rules; what either skipped because a worker came too late for it is counted, and not as a difference.
 """
 
 from __future__ import annotations

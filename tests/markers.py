@@ -14,12 +14,17 @@ from servers import REAL
 
 TESTS = Path(__file__).parent
 
-DIRECTORIES = {
+PLACES = {
     "docs": ("docs",),
     "interop": ("server", "node"),
-    "live": ("server",),
+    "brokers/test_embedded.py": ("server",),
+    "runs/test_proxy.py": ("server",),
+    "runs/test_live_endings.py": ("server",),
+    "runs/test_live_faults.py": ("server",),
+    "runs/test_second_zero.py": ("server",),
+    "service": ("server",),
 }
-"""What holds for all tests of a directory."""
+"""What holds for all tests of a directory or file."""
 
 SLOW = (
     "admin/test_admin_app.py",
@@ -85,7 +90,7 @@ def mark(item: pytest.Item) -> None:
 def _implied(item: pytest.Item) -> Iterator[str]:
     if item.path.is_relative_to(TESTS):
         path = item.path.relative_to(TESTS)
-        yield from DIRECTORIES.get(path.parts[0], ())
+        yield from (marker for place, markers in PLACES.items() if path.is_relative_to(place) for marker in markers)
         if any(path.is_relative_to(slow) for slow in SLOW):
             yield "slow"
     if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):

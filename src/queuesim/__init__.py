@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from queuesim.moved import install
+
 if TYPE_CHECKING:
     from queuesim.core.deadletters import DeadLetters as DeadLetters
     from queuesim.core.errors import DelayedError as DelayedError
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from queuesim.simulation.environment import until as until
 
 __version__ = "0.1.0"
+install()
 
 HOMES = {
     "Backoff": "core.job",

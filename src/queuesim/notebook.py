@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from queuesim.extras import need
-from queuesim.runs.run import Source, as_scenario, run
-from queuesim.scenario.loading import Problem, ScenarioError, build_scenario, dotted, vary
+from queuesim.runs.run import run
+from queuesim.scenario.loading import Problem, ScenarioError, Source, as_scenario, build_scenario, dotted, vary
 from queuesim.scenario.model import Scenario
 from queuesim.scenario.yaml import Document, DocumentError
 from queuesim.text import brief, percent, readable

@@ -21,7 +21,7 @@ from queuesim.core.job import NewJob
 
 SOURCES = {
     file.name.removesuffix(".lua"): file.read_text(encoding="utf-8")
-    for file in (files("queuesim.brokers.redis.broker") / "lua").iterdir()
+    for file in (files("queuesim.brokers.redis") / "lua").iterdir()
 }
 RARE_BLOCK = re.compile(r"^local \w+ = rarely\(function\(\).*?^end\)$", re.MULTILINE | re.DOTALL)
 DEFERRED = sorted({name for text in SOURCES.values() for found in RARELY.findall(text) for name in found.split(", ")})

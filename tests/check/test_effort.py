@@ -15,7 +15,7 @@ import queuesim
 from queuesim.check.check import examine
 from queuesim.cli.app import app
 from queuesim.experiments.sweep import sweep
-from queuesim.runs.effort import MOST_SECONDS, TooLargeError, effort, refuse_many
+from queuesim.runs.effort import MOST_SECONDS, TooLargeError, effort, refuse_many, size_checks
 from queuesim.scenario.load import Bulk
 from queuesim.scenario.loading import ScenarioError, load_scenario
 from queuesim.scenario.model import Scenario
@@ -97,8 +97,8 @@ def test_the_limits_can_be_lifted(tmp_path: Path) -> None:
         "workers: {stalled_interval: 1s, lock_duration: 4s}\n"
     )
     with pytest.raises(ScenarioError, match="the limits are"):
-        load_scenario(path)
-    assert load_scenario(path, no_limit=True).duration == 200_000 * 86400
+        load_scenario(path, checks=size_checks(False))
+    assert load_scenario(path, checks=size_checks(True)).duration == 200_000 * 86400
     assert CliRunner().invoke(app, ["validate", str(path)]).exit_code == 2
     assert CliRunner().invoke(app, ["validate", "--no-limit", str(path)]).exit_code == 0
 
@@ -120,7 +120,7 @@ def test_many_workers_are_refused_before_they_are_named(tmp_path: Path) -> None:
         "workers: {count: 1000000000}\nfaults: [{worker.crash: {at: 1m, worker: worker-7}}]\n"
     )
     with pytest.raises(ScenarioError, match=r":5: workers.count: 1000000000 workers in all: the most is 1,000,000"):
-        load_scenario(path, no_limit=True)
+        load_scenario(path)
 
 
 def test_a_message_does_not_list_thousands_of_workers(tmp_path: Path) -> None:

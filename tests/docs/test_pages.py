@@ -175,8 +175,8 @@ def test_every_public_name_is_in_the_reference(name: str) -> None:
 def test_every_part_that_users_meet_is_in_the_reference() -> None:
     parts = {entry.partition(".")[0] for entry in REFERENCE}
     assert parts >= {
-        *("scenario", "metrics", "notebook", "analysis", "broker", "live", "tasks", "admin", "check", "evaluation"),
-        *("testing", "simulation"),
+        *("scenario", "runs", "results", "notebook", "theory", "experiments", "recordings", "brokers", "service"),
+        *("tasks", "admin", "check", "evaluation", "testing", "simulation"),
     }
     assert len(REFERENCE) == len(set(REFERENCE)), "an entry is on two pages"
 

@@ -177,7 +177,7 @@ def test_a_run_in_a_cell_where_a_loop_is_running(kernel: Any) -> None:
 def test_a_bar_in_a_cell_is_a_widget_that_comes_while_the_run_goes_on(kernel: Any) -> None:
     cell = f"""
 import queuesim, yaml
-from queuesim.metrics import progress
+from queuesim.results.views import progress
 progress.PATIENCE = 0.0
 bar = queuesim.run(yaml.safe_load({CELL!r}))
 """

@@ -8,7 +8,7 @@ import pytest
 from metrics_script import Script
 
 from queuesim.results.metrics import KIND_OF_METRIC, check_metric, measure, percentile_of
-from queuesim.results.metrics import KIND_OF_METRIC as THRESHOLDS
+from queuesim.results.metrics import METRICS as THRESHOLDS
 from queuesim.results.result import Result
 
 DATABASE = ("DatabaseError", "Database", True)

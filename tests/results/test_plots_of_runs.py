@@ -14,7 +14,7 @@ from queuesim.results.result import Result
 matplotlib = pytest.importorskip("matplotlib")
 
 from queuesim.results.plots import style  # noqa: E402
-from queuesim.results.plots.comparison import overlay
+from queuesim.results.plots.comparison import overlay  # noqa: E402
 from queuesim.results.plots.over_time import whole_bins  # noqa: E402
 
 STORM = {

@@ -83,7 +83,8 @@ def test_the_last_moment_of_a_recording() -> None:
 def test_a_result_waits_with_pandas_until_it_is_asked() -> None:
     code = (
         "import sys\n"
-        "from queuesim.metrics import meter, metric, result, summary, terminal\n"
+        "from queuesim.results import metrics, result, summary\n"
+        "from queuesim.results.views import terminal\n"
         "assert not {'pandas', 'matplotlib', 'pyarrow'} & set(sys.modules), 'loaded too early'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

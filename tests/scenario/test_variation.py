@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import queuesim
-from queuesim.runs.run import as_scenario
-from queuesim.scenario.loading import vary
+from queuesim.scenario.loading import as_scenario, vary
 from queuesim.scenario.model import Scenario
 
 FILE = Path(__file__).parents[2] / "scenarios" / "task-processing.yaml"

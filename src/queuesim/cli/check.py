@@ -65,8 +65,9 @@ def _examine(target: str, *, no_limit: bool) -> list[Finding]:
 
         return examine_processor(load_processor(target, Path()))
     from queuesim.check.check import examine
+    from queuesim.runs.effort import size_checks
     from queuesim.scenario.loading import load_scenario
 
-    scenario = load_scenario(target, check_processor=True, no_limit=no_limit)
+    scenario = load_scenario(target, check_processor=True, checks=size_checks(no_limit))
     own = None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)
     return examine(scenario, own)

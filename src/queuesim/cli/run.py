@@ -112,13 +112,14 @@ def _check_allow_io(entries: list[str]) -> None:
 
 
 def _load(file: Path, changes: list[str], processor: str | None, *, no_limit: bool) -> Scenario:
+    from queuesim.runs.effort import size_checks
     from queuesim.scenario.loading import Override, load_with, parse_set
 
     overrides = [parse_set(change) for change in changes]
     if processor is not None:
         overrides.append(Override(f"--processor {processor}", "processor", processor))
     with _here_on_path():
-        return load_with(file, overrides, no_limit=no_limit)
+        return load_with(file, overrides, checks=size_checks(no_limit))
 
 
 @contextlib.contextmanager

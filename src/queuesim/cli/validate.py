@@ -22,13 +22,14 @@ def validate(
 ) -> None:
     """Check scenario files without running them. Exit code 2 if one is not right; all problems are told."""
     # pydantic waits until a file is to be read: `queuesim --help` does not need it
+    from queuesim.runs.effort import size_checks
     from queuesim.scenario.loading import ScenarioError, load_scenario
     from queuesim.text import shown
 
     wrong = False
     for file in files:
         try:
-            scenario = load_scenario(file, check_processor=imports, no_limit=no_limit)
+            scenario = load_scenario(file, check_processor=imports, checks=size_checks(no_limit))
         except ScenarioError as error:
             wrong = True
             typer.echo(str(error), err=True)

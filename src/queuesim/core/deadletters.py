@@ -342,8 +342,8 @@ class DeadLetters:
 
         The id of a redriven job is made of the letter's and of its key, so that a crash between the two steps, followed
         by another redrive, does not run it twice while the first is kept. A letter stays, and is not in the answer, if
-        its job was not added since another one has its id, and if it can't be read; the log (queuesim.core.deadletters) says
-        so.
+        its job was not added since another one has its id, and if it can't be read; the log of
+        queuesim.core.deadletters says so.
 
         Args:
             letter_ids: which letters; None means all.

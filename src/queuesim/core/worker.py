@@ -84,8 +84,8 @@ class Worker:
         token: first part of its lock tokens, unlike that of any other worker that the queue ever had; the name if None.
         concurrency: in place of the processor's.
         limiter: the same.
-        clock: seconds on the queue's clock. If None: the one of `queuesim.core.clock.set_clock`, or else the calendar for a
-            queue on a real server and the running loop's time for any other.
+        clock: seconds on the queue's clock. If None: the one of `queuesim.core.clock.set_clock`, or else the calendar
+            for a queue on a real server and the running loop's time for any other.
         rng: where jitter is drawn from.
     """
 

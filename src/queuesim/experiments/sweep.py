@@ -11,9 +11,9 @@ import pandas as pd
 
 from queuesim.results.metrics import KIND_OF_METRIC, Kind, check_metric, measure
 from queuesim.results.tables import html_table
-from queuesim.runs.effort import effort, refuse_many, refuse_too_large
-from queuesim.runs.run import Source, as_scenario, run
-from queuesim.scenario.loading import vary
+from queuesim.runs.effort import effort, refuse_many, refuse_too_large, size_checks
+from queuesim.runs.run import run
+from queuesim.scenario.loading import Source, as_scenario, vary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def sweep(
 
     from queuesim.results.views.progress import count_bar
 
-    chosen = as_scenario(scenario, no_limit=no_limit)
+    chosen = as_scenario(scenario, checks=size_checks(no_limit))
     metrics = {name: _metric(name) for name in measured}
     if empty := [path for path, values in axes.items() if not len(values)]:
         raise ValueError(f"the axis {empty[0]!r} has no values")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from queuesim.results.recording import CheckRow, Recording, Stop, StopReason
-from queuesim.scenario.thresholds import Threshold
+from queuesim.scenario.thresholds import Threshold, describe
 from queuesim.units import format_duration
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ class Failure:
     @property
     def name(self) -> str:
         """The threshold in words."""
-        from queuesim.runs.judging import describe
-
         return describe(self.threshold)
 
 

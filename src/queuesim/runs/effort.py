@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from queuesim.check.outline import Failures
 from queuesim.core.job import JobOptions
 from queuesim.error import QueuesimError
+from queuesim.runs.failures import Failures
 from queuesim.runs.handlers import build_processor, job_options
 from queuesim.runs.judging import what_is_asked
 from queuesim.simulation.distributions import ServiceTime
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from queuesim.core.processor import Processor
     from queuesim.core.scheduler import Schedule
     from queuesim.scenario.load import LoadEntry
+    from queuesim.scenario.loading import Check
     from queuesim.scenario.model import Scenario
 
 
@@ -126,6 +127,18 @@ def effort(scenario: Scenario, own: Processor | None = None, *, live: bool = Fal
         *(_real_time(scenario) if live else ()),
     ]
     return Effort(tuple(parts))
+
+
+def size_problems(scenario: Scenario) -> Iterator[tuple[Location, str]]:
+    """Why a scenario is too large to be played, with the place in it; a check of `scenario.loading`."""
+    found = effort(scenario)
+    if found.too_large:
+        yield found.largest.place, found.refusal
+
+
+def size_checks(no_limit: bool) -> Sequence[Check]:
+    """The checks for `scenario.loading` that refuse what is too large; none if there is to be no limit."""
+    return () if no_limit else (size_problems,)
 
 
 def refuse_too_large(scenario: Scenario, own: Processor | None = None, *, live: bool = False) -> None:

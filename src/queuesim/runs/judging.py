@@ -26,7 +26,7 @@ from queuesim.runs.virtual.fleet import Fleet
 from queuesim.scenario.load import Arrivals, Bulk, LoadEntry, Trace
 from queuesim.scenario.model import Scenario
 from queuesim.scenario.queue import WorkerSettings
-from queuesim.scenario.thresholds import Threshold
+from queuesim.scenario.thresholds import Threshold, describe
 from queuesim.simulation.diagnosis import awaited, sleeps
 from queuesim.units import format_duration, format_rate
 
@@ -195,17 +195,6 @@ def _row(threshold: Threshold, value: float, at: float | None, detail: str) -> C
 
 def _moment(seconds: float) -> str:
     return format_duration(round(seconds, 3))
-
-
-def describe(threshold: Threshold) -> str:
-    """A threshold in words: ``latency.p95 < 30s of job task-created over 5m``."""
-    parts = [threshold.text]
-    for kind, chosen in (("job", threshold.where.job), ("load", threshold.where.load)):
-        if chosen is not None:
-            parts.append(f"of {kind} {chosen}")
-    if threshold.over is not None:
-        parts.append(f"over {format_duration(threshold.over)}")
-    return " ".join(parts)
 
 
 # -- Starvation: whether the faults of a run left nobody able to work

@@ -9,16 +9,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from queuesim.results.health import judge_health
 from queuesim.results.recording import Recording, Stop, StopReason
 from queuesim.results.views.progress import run_bar
 from queuesim.runs.abort import Abort
+from queuesim.runs.effort import refuse_too_large, size_checks
 from queuesim.runs.handler_state import warn_of_leftovers, watched
 from queuesim.runs.judging import what_is_asked
 from queuesim.runs.virtual.engine import Progress, Simulation
+from queuesim.scenario.loading import Source, as_scenario
 from queuesim.scenario.model import Scenario, check_backend
 from queuesim.simulation.diagnosis import Deadlock, Livelock
 from queuesim.simulation.loop import VirtualLoop
@@ -36,8 +37,6 @@ MOST_GENERATIONS = 1_000_000
 
 GIVEN = "given:processor"
 """What a scenario names in place of a processor that is at hand: with a processor no job needs a service time."""
-
-Source = Scenario | Mapping[str, Any] | str | Path
 
 
 def run(
@@ -94,10 +93,8 @@ def run(
     check_backend(backend)
     if processor is not None and isinstance(scenario, Mapping):
         scenario = {"processor": GIVEN, **scenario}
-    chosen = as_scenario(scenario, no_limit=no_limit)
+    chosen = as_scenario(scenario, checks=size_checks(no_limit))
     if not no_limit:
-        from queuesim.runs.effort import refuse_too_large
-
         refuse_too_large(chosen, processor, live=backend == "redis")
     seed = chosen.seed if seed is None else seed
     abort = Abort.of(chosen)
@@ -141,17 +138,6 @@ def run(
     )
     recording.late_checks.append(littles_law)
     return result
-
-
-def as_scenario(source: Source, *, no_limit: bool = False) -> Scenario:
-    """A Scenario from whatever stands for one."""
-    if isinstance(source, Scenario):
-        return source
-    if isinstance(source, Mapping):
-        return Scenario.model_validate(dict(source))
-    from queuesim.scenario.loading import load_scenario
-
-    return load_scenario(source, no_limit=no_limit)
 
 
 def record(

@@ -6,13 +6,13 @@ import copy
 import importlib
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import cache_from_source
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -25,8 +25,10 @@ from queuesim.scenario.yaml import LARGEST, Document, DocumentError
 from queuesim.text import Location, listing, nearest, retell, show, shown, unknown
 from queuesim.units import parse_rate
 
-if TYPE_CHECKING:
-    from queuesim.runs.run import Source
+Source = Scenario | Mapping[str, Any] | str | Path
+"""What stands for a scenario: itself, a mapping with its keys, or the path of its file."""
+Check = Callable[[Scenario], Iterable[tuple[Location, str]]]
+"""Finds further problems of a scenario, each with its place in the document."""
 
 
 # -- References to a user's own processor: ``module:attribute``, imported with the scenario's directory on the path
@@ -203,18 +205,18 @@ MOST_PROBLEMS = 50
 """Problems of one file that are shown; a file with more is no scenario, or has one mistake many times."""
 
 
-def load_scenario(path: str | Path, *, check_processor: bool = False, no_limit: bool = False) -> Scenario:
+def load_scenario(path: str | Path, *, check_processor: bool = False, checks: Sequence[Check] = ()) -> Scenario:
     """The scenario in a file.
 
     Args:
         path: a YAML file; files that it names are relative to it.
         check_processor: also import the user's processor, if it names one.
-        no_limit: also take a scenario that would play for more than a day, or need more than 64 GB of memory.
+        checks: what else to look for; `queuesim.runs.effort.size_problems` refuses what no machine can play.
 
     Raises:
         ScenarioError: the file can't be read, or has problems: the first 50 that were found.
     """
-    return build_scenario(read_document(path), file=path, check_processor=check_processor, no_limit=no_limit)
+    return build_scenario(read_document(path), file=path, check_processor=check_processor, checks=checks)
 
 
 def read_document(path: str | Path) -> Document:
@@ -250,13 +252,13 @@ def _document(text: str, name: str) -> Document:
 
 
 def build_scenario(
-    document: Document, *, file: str | Path, check_processor: bool = False, no_limit: bool = False
+    document: Document, *, file: str | Path, check_processor: bool = False, checks: Sequence[Check] = ()
 ) -> Scenario:
     """The scenario that a document describes; `file` is what errors call it, and what other files are relative to.
 
     Args:
         check_processor: also import the user's processor, if it names one.
-        no_limit: also take a scenario that would play for more than a day, or need more than 64 GB of memory.
+        checks: what else to look for; `queuesim.runs.effort.size_problems` refuses what no machine can play.
 
     Raises:
         ScenarioError: the document has problems: the first 50 that were found.
@@ -273,11 +275,20 @@ def build_scenario(
         found = list(file_problems(scenario))
         if check_processor:
             found += _processor_problems(scenario)
-        if not found and not no_limit:
-            found += _size_problems(scenario)
+        if not found:
+            found += [problem for check in checks for problem in check(scenario)]
     if found:
         raise ScenarioError(_placed(document, name, location, message) for location, message in found[:MOST_PROBLEMS])
     return scenario
+
+
+def as_scenario(source: Source, *, checks: Sequence[Check] = ()) -> Scenario:
+    """A Scenario from whatever stands for one. `checks` look at one that comes from a file; see `load_scenario`."""
+    if isinstance(source, Scenario):
+        return source
+    if isinstance(source, Mapping):
+        return Scenario.model_validate(dict(source))
+    return load_scenario(source, checks=checks)
 
 
 def dotted(location: Location) -> str:
@@ -299,14 +310,6 @@ def _retold(error: ValidationError) -> list[tuple[Location, str]]:
         else:
             found.append(retell(detail, Scenario))
     return found
-
-
-def _size_problems(scenario: Scenario) -> Iterator[tuple[Location, str]]:
-    from queuesim.runs.effort import effort
-
-    found = effort(scenario)
-    if found.too_large:
-        yield found.largest.place, found.refusal
 
 
 def _processor_problems(scenario: Scenario) -> list[tuple[Location, str]]:
@@ -511,20 +514,20 @@ class OverriddenDocument(Document):
         return problem
 
 
-def load_with(file: str | Path, overrides: Sequence[Override], *, no_limit: bool = False) -> Scenario:
+def load_with(file: str | Path, overrides: Sequence[Override], *, checks: Sequence[Check] = ()) -> Scenario:
     """The scenario in a file, with overrides; its processor is imported, too.
 
     Args:
-        no_limit: also take a scenario that would play for more than a day, or need more than 64 GB of memory.
+        checks: what else to look for; `queuesim.runs.effort.size_problems` refuses what no machine can play.
 
     Raises:
         ScenarioError: the file, or an override, has problems.
     """
     if not overrides:
-        return load_scenario(file, check_processor=True, no_limit=no_limit)
+        return load_scenario(file, check_processor=True, checks=checks)
     document = OverriddenDocument(file, overrides)
     try:
-        return build_scenario(document, file=file, check_processor=True, no_limit=no_limit)
+        return build_scenario(document, file=file, check_processor=True, checks=checks)
     except ScenarioError as error:
         raise ScenarioError(document.blame(error.problems)) from None
 
@@ -547,8 +550,6 @@ def vary(scenario: Source, changes: Mapping[str, Any]) -> Scenario:
         ValueError: a path leads nowhere, a value can't be there, or the load has an entry that can't be multiplied. A
             pydantic.ValidationError is one.
     """
-    from queuesim.runs.run import as_scenario
-
     scenario = as_scenario(scenario)
     document = scenario.model_dump(mode="json", exclude_unset=True, by_alias=True)
     if len(document.get("workers", ())) == 1:

@@ -240,3 +240,14 @@ ThresholdField = Annotated[
     WithJsonSchema(_file_schema()),
 ]
 """A threshold in a scenario: text or a mapping in a file, also a `Threshold` in Python."""
+
+
+def describe(threshold: Threshold) -> str:
+    """A threshold in words: ``latency.p95 < 30s of job task-created over 5m``."""
+    parts = [threshold.text]
+    for kind, chosen in (("job", threshold.where.job), ("load", threshold.where.load)):
+        if chosen is not None:
+            parts.append(f"of {kind} {chosen}")
+    if threshold.over is not None:
+        parts.append(f"over {format_duration(threshold.over)}")
+    return " ".join(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from queuesim.runs.judging import describe
+from queuesim.scenario.thresholds import describe
 from queuesim.text import as_html, percent, readable
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from queuesim.core.worker import Worker, WorkerOptions
 from queuesim.service.log import ServiceLog, drop_unwritten
 from queuesim.service.status import Metrics, StatusServer
 
-logger = logging.getLogger("queuesim.live")
+logger = logging.getLogger("queuesim.service")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -100,7 +100,7 @@ class _Both:
             observer.attempt(worker, slot, job, ended, outcome, lost)
 
 
-logger = logging.getLogger("queuesim.live")
+logger = logging.getLogger("queuesim.service")
 
 PATIENCE = 5.0
 """Seconds that a client has to ask."""

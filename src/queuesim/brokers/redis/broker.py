@@ -144,7 +144,7 @@ class RedisQueue:
         return f"a job of {self._base} has a key of a foreign type: another program wrote it. Remove that job's keys"
 
 
-LOG = logging.getLogger("queuesim.broker")
+LOG = logging.getLogger("queuesim.brokers")
 
 LONGEST_WAIT = 5.0
 """An idle worker looks for work after so many seconds at the latest, as BullMQ's workers do (drainDelay): whoever knew
@@ -531,7 +531,7 @@ def _literal(text: str) -> str:
 
 # -- Job schedulers on BullMQ's keys: the hash `repeat:<id>` and the sorted set `repeat`
 
-logger = logging.getLogger("queuesim.broker")
+logger = logging.getLogger("queuesim.brokers")
 
 OF_ONE_JOB = ("jobId", "delay", "timestamp", "repeat", "prevMillis", "repeatJobKey")
 """Of a job's opts, what is no part of the template."""

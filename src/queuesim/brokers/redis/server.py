@@ -57,7 +57,7 @@ class Place(Protocol):
         ...
 
 
-# -- Hurry: ends connections whose answers do not come. One timer looks after all of them, for one each would cost as much as the command
+# -- Hurry: ends connections whose answers do not come. One timer for all: one each would cost as much as the command
 
 LOOKS = 4
 """How often in the time of one time-out it is looked: an answer may be late by a quarter of it."""
@@ -251,7 +251,7 @@ def find_address(url: str | None = None, environment: Mapping[str, str] | None =
     return Address(url)
 
 
-logger = logging.getLogger("queuesim.broker")
+logger = logging.getLogger("queuesim.brokers")
 
 OLDEST = (6, 2)
 """Our scripts use commands that came with Redis 6.2 (RPOP with a count, LMOVE)."""

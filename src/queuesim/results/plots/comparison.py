@@ -9,7 +9,6 @@ import numpy as np
 
 from queuesim.results.metrics import KIND_OF_METRIC, Kind
 from queuesim.results.plots import style
-from queuesim.results.plots import style as canvas
 from queuesim.results.plots.over_time import bin_width_of, whole_bins
 from queuesim.text import brief, percent, rate, readable, shown
 from queuesim.units import parse_duration
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
 
 
 LINES = (
-    (canvas.BLUE, "-"),
-    (canvas.ORANGE, "--"),
-    (canvas.GREEN, "-."),
-    (canvas.RED, ":"),
-    (canvas.PINK, "-"),
-    (canvas.SKY, "--"),
+    (style.BLUE, "-"),
+    (style.ORANGE, "--"),
+    (style.GREEN, "-."),
+    (style.RED, ":"),
+    (style.PINK, "-"),
+    (style.SKY, "--"),
 )
 """Colour and style of each run: either is enough to tell two apart."""
 
@@ -52,25 +51,25 @@ def overlay(
         ValueError: there is no such column.
         MissingExtraError: matplotlib is not installed.
     """
-    ax = canvas.axes(ax)
+    ax = style.axes(ax)
     drawn = {name: result for name, result in runs.items() if result.facts.duration > 0}
     if not drawn:
-        return canvas.nothing(ax, "no run to draw")
+        return style.nothing(ax, "no run to draw")
     longest = max(drawn.values(), key=lambda result: result.facts.duration)
     width = bin_width_of(longest) if every is None else every
-    unit, name = canvas.time_unit(longest.facts.duration)
+    unit, name = style.time_unit(longest.facts.duration)
     highest = []
-    for (title, result), (color, style) in zip(drawn.items(), (LINES * len(drawn))[: len(drawn)], strict=True):
+    for (title, result), (color, line) in zip(drawn.items(), (LINES * len(drawn))[: len(drawn)], strict=True):
         bins, edges = whole_bins(result, width)
         if what not in bins:
             raise ValueError(f"the timeline has no column {what!r}; there are {', '.join(bins.columns)}")
         values = bins[what].to_numpy(dtype=np.float64)
         ax.step(
-            edges / unit, np.append(values, values[-1:]), style, where="post", color=color, linewidth=1.6, label=title
+            edges / unit, np.append(values, values[-1:]), line, where="post", color=color, linewidth=1.6, label=title
         )
         highest.append(float(np.nanmax(values)) if np.isfinite(values).any() else np.nan)
     for result in drawn.values():
-        canvas.shade(ax, result, unit)
+        style.shade(ax, result, unit)
     ax.set_xlim(0, longest.facts.duration / unit)
     tallest = max((top for top in highest if top == top), default=0.0)
     ax.set_ylim(0, tallest * 1.25 or 1.0)
@@ -80,9 +79,9 @@ def overlay(
     ax.set_ylabel(what.replace("_", " "))
     ax.yaxis.set_major_formatter("{x:,g}")
     tops = dict(zip(drawn, highest, strict=True))
-    canvas.finish(ax, _title(what.replace("_", " "), tops, canvas.whole_run(*drawn.values())))
-    canvas.legend(ax)
-    canvas.literal(cast("Figure", ax.figure))
+    style.finish(ax, _title(what.replace("_", " "), tops, style.whole_run(*drawn.values())))
+    style.legend(ax)
+    style.literal(cast("Figure", ax.figure))
     return ax
 
 

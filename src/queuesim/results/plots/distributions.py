@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from queuesim.results.levels import Array
 from queuesim.results.plots import style
-from queuesim.results.plots import style as canvas
 from queuesim.results.recording import rows_of
 from queuesim.text import counted, percent, readable
 
@@ -28,26 +27,26 @@ TICKS = (0.0, 50.0, 90.0, 95.0, 99.0, 99.9, 99.99, 99.999)
 
 def latency_distribution(result: Result, ax: Axes | None) -> Axes:
     """See `Plots.latency_distribution`."""
-    ax = canvas.axes(ax)
+    ax = style.axes(ax)
     jobs = result.jobs[~result.jobs["warmup"].to_numpy() & result.jobs["finished"].notna().to_numpy()]
     if not len(jobs):
-        return canvas.nothing(ax, "no job finished")
+        return style.nothing(ax, "no job finished")
     waiting, latency = jobs["waiting"].to_numpy(), jobs["latency"].to_numpy()
     waiting = waiting[~np.isnan(waiting)]
     both = np.concatenate((waiting, latency))
     floor, smallest = _floor(both), float(both.min())
     top = min(max(99.9, 100 - 100 / len(jobs)), TICKS[-1])
     ax.set_xscale("log")
-    canvas.log_axis(ax.xaxis)
-    _curve(ax, latency, floor, top, canvas.BLUE, "o-", "latency: schedule to finish")
+    style.log_axis(ax.xaxis)
+    _curve(ax, latency, floor, top, style.BLUE, "o-", "latency: schedule to finish")
     if len(waiting):
-        _curve(ax, waiting, floor, top, canvas.ORANGE, "s--", "waiting for the first start")
+        _curve(ax, waiting, floor, top, style.ORANGE, "s--", "waiting for the first start")
     _percent_axis(ax, top)
     ax.set_xlabel("seconds" + (f" (at the left edge: {readable(floor)} or less)" if smallest < floor else ""))
     ax.set_ylabel("share of jobs that took at most so long")
     ax.legend(loc="upper left", fontsize="small")
     p95 = float(np.percentile(latency, 95))
-    canvas.finish(ax, f"{counted(len(jobs), 'job')} finished; 95 % took at most {readable(p95)}")
+    style.finish(ax, f"{counted(len(jobs), 'job')} finished; 95 % took at most {readable(p95)}")
     return ax
 
 

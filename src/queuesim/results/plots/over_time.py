@@ -9,7 +9,6 @@ import numpy as np
 from queuesim.results.analysis import find_batches
 from queuesim.results.levels import Array, bin_width
 from queuesim.results.plots import style
-from queuesim.results.plots import style as canvas
 from queuesim.results.timeline import bin_edges, percentiles_in_bins
 from queuesim.text import counted, readable
 
@@ -160,45 +159,45 @@ PERCENTS = (50.0, 95.0, 99.0)
 
 def latency_over_time(result: Result, ax: Axes | None, every: str | float | None) -> Axes:
     """See `Plots.latency_over_time`."""
-    ax = canvas.axes(ax)
+    ax = style.axes(ax)
     jobs = result.jobs
     if not (something(result) and jobs["finished"].notna().any()):
-        return canvas.nothing(ax, "no job finished")
-    unit, name = canvas.time_unit(result.facts.duration)
+        return style.nothing(ax, "no job finished")
+    unit, name = style.time_unit(result.facts.duration)
     edges = bin_edges(result.facts.duration, bin_width_of(result) if every is None else every)
     p50, p95, p99 = percentiles_in_bins(edges, jobs["finished"].to_numpy(), jobs["latency"].to_numpy(), PERCENTS)
     shown = np.concatenate((p50, p99))
     shown = shown[np.isfinite(shown)]
-    per, label = canvas.duration_unit(float(shown.max()))
+    per, label = style.duration_unit(float(shown.max()))
     for low, high, alpha in ((p50, p95, 0.32), (p95, p99, 0.16)):
         ax.fill_between(
             edges / unit,
             _steps(low) / per,
             _steps(high) / per,
             step="post",
-            color=canvas.BLUE,
+            color=style.BLUE,
             alpha=alpha,
             linewidth=0,
         )
     for values, percent, width in ((p50, 50, 2.0), (p95, 95, 1.4), (p99, 99, 0.8)):
-        style = {50: "-", 95: "--", 99: ":"}[percent]
+        line = {50: "-", 95: "--", 99: ":"}[percent]
         ax.step(
             edges / unit,
             _steps(values) / per,
-            style,
+            line,
             where="post",
-            color=canvas.BLUE,
+            color=style.BLUE,
             linewidth=width,
             label=f"p{percent}",
         )
-    canvas.time_axis(
+    style.time_axis(
         ax, result, unit, f"when jobs finished ({name}); percentiles over {readable(float(edges[1] - edges[0]))}"
     )
     ax.set_ylim(0, float(shown.max()) / per * 1.25 or 1.0)
     ax.set_ylabel(f"latency ({label})")
     worst = float(np.nanmax(p95))
-    canvas.finish(ax, f"highest p95 of a bin: {readable(worst)}{canvas.whole_run(result)}")
-    canvas.legend(ax, columns=5)
+    style.finish(ax, f"highest p95 of a bin: {readable(worst)}{style.whole_run(result)}")
+    style.legend(ax, columns=5)
     return ax
 
 
@@ -254,7 +253,7 @@ def _outline(opened: Array, closes: Array, heights: Array) -> tuple[Array, Array
 
 # -- Batches: how the jobs of each overdue scan, or of any other batch, were worked off
 
-COLORS = (canvas.BLUE, canvas.ORANGE, canvas.GREEN, canvas.RED, canvas.PINK, canvas.SKY)
+COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PINK, style.SKY)
 STYLES = ("-", "--", "-.", ":")
 NAMED = 12
 """Batches with an entry in the legend."""
@@ -262,11 +261,11 @@ NAMED = 12
 
 def overdue_batches(result: Result, ax: Axes | None, least: int) -> Axes:
     """See `Plots.overdue_batches`."""
-    ax = canvas.axes(ax)
+    ax = style.axes(ax)
     batches = [batch for batch in find_batches(result, least) if batch.own.any()]
     if not batches:
-        return canvas.nothing(ax, "no scan enqueued anything" if len(result.overdue) else "no batch of jobs came")
-    unit, name = canvas.time_unit(result.facts.duration)
+        return style.nothing(ax, "no scan enqueued anything" if len(result.overdue) else "no batch of jobs came")
+    unit, name = style.time_unit(result.facts.duration)
     jobs = result.jobs
     slowest, undrained, largest = 0.0, 0, 0
     for number, batch in enumerate(batches):
@@ -277,20 +276,20 @@ def overdue_batches(result: Result, ax: Axes | None, least: int) -> Axes:
         drained = len(done) == count
         until = float(done[-1]) if drained else result.facts.duration
         slowest, undrained = max(slowest, until - batch.began), undrained + (not drained)
-        color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
+        color, line = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
         moments = np.concatenate(([batch.began], done, [until])) / unit
         remaining = np.concatenate(([count], count - np.arange(1, len(done) + 1), [count - len(done)]))
         label = f"{batch.origin} at {readable(batch.began)}: {counted(count, 'job')}" if number < NAMED else None
-        ax.step(moments, remaining, style, where="post", color=color, linewidth=1.6, label=label)
+        ax.step(moments, remaining, line, where="post", color=color, linewidth=1.6, label=label)
         ax.fill_between(moments, remaining, step="post", color=color, alpha=0.15, linewidth=0)
         if drained:
             ax.plot([until / unit], [0], "o", color=color, markersize=6, clip_on=False, zorder=3)
-    canvas.time_axis(ax, result, unit, f"time since the start ({name}); a dot: the batch is done")
+    style.time_axis(ax, result, unit, f"time since the start ({name}); a dot: the batch is done")
     ax.set_ylim(0, largest * 1.15)
     ax.yaxis.set_major_formatter("{x:,g}")
     ax.set_ylabel("jobs of the batch that are not done")
     told = f"the slowest of {counted(len(batches), 'batch').replace('batchs', 'batches')} took {readable(slowest)}"
     told = f"{undrained} of {len(batches)} were not done at the end" if undrained else told
-    canvas.finish(ax, f"{told}{canvas.whole_run(result)}")
-    canvas.legend(ax, "upper right", columns=2)
+    style.finish(ax, f"{told}{style.whole_run(result)}")
+    style.legend(ax, "upper right", columns=2)
     return ax

@@ -128,7 +128,7 @@ def page(result: Result, command: str = "") -> str:
         _faults(result),
         _details(result, command),
     ]
-    sources = files("queuesim.results.views.report")
+    sources = files("queuesim.results.views")
     style, script = (sources.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
