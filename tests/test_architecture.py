@@ -17,7 +17,6 @@ CIRCLES = (
     "queuesim.brokers",
     "queuesim.core",
     "queuesim.faults",
-    "queuesim.results",
     "queuesim.runs",
     "queuesim.scenario",
     "queuesim.simulation",

@@ -304,6 +304,6 @@ def test_any_run_can_be_analysed(run: str) -> None:
     ):  # fmt: skip
         assert list(frame.columns)
     assert analysis.time_to_drain() >= 0 or math.isnan(analysis.time_to_drain())
-    assert (analysis.limiter() is None) == (analysis._result.facts.limiter is None)
+    assert (analysis.limiter() is None) == (analysis._frames.facts.limiter is None)
     assert analysis.littles_law().holds
     assert "retries_over_time" in repr(analysis)

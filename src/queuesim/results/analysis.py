@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from queuesim.results.levels import active, backlog, delayed
-from queuesim.results.recording import rows_of
+from queuesim.results.recording import RunFrames, rows_of
 from queuesim.results.timeline import bin_edges, count_in_bins
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from queuesim.results.levels import Array, Level
     from queuesim.results.little import Little
-    from queuesim.results.result import Result
 
 
 class Analysis:
@@ -30,8 +29,8 @@ class Analysis:
     the numbers NaN.
     """
 
-    def __init__(self, result: Result) -> None:
-        self._result = result
+    def __init__(self, frames: RunFrames) -> None:
+        self._frames = frames
 
     def percentiles(
         self,
@@ -45,7 +44,7 @@ class Analysis:
             ValueError: there is nothing such to measure, no such column, or a percentile outside 0 to 100.
         """
 
-        return percentiles(self._result, of, by, percents)
+        return percentiles(self._frames, of, by, percents)
 
     def occupancy(self, start: float | None = None, end: float | None = None) -> pd.DataFrame:
         """Backlog, active, delayed jobs and utilisation: averages, percentiles and extremes, weighted by time.
@@ -53,17 +52,17 @@ class Analysis:
         A row each, over [start, end) seconds; without them over the measured time.
         """
 
-        return occupancy(self._result, start, end)
+        return occupancy(self._frames, start, end)
 
     def workers(self) -> pd.DataFrame:
         """What each worker did: a row a worker."""
 
-        return workers(self._result)
+        return workers(self._frames)
 
     def retries(self) -> pd.DataFrame:
         """What retries cost, by category of error: a row a category, and the row `all`."""
 
-        return retries(self._result)
+        return retries(self._frames)
 
     def errors(self, warmup: bool = False) -> pd.DataFrame:
         """The errors of attempts, the most frequent first: a row for each job type, error type and message.
@@ -75,12 +74,12 @@ class Analysis:
         """
         from queuesim.results.top_errors import errors_frame, errors_of_result
 
-        return errors_frame(errors_of_result(self._result, warmup))
+        return errors_frame(errors_of_result(self._frames, warmup))
 
     def retries_over_time(self, every: str | float = "1m") -> pd.DataFrame:
         """Retry amplification in each bin of time, and what was retried by category: of the whole run."""
 
-        return retries_over_time(self._result, every)
+        return retries_over_time(self._frames, every)
 
     def time_to_drain(self, since: float | None = None) -> float:
         """Seconds from a moment until no job waits that could start; without one, from when most did.
@@ -88,7 +87,7 @@ class Analysis:
         NaN: the run ended before. 0: none waited then.
         """
 
-        return time_to_drain(self._result, since)
+        return time_to_drain(self._frames, since)
 
     def backlogs(self, least: int | None = None) -> pd.DataFrame:
         """Each time that a backlog built up and drained, in the whole run: a row for each that reached `least` jobs.
@@ -96,24 +95,24 @@ class Analysis:
         Without `least`, for those that reached a hundredth of the highest, and two jobs.
         """
 
-        return backlogs(self._result, least)
+        return backlogs(self._frames, least)
 
     def limiter(self) -> LimiterCost | None:
         """How far the rate limiter was used, and what it cost; None without one."""
 
-        return limiter_cost(self._result)
+        return limiter_cost(self._frames)
 
     def batches(self, least: int = 10) -> pd.DataFrame:
         """The anatomy of each batch of the whole run: overdue scans if there were any, else `least` jobs or more that
         came at once."""
 
-        return batches(self._result, least)
+        return batches(self._frames, least)
 
     def littles_law(self) -> Little:
         """L = λW over the whole run, its sides from records that know nothing of each other: events, and attempts."""
         from queuesim.results.little import littles_law
 
-        return littles_law(self._result)
+        return littles_law(self._frames)
 
     def __repr__(self) -> str:
         names = [name for name in vars(type(self)) if not name.startswith("_")]
@@ -128,7 +127,7 @@ COLUMNS = (
 )
 
 
-def batches(result: Result, least: int) -> pd.DataFrame:
+def batches(frames: RunFrames, least: int) -> pd.DataFrame:
     """See `Analysis.batches`. Columns, times in seconds:
 
     batch (its number), origin (what triggered the scan, or the load entry), began, ended (the first and the last job
@@ -137,10 +136,10 @@ def batches(result: Result, least: int) -> pd.DataFrame:
     others (other jobs that came meanwhile), others_p95 (95th percentile of their latency), next_began_before_drained
     (the next batch came on top of this one).
     """
-    level = backlog(result)
+    level = backlog(frames)
     rows = [
-        (number, *_batches_row(result, level, batch))
-        for number, batch in enumerate(find_batches(result, least), start=1)
+        (number, *_batches_row(frames, level, batch))
+        for number, batch in enumerate(find_batches(frames, least), start=1)
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
     ends = frame["drained"].fillna(math.inf).to_numpy(dtype=np.float64)
@@ -160,18 +159,18 @@ class Batch:
     """A mask over the jobs."""
 
 
-def find_batches(result: Result, least: int) -> list[Batch]:
+def find_batches(frames: RunFrames, least: int) -> list[Batch]:
     """The notifications of each overdue scan if there were any, else `least` jobs or more that came at once."""
-    return _scans(result) if len(result.overdue) else _bulks(result, least)
+    return _scans(frames) if len(frames.overdue) else _bulks(frames, least)
 
 
-def _scans(result: Result) -> list[Batch]:
+def _scans(frames: RunFrames) -> list[Batch]:
     """The notifications of each scan: the jobs of their name that were added while it went on."""
-    jobs, added = result.jobs, result.jobs["added"].to_numpy()
-    scans = result.overdue
+    jobs, added = frames.jobs, frames.jobs["added"].to_numpy()
+    scans = frames.overdue
     found = []
     for origin, began, ended in zip(scans["trigger"], scans["began"], scans["ended"], strict=True):
-        until = result.facts.duration if math.isnan(ended) else ended
+        until = frames.facts.duration if math.isnan(ended) else ended
         during = (added >= began) & (added <= until)
         own = during & (jobs["name"] == _notification(jobs[during])).to_numpy()
         found.append(Batch(str(origin), float(began), float(until), own))
@@ -185,9 +184,9 @@ def _notification(jobs: pd.DataFrame) -> str:
     return next((name for name in names if "overdue" in name), names[0] if names else "")
 
 
-def _bulks(result: Result, least: int) -> list[Batch]:
+def _bulks(frames: RunFrames, least: int) -> list[Batch]:
     """The jobs of one load entry that were added at one moment, if they are so many."""
-    jobs = result.jobs
+    jobs = frames.jobs
     sizes = jobs.groupby(["added", "load"], observed=True)["job"].size().reset_index(name="size")
     sizes = sizes[sizes["size"] >= least]
     added = jobs["added"].to_numpy()
@@ -197,14 +196,14 @@ def _bulks(result: Result, least: int) -> list[Batch]:
     ]
 
 
-def _batches_row(result: Result, level: Level, batch: Batch) -> tuple[object, ...]:
-    jobs, began = result.jobs, batch.began
+def _batches_row(frames: RunFrames, level: Level, batch: Batch) -> tuple[object, ...]:
+    jobs, began = frames.jobs, batch.began
     count = int(batch.own.sum())
     finished = np.sort(jobs["finished"].to_numpy()[batch.own])
     finished = finished[~np.isnan(finished)]
     half = math.ceil(count / 2)
     drained = float(finished[-1]) if count and len(finished) == count else math.nan
-    until = result.facts.duration if math.isnan(drained) else drained
+    until = frames.facts.duration if math.isnan(drained) else drained
     started = jobs["started"].to_numpy()[batch.own]
     peak = level.extreme(began, until)[0]
     scheduled = jobs["scheduled"].to_numpy()
@@ -231,14 +230,14 @@ def _batches_row(result: Result, level: Level, batch: Batch) -> tuple[object, ..
 # -- Draining: how backlogs build up, and how long it takes until they are gone
 
 
-def time_to_drain(result: Result, since: float | None) -> float:
+def time_to_drain(frames: RunFrames, since: float | None) -> float:
     """See `Analysis.time_to_drain`."""
-    level = backlog(result)
+    level = backlog(frames)
     if since is None:
-        since = level.extreme(result.facts.warmup, result.facts.duration)[1]
+        since = level.extreme(frames.facts.warmup, frames.facts.duration)[1]
     if math.isnan(since):
         return math.nan
-    return drained_at(level, since, result.facts.duration) - since
+    return drained_at(level, since, frames.facts.duration) - since
 
 
 def drained_at(level: Level, since: float, end: float) -> float:
@@ -251,13 +250,13 @@ def drained_at(level: Level, since: float, end: float) -> float:
     return moment if moment <= end else math.nan
 
 
-def backlogs(result: Result, least: int | None) -> pd.DataFrame:
+def backlogs(frames: RunFrames, least: int | None) -> pd.DataFrame:
     """See `Analysis.backlogs`. Columns, in seconds but `peak`:
 
     began, peak_at, peak (jobs), drained (NaN: not before the end of the run), build_up (peak_at - began), to_drain
     (drained - peak_at), job_seconds (that jobs waited in it, summed over them).
     """
-    level, duration = backlog(result), result.facts.duration
+    level, duration = backlog(frames), frames.facts.duration
     times, values = level.times[1:], level.values[1:]
     waiting = values > 0
     begins = np.flatnonzero(waiting & ~np.append(False, waiting)[:-1])
@@ -306,16 +305,16 @@ class LimiterCost:
     """Jobs per second that it lets through at most, each attempt counted as a start."""
 
 
-def limiter_cost(result: Result) -> LimiterCost | None:
+def limiter_cost(frames: RunFrames) -> LimiterCost | None:
     """See `Analysis.limiter`."""
-    facts = result.facts
+    facts = frames.facts
     if facts.limiter is None:
         return None
-    windows = result.limiter[result.limiter["opened"] >= facts.warmup]
+    windows = frames.limiter[frames.limiter["opened"] >= facts.warmup]
     starts, allowed = windows["starts"].to_numpy(), windows["max"].to_numpy()
     shut = windows["time_limited"].to_numpy()
     closes = np.minimum(windows["closes"].to_numpy(), facts.duration)
-    blocked, slots, jobs = _lost(result, closes - shut, closes)
+    blocked, slots, jobs = _lost(frames, closes - shut, closes)
     return LimiterCost(
         max=facts.limiter[0],
         duration=facts.limiter[1],
@@ -330,10 +329,10 @@ def limiter_cost(result: Result) -> LimiterCost | None:
     )
 
 
-def _lost(result: Result, begins: Array, ends: Array) -> tuple[float, float, float]:
+def _lost(frames: RunFrames, begins: Array, ends: Array) -> tuple[float, float, float]:
     """Over intervals that follow one another: seconds in which jobs and slots were both there, the integral of the
     lesser of both, and the integral of the backlog."""
-    waiting, running = backlog(result), active(result)
+    waiting, running = backlog(frames), active(frames)
     moments = np.unique(np.concatenate((waiting.times[1:], running.times[1:], begins, ends)))
     if len(moments) < 2 or not len(begins):
         return 0.0, 0.0, 0.0
@@ -343,7 +342,7 @@ def _lost(result: Result, begins: Array, ends: Array) -> tuple[float, float, flo
     inside = (place >= 0) & (middle < ends[np.maximum(place, 0)])
     widths = np.where(inside, np.diff(moments), 0.0)
     jobs = waiting.at(middle)
-    lost = np.minimum(jobs, np.maximum(result.facts.concurrency - running.at(middle), 0))
+    lost = np.minimum(jobs, np.maximum(frames.facts.concurrency - running.at(middle), 0))
     return float(widths[lost > 0].sum()), float((widths * lost).sum()), float((widths * jobs).sum())
 
 
@@ -352,19 +351,19 @@ def _lost(result: Result, begins: Array, ends: Array) -> tuple[float, float, flo
 SHARES = (0.5, 0.95, 0.99)
 
 
-def occupancy(result: Result, start: float | None, end: float | None) -> pd.DataFrame:
+def occupancy(frames: RunFrames, start: float | None, end: float | None) -> pd.DataFrame:
     """See `Analysis.occupancy`. Columns: mean, p50, p95, p99 (at most so much for that share of the time), max,
     max_at (when that was first reached, in seconds), end."""
-    facts = result.facts
+    facts = frames.facts
     start = facts.warmup if start is None else start
     end = facts.duration if end is None else end
-    running = active(result)
+    running = active(frames)
     slots = facts.concurrency or np.nan
     return pd.DataFrame.from_dict(
         {
-            "backlog": _occupancy_row(backlog(result), start, end),
+            "backlog": _occupancy_row(backlog(frames), start, end),
             "active": _occupancy_row(running, start, end),
-            "delayed": _occupancy_row(delayed(result), start, end),
+            "delayed": _occupancy_row(delayed(frames), start, end),
             "utilisation": _occupancy_row(running, start, end, slots),
         },
         orient="index",
@@ -383,17 +382,17 @@ def _occupancy_row(level: Level, start: float, end: float, unit: float = 1.0) ->
     }
 
 
-def workers(result: Result) -> pd.DataFrame:
+def workers(frames: RunFrames) -> pd.DataFrame:
     """See `Analysis.workers`. Columns: slots, attempts (starts of measured jobs), failed (of these, those with an
     error), busy (seconds in the measured time, over all slots, for jobs of the warm-up too), utilisation (busy over its
     slots and the measured time). Of a worker that the scenario does not ask for, or in a result of an older version,
     `slots` are those that it used."""
-    facts, attempts = result.facts, result.attempts
+    facts, attempts = frames.facts, frames.attempts
     span = facts.duration - facts.warmup
     # an attempt counts for the part of it that is in the measured time
     ended = attempts["ended"].fillna(facts.duration).clip(facts.warmup, facts.duration)
     busy = ended - attempts["started"].clip(facts.warmup, facts.duration)
-    counted = attempts["job"].isin(result.jobs["job"][~result.jobs["warmup"]])
+    counted = attempts["job"].isin(frames.jobs["job"][~frames.jobs["warmup"]])
     told = attempts.assign(busy=busy, measured=counted, error=counted & attempts["error_type"].notna())
     by = told.groupby("worker", observed=True)
     used = by["slot"].nunique()
@@ -417,9 +416,9 @@ def workers(result: Result) -> pd.DataFrame:
 DURATIONS = ("latency", "waiting", "service")
 
 
-def percentiles(result: Result, of: str, by: str | None, percents: Sequence[float]) -> pd.DataFrame:
+def percentiles(frames: RunFrames, of: str, by: str | None, percents: Sequence[float]) -> pd.DataFrame:
     """See `Analysis.percentiles`. Columns: count, mean, min, one a percentile as p95, max."""
-    jobs = result.jobs
+    jobs = frames.jobs
     if of not in DURATIONS:
         raise ValueError(f"there are percentiles of {', '.join(DURATIONS)}, not of {of!r}")
     if by is not None and by not in jobs:
@@ -455,7 +454,7 @@ def _percentiles_row(values: np.ndarray, percents: Sequence[float]) -> dict[str,
 # -- Retries: what they add to the load, by category of error and over time
 
 
-def retries(result: Result) -> pd.DataFrame:
+def retries(frames: RunFrames) -> pd.DataFrame:
     """See `Analysis.retries`. Columns:
 
     errors (attempts that ended with one), retried (those that were to run again), failed (those that failed for good),
@@ -463,28 +462,28 @@ def retries(result: Result) -> pd.DataFrame:
     retries add to one attempt per job; in the row `all`, attempts per job), service (seconds in which slots were busy
     with attempts that failed so), backoff (seconds that jobs waited for the next attempt).
     """
-    attempts = result.attempts[_measured(result)]
+    attempts = frames.attempts[_measured(frames)]
     failed = attempts[attempts["outcome"].isin(["retried", "failed"])]
-    started = int((result.jobs["started"].notna() & ~result.jobs["warmup"]).sum())
+    started = int((frames.jobs["started"].notna() & ~frames.jobs["warmup"]).sum())
     named = failed.assign(category=failed["category"].cat.add_categories("(none)").fillna("(none)"))
     rows = {
-        str(category): _retries_row(result, group, started)
+        str(category): _retries_row(frames, group, started)
         for category, group in named.groupby("category", observed=True)
         if len(group)
     }
     frame = pd.DataFrame.from_dict(
-        {**rows, "all": _retries_row(result, failed, started)},
+        {**rows, "all": _retries_row(frames, failed, started)},
         orient="index",
-        columns=list(_retries_row(result, failed[:0], 0)),
+        columns=list(_retries_row(frames, failed[:0], 0)),
     ).rename_axis("category")
     frame.loc["all", "amplification"] = len(attempts) / started if started else np.nan
     return frame.sort_values("errors", ascending=False, kind="stable", key=lambda errors: errors)
 
 
-def _retries_row(result: Result, failed: pd.DataFrame, started: int) -> dict[str, float]:
+def _retries_row(frames: RunFrames, failed: pd.DataFrame, started: int) -> dict[str, float]:
     retried = failed[failed["outcome"] == "retried"]
     numbers = np.unique(failed["job"].to_numpy())
-    states = result.jobs["state"].to_numpy()[rows_of(result.jobs["job"].to_numpy(), numbers)]
+    states = frames.jobs["state"].to_numpy()[rows_of(frames.jobs["job"].to_numpy(), numbers)]
     return {
         "errors": len(failed),
         "retried": len(retried),
@@ -497,19 +496,19 @@ def _retries_row(result: Result, failed: pd.DataFrame, started: int) -> dict[str
     }
 
 
-def _measured(result: Result) -> Array:
+def _measured(frames: RunFrames) -> Array:
     """The attempts of jobs that are not of the warm-up."""
-    jobs, attempts = result.jobs, result.attempts
+    jobs, attempts = frames.jobs, frames.attempts
     measured: Array = np.append(~jobs["warmup"].to_numpy(), False)
     return measured[rows_of(jobs["job"].to_numpy(), attempts["job"].to_numpy())]
 
 
-def retries_over_time(result: Result, every: str | float) -> pd.DataFrame:
+def retries_over_time(frames: RunFrames, every: str | float) -> pd.DataFrame:
     """See `Analysis.retries_over_time`. The index is the start of each bin in seconds; columns: first (first attempts
     started), again (later ones), amplification (attempts started per first attempt; NaN without one), and one for each
     category of error that was retried: attempts that failed so in the bin and were to run again."""
-    attempts = result.attempts
-    edges = bin_edges(result.facts.duration, every)
+    attempts = frames.attempts
+    edges = bin_edges(frames.facts.duration, every)
     started, first = attempts["started"].to_numpy(), (attempts["attempt"] == 1).to_numpy()
     news, all_starts = count_in_bins(edges, started[first]), count_in_bins(edges, started)
     amplification = np.full(len(news), np.nan)

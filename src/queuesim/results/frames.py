@@ -14,7 +14,18 @@ import pandas as pd
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobState
 from queuesim.results.levels import Array
-from queuesim.results.recording import ENDINGS, STATUSES, CheckRow, Ending, FaultRow, Recording, Rows, ScanRow, rows_of
+from queuesim.results.recording import (
+    ENDINGS,
+    STATUSES,
+    CheckRow,
+    Ending,
+    FaultRow,
+    Recording,
+    Rows,
+    RunFrames,
+    ScanRow,
+    rows_of,
+)
 from queuesim.text import measured
 
 if TYPE_CHECKING:
@@ -22,7 +33,6 @@ if TYPE_CHECKING:
 
     from queuesim.results.levels import Array
     from queuesim.results.recording import Recording
-    from queuesim.results.result import Result
 
 
 # -- Arrivals: what each job found when it was added
@@ -31,16 +41,16 @@ AT_ARRIVAL = ("backlog_at_arrival", "utilisation_at_arrival")
 """The columns that `with_arrivals` adds."""
 
 
-def with_arrivals(result: Result) -> pd.DataFrame:
+def with_arrivals(frames: RunFrames) -> pd.DataFrame:
     """A result's jobs with what each found just before it was added: the jobs that could start and did not, and the
     share of the workers' slots that was busy (NaN without any slot). Jobs added at one moment all find the same."""
     from queuesim.results.levels import active, backlog
 
-    jobs, slots = result.jobs, result.facts.concurrency
+    jobs, slots = frames.jobs, frames.facts.concurrency
     added = jobs["added"].to_numpy()
-    busy = active(result).before(added)
+    busy = active(frames).before(added)
     columns = (
-        backlog(result).before(added).astype(np.uint32),
+        backlog(frames).before(added).astype(np.uint32),
         busy / slots if slots else np.full(len(jobs), np.nan),
     )
     return jobs.assign(**dict(zip(AT_ARRIVAL, columns, strict=True)))
@@ -540,60 +550,62 @@ class Calendar:
     of seconds, but of the nullable type Float64, with <NA> for what did not happen. Each frame is made anew.
     """
 
-    def __init__(self, result: Result) -> None:
-        self._result = result
+    def __init__(self, frames: RunFrames) -> None:
+        self._frames = frames
 
     @property
     def epoch(self) -> pd.Timestamp:
         """The run's second 0."""
-        return pd.Timestamp(moments(np.zeros(1), self._result.facts.epoch)[0])
+        return pd.Timestamp(moments(np.zeros(1), self._frames.facts.epoch)[0])
 
     @property
     def jobs(self) -> pd.DataFrame:
         """See `Result.jobs`."""
-        return self._placed(self._result.jobs)
+        return self._placed(self._frames.jobs)
 
     @property
     def attempts(self) -> pd.DataFrame:
         """See `Result.attempts`."""
-        return self._placed(self._result.attempts)
+        return self._placed(self._frames.attempts)
 
     @property
     def events(self) -> pd.DataFrame:
         """See `Result.events`."""
-        return self._placed(self._result.events)
+        return self._placed(self._frames.events)
 
     @property
     def limiter(self) -> pd.DataFrame:
         """See `Result.limiter`."""
-        return self._placed(self._result.limiter)
+        return self._placed(self._frames.limiter)
 
     @property
     def overdue(self) -> pd.DataFrame:
         """See `Result.overdue`."""
-        return self._placed(self._result.overdue)
+        return self._placed(self._frames.overdue)
 
     @property
     def faults(self) -> pd.DataFrame:
         """See `Result.faults`."""
-        return self._placed(self._result.faults)
+        return self._placed(self._frames.faults)
 
     @property
     def checks(self) -> pd.DataFrame:
         """See `Result.checks`."""
-        return self._placed(self._result.checks)
+        return self._placed(self._frames.checks)
 
     def timeline(self, every: str | float = "10s") -> pd.DataFrame:
         """See `Result.timeline`: the index is the time of day at which each bin begins."""
-        bins = self._result.timeline(every)
-        return bins.set_axis(moments(bins.index.to_numpy(), self._result.facts.epoch).rename("time"), axis=0)
+        from queuesim.results.timeline import timeline
+
+        bins = timeline(self._frames, every)
+        return bins.set_axis(moments(bins.index.to_numpy(), self._frames.facts.epoch).rename("time"), axis=0)
 
     def _placed(self, frame: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame({str(name): self._column(str(name), column) for name, column in frame.items()}, copy=False)
 
     def _column(self, name: str, column: pd.Series[Any]) -> Any:
         if name in MOMENTS:
-            return moments(column.to_numpy(), self._result.facts.epoch)
+            return moments(column.to_numpy(), self._frames.facts.epoch)
         if column.dtype == np.float64:
             values = column.to_numpy()
             return pd.arrays.FloatingArray(values, np.isnan(values))

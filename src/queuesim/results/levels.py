@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from queuesim.results.recording import rows_of
-
-if TYPE_CHECKING:
-    from queuesim.results.result import Result
-
+from queuesim.results.recording import RunFrames, rows_of
 
 Array = npt.NDArray[Any]
 
@@ -94,16 +90,16 @@ class Selection:
     attempts: Array
 
 
-def everything(result: Result) -> Selection:
+def everything(frames: RunFrames) -> Selection:
     """All jobs and attempts of a result."""
-    return Selection(np.ones(len(result.jobs), dtype=bool), np.ones(len(result.attempts), dtype=bool))
+    return Selection(np.ones(len(frames.jobs), dtype=bool), np.ones(len(frames.attempts), dtype=bool))
 
 
-def backlog(result: Result, chosen: Selection | None = None) -> Level:
+def backlog(frames: RunFrames, chosen: Selection | None = None) -> Level:
     """Jobs that could start, but did not yet. Jobs that were lost don't count: nobody knows until when they waited."""
-    chosen = chosen or everything(result)
-    ready, started = _attempts(result, chosen, "ready", "started")
-    up, down = _pending(result, chosen)
+    chosen = chosen or everything(frames)
+    ready, started = _attempts(frames, chosen, "ready", "started")
+    up, down = _pending(frames, chosen)
     known = ~np.isnan(ready)
     return Level(
         np.concatenate((np.minimum(ready, started)[known], np.minimum(up, down))),
@@ -111,20 +107,20 @@ def backlog(result: Result, chosen: Selection | None = None) -> Level:
     )
 
 
-def active(result: Result, chosen: Selection | None = None) -> Level:
+def active(frames: RunFrames, chosen: Selection | None = None) -> Level:
     """Attempts that run. One that never ended runs until the end."""
-    started, ended = _attempts(result, chosen or everything(result), "started", "ended")
+    started, ended = _attempts(frames, chosen or everything(frames), "started", "ended")
     return Level(started, ended)
 
 
-def delayed(result: Result, chosen: Selection | None = None) -> Level:
+def delayed(frames: RunFrames, chosen: Selection | None = None) -> Level:
     """Jobs that wait for their delay or backoff to be over."""
-    chosen = chosen or everything(result)
-    jobs = result.jobs
+    chosen = chosen or everything(frames)
+    jobs = frames.jobs
     late = chosen.jobs & (jobs["delay"].to_numpy() > 0)
     added, ready = jobs["added"].to_numpy()[late], jobs["ready"].to_numpy()[late]
-    until = np.fmin(ready, removed_at(result)[late])
-    ended, backoff = _attempts(result, chosen, "ended", "backoff")
+    until = np.fmin(ready, removed_at(frames)[late])
+    ended, backoff = _attempts(frames, chosen, "ended", "backoff")
     again = backoff > 0
     return Level(
         np.concatenate((np.minimum(added, until), ended[again])),
@@ -132,15 +128,15 @@ def delayed(result: Result, chosen: Selection | None = None) -> Level:
     )
 
 
-def _attempts(result: Result, chosen: Selection, *names: str) -> list[Array]:
+def _attempts(frames: RunFrames, chosen: Selection, *names: str) -> list[Array]:
     """Columns of the chosen attempts whose start is known."""
-    rows = chosen.attempts & result.attempts["started"].notna().to_numpy()
-    return [result.attempts[name].to_numpy()[rows] for name in names]
+    rows = chosen.attempts & frames.attempts["started"].notna().to_numpy()
+    return [frames.attempts[name].to_numpy()[rows] for name in names]
 
 
-def _pending(result: Result, chosen: Selection) -> tuple[Array, Array]:
+def _pending(frames: RunFrames, chosen: Selection) -> tuple[Array, Array]:
     """Since when each job without a next attempt could have had one, and until when: for ever, or its removal."""
-    jobs, attempts = result.jobs, result.attempts
+    jobs, attempts = frames.jobs, frames.attempts
     since = jobs["ready"].to_numpy().copy()
     row = rows_of(jobs["job"].to_numpy(), attempts["job"].to_numpy())
     ended, backoff = attempts["ended"].to_numpy(), attempts["backoff"].to_numpy()
@@ -150,18 +146,18 @@ def _pending(result: Result, chosen: Selection) -> tuple[Array, Array]:
     pending = chosen.jobs & jobs["state"].isin(PENDING).to_numpy() & ~np.isnan(since)
     until = np.full(len(jobs), np.inf)
     if removed.any():
-        until[removed] = np.nan_to_num(removed_at(result)[removed], nan=-np.inf)
+        until[removed] = np.nan_to_num(removed_at(frames)[removed], nan=-np.inf)
         pending &= until > since
     return since[pending], until[pending]
 
 
-def removed_at(result: Result) -> Array:
+def removed_at(frames: RunFrames) -> Array:
     """When each job was removed, in seconds; NaN: it was not, or no event tells."""
-    jobs = result.jobs
+    jobs = frames.jobs
     moment = np.full(len(jobs), np.nan)
     if not (jobs["state"] == "removed").any():
         return moment
-    events = result.events[result.events["kind"] == "removed"]
+    events = frames.events[frames.events["kind"] == "removed"]
     row = rows_of(jobs["job"].to_numpy(), events["job"].to_numpy())
     moment[row[row >= 0]] = events["time"].to_numpy()[row >= 0]
     return moment

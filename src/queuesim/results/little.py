@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from queuesim.results.levels import Level
-from queuesim.results.recording import CheckRow, rows_of
+from queuesim.results.recording import CheckRow, RunFrames, rows_of
 
 if TYPE_CHECKING:
     from queuesim.results.levels import Array
-    from queuesim.results.result import Result
 
 
 NAME = "Little's law: L = λW"
@@ -74,30 +73,30 @@ class Little:
         return not (self.difference > TOLERANCE and abs(self.jobs - self.product) > self.slack)
 
 
-def littles_law(result: Result) -> Little:
+def littles_law(frames: RunFrames) -> Little:
     """See `Analysis.littles_law`."""
-    return _of(result, np.ones(len(result.jobs), dtype=bool))
+    return _of(frames, np.ones(len(frames.jobs), dtype=bool))
 
 
-def _of(result: Result, chosen: Array) -> Little:
+def _of(frames: RunFrames, chosen: Array) -> Little:
     """Little's law for a part of the jobs: it holds for each."""
-    duration, count = result.facts.duration, int(chosen.sum())
-    if not (count and duration > 0 and len(result.events)):
+    duration, count = frames.facts.duration, int(chosen.sum())
+    if not (count and duration > 0 and len(frames.events)):
         return Little(math.nan, math.nan, math.nan, count, duration)
-    (came, _), (left, _) = _by_events(result, chosen)
+    (came, _), (left, _) = _by_events(frames, chosen)
     area = float(Level(came, left).area(duration))
-    added, finished = result.jobs["added"].to_numpy()[chosen], _by_records(result)[chosen]
+    added, finished = frames.jobs["added"].to_numpy()[chosen], _by_records(frames)[chosen]
     spent = np.minimum(np.nan_to_num(finished, nan=math.inf), duration) - np.minimum(added, duration)
     slack = RESOLUTION * count + (
-        _on_the_way(result, chosen, added, finished) if result.facts.backend == "redis" else 0.0
+        _on_the_way(frames, chosen, added, finished) if frames.facts.backend == "redis" else 0.0
     )
     return Little(area / duration, count / duration, float(spent.mean()), count, duration, slack / duration)
 
 
-def _on_the_way(result: Result, chosen: Array, added: Array, finished: Array) -> float:
+def _on_the_way(frames: RunFrames, chosen: Array, added: Array, finished: Array) -> float:
     """Seconds, over all jobs, between what producers and workers recorded and the events of the same moments. What
     lies further apart than it can on a healthy machine, or has no match, does not count."""
-    events, jobs = result.events, result.jobs["job"].to_numpy()[chosen]
+    events, jobs = frames.events, frames.jobs["job"].to_numpy()[chosen]
     total = 0.0
     for recorded, kinds in ((added, ["added"]), (finished, ["completed", "failed", "removed"])):
         # the last of each job's
@@ -108,36 +107,36 @@ def _on_the_way(result: Result, chosen: Array, added: Array, finished: Array) ->
     return total
 
 
-def _by_events(result: Result, chosen: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+def _by_events(frames: RunFrames, chosen: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """When jobs came into the system and left it, each with which jobs they are. One that finished and is put back
     comes again."""
-    events = result.events
+    events = frames.events
     kinds, finished = events["kind"], events["previous"].isin(["completed", "failed"])
     came = (kinds == "added") | (kinds.isin(["waiting", "delayed"]) & finished)
     left = kinds.isin(["completed", "failed"]) | ((kinds == "removed") & ~finished)
-    rows = rows_of(result.jobs["job"].to_numpy(), events["job"].to_numpy())
+    rows = rows_of(frames.jobs["job"].to_numpy(), events["job"].to_numpy())
     known = (rows >= 0) & chosen[rows]
     time, entering, leaving = events["time"].to_numpy(), came.to_numpy() & known, left.to_numpy() & known
     return (time[entering], rows[entering]), (time[leaving], rows[leaving])
 
 
-def _by_records(result: Result) -> Array:
+def _by_records(frames: RunFrames) -> Array:
     """When each job left the system: it finished, or was removed; NaN: it never did."""
     from queuesim.results.levels import removed_at
 
-    left: Array = np.fmin(result.jobs["finished"].to_numpy(), removed_at(result))
+    left: Array = np.fmin(frames.jobs["finished"].to_numpy(), removed_at(frames))
     return left
 
 
-def check(result: Result) -> CheckRow:
+def check(frames: RunFrames) -> CheckRow:
     """Little's law as a row of the checks: of those jobs of which workers and queue could hear from each other."""
-    if not len(result.jobs):
+    if not len(frames.jobs):
         return _unjudged("nothing to measure")
-    chosen = _untouched(result)
+    chosen = _untouched(frames)
     judged = float(chosen.mean())
     if not judged:
         return _unjudged("workers whose Redis is away, or who die, don't hear what became of jobs")
-    little = _of(result, chosen)
+    little = _of(frames, chosen)
     if math.isnan(little.jobs):
         return _unjudged("nothing to measure")
     detail = (
@@ -152,14 +151,14 @@ def _unjudged(why: str) -> CheckRow:
     return CheckRow(NAME, True, math.nan, "== 0", detail=f"not judged: {why}", kind="oracle", judged=0.0)
 
 
-def _untouched(result: Result) -> Array:
+def _untouched(frames: RunFrames) -> Array:
     """The jobs that were not in the system, by either record, while a fault parted the two."""
-    spans = _parted(result)
-    untouched = np.ones(len(result.jobs), dtype=bool)
+    spans = _parted(frames)
+    untouched = np.ones(len(frames.jobs), dtype=bool)
     if not spans:
         return untouched
-    since, until = result.jobs["added"].to_numpy(), np.nan_to_num(_by_records(result), nan=math.inf)
-    _, (left, rows) = _by_events(result, untouched)
+    since, until = frames.jobs["added"].to_numpy(), np.nan_to_num(_by_records(frames), nan=math.inf)
+    _, (left, rows) = _by_events(frames, untouched)
     last = np.full(len(since), -math.inf)
     np.maximum.at(last, rows, left)
     until = np.maximum(until, np.where(np.isinf(last), math.inf, last))
@@ -168,9 +167,9 @@ def _untouched(result: Result) -> Array:
     return untouched
 
 
-def _parted(result: Result) -> list[tuple[float, float]]:
+def _parted(frames: RunFrames) -> list[tuple[float, float]]:
     """From when until when what workers know and what the queue knows may differ."""
-    faults = result.faults
+    faults = frames.faults
     spans = []
     for kind, began, ended, lost in zip(faults["fault"], faults["began"], faults["ended"], faults["lost"], strict=True):
         if kind.startswith(PARTING) and kind not in HARMLESS:

@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from queuesim.results.levels import Array, Level, Selection, active, backlog, everything
-from queuesim.results.recording import rows_of
+from queuesim.results.recording import RunFrames, rows_of
 
 if TYPE_CHECKING:
     from queuesim.results.recording import Facts
-    from queuesim.results.result import Result
 
 
 # -- Metrics: one number out of a result, by name, over any span of the run. Thresholds are made of them
@@ -133,7 +132,7 @@ def check_metric(metric: str, statistic: str | None) -> None:
 
 
 def measure(
-    result: Result,
+    frames: RunFrames,
     metric: str,
     statistic: str | None = None,
     where: Where | None = None,
@@ -151,7 +150,7 @@ def measure(
         ValueError: there is no such metric or statistic, or `where` has another key than "job" and "load".
     """
 
-    return meter(result, metric, statistic, where)(start, end)
+    return meter(frames, metric, statistic, where)(start, end)
 
 
 Reading = Callable[[float, float], float]
@@ -159,35 +158,35 @@ Meter = Callable[[float | None, float | None], float]
 """Called with the start and end of a span in seconds; None is the end of the warm-up, and the end of the run."""
 
 
-def meter(result: Result, metric: str, statistic: str | None = None, where: Where | None = None) -> Meter:
+def meter(frames: RunFrames, metric: str, statistic: str | None = None, where: Where | None = None) -> Meter:
     """Prepare a metric. See `queuesim.results.metrics.measure` for what it means and what it raises."""
     check_metric(metric, statistic)
-    facts = result.facts
-    chosen = select(result, where or {})
+    facts = frames.facts
+    chosen = select(frames, where or {})
     kind = KIND_OF_METRIC[metric]
     if kind is Kind.COUNT:
-        read = _count(result, metric, chosen)
+        read = _count(frames, metric, chosen)
     elif kind is Kind.RATE:
-        read = _rate(result, metric, chosen)
+        read = _rate(frames, metric, chosen)
     elif kind is Kind.SPREAD:
-        read = _spread(result, metric, statistic or "mean", chosen)
+        read = _spread(frames, metric, statistic or "mean", chosen)
     else:
-        read = _level(result, metric, statistic or "mean", chosen)
+        read = _level(frames, metric, statistic or "mean", chosen)
     first = 0.0 if metric == "lost" else facts.warmup
     return lambda start, end: read(first if start is None else start, facts.duration if end is None else end)
 
 
 def moment_of(
-    result: Result, metric: str, statistic: str | None, where: Where, limit: float, comparison: str
+    frames: RunFrames, metric: str, statistic: str | None, where: Where, limit: float, comparison: str
 ) -> float | None:
     """When, in seconds, a metric of the whole run came to its value.
 
     That is when a maximum or minimum was first reached, or when a count first went beyond a limit that it must not
     exceed (``<``, ``<=`` or ``== limit``). None if the value belongs to no moment.
     """
-    chosen, facts = select(result, where), result.facts
+    chosen, facts = select(frames, where), frames.facts
     if KIND_OF_METRIC[metric] is Kind.COUNT and metric != "unfinished" and comparison in ("<", "<=", "=="):
-        times = counted(result, metric, chosen)
+        times = counted(frames, metric, chosen)
         happened = times.times[times.span(0.0 if metric == "lost" else facts.warmup, facts.duration)]
         allowed = math.ceil(limit) - 1 if comparison == "<" else math.floor(limit)
         return float(happened[max(allowed, 0)]) / 1e9 if max(allowed, 0) < len(happened) else None
@@ -195,9 +194,9 @@ def moment_of(
         return None
     highest = statistic == "max"
     if KIND_OF_METRIC[metric] is Kind.LEVEL:
-        at = level(result, metric, chosen).extreme(facts.warmup, facts.duration, highest)[1]
+        at = level(frames, metric, chosen).extreme(facts.warmup, facts.duration, highest)[1]
         return None if math.isnan(at) else at
-    values = spread(result, metric, chosen)
+    values = spread(frames, metric, chosen)
     span = values.span(facts.warmup, facts.duration)
     inside = values.values[span]
     if not len(inside):
@@ -205,7 +204,7 @@ def moment_of(
     return float(values.times[span][int(inside.argmax() if highest else inside.argmin())]) / 1e9
 
 
-def select(result: Result, where: Where) -> Selection:
+def select(frames: RunFrames, where: Where) -> Selection:
     """The jobs that `where` means, and their attempts.
 
     Raises:
@@ -213,14 +212,14 @@ def select(result: Result, where: Where) -> Selection:
     """
     if unknown := set(where) - {"job", "load"}:
         raise ValueError(f"where takes job and load, not {', '.join(sorted(unknown))}")
-    chosen = everything(result)
+    chosen = everything(frames)
     for key, value in where.items():
         if value is None:
             continue
-        column = result.jobs["name" if key == "job" else "load"]
+        column = frames.jobs["name" if key == "job" else "load"]
         chosen.jobs &= column.isin([value] if isinstance(value, str) else list(value)).to_numpy()
     if where:
-        rows = rows_of(result.jobs["job"].to_numpy(), result.attempts["job"].to_numpy())
+        rows = rows_of(frames.jobs["job"].to_numpy(), frames.attempts["job"].to_numpy())
         chosen.attempts = np.append(chosen.jobs, False)[rows]
     return chosen
 
@@ -274,24 +273,24 @@ def nanoseconds(seconds: Any) -> Any:
     return round(seconds * 1e9)
 
 
-def counted(result: Result, metric: str, chosen: Selection) -> Times:
+def counted(frames: RunFrames, metric: str, chosen: Selection) -> Times:
     """When each thing happened that a count (other than "unfinished") or "throughput" counts."""
-    jobs, measured = result.jobs, chosen.jobs & ~result.jobs["warmup"].to_numpy()
+    jobs, measured = frames.jobs, chosen.jobs & ~frames.jobs["warmup"].to_numpy()
     if metric in ("attempts", "retries", "stalled"):
-        return Times(result.facts, _moments(result, metric, chosen, measured))
+        return Times(frames.facts, _moments(frames, metric, chosen, measured))
     if metric in ("lost", "throughput"):
         measured = chosen.jobs
     time = "finished" if metric in ("completed", "failed", "dead_letters", "throughput") else "added"
     state = {"dead_letters": "failed", "throughput": "completed"}.get(metric, metric)
     if metric != "added":
         measured = measured & (jobs["state"] == state).to_numpy()
-    return Times(result.facts, jobs[time].to_numpy()[measured])
+    return Times(frames.facts, jobs[time].to_numpy()[measured])
 
 
-def _moments(result: Result, metric: str, chosen: Selection, measured: Array) -> Array:
+def _moments(frames: RunFrames, metric: str, chosen: Selection, measured: Array) -> Array:
     """When something happened to measured jobs, according to their attempts or the events."""
-    numbers = result.jobs["job"].to_numpy()
-    happened = result.events if metric == "stalled" else result.attempts
+    numbers = frames.jobs["job"].to_numpy()
+    happened = frames.events if metric == "stalled" else frames.attempts
     rows = np.append(measured, False)[rows_of(numbers, happened["job"].to_numpy())]
     time = {"stalled": "time", "retries": "ended", "attempts": "started"}[metric]
     if metric != "attempts":
@@ -301,39 +300,39 @@ def _moments(result: Result, metric: str, chosen: Selection, measured: Array) ->
     return moments
 
 
-def unfinished(result: Result, chosen: Selection) -> Times:
+def unfinished(frames: RunFrames, chosen: Selection) -> Times:
     """When each measured job was added that may count as unfinished, and when it finished: inf if it never did."""
-    jobs = result.jobs
+    jobs = frames.jobs
     gone = jobs["state"].isin(["removed", "lost"]).to_numpy()
     waiting = chosen.jobs & ~jobs["warmup"].to_numpy() & ~gone
     finished = np.nan_to_num(jobs["finished"].to_numpy()[waiting], nan=np.inf)
-    return Times(result.facts, jobs["added"].to_numpy()[waiting], finished)
+    return Times(frames.facts, jobs["added"].to_numpy()[waiting], finished)
 
 
-def started(result: Result, chosen: Selection) -> Times:
+def started(frames: RunFrames, chosen: Selection) -> Times:
     """When each measured job first started, and how many attempts it took."""
-    jobs = result.jobs
+    jobs = frames.jobs
     measured = chosen.jobs & ~jobs["warmup"].to_numpy()
-    return Times(result.facts, jobs["started"].to_numpy()[measured], jobs["attempts"].to_numpy()[measured])
+    return Times(frames.facts, jobs["started"].to_numpy()[measured], jobs["attempts"].to_numpy()[measured])
 
 
-def spread(result: Result, metric: str, chosen: Selection) -> Times:
+def spread(frames: RunFrames, metric: str, chosen: Selection) -> Times:
     """A spread's values of the measured jobs, each with the time at which it counts."""
-    jobs = result.jobs
+    jobs = frames.jobs
     measured = chosen.jobs & ~jobs["warmup"].to_numpy()
     when = jobs["started" if metric == "waiting" else "finished"].to_numpy()[measured]
-    return Times(result.facts, when, jobs[metric].to_numpy()[measured])
+    return Times(frames.facts, when, jobs[metric].to_numpy()[measured])
 
 
-def level(result: Result, metric: str, chosen: Selection) -> Level:
+def level(frames: RunFrames, metric: str, chosen: Selection) -> Level:
     """The level of which "backlog", "active" and "utilisation" speak."""
-    return backlog(result, chosen) if metric == "backlog" else active(result, chosen)
+    return backlog(frames, chosen) if metric == "backlog" else active(frames, chosen)
 
 
-def _count(result: Result, metric: str, chosen: Selection) -> Reading:
+def _count(frames: RunFrames, metric: str, chosen: Selection) -> Reading:
     if metric != "unfinished":
-        return counted(result, metric, chosen).count
-    added = unfinished(result, chosen)
+        return counted(frames, metric, chosen).count
+    added = unfinished(frames, chosen)
 
     def read(start: float, end: float) -> float:
         done = added.values[added.span(start, end)]
@@ -342,27 +341,27 @@ def _count(result: Result, metric: str, chosen: Selection) -> Reading:
     return read
 
 
-def _rate(result: Result, metric: str, chosen: Selection) -> Reading:
+def _rate(frames: RunFrames, metric: str, chosen: Selection) -> Reading:
     if metric == "success_rate":
-        completed, failed = (counted(result, name, chosen).count for name in ("completed", "failed"))
+        completed, failed = (counted(frames, name, chosen).count for name in ("completed", "failed"))
         return lambda start, end: _ratio(completed(start, end), completed(start, end) + failed(start, end))
     if metric == "throughput":
-        finished = counted(result, metric, chosen)
+        finished = counted(frames, metric, chosen)
         return lambda start, end: _ratio(finished.count(start, end), end - start)
     if metric == "utilisation":
-        busy = level(result, metric, chosen)
-        return lambda start, end: _ratio(busy.mean(start, end), result.facts.concurrency)
-    starts = started(result, chosen)
+        busy = level(frames, metric, chosen)
+        return lambda start, end: _ratio(busy.mean(start, end), frames.facts.concurrency)
+    starts = started(frames, chosen)
     return lambda start, end: statistic_of(starts.values[starts.span(start, end)], "mean")
 
 
-def _spread(result: Result, metric: str, statistic: str, chosen: Selection) -> Reading:
-    values = spread(result, metric, chosen)
+def _spread(frames: RunFrames, metric: str, statistic: str, chosen: Selection) -> Reading:
+    values = spread(frames, metric, chosen)
     return lambda start, end: statistic_of(values.values[values.span(start, end)], statistic)
 
 
-def _level(result: Result, metric: str, statistic: str, chosen: Selection) -> Reading:
-    steps = level(result, metric, chosen)
+def _level(frames: RunFrames, metric: str, statistic: str, chosen: Selection) -> Reading:
+    steps = level(frames, metric, chosen)
     if statistic == "mean":
         return steps.mean
     if statistic == "last":

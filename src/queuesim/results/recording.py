@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from queuesim.results.result import Result
+    import pandas as pd
 
 
 Rows = npt.NDArray[np.void]
@@ -283,6 +283,34 @@ class Facts:
     version: str = ""
 
 
+class RunFrames(Protocol):
+    """A run's facts and frames, as a `Result` has them: what figures, plots and views are worked out of."""
+
+    @property
+    def facts(self) -> Facts: ...
+
+    @property
+    def jobs(self) -> pd.DataFrame: ...
+
+    @property
+    def attempts(self) -> pd.DataFrame: ...
+
+    @property
+    def events(self) -> pd.DataFrame: ...
+
+    @property
+    def limiter(self) -> pd.DataFrame: ...
+
+    @property
+    def overdue(self) -> pd.DataFrame: ...
+
+    @property
+    def faults(self) -> pd.DataFrame: ...
+
+    @property
+    def checks(self) -> pd.DataFrame: ...
+
+
 @dataclass(slots=True)
 class Recording:
     """Everything that one run recorded."""
@@ -306,7 +334,7 @@ class Recording:
     left: dict[int, str] = field(default_factory=dict)
     """State at the end of every job that is not completed or failed: its number -> a JobState or "removed"."""
     checks: list[CheckRow] = field(default_factory=list)
-    late_checks: list[Callable[[Result], CheckRow]] = field(default_factory=list)
+    late_checks: list[Callable[[RunFrames], CheckRow]] = field(default_factory=list)
     """Checks that are made of the result's frames, when its checks are first asked for; they come after the others."""
     faults: list[FaultRow] = field(default_factory=list)
     """In the order in which they began."""
@@ -320,9 +348,6 @@ class Recording:
         times = (self.jobs["added"], self.attempts["started"], self.attempts["ended"], self.events["time"])
         known = [float(np.nanmax(each)) for each in times if not np.isnan(each).all()]
         return max(known, default=0.0)
-
-
-# -- Rows: finding jobs by their number
 
 
 def rows_of(numbers: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> npt.NDArray[np.intp]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,10 +34,7 @@ from queuesim.results.metrics import (
     statistic_of,
     unfinished,
 )
-
-if TYPE_CHECKING:
-    from queuesim.results.result import Result
-
+from queuesim.results.recording import RunFrames
 
 # -- Statistics of many ranges of one array at once, as windows that slide over it need them
 
@@ -171,7 +167,7 @@ class _Sliding:
 
 
 def worst_window(
-    result: Result,
+    frames: RunFrames,
     metric: str,
     statistic: str | None,
     where: Where,
@@ -188,10 +184,10 @@ def worst_window(
         ValueError: see `queuesim.results.metrics.measure`.
     """
     check_metric(metric, statistic)
-    first, finish = nanoseconds(result.facts.warmup), nanoseconds(result.facts.duration)
+    first, finish = nanoseconds(frames.facts.warmup), nanoseconds(frames.facts.duration)
     width = max(min(nanoseconds(length), finish - first), 1)
     last = max(finish - width, first)
-    sliding = _sliding(result, metric, statistic, where, width / 1e9)
+    sliding = _sliding(frames, metric, statistic, where, width / 1e9)
     starts = _starts(sliding, first, last, width)
     ends = starts + width
     values = sliding.values(starts, ends)
@@ -219,7 +215,7 @@ def worst_window(
 
 
 def first_failure_so_far(
-    result: Result, metric: str, statistic: str | None, where: Where, operator: str, limit: float, since: float
+    frames: RunFrames, metric: str, statistic: str | None, where: Where, operator: str, limit: float, since: float
 ) -> tuple[float, float] | None:
     """When a metric of the run so far, from the end of the warm-up to each moment, first failed to meet
     ``metric operator limit``, in seconds, and its value then. None: it never did, or may still come to meet it.
@@ -231,7 +227,7 @@ def first_failure_so_far(
         ValueError: see `queuesim.results.metrics.measure`.
     """
     check_metric(metric, statistic)
-    first, finish = nanoseconds(result.facts.warmup), nanoseconds(result.facts.duration)
+    first, finish = nanoseconds(frames.facts.warmup), nanoseconds(frames.facts.duration)
     begin = max(first, nanoseconds(since))
     if (one_way := _one_way(metric, statistic)) is not None:
         if operator not in one_way:
@@ -239,7 +235,7 @@ def first_failure_so_far(
         operator, begin, first = one_way[operator], first, 0 if metric == "lost" else first
     if finish < begin:
         return None
-    growing = _growing(result, metric, statistic, where, first)
+    growing = _growing(frames, metric, statistic, where, first)
     changes = growing.changes[(growing.changes > begin) & (growing.changes < finish)]
     ends = np.unique(np.concatenate((np.array([begin, finish], dtype=np.int64), changes)))
     values = growing.values(ends)
@@ -278,19 +274,19 @@ class _Growing:
     """For a value that changes between `changes`, too: when it passed the limit between two ends."""
 
 
-def _growing(result: Result, metric: str, statistic: str | None, where: Where, first: int) -> _Growing:
-    chosen = select(result, where)
+def _growing(frames: RunFrames, metric: str, statistic: str | None, where: Where, first: int) -> _Growing:
+    chosen = select(frames, where)
     kind = KIND_OF_METRIC[metric]
     if kind is Kind.LEVEL or metric == "utilisation":
-        steps = level(result, metric, chosen)
-        whole = result.facts.concurrency if metric == "utilisation" else 1
+        steps = level(frames, metric, chosen)
+        whole = frames.facts.concurrency if metric == "utilisation" else 1
         if statistic in (None, "mean"):
             return _growing_mean(steps, whole, first)
         return _growing_level(steps, statistic or "last", first)
     if metric == "throughput":
-        return _growing_rate(counted(result, metric, chosen), first)
+        return _growing_rate(counted(frames, metric, chosen), first)
     if metric == "unfinished":
-        added = unfinished(result, chosen)
+        added = unfinished(frames, chosen)
         done = np.sort(nanoseconds(added.values[np.isfinite(added.values)]))
         return _Growing(
             np.concatenate((added.times, done)),
@@ -299,15 +295,15 @@ def _growing(result: Result, metric: str, statistic: str | None, where: Where, f
             ).astype(np.float64),
         )
     if metric == "success_rate":
-        good, bad = (counted(result, name, chosen) for name in ("completed", "failed"))
+        good, bad = (counted(frames, name, chosen) for name in ("completed", "failed"))
         return _spans(_success(good, bad), np.concatenate((good.times, bad.times)), first)
     if kind is Kind.COUNT:
-        times = counted(result, metric, chosen)
+        times = counted(frames, metric, chosen)
         return _spans(_counts(times, 1.0), times.times, first)
     if metric == "retry_amplification":
-        times, statistic = started(result, chosen), "mean"
+        times, statistic = started(frames, chosen), "mean"
     else:
-        times = spread(result, metric, chosen)
+        times = spread(frames, metric, chosen)
     return _spans(_statistics(times, statistic or "mean"), times.times, first)
 
 
@@ -432,26 +428,26 @@ def _share(starts: Array, known: Array, last: int) -> float:
     return float(np.diff(starts)[known[:-1]].sum() / total) or 1 / total
 
 
-def _sliding(result: Result, metric: str, statistic: str | None, where: Where, seconds: float) -> _Sliding:
+def _sliding(frames: RunFrames, metric: str, statistic: str | None, where: Where, seconds: float) -> _Sliding:
     """
     Args:
         seconds: length of the windows.
     """
-    chosen = select(result, where)
+    chosen = select(frames, where)
     kind = KIND_OF_METRIC[metric]
     if metric == "unfinished":
-        return _unfinished(unfinished(result, chosen))
+        return _unfinished(unfinished(frames, chosen))
     if metric == "success_rate":
-        return _success(counted(result, "completed", chosen), counted(result, "failed", chosen))
+        return _success(counted(frames, "completed", chosen), counted(frames, "failed", chosen))
     if kind is Kind.COUNT or metric == "throughput":
-        return _counts(counted(result, metric, chosen), seconds if metric == "throughput" else 1.0)
+        return _counts(counted(frames, metric, chosen), seconds if metric == "throughput" else 1.0)
     if metric == "retry_amplification":
-        return _statistics(started(result, chosen), "mean")
+        return _statistics(started(frames, chosen), "mean")
     if kind is Kind.SPREAD:
-        return _statistics(spread(result, metric, chosen), statistic or "mean")
-    steps = level(result, metric, chosen)
+        return _statistics(spread(frames, metric, chosen), statistic or "mean")
+    steps = level(frames, metric, chosen)
     if metric == "utilisation":
-        return _means(steps, result.facts.concurrency)
+        return _means(steps, frames.facts.concurrency)
     if statistic == "mean":
         return _means(steps, 1)
     return _last(steps) if statistic == "last" else _extremes(steps, statistic == "max")

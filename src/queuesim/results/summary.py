@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-from queuesim.results.levels import Array
-
-if TYPE_CHECKING:
-    from queuesim.results.result import Result
+from queuesim.results.levels import Array, backlog
+from queuesim.results.metrics import meter
+from queuesim.results.recording import RunFrames, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,39 +114,45 @@ class Summary:
         return html_table(("", "value"), fields_of(self))
 
 
-def summarise(result: Result) -> Summary:
-    """Work a summary out of a result's frames."""
-    from queuesim.results.levels import backlog
-    from queuesim.results.metrics import meter
+class Run(RunFrames, Protocol):
+    """What plots and views show of a `Result`: its frames, its summary, and whether it is ok."""
 
-    facts, checks = result.facts, result.checks
-    measured = ~result.jobs["warmup"].to_numpy()
-    level = backlog(result)
+    @property
+    def ok(self) -> bool: ...
+
+    def summary(self) -> Summary: ...
+
+
+def summarise(frames: RunFrames) -> Summary:
+    """Work a summary out of a result's frames."""
+    facts, checks = frames.facts, frames.checks
+    measured = ~frames.jobs["warmup"].to_numpy()
+    level = backlog(frames)
     highest, at = level.extreme(facts.warmup, facts.duration)
-    outcomes, errors = _attempts(result, measured)
+    outcomes, errors = _attempts(frames, measured)
     return Summary(
         start=facts.warmup,
         end=facts.duration,
-        jobs=_totals(result, np.ones(len(measured), dtype=bool)),
+        jobs=_totals(frames, np.ones(len(measured), dtype=bool)),
         by_name={
-            str(name): _totals(result, (result.jobs["name"] == name).to_numpy())
-            for name in result.jobs["name"].cat.categories
+            str(name): _totals(frames, (frames.jobs["name"] == name).to_numpy())
+            for name in frames.jobs["name"].cat.categories
         },
         outcomes=outcomes,
         errors=errors,
-        throughput=meter(result, "throughput")(None, None),
-        utilisation=meter(result, "utilisation")(None, None),
+        throughput=meter(frames, "throughput")(None, None),
+        utilisation=meter(frames, "utilisation")(None, None),
         backlog_mean=level.mean(facts.warmup, facts.duration),
         backlog_max=0 if math.isnan(highest) else int(highest),
         backlog_max_at=at,
         backlog_end=int(level.at(facts.duration)),
-        limiter=_limiter(result),
+        limiter=_limiter(frames),
         checks_failed=[str(name) for name in checks["check"][~checks["ok"]]],
     )
 
 
-def _totals(result: Result, chosen: Array) -> Totals:
-    jobs = result.jobs
+def _totals(frames: RunFrames, chosen: Array) -> Totals:
+    jobs = frames.jobs
     measured = chosen & ~jobs["warmup"].to_numpy()
     counts = jobs["state"][measured].value_counts()
     finished = measured & ~np.isnan(jobs["finished"].to_numpy())
@@ -160,38 +165,36 @@ def _totals(result: Result, chosen: Array) -> Totals:
         removed=int(counts["removed"]),
         lost=int((jobs["state"][chosen] == "lost").sum()),
         attempts=int(jobs["attempts"].to_numpy()[measured].sum()),
-        retries=_retries(result, measured),
+        retries=_retries(frames, measured),
         waiting=Spread.of(jobs["waiting"].to_numpy()[measured]),
         latency=Spread.of(jobs["latency"].to_numpy()[finished]),
         service=Spread.of(jobs["service"].to_numpy()[finished]),
     )
 
 
-def _retries(result: Result, measured: Array) -> int:
-    retried = result.attempts["job"].to_numpy()[(result.attempts["outcome"] == "retried").to_numpy()]
-    return int(np.append(measured, False)[_rows(result, retried)].sum())
+def _retries(frames: RunFrames, measured: Array) -> int:
+    retried = frames.attempts["job"].to_numpy()[(frames.attempts["outcome"] == "retried").to_numpy()]
+    return int(np.append(measured, False)[_rows(frames, retried)].sum())
 
 
-def _rows(result: Result, numbers: Array) -> Array:
-    from queuesim.results.recording import rows_of
-
-    return rows_of(result.jobs["job"].to_numpy(), numbers)
+def _rows(frames: RunFrames, numbers: Array) -> Array:
+    return rows_of(frames.jobs["job"].to_numpy(), numbers)
 
 
-def _attempts(result: Result, measured: Array) -> tuple[dict[str, int], dict[str, int]]:
-    attempts = result.attempts
-    counted = np.append(measured, False)[_rows(result, attempts["job"].to_numpy())]
+def _attempts(frames: RunFrames, measured: Array) -> tuple[dict[str, int], dict[str, int]]:
+    attempts = frames.attempts
+    counted = np.append(measured, False)[_rows(frames, attempts["job"].to_numpy())]
     return tuple(  # type: ignore[return-value]
         {str(name): int(count) for name, count in attempts[column][counted].value_counts(sort=False).items() if count}
         for column in ("outcome", "category")
     )
 
 
-def _limiter(result: Result) -> LimiterUse | None:
-    facts = result.facts
+def _limiter(frames: RunFrames) -> LimiterUse | None:
+    facts = frames.facts
     if facts.limiter is None:
         return None
-    windows = result.limiter[result.limiter["opened"] >= facts.warmup]
+    windows = frames.limiter[frames.limiter["opened"] >= facts.warmup]
     return LimiterUse(
         max=facts.limiter[0],
         duration=facts.limiter[1],

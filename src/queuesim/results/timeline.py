@@ -6,19 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from queuesim.results.levels import Array, Level, active, backlog, delayed
+from queuesim.results.recording import RunFrames
 from queuesim.units import parse_duration
 
 if TYPE_CHECKING:
-    from queuesim.results.result import Result
-
+    import pandas as pd
 
 MOST_BINS = 1_000_000
 
 
-def timeline(result: Result, every: str | float = "10s") -> pd.DataFrame:
+def timeline(frames: RunFrames, every: str | float = "10s") -> pd.DataFrame:
     """A row a bin of `every`, over the whole run, warm-up included; the last bin ends with the run.
 
     The index, `time`, is the start of the bin in seconds since the run began. Columns:
@@ -34,13 +33,15 @@ def timeline(result: Result, every: str | float = "10s") -> pd.DataFrame:
     Raises:
         ValueError: `every` is no duration above zero, or makes more than a million bins.
     """
-    facts = result.facts
+    import pandas as pd
+
+    facts = frames.facts
     edges = bin_edges(facts.duration, every)
     widths = np.diff(edges)
-    jobs, attempts = result.jobs, result.attempts
+    jobs, attempts = frames.jobs, frames.attempts
     finished = jobs["finished"].to_numpy()
     completed = count_in_bins(edges, finished[(jobs["state"] == "completed").to_numpy()])
-    waiting, running = backlog(result), active(result)
+    waiting, running = backlog(frames), active(frames)
     busy = _mean(running, edges)
     waiting_p50, waiting_p95 = percentiles_in_bins(edges, finished, jobs["waiting"].to_numpy(), (50, 95))
     (latency_p95,) = percentiles_in_bins(edges, finished, jobs["latency"].to_numpy(), (95,))
@@ -58,7 +59,7 @@ def timeline(result: Result, every: str | float = "10s") -> pd.DataFrame:
             "backlog_end": waiting.at(edges[1:]),
             "active": busy,
             "utilisation": busy / (facts.concurrency or math.nan),
-            "delayed": _mean(delayed(result), edges),
+            "delayed": _mean(delayed(frames), edges),
             "waiting_p50": waiting_p50,
             "waiting_p95": waiting_p95,
             "latency_p95": latency_p95,

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from queuesim.results.recording import Ending, Recording, rows_of
+from queuesim.results.recording import Ending, Recording, RunFrames, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from queuesim.results.result import Result
 
 
 Codes = npt.NDArray[np.int64]
@@ -136,9 +134,9 @@ def errors_of_recording(recording: Recording) -> list[TopError]:
     )
 
 
-def errors_of_result(result: Result, warmup: bool = False) -> list[TopError]:
+def errors_of_result(frames: RunFrames, warmup: bool = False) -> list[TopError]:
     """The errors of a result, read from its frames. Jobs of the warm-up are left out unless `warmup` is true."""
-    attempts, jobs = result.attempts, result.jobs
+    attempts, jobs = frames.attempts, frames.jobs
     chosen = (attempts["error_type"].notna() | (attempts["outcome"] == "lost")).to_numpy()
     if not warmup:
         measured = np.append(~jobs["warmup"].to_numpy(), False)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from queuesim.results.plots.comparison import heat_map, overlay
 from queuesim.results.plots.style import literal
+from queuesim.results.summary import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from queuesim.results.levels import Array
-    from queuesim.results.result import Result
 
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class Plots:
     raises MissingExtraError.
     """
 
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: Run) -> None:
         self._result = result
 
     def backlog_and_throughput(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
@@ -106,7 +106,7 @@ class Plots:
 
     def beside(
         self,
-        others: Mapping[str, Result],
+        others: Mapping[str, Run],
         what: str = "backlog",
         ax: Axes | None = None,
         every: str | float | None = None,

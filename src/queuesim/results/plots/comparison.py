@@ -10,6 +10,7 @@ import numpy as np
 from queuesim.results.metrics import KIND_OF_METRIC, Kind
 from queuesim.results.plots import style
 from queuesim.results.plots.over_time import bin_width_of, whole_bins
+from queuesim.results.summary import Run
 from queuesim.text import brief, percent, rate, readable, shown
 from queuesim.units import parse_duration
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from queuesim.results.result import Result
 
 
 LINES = (
@@ -36,7 +35,7 @@ LONGEST = 80
 
 
 def overlay(
-    runs: Mapping[str, Result],
+    runs: Mapping[str, Run],
     what: str = "backlog",
     ax: Axes | None = None,
     every: str | float | None = None,

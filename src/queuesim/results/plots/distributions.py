@@ -11,12 +11,11 @@ import numpy.typing as npt
 from queuesim.results.levels import Array
 from queuesim.results.plots import style
 from queuesim.results.recording import rows_of
+from queuesim.results.summary import Run
 from queuesim.text import counted, percent, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from queuesim.results.result import Result
 
 
 Values = npt.NDArray[np.float64]
@@ -25,7 +24,7 @@ MARKED = (50.0, 95.0, 99.0)
 TICKS = (0.0, 50.0, 90.0, 95.0, 99.0, 99.9, 99.99, 99.999)
 
 
-def latency_distribution(result: Result, ax: Axes | None) -> Axes:
+def latency_distribution(result: Run, ax: Axes | None) -> Axes:
     """See `Plots.latency_distribution`."""
     ax = style.axes(ax)
     jobs = result.jobs[~result.jobs["warmup"].to_numpy() & result.jobs["finished"].notna().to_numpy()]
@@ -111,7 +110,7 @@ Key = tuple[str, str]
 """An outcome, and the category of its error or ""."""
 
 
-def attempts(result: Result, ax: Axes | None) -> Axes:
+def attempts(result: Run, ax: Axes | None) -> Axes:
     """See `Plots.attempts`."""
     ax = style.axes(ax)
     counts = _counts(result)
@@ -147,7 +146,7 @@ def attempts(result: Result, ax: Axes | None) -> Axes:
     return ax
 
 
-def _counts(result: Result) -> dict[Key, Array]:
+def _counts(result: Run) -> dict[Key, Array]:
     """Attempts of measured jobs by their number, from 1 on, for each outcome and category that occurred."""
     jobs, rows = result.jobs, result.attempts
     counted = rows["job"].isin(jobs["job"][~jobs["warmup"]]).to_numpy()
@@ -176,7 +175,7 @@ def _colors(counts: dict[Key, Array]) -> dict[Key, str]:
     return {key: OUTCOMES.get(key[0]) or shades.get(key[1], style.RED) for key in counts}
 
 
-def _title(result: Result) -> str:
+def _title(result: Run) -> str:
     jobs = result.summary().jobs
     if not jobs.attempts:
         return "No measured job was started"
@@ -192,7 +191,7 @@ MOST_BARS = 5
 SAVED, LOST, OTHER = style.GREEN, style.RED, style.GREY
 
 
-def retry_waterfall(result: Result, ax: Axes | None) -> Axes:
+def retry_waterfall(result: Run, ax: Axes | None) -> Axes:
     """See `Plots.retry_waterfall`."""
     ax = style.axes(ax)
     total, steps = waterfall(result)
@@ -221,7 +220,7 @@ def retry_waterfall(result: Result, ax: Axes | None) -> Axes:
     return ax
 
 
-def waterfall(result: Result) -> tuple[int, list[tuple[str, int, str]]]:
+def waterfall(result: Run) -> tuple[int, list[tuple[str, int, str]]]:
     """How many measured jobs had an error, and how many of them left at each step: its label, the jobs, its colour."""
     jobs, attempts = result.jobs, result.attempts
     failed = attempts["outcome"].isin(["retried", "failed"]).to_numpy()

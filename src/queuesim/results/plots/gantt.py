@@ -9,20 +9,19 @@ import numpy as np
 from queuesim.results.metrics import meter
 from queuesim.results.plots import style
 from queuesim.results.plots.distributions import ERRORS, OUTCOMES
+from queuesim.results.summary import Run
 from queuesim.text import counted, percent, readable, shown
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from queuesim.results.result import Result
-
 
 MOST = 400
 """Attempts that a chart shows unless it is told from when until when."""
 
 
-def gantt(result: Result, ax: Axes | None, start: float | None, end: float | None) -> Axes:
+def gantt(result: Run, ax: Axes | None, start: float | None, end: float | None) -> Axes:
     """See `Plots.gantt`."""
     ax = style.axes(ax)
     attempts = result.attempts[result.attempts["started"].notna()]
@@ -55,7 +54,7 @@ def gantt(result: Result, ax: Axes | None, start: float | None, end: float | Non
     return ax
 
 
-def _span(result: Result, attempts: pd.DataFrame, start: float | None, end: float | None) -> tuple[float, float]:
+def _span(result: Run, attempts: pd.DataFrame, start: float | None, end: float | None) -> tuple[float, float]:
     """From when until when: what is asked for, or else around the moment when the most jobs waited."""
     duration = result.facts.duration
     starts = attempts["started"].to_numpy()
@@ -72,7 +71,7 @@ def _span(result: Result, attempts: pd.DataFrame, start: float | None, end: floa
     return start, max(end, start + 1e-9)
 
 
-def _bars(ax: Axes, result: Result, shown: pd.DataFrame, place: dict[tuple[str, int], int]) -> None:
+def _bars(ax: Axes, result: Run, shown: pd.DataFrame, place: dict[tuple[str, int], int]) -> None:
     rows = np.array([place[lane] for lane in zip(shown["worker"], shown["slot"], strict=True)])
     begins = shown["started"].to_numpy()
     widths = shown["ended"].fillna(result.facts.duration).to_numpy() - begins

@@ -9,21 +9,20 @@ import numpy as np
 from queuesim.results.analysis import find_batches
 from queuesim.results.levels import Array, bin_width
 from queuesim.results.plots import style
-from queuesim.results.timeline import bin_edges, percentiles_in_bins
+from queuesim.results.summary import Run
+from queuesim.results.timeline import bin_edges, percentiles_in_bins, timeline
 from queuesim.text import counted, readable
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from queuesim.results.result import Result
-
 
 COUNTS = ("added", "started", "completed", "failed", "retried")
 """The timeline's columns that are counts."""
 
 
-def backlog_and_throughput(result: Result, ax: Axes | None, every: str | float | None) -> Axes:
+def backlog_and_throughput(result: Run, ax: Axes | None, every: str | float | None) -> Axes:
     """See `Plots.backlog_and_throughput`."""
     ax = style.axes(ax)
     if not something(result):
@@ -43,7 +42,7 @@ def backlog_and_throughput(result: Result, ax: Axes | None, every: str | float |
     return ax
 
 
-def throughput(result: Result, ax: Axes | None, every: str | float | None) -> Axes:
+def throughput(result: Run, ax: Axes | None, every: str | float | None) -> Axes:
     """See `Plots.throughput`."""
     ax = style.axes(ax)
     if not something(result):
@@ -54,7 +53,7 @@ def throughput(result: Result, ax: Axes | None, every: str | float | None) -> Ax
     return ax
 
 
-def backlog(result: Result, ax: Axes | None, every: str | float | None) -> Axes:
+def backlog(result: Run, ax: Axes | None, every: str | float | None) -> Axes:
     """See `Plots.backlog`."""
     ax = style.axes(ax)
     if not something(result):
@@ -65,20 +64,20 @@ def backlog(result: Result, ax: Axes | None, every: str | float | None) -> Axes:
     return ax
 
 
-def something(result: Result) -> bool:
+def something(result: Run) -> bool:
     """Whether there is anything to draw over time."""
     return bool(len(result.jobs)) and result.facts.duration > 0
 
 
-def _bins(result: Result, every: str | float | None) -> tuple[pd.DataFrame, Array, float]:
+def _bins(result: Run, every: str | float | None) -> tuple[pd.DataFrame, Array, float]:
     """The timeline, its edges in seconds, and the unit of the axis in seconds."""
     return *whole_bins(result, bin_width_of(result) if every is None else every), _unit(result)
 
 
-def whole_bins(result: Result, every: str | float) -> tuple[pd.DataFrame, Array]:
+def whole_bins(result: Run, every: str | float) -> tuple[pd.DataFrame, Array]:
     """The timeline, and its edges in seconds. A last bin of less than half a width, in which a rate would be noise, is
     part of the one before."""
-    bins = result.timeline(every)
+    bins = timeline(result, every)
     edges = np.append(bins.index.to_numpy(), result.facts.duration)
     if len(bins) < 2 or edges[-1] - edges[-2] >= (edges[1] - edges[0]) / 2:
         return bins, edges
@@ -89,11 +88,11 @@ def whole_bins(result: Result, every: str | float) -> tuple[pd.DataFrame, Array]
     return bins, edges
 
 
-def _unit(result: Result) -> float:
+def _unit(result: Run) -> float:
     return style.time_unit(result.facts.duration)[0]
 
 
-def _dress(ax: Axes, result: Result, edges: Array, unit: float, title: str = "", line: float = 0.06) -> None:
+def _dress(ax: Axes, result: Run, edges: Array, unit: float, title: str = "", line: float = 0.06) -> None:
     name = style.time_unit(result.facts.duration)[1]
     style.time_axis(ax, result, unit, f"time since the start ({name}); averages over {readable(edges[1] - edges[0])}")
     ax.set_ylim(bottom=0)
@@ -102,12 +101,12 @@ def _dress(ax: Axes, result: Result, edges: Array, unit: float, title: str = "",
     style.legend(ax, line=line)
 
 
-def bin_width_of(result: Result) -> float:
+def bin_width_of(result: Run) -> float:
     """Narrow bins for many jobs, wide ones for few: rates of a job or two a bin would be noise."""
     return bin_width(result.facts.duration, most=min(150, max(20, len(result.jobs) // 10)))
 
 
-def _rates(ax: Axes, result: Result, bins: pd.DataFrame, edges: Array, unit: float) -> None:
+def _rates(ax: Axes, result: Run, bins: pd.DataFrame, edges: Array, unit: float) -> None:
     limiter = result.facts.limiter
     offered, done = (bins[column].to_numpy() / np.diff(edges) for column in ("added", "completed"))
     per, name = style.rate_unit(float(max(offered.max(), done.max())))
@@ -135,17 +134,17 @@ def _levels(ax: Axes, bins: pd.DataFrame, edges: Array, unit: float) -> None:
     ax.set_ylabel("jobs")
 
 
-def _title(result: Result) -> str:
+def _title(result: Run) -> str:
     return f"{_throughput_title(result)}; {_backlog_title(result)}"
 
 
-def _throughput_title(result: Result) -> str:
+def _throughput_title(result: Run) -> str:
     done = result.summary().throughput
     per, name = style.rate_unit(done if done > 0 else 1.0)
     return f"{done * per:.3g} jobs completed per {name}"
 
 
-def _backlog_title(result: Result) -> str:
+def _backlog_title(result: Run) -> str:
     summary = result.summary()
     if not summary.backlog_max:
         return "no backlog"
@@ -157,7 +156,7 @@ def _backlog_title(result: Result) -> str:
 PERCENTS = (50.0, 95.0, 99.0)
 
 
-def latency_over_time(result: Result, ax: Axes | None, every: str | float | None) -> Axes:
+def latency_over_time(result: Run, ax: Axes | None, every: str | float | None) -> Axes:
     """See `Plots.latency_over_time`."""
     ax = style.axes(ax)
     jobs = result.jobs
@@ -209,7 +208,7 @@ def _steps(values: np.ndarray) -> np.ndarray:
 # -- Limiter windows: how far each was used
 
 
-def limiter_windows(result: Result, ax: Axes | None) -> Axes:
+def limiter_windows(result: Run, ax: Axes | None) -> Axes:
     """See `Plots.limiter_windows`."""
     ax = style.axes(ax)
     windows, facts = result.limiter, result.facts
@@ -235,7 +234,7 @@ def limiter_windows(result: Result, ax: Axes | None) -> Axes:
     return ax
 
 
-def _limiter_title(result: Result) -> str:
+def _limiter_title(result: Run) -> str:
     """The numbers of the summary: windows that opened in the warm-up are drawn, and not counted."""
     use = result.summary().limiter
     if use is None:
@@ -259,7 +258,7 @@ NAMED = 12
 """Batches with an entry in the legend."""
 
 
-def overdue_batches(result: Result, ax: Axes | None, least: int) -> Axes:
+def overdue_batches(result: Run, ax: Axes | None, least: int) -> Axes:
     """See `Plots.overdue_batches`."""
     ax = style.axes(ax)
     batches = [batch for batch in find_batches(result, least) if batch.own.any()]

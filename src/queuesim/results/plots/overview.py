@@ -8,13 +8,12 @@ from queuesim.extras import need
 from queuesim.results.levels import Array
 from queuesim.results.plots.distributions import attempts, latency_distribution
 from queuesim.results.plots.over_time import backlog_and_throughput, limiter_windows
+from queuesim.results.summary import Run
 from queuesim.results.views import digest
 from queuesim.text import counted, readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from queuesim.results.result import Result
 
 
 SIZE = (16.0, 10.0)
@@ -24,7 +23,7 @@ PLACES = {"left": 0.066, "right": 0.985, "bottom": 0.075, "top": 0.925, "wspace"
 """Where the panels are in a figure without a layout engine: matplotlib's draws everything twice more to find out."""
 
 
-def overview(result: Result, figure: Figure | None) -> Array:
+def overview(result: Run, figure: Figure | None) -> Array:
     """See `Plots.overview`."""
     need("matplotlib", "plot", "plots")
     if figure is None:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from queuesim.extras import need
+from queuesim.results.summary import Run
 from queuesim.text import shown_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-
-    from queuesim.results.result import Result
 
 
 BLUE, ORANGE, GREEN, RED, SKY, PINK, YELLOW = (
@@ -92,7 +91,7 @@ def log_axis(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def whole_run(*results: Result) -> str:
+def whole_run(*results: Run) -> str:
     """What is added to a number of the whole run: whether the warm-up is part of it. All other numbers leave it out."""
     return " (warm-up included)" if any(result.facts.warmup for result in results) else ""
 
@@ -130,7 +129,7 @@ def duration_unit(seconds: float) -> tuple[float, str]:
     return 0.001, "ms"
 
 
-def shade(ax: Axes, result: Result, unit: float, start: float = 0.0, end: float = math.inf) -> None:
+def shade(ax: Axes, result: Run, unit: float, start: float = 0.0, end: float = math.inf) -> None:
     """Shade the time that is not measured, and hatch each fault for as long as it was on, from `start` to `end`."""
     facts = result.facts
     if facts.warmup > start:
@@ -173,7 +172,7 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" + (f".{part:03}".rstrip("0") if part else "")
 
 
-def time_axis(ax: Axes, result: Result, unit: float, told: str) -> None:
+def time_axis(ax: Axes, result: Run, unit: float, told: str) -> None:
     """The whole run from left to right, with what is left out or went wrong shaded."""
     shade(ax, result, unit)
     ax.set_xlim(0, result.facts.duration / unit)

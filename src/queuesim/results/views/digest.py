@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from queuesim.core.errors import AbandonedError
 from queuesim.results.levels import bin_width
+from queuesim.results.summary import Run
 from queuesim.results.top_errors import TopError, errors_of_result, one_line
 from queuesim.text import COUNTED, brief, counted, measured, percent, rate, readable, shown
 
 if TYPE_CHECKING:
-    from queuesim.results.result import Result
     from queuesim.results.summary import Summary, Totals
 
 
@@ -41,7 +41,7 @@ class CheckLine:
     text: str
 
 
-def headline(result: Result) -> str:
+def headline(result: Run) -> str:
     """What happened, in a sentence or two."""
     facts, jobs = result.facts, result.summary().jobs
     told = [f"{jobs.completed:,} completed", f"{jobs.failed:,} failed for good"]
@@ -57,13 +57,13 @@ def headline(result: Result) -> str:
     return sentence
 
 
-def after_warmup(result: Result) -> str:
+def after_warmup(result: Run) -> str:
     """What is added to the length of the measured time, where that is not the whole run."""
     warmup = result.facts.warmup
     return f" after a warm-up of {readable(warmup)}" if warmup else ""
 
 
-def origin(result: Result) -> str:
+def origin(result: Run) -> str:
     """What was run, in a line."""
     facts = result.facts
     slots = f"{counted(facts.workers, 'worker')}, {counted(facts.concurrency, 'slot')}"
@@ -71,7 +71,7 @@ def origin(result: Result) -> str:
     return f"{shown(facts.scenario)} on {facts.backend}, seed {facts.seed}, {slots}{wall}"
 
 
-def totals(result: Result) -> list[tuple[str, str]]:
+def totals(result: Run) -> list[tuple[str, str]]:
     """The numbers of the whole run, each with its label."""
     summary = result.summary()
     jobs = summary.jobs
@@ -93,7 +93,7 @@ def totals(result: Result) -> list[tuple[str, str]]:
     ]
 
 
-def counts(result: Result) -> list[tuple[str, ...]]:
+def counts(result: Run) -> list[tuple[str, ...]]:
     """A row for each job name, and one for all where there are several; the columns are COUNTS."""
     rows = []
     for name, jobs in _named(result.summary()):
@@ -102,7 +102,7 @@ def counts(result: Result) -> list[tuple[str, ...]]:
     return rows
 
 
-def times(result: Result) -> list[tuple[str, ...]]:
+def times(result: Run) -> list[tuple[str, ...]]:
     """A row for each job name, and one for all where there are several; the columns are TIMES."""
     rows = []
     for name, jobs in _named(result.summary()):
@@ -116,7 +116,7 @@ def _named(summary: Summary) -> list[tuple[str, Totals]]:
     return [*named, ("all", summary.jobs)] if len(named) > 1 else named
 
 
-def outcomes(result: Result) -> list[str]:
+def outcomes(result: Run) -> list[str]:
     """How attempts ended, and the categories of their errors."""
     summary = result.summary()
     if not summary.outcomes:
@@ -132,7 +132,7 @@ STALLED = "stalled or started too often"
 """What is shown, in place of a category, for jobs that the queue gave up (AbandonedError): no handler raised that."""
 
 
-def _without_stalls(result: Result, summary: Summary) -> dict[str, int]:
+def _without_stalls(result: Run, summary: Summary) -> dict[str, int]:
     """Attempts with an error by its category, those of stalled jobs by that name."""
     stalled: dict[str, int] = {}
     if AbandonedError.__name__ not in result.attempts["error_type"].cat.categories:
@@ -145,7 +145,7 @@ def _without_stalls(result: Result, summary: Summary) -> dict[str, int]:
     return kinds | ({STALLED: sum(stalled.values())} if stalled else {})
 
 
-def limiter(result: Result) -> str | None:
+def limiter(result: Run) -> str | None:
     """What the rate limiter did; None if there is none."""
     summary = result.summary()
     use = summary.limiter
@@ -160,7 +160,7 @@ def limiter(result: Result) -> str | None:
     return f"{told}; nothing could start for {readable(use.time_limited)} ({share} of the time)"
 
 
-def checks(result: Result) -> list[CheckLine]:
+def checks(result: Run) -> list[CheckLine]:
     """Each check that says something, and a line each for health checks and oracles that passed."""
     frame = result.checks
     # an expected failure has found something, though it passed
@@ -187,7 +187,7 @@ def _check(status: str, kind: str, name: str, value: float, unit: str, limit: st
     return f"{title}{asked}: {told}{when}{f' ({detail})' if detail else ''}"
 
 
-def verdict(result: Result) -> str:
+def verdict(result: Run) -> str:
     """Whether the run is ok, in a line: what failed, and how many checks were not judged."""
     checks = result.checks
     unjudged = int((checks["status"] == "not judged").sum())
@@ -202,19 +202,19 @@ def verdict(result: Result) -> str:
     return shown(f"not ok: {'; '.join(reasons)}{note}")
 
 
-def verdict_status(result: Result) -> str:
+def verdict_status(result: Run) -> str:
     """The status of the whole run: "failed", "not judged" if it is ok as far as it was judged, or "passed"."""
     if not result.ok:
         return "failed"
     return "not judged" if (result.checks["status"] == "not judged").any() else "passed"
 
 
-def top_errors(result: Result, most: int = MOST_ERRORS) -> list[TopError]:
+def top_errors(result: Run, most: int = MOST_ERRORS) -> list[TopError]:
     """The most frequent errors, without the warm-up's jobs, or those of the warm-up if there are no others."""
     return (errors_of_result(result) or errors_of_result(result, warmup=True))[:most]
 
 
-def errors(result: Result) -> list[tuple[str, ...]]:
+def errors(result: Run) -> list[tuple[str, ...]]:
     """A row for each of the top errors; the columns are ERRORS."""
     return [
         (
@@ -229,7 +229,7 @@ def errors(result: Result) -> list[tuple[str, ...]]:
     ]
 
 
-def error_lines(result: Result) -> list[str]:
+def error_lines(result: Run) -> list[str]:
     """The top errors as text, a line each."""
     return [
         f"{error.count:,} × {_kind(error)} in {shown(error.name)} ({counted(error.jobs, 'job')}, first at "

@@ -9,15 +9,17 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from queuesim.extras import need
+from queuesim.results.analysis import Analysis
 from queuesim.results.levels import bin_width
+from queuesim.results.plots import Plots
 from queuesim.results.plots.style import literal
+from queuesim.results.summary import Run
+from queuesim.results.timeline import timeline
 from queuesim.results.views import digest
 from queuesim.text import as_html, brief, percent, rate, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from queuesim.results.result import Result
 
 
 # -- Pictures of a report: the plots as SVG in the text of a page, in colours that follow the page's theme
@@ -38,9 +40,9 @@ THEMED = {
 Draw = Callable[["Axes"], object]
 
 
-def pictures(result: Result) -> Iterator[tuple[str, str, str]]:
+def pictures(result: Run) -> Iterator[tuple[str, str, str]]:
     """Each plot that has something to show: its anchor, its title and the SVG."""
-    plot = result.plot
+    plot = Plots(result)
     wanted: list[tuple[str, str, bool, Draw]] = [
         ("throughput", "Throughput against load and limit", True, plot.throughput),
         ("backlog", "Backlog", True, plot.backlog),
@@ -49,7 +51,7 @@ def pictures(result: Result) -> Iterator[tuple[str, str, str]]:
         ("attempts", "Attempts and how they ended", True, plot.attempts),
         ("retries", "What retries saved", bool((result.attempts["outcome"] == "retried").any()), plot.retry_waterfall),
         ("limiter", "Limiter windows", len(result.limiter) > 0, plot.limiter_windows),
-        ("batches", "Batches", bool(len(result.overdue) or len(result.analysis.batches())), plot.overdue_batches),
+        ("batches", "Batches", bool(len(result.overdue) or len(Analysis(result).batches())), plot.overdue_batches),
         ("slots", "Workers and slots", True, plot.gantt),
     ]
     for anchor, title, there, draw in wanted:
@@ -101,7 +103,7 @@ MARKS = {"passed": ("✓", "good"), "failed": ("✗", "bad"), "not judged": ("�
 """For each status of a check: its mark and its class."""
 
 
-def page(result: Result, command: str = "") -> str:
+def page(result: Run, command: str = "") -> str:
     """The whole file. It asks for nothing from outside, and names the command that made it, if it is given.
 
     Raises:
@@ -141,7 +143,7 @@ def page(result: Result, command: str = "") -> str:
     )
 
 
-def _header(result: Result) -> str:
+def _header(result: Run) -> str:
     sign, style = MARKS[digest.verdict_status(result)]
     return (
         '<header><div class="top"><p class="kicker">queuesim report</p>'
@@ -153,10 +155,10 @@ def _header(result: Result) -> str:
     )
 
 
-def _tiles(result: Result) -> str:
+def _tiles(result: Run) -> str:
     summary = result.summary()
     jobs = summary.jobs
-    cost = result.analysis.limiter()
+    cost = Analysis(result).limiter()
     tiles = [
         ("completed", f"{jobs.completed:,}", f"of {jobs.added:,} jobs"),
         ("success rate", percent(jobs.success_rate), f"{jobs.failed:,} failed for good"),
@@ -167,7 +169,7 @@ def _tiles(result: Result) -> str:
     ]
     if cost is not None:
         tiles.append(("limiter shut", readable(cost.shut), f"{cost.full:,} of {cost.windows:,} windows used up"))
-    drain = result.analysis.time_to_drain()
+    drain = Analysis(result).time_to_drain()
     if drain > 0:
         tiles.append(("time to drain", readable(drain), "from the highest backlog on"))
     cells = (
@@ -182,7 +184,7 @@ def _plain(number: float) -> str:
     return "–" if number != number else f"{number:.3g}"
 
 
-def _checks(result: Result) -> str:
+def _checks(result: Run) -> str:
     lines = digest.checks(result)
     stopped = result.facts.stopped
     items = [f'<li class="bad">✗ the run was stopped early: {as_html(str(stopped))}</li>'] if stopped else []
@@ -193,12 +195,12 @@ def _checks(result: Result) -> str:
     return _section("checks", "Checks", f'<ul class="checks">{"".join(items)}</ul>' if items else "<p>None.</p>")
 
 
-def _errors(result: Result) -> str:
+def _errors(result: Run) -> str:
     rows = digest.errors(result)
     return _section("errors", "Top errors", _table(digest.ERRORS, rows)) if rows else ""
 
 
-def _tables(result: Result) -> str:
+def _tables(result: Run) -> str:
     tables = [
         _table(heads, rows)
         for heads, rows in ((digest.COUNTS, digest.counts(result)), (digest.TIMES, digest.times(result)))
@@ -208,7 +210,7 @@ def _tables(result: Result) -> str:
     return "".join(tables) + "".join(f'<p class="dim">{as_html(line)}</p>' for line in lines if line)
 
 
-def _faults(result: Result) -> str:
+def _faults(result: Run) -> str:
     faults = result.faults
     if not len(faults):
         return ""
@@ -227,7 +229,7 @@ def _faults(result: Result) -> str:
     return _section("faults", "Faults", _table(("fault", "target", "at", "for", "detail"), rows))
 
 
-def _details(result: Result, command: str) -> str:
+def _details(result: Run, command: str) -> str:
     facts = result.facts
     limiter = "none" if facts.limiter is None else f"{facts.limiter[0]} per {readable(facts.limiter[1])}"
     rows = [
@@ -263,7 +265,7 @@ WIDTH, HEIGHT = 360, 48
 BINS = 120
 
 
-def to_html(result: Result) -> str:
+def to_html(result: Run) -> str:
     """What was run, what happened, sparklines, totals, a table by job name, the limiter and the checks."""
     lines = [*digest.outcomes(result), digest.limiter(result)]
     parts = [
@@ -293,12 +295,12 @@ NOTEBOOK_MARKS = {"passed": ("✓", "#007a5a"), "failed": ("✗", "#b34700"), "n
 """For each status: its mark and colour."""
 
 
-def _verdict(result: Result) -> str:
+def _verdict(result: Run) -> str:
     sign, color = NOTEBOOK_MARKS[digest.verdict_status(result)]
     return f'<p style="color: {color}">{sign} {as_html(digest.verdict(result))}</p>'
 
 
-def _notebook_checks(result: Result) -> str:
+def _notebook_checks(result: Run) -> str:
     lines = digest.checks(result)
     items = (
         f'<li style="list-style: none; color: {MARKS[line.status][1]}">'
@@ -308,12 +310,12 @@ def _notebook_checks(result: Result) -> str:
     return f'<ul style="padding-left: 0">{"".join(items)}</ul>' if lines else ""
 
 
-def _sparklines(result: Result) -> str:
+def _sparklines(result: Run) -> str:
     duration = result.facts.duration
     if not (len(result.jobs) and duration > 0):
         return ""
     width = bin_width(duration, BINS)
-    bins = result.timeline(width)
+    bins = timeline(result, width)
     backlog, throughput = bins["backlog"].tolist(), bins["throughput"].tolist()
     every = f"averages over {readable(width)}{', warm-up included' if result.facts.warmup else ''}"
     return "".join(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from queuesim.results.summary import Run
 from queuesim.results.views.digest import error_lines
 from queuesim.text import measured, shown, shown_lines
 
-if TYPE_CHECKING:
-    from queuesim.results.result import Result
 
-
-def junit(result: Result) -> str:
+def junit(result: Run) -> str:
     """A test suite of the run's name with a case a check, and one that says whether the run came to its end."""
     facts, checks = result.facts, result.checks
     columns = ("kind", "check", "status", "value", "unit", "limit", "detail")

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+from queuesim.results.summary import Run
 from queuesim.results.views import digest
 from queuesim.text import shown
-
-if TYPE_CHECKING:
-    from queuesim.results.result import Result
-
 
 MARKS = {"passed": "✅", "failed": "❌", "not judged": "➖"}
 
 
-def markdown(result: Result) -> str:
+def markdown(result: Run) -> str:
     """A page with a title, a sentence, tables of totals and times, and a line a check."""
     mark = MARKS[digest.verdict_status(result)]
     lines = [f"## {mark} {_text(result.facts.scenario)}", "", f"**{_text(digest.verdict(result))}**", ""]

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from queuesim.error import QueuesimError
-
-if TYPE_CHECKING:
-    from queuesim.results.result import Result
-
+from queuesim.results.summary import Run
 
 ENDINGS = (".html", ".md", ".xml")
 """What a report's file can end with: a page, a Markdown summary, JUnit XML."""
@@ -27,7 +23,7 @@ def check_ending(file: Path) -> None:
         )
 
 
-def write_report(result: Result, file: Path, command: str = "") -> None:
+def write_report(result: Run, file: Path, command: str = "") -> None:
     """Write a report of the kind that the file's ending says. A page names the command that made it, if it is given.
 
     Raises:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from queuesim.results.levels import bin_width
+from queuesim.results.summary import Run
+from queuesim.results.timeline import timeline
 from queuesim.results.views import digest
 from queuesim.results.views.digest import chart
 from queuesim.text import readable
@@ -13,15 +15,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from queuesim.results.result import Result
-
 
 MOST_COLUMNS = 120
 MARKS = {"passed": ("✓", "ok  ", "green"), "failed": ("✗", "FAIL", "bold red"), "not judged": ("–", "--  ", "yellow")}
 """For each status of a check: its mark, the same in ASCII, and its style."""
 
 
-def render(result: Result, console: Console) -> None:
+def render(result: Run, console: Console) -> None:
     """Print what happened: a sentence, tables, charts over time, the limiter, the checks.
 
     It reads well at 80 columns, without colours, and on a terminal that knows only ASCII.
@@ -65,7 +65,7 @@ def _writable(text: str, console: Console) -> str:
     return text.encode(console.encoding, errors="replace").decode(console.encoding)
 
 
-def _totals(result: Result, console: Console) -> Table:
+def _totals(result: Run, console: Console) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -91,13 +91,13 @@ def _by_name(heads: tuple[str, ...], rows: list[tuple[str, ...]], console: Conso
     return table
 
 
-def _charts(result: Result, console: Console) -> None:
+def _charts(result: Run, console: Console) -> None:
     facts = result.facts
     if not (len(result.jobs) and facts.duration > 0):
         return
     width = max(20, min(console.width, MOST_COLUMNS) - 12)
     every = bin_width(facts.duration, most=width)
-    bins = result.timeline(every)
+    bins = timeline(result, every)
     span = f"averages over {readable(every)}{', warm-up included' if facts.warmup else ''}"
     for title, column, scale in (
         (f"backlog: jobs ready to start ({span})", "backlog", 1.0),
