@@ -15,7 +15,6 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 CIRCLES = (
     "queuesim.brokers",
-    "queuesim.core",
     "queuesim.faults",
     "queuesim.runs",
     "queuesim.scenario",

@@ -32,7 +32,7 @@ MOVED = {
     "deadletters": "core.deadletters",
     "errors": "core.errors",
     "events": "core.events",
-    "family": "core.family",
+    "family": "core.job",
     "flow": "core.flow",
     "job": "core.job",
     "limits": "core.job",

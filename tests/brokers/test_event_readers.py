@@ -21,7 +21,7 @@ from queuesim.brokers.redis.embedded import EmbeddedServer
 from queuesim.brokers.redis.server import ServerPlace, connect
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobOptions, JobState, NewJob
-from queuesim.core.retry import persist
+from queuesim.core.retry import retry_forever
 from queuesim.results.recorder import Recorder
 from queuesim.runs.live.messages import Watch
 from servers import REAL, skipping_without
@@ -136,7 +136,7 @@ class Scene:
     async def insist(call: Callable[[], Awaitable[Any]]) -> Any:
         """Call until the server answers."""
         # a server that has come back has forgotten the connections
-        return await persist(call, random.Random(0))
+        return await retry_forever(call, random.Random(0))
 
 
 Play = Callable[[Scene], Awaitable[None]]

@@ -17,9 +17,8 @@ from queuesim.brokers.redis.fake import FakePlace
 from queuesim.brokers.redis.observed import ObservedBroker
 from queuesim.core.broker import Broker, Completed, Failed, Terms
 from queuesim.core.clock import set_clock
-from queuesim.core.family import Children
 from queuesim.core.flow import FlowError, Node
-from queuesim.core.job import Deduplication, Job, JobRef, JobState, Keep
+from queuesim.core.job import Children, Deduplication, Job, JobRef, JobState, Keep
 from queuesim.results.recorder import Recorder
 
 PENDING, FAILED = -4, -9

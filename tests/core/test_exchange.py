@@ -50,7 +50,7 @@ def done(job_id: str, token: str = "t") -> Completed:
     return Completed(job_id, token)
 
 
-def test_followers_share_the_next_exchange_and_get_jobs_in_their_order() -> None:
+def test_queued_requests_share_the_next_exchange_and_get_jobs_in_their_order() -> None:
     async def program() -> None:
         broker = Scripted()
         hub = exchanges(broker)

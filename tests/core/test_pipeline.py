@@ -48,7 +48,7 @@ class FarAway:
 def pipeline(broker: FarAway, concurrency: int = 6) -> PipelinedExchanges:
     far: Any = broker
     clock = asyncio.get_running_loop().time
-    return PipelinedExchanges(far, Terms(), "w", clock, random.Random(1), lanes=2, concurrency=concurrency)
+    return PipelinedExchanges(far, Terms(), "w", clock, random.Random(1), max_in_flight=2, concurrency=concurrency)
 
 
 def done(name: str) -> list[Outcome]:

@@ -15,10 +15,9 @@ from nodedriver import Js, Node, NodeError, NodeObject
 from redis import Redis
 from snapshot import differences, snapshot
 
-from queuesim.core.broker import Broker, Completed, Outcome, Postponed, Reply, Returned, Terms
+from queuesim.core.broker import Broker, Completed, OnFailure, Outcome, Postponed, Reply, Returned, Terms
 from queuesim.core.clock import set_clock
 from queuesim.core.errors import JobError, QueueActiveError, QueueNotPausedError, UnrecoverableError
-from queuesim.core.family import OnFailure
 from queuesim.core.flow import Flow, FlowProducer
 from queuesim.core.job import (
     KEEP_ALL,

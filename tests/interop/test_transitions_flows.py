@@ -12,7 +12,7 @@ from pythonside import OurQueue, processor_of, until, working
 
 from queuesim import Job, JobState
 from queuesim.brokers.redis.embedded import EmbeddedServer
-from queuesim.core.family import OnFailure
+from queuesim.core.broker import OnFailure
 from queuesim.core.job import Keep
 
 pytestmark = pytest.mark.with_options

@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_run_on_fakeredis() -> None:
 
 def test_on_fakeredis_custom_ids_duplicates_and_removals_are_recorded() -> None:
     async def handler(job: Job) -> None:
-        queue = Queue(job.broker)  # type: ignore[arg-type]
+        queue = Queue(job.broker)
         if job.number == 1:
             await queue.add("a", job_id="own", delay=5.0)
             await queue.add("a", job_id="own")

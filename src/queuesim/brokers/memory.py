@@ -50,6 +50,7 @@ from queuesim.core.broker import (
     Completed,
     DeadLetter,
     Failed,
+    FlowRow,
     Observer,
     Outcome,
     Postponed,
@@ -63,9 +64,9 @@ from queuesim.core.containment import Contained
 from queuesim.core.deadletters import is_letter_of
 from queuesim.core.errors import JobError, QueueActiveError, QueueNotPausedError
 from queuesim.core.events import Event, EventPage
-from queuesim.core.family import Children, FlowRow
 from queuesim.core.job import (
     KEEP_ALL,
+    Children,
     Deduplication,
     ExistingId,
     Job,

@@ -23,8 +23,7 @@ from queuesim.core.job import (
 
 if TYPE_CHECKING:
     from queuesim.brokers.memory import Family
-    from queuesim.core.broker import Broker
-    from queuesim.core.family import OnFailure
+    from queuesim.core.broker import Broker, OnFailure
 
 
 class Record:

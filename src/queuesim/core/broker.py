@@ -14,14 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from queuesim.core.clock import Clock
 from queuesim.core.errors import ErrorInfo
 from queuesim.core.events import Event, EventKind, EventPage
-from queuesim.core.family import Children, FlowRow
-from queuesim.core.job import Job, JobId, JobState, Keep, NewJob, RateLimit
-from queuesim.core.scheduler import Scheduler
+from queuesim.core.job import Job, JobHandle, JobId, JobOptions, JobRef, JobState, Keep, NewJob, RateLimit
+from queuesim.core.scheduler import Scheduler, SchedulerStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +160,29 @@ class Reply:
         self.refused.append((outcome, code))
 
 
+OnFailure = Literal["wait", "fail", "continue", "ignore", "remove"]
+"""What a child does to its parent when it fails for good; see flow.Flow.on_failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRow:
+    """A job of a flow, as a broker adds it. Parents come before their children."""
+
+    id: str
+    queue: str
+    name: str
+    data: str
+    options: JobOptions
+    on_failure: OnFailure
+    parent: JobRef | None
+    has_children: bool
+
+    def new_job(self) -> NewJob:
+        """The job alone, as observers see it: its id is in its options."""
+        options = self.options if self.options.job_id is not None else self.options.named(self.id)
+        return NewJob(self.name, self.data, options)
+
+
 class Observer(Protocol):
     """Told of what happens inside a broker, as it happens. Only brokers that live in this process can tell."""
 
@@ -183,13 +204,9 @@ class Observer(Protocol):
         ...
 
 
-class Broker(Protocol):
-    """One queue, wherever it lives."""
-
-    queue: str
-    clock: Clock | None
-    """The clock of whoever uses the queue: the calendar, as the queue has it, where it is on a real server; None: the
-    running loop's time. See `queuesim.core.clock.time_at`."""
+class Broker(JobHandle, SchedulerStore, Protocol):
+    """One queue, wherever it lives. What a job's own methods need is in JobHandle, what adds the jobs of schedulers in
+    SchedulerStore."""
 
     # -- workers
 
@@ -208,10 +225,6 @@ class Broker(Protocol):
 
     async def wait(self, until: float | None, now: float) -> None:
         """Return when there may be work, or at `until` (None: no limit). May return early for no reason."""
-        ...
-
-    async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
-        """Extend locks, given as (job id, token). Returns the ids of those that were lost."""
         ...
 
     async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
@@ -235,24 +248,8 @@ class Broker(Protocol):
         has completed or was removed, or failed and its parent's rule lets it go on."""
         ...
 
-    async def children(self, job_id: str) -> Children:
-        """The outcomes of a job's children so far. A job that does not exist has none."""
-        ...
-
     # -- job schedulers
 
-    async def upsert_scheduler(self, scheduler: Scheduler, due: float, now: float) -> str:
-        """Store a scheduler, in place of another one of its id and of that one's pending job, and add its first job,
-        due at `due`. Returns the job's id. Raises JobError (-10) if there is a job of that id that has started."""
-        ...
-
-    async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:
-        """Add a scheduler's next job, if `job_id` is its present one; with `due` None that was the last, and the
-        scheduler is gone. Returns the new job's id. Raises JobError (-10) if there is a job of the next one's id;
-        nothing has changed then."""
-        ...
-
-    async def scheduler(self, scheduler_id: str) -> Scheduler | None: ...
     async def schedulers(self) -> list[Scheduler]:
         """All of them, the one that is due first at the front."""
         ...
@@ -328,9 +325,6 @@ class Broker(Protocol):
 
     async def get(self, job_id: str) -> Job | None: ...
     async def state(self, job_id: str) -> JobState | None: ...
-    async def update_progress(self, job_id: str, progress: str, now: float) -> None: ...
-    async def update_data(self, job_id: str, data: str, now: float) -> None: ...
-    async def log(self, job_id: str, row: str, keep: int | None, now: float) -> int: ...
     async def logs(self, job_id: str) -> list[str]: ...
     async def retry(self, job_id: str, state: JobState, reset_attempts: bool, now: float) -> None:
         """Move a completed or failed job back to the queue."""

@@ -1,4 +1,4 @@
-"""A worker's exchanges with its broker: outcomes in, jobs out, one round trip at a time."""
+"""A worker's exchanges with its broker: outcomes in, jobs out, in one round trip."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from queuesim.core.broker import Broker, Outcome, Reply, Returned, Terms
 from queuesim.core.errors import BrokerUnavailableError
 from queuesim.core.job import Job
-from queuesim.core.retry import persist
+from queuesim.core.retry import retry_forever
 
-Passenger = tuple[list[Outcome], int, "asyncio.Future[list[Job]]"]
-"""What one slot hands in, how many jobs it takes, and where they go."""
+PendingRequest = tuple[list[Outcome], int, "asyncio.Future[list[Job]]"]
+"""The outcomes that one slot hands in, how many jobs it takes, and the future that gets them."""
 
 
 class Exchanges:
-    """Makes one exchange at a time. Slots that come while one is under way collect, and the next carries them all.
+    """Makes one exchange at a time. Requests that come while one is in flight are queued; the next exchange carries
+    them all.
 
-    While the broker is unavailable the same exchange is made again and again, until it is answered.
+    While the broker is unavailable the same exchange is repeated until it is answered.
 
     Args:
         broker: the queue.
         terms: what the worker brings to each exchange.
         name: first part of every lock token.
         clock: seconds on the queue's clock.
-        rng: where the jitter of the pauses between tries is drawn from.
+        rng: source of the jitter in the pauses between tries.
     """
 
     def __init__(
@@ -34,9 +35,9 @@ class Exchanges:
         self.broker = broker
         self.terms = terms
         self.limited_until: float | None = None
-        """The queue is rate-limited until then, as far as the last exchange knew."""
+        """The queue is rate-limited until then, according to the last exchange."""
         self.next_due: float | None = None
-        """When a delayed job is due next, as far as the last exchange knew."""
+        """When the next delayed job is due, according to the last exchange."""
         self.held_until: float | None = None
         """No job is taken until then: a handler raised RateLimitError, and this worker has no limiter."""
         self.empty = False
@@ -45,22 +46,24 @@ class Exchanges:
         self._clock = clock
         self._rng = rng or random.Random(name)
         self._count = 0
-        self._under_way = False
-        self._repeating = False
+        self._in_flight = False
         self._stopped = False
-        self._leader: asyncio.Task[None] | None = None
-        self._followers: list[Passenger] = []
+        self._dispatching: asyncio.Task[None] | None = None
+        """Kept so that the task is not garbage-collected."""
+        self._queued: list[PendingRequest] = []
+        self._repeating: set[asyncio.Task[None]] = set()
+        """Tasks whose exchange had no answer, and which repeat it."""
         self._refused: list[tuple[Outcome, int]] = []
 
     async def exchange(self, outcomes: list[Outcome], take: int) -> list[Job]:
         """Hand in outcomes and take up to `take` jobs, at once or with the exchange that follows the present one."""
-        if self._under_way:
-            return await self._follow(outcomes, take)
+        if self._in_flight:
+            return await self._enqueue(outcomes, take)
         if self.held_until is not None:
             take = self._unless_held(take)
             if not take and not outcomes:
                 return []
-        self._under_way = True
+        self._in_flight = True
         self._count += 1
         token = f"{self._name}:{self._count}"
         try:
@@ -70,10 +73,26 @@ class Exchanges:
                 raise
             reply = await self._repeat(outcomes, take, token)
         finally:
-            self._under_way = False
-            if self._followers:
-                self._lead_followers()
+            self._in_flight = False
+            if self._queued:
+                self._flush()
         return self._understand(reply, outcomes, take)
+
+    def _enqueue(self, outcomes: list[Outcome], take: int) -> asyncio.Future[list[Job]]:
+        future: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
+        self._queued.append((outcomes, take, future))
+        return future
+
+    def _flush(self) -> None:
+        """Make one exchange for all queued requests, in a task of its own."""
+        # until that task runs, requests that come are queued too
+        self._in_flight = True
+        self._dispatching = asyncio.get_running_loop().create_task(self._dispatch_queued())
+
+    async def _dispatch_queued(self) -> None:
+        requests, self._queued = self._queued, []
+        self._in_flight = False
+        await dispatch(requests, self.exchange)
 
     def _understand(self, reply: Reply, outcomes: list[Outcome], take: int) -> list[Job]:
         """Remember what an answer says of the queue, and return its jobs."""
@@ -88,7 +107,7 @@ class Exchanges:
         return reply.jobs
 
     def _hold_for(self, outcomes: list[Outcome], until: float) -> None:
-        """The broker keeps this limit for workers that have a limiter. This one has none, and keeps it by itself."""
+        """The broker applies this limit to workers that have a limiter. This one has none, and applies it itself."""
         if any(type(outcome) is Returned for outcome in outcomes):
             self.held_until = until if self.held_until is None else max(self.held_until, until)
 
@@ -117,68 +136,35 @@ class Exchanges:
         return 0
 
     def stop(self) -> None:
-        """The worker ends: what the broker does not answer now is not tried again."""
+        """The worker ends: an exchange that has no answer now is not repeated."""
         self._stopped = True
-        if self._repeating and self._leader is not None:
-            self._leader.cancel()
+        for task in self._repeating:
+            task.cancel()
 
     async def _repeat(self, outcomes: list[Outcome], take: int, token: str) -> Reply:
-        self._repeating = True
+        """Make an exchange again until it is answered."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._repeating.add(task)
         try:
-            return await persist(
+            return await retry_forever(
                 lambda: self.broker.exchange(outcomes, take, self.terms, token, self._clock(), True),
                 self._rng,
                 failed=1,
             )
         finally:
-            self._repeating = False
-
-    async def _follow(self, outcomes: list[Outcome], take: int) -> list[Job]:
-        follower: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
-        self._followers.append((outcomes, take, follower))
-        return await follower
-
-    def _lead_followers(self) -> None:
-        """Make the next exchange, for all who came during this one, in a task of its own."""
-        # nobody gets in between: until that task runs, whoever comes is a follower too
-        self._under_way = True
-        self._leader = asyncio.get_running_loop().create_task(self._exchange_for_followers())
-
-    async def _exchange_for_followers(self) -> None:
-        followers, self._followers = self._followers, []
-        self._under_way = False
-        await hand_out(followers, self.exchange)
-
-
-async def hand_out(passengers: Sequence[Passenger], make: Callable[[list[Outcome], int], Awaitable[list[Job]]]) -> None:
-    """Make one exchange for several slots, and give each the jobs that it takes, or the error that came of it."""
-    outcomes = [outcome for collected, _, _ in passengers for outcome in collected]
-    try:
-        jobs = await make(outcomes, sum(take for _, take, _ in passengers))
-    except BaseException as error:
-        for _, _, future in passengers:
-            if not future.done():
-                future.set_exception(error)
-        if not isinstance(error, Exception):
-            raise
-        return
-    for _, take, future in passengers:
-        given, jobs = jobs[:take], jobs[take:]
-        if not future.done():
-            future.set_result(given)
-
-
-# -- Exchanges with a broker far away: several at a time, so that worker and server both have something to do
+            self._repeating.discard(task)
 
 
 class PipelinedExchanges(Exchanges):
-    """Makes up to `lanes` exchanges at a time. Slots that finish at the same moment share one, up to their share.
+    """Makes up to `max_in_flight` exchanges at a time, for a broker on a server. Slots that finish at the same moment
+    share one, up to their share of the worker's slots.
 
     While the server works at one batch, the worker runs the handlers of another.
 
     Args:
-        lanes: how many exchanges may be under way, 2 or more.
-        concurrency: the worker's slots, which are divided among the lanes.
+        max_in_flight: how many exchanges may be in flight at once, 2 or more.
+        concurrency: the worker's slots, which are divided among these exchanges.
     """
 
     def __init__(
@@ -189,55 +175,49 @@ class PipelinedExchanges(Exchanges):
         clock: Callable[[], float],
         rng: random.Random | None = None,
         *,
-        lanes: int,
+        max_in_flight: int,
         concurrency: int,
     ) -> None:
         super().__init__(broker, terms, name, clock, rng)
-        self._lanes = lanes
-        self._share = -(-concurrency // lanes)
-        self._leaving = False
-        """The next departure is arranged."""
-        self._passengers: list[Passenger] = []
-        self._under_way_now: set[asyncio.Task[None]] = set()
-        self._repeaters: set[asyncio.Task[None]] = set()
+        self._max_in_flight = max_in_flight
+        self._share = -(-concurrency // max_in_flight)
+        self._flush_scheduled = False
+        self._exchanging: set[asyncio.Task[None]] = set()
 
     async def exchange(self, outcomes: list[Outcome], take: int) -> list[Job]:
-        """Hand in outcomes and take up to `take` jobs, with whoever comes at the same moment."""
-        loop = asyncio.get_running_loop()
-        arrival: asyncio.Future[list[Job]] = loop.create_future()
-        self._passengers.append((outcomes, take, arrival))
-        if not self._leaving and len(self._under_way_now) < self._lanes:
+        """Hand in outcomes and take up to `take` jobs, together with requests that come at the same moment."""
+        answer = self._enqueue(outcomes, take)
+        if not self._flush_scheduled and len(self._exchanging) < self._max_in_flight:
             # others may finish before the loop comes round
-            self._leaving = True
-            loop.call_soon(self._depart)
-        return await arrival
+            self._flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+        return await answer
 
-    def _depart(self) -> None:
-        """Send as many exchanges on their way as there are lanes for."""
-        self._leaving = False
-        while self._passengers and len(self._under_way_now) < self._lanes:
-            batch = self._next_batch()
-            task = asyncio.get_running_loop().create_task(hand_out(batch, self._make))
-            self._under_way_now.add(task)
-            task.add_done_callback(self._return)
+    def _flush(self) -> None:
+        """Start as many exchanges for the queued requests as may be in flight."""
+        self._flush_scheduled = False
+        while self._queued and len(self._exchanging) < self._max_in_flight:
+            task = asyncio.get_running_loop().create_task(dispatch(self._next_batch(), self._exchange_batch))
+            self._exchanging.add(task)
+            task.add_done_callback(self._exchanged)
 
-    def _next_batch(self) -> list[Passenger]:
-        seats = size = 0
-        while size < len(self._passengers) and seats < self._share:
-            seats += max(self._passengers[size][1], 1)
+    def _next_batch(self) -> list[PendingRequest]:
+        slots = size = 0
+        while size < len(self._queued) and slots < self._share:
+            slots += max(self._queued[size][1], 1)
             size += 1
-        batch, self._passengers = self._passengers[:size], self._passengers[size:]
+        batch, self._queued = self._queued[:size], self._queued[size:]
         return batch
 
-    def _return(self, task: asyncio.Task[None]) -> None:
-        self._under_way_now.discard(task)
-        if self._passengers:
-            self._depart()
+    def _exchanged(self, task: asyncio.Task[None]) -> None:
+        self._exchanging.discard(task)
+        if self._queued:
+            self._flush()
         if not task.cancelled():
-            # errors went to the passengers; what is left is the end of the program
+            # errors went to the pending requests; what is left is the end of the program
             task.exception()
 
-    async def _make(self, outcomes: list[Outcome], take: int) -> list[Job]:
+    async def _exchange_batch(self, outcomes: list[Outcome], take: int) -> list[Job]:
         if self.held_until is not None:
             take = self._unless_held(take)
             if not take and not outcomes:
@@ -249,17 +229,25 @@ class PipelinedExchanges(Exchanges):
         except BrokerUnavailableError:
             if self._stopped:
                 raise
-            task = asyncio.current_task()
-            assert task is not None
-            self._repeaters.add(task)
-            try:
-                reply = await self._repeat(outcomes, take, token)
-            finally:
-                self._repeaters.discard(task)
+            reply = await self._repeat(outcomes, take, token)
         return self._understand(reply, outcomes, take)
 
-    def stop(self) -> None:
-        """The worker ends: what the broker does not answer now is not tried again."""
-        self._stopped = True
-        for task in self._repeaters:
-            task.cancel()
+
+async def dispatch(
+    requests: Sequence[PendingRequest], make: Callable[[list[Outcome], int], Awaitable[list[Job]]]
+) -> None:
+    """Make one exchange for several requests, and give each the jobs that it takes, or the error."""
+    outcomes = [outcome for collected, _, _ in requests for outcome in collected]
+    try:
+        jobs = await make(outcomes, sum(take for _, take, _ in requests))
+    except BaseException as error:
+        for _, _, future in requests:
+            if not future.done():
+                future.set_exception(error)
+        if not isinstance(error, Exception):
+            raise
+        return
+    for _, take, future in requests:
+        given, jobs = jobs[:take], jobs[take:]
+        if not future.done():
+            future.set_result(given)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from queuesim.core.broker import Broker
+from queuesim.core.broker import Broker, FlowRow, OnFailure
 from queuesim.core.clock import time_at
-from queuesim.core.family import Children, FlowRow, OnFailure
-from queuesim.core.job import DEFAULT_OPTIONS, JobOptions, JobRef, check_job_id
+from queuesim.core.job import DEFAULT_OPTIONS, Children, JobOptions, JobRef, check_job_id
 from queuesim.core.queue import data_text
 from queuesim.error import QueuesimError
 
@@ -73,7 +72,7 @@ class FlowProducer:
         return root
 
     async def children(self, node: Node) -> Children:
-        """What became of the children of a job so far."""
+        """The outcomes of a job's children so far."""
         return await self.broker.sibling(node.queue).children(node.id)
 
     async def children_values(self, node: Node) -> Mapping[str, Any]:

@@ -10,14 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
+from queuesim.core.clock import Clock, time_at
 from queuesim.text import well_formed
-
-if TYPE_CHECKING:
-    from queuesim.core.broker import Broker
-    from queuesim.core.family import Children
-
 
 # -- Limits: how many jobs may start in a window, and how many finished jobs are kept
 
@@ -483,6 +479,50 @@ def _encoder_in_c() -> Callable[[Any, int], Iterable[str]] | None:
 _encode = _encoder_in_c()
 
 
+@dataclass(frozen=True, slots=True)
+class Children:
+    """The outcomes of a job's children so far, each by its queue and id, as ``queue:id``, in the order of these texts.
+    Those that were removed, and those whose failure was to remove them (on_failure="remove"), are not among them."""
+
+    values: Mapping[str, Any]
+    """What those returned that completed."""
+    ignored: Mapping[str, str]
+    """Why those failed whose parent runs all the same (on_failure="continue" or "ignore")."""
+    failed: Sequence[str]
+    """Those that failed and fail their parent with them (on_failure="fail")."""
+    pending: Sequence[str]
+    """Those for which the parent waits: they have not ended, or failed and keep it waiting (on_failure="wait")."""
+
+
+class JobHandle(Protocol):
+    """What a job's own methods ask of the queue that it is in."""
+
+    queue: str
+    clock: Clock | None
+    """The clock of whoever uses the queue: the calendar, as the queue has it, where it is on a real server; None: the
+    running loop's time. See `queuesim.core.clock.time_at`."""
+
+    async def children(self, job_id: str) -> Children:
+        """The outcomes of a job's children so far. A job that does not exist has none."""
+        ...
+
+    async def update_progress(self, job_id: str, progress: str, now: float) -> None:
+        """Store and publish progress, as JSON text."""
+        ...
+
+    async def update_data(self, job_id: str, data: str, now: float) -> None:
+        """Replace the data, as JSON text."""
+        ...
+
+    async def log(self, job_id: str, row: str, keep: int | None, now: float) -> int:
+        """Append a row to the log, of which the newest `keep` rows stay. Returns the length of the log."""
+        ...
+
+    async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
+        """Extend locks, given as (job id, token). Returns the ids of those that were lost."""
+        ...
+
+
 class Job:
     """A job as its broker knew it at one moment. A handler gets one, and so does whoever asks the queue for a job.
 
@@ -525,7 +565,7 @@ class Job:
         ready_at: float | None = None,
         raw_data: str | None = None,
         token: str = "",
-        broker: Broker | None = None,
+        broker: JobHandle | None = None,
     ) -> None:
         self.id = id
         self.name = name
@@ -548,24 +588,26 @@ class Job:
         self.raw_data = raw_data
         """The data as they were added: JSON text."""
         self.token = token
-        self.broker = broker
+        self.broker: Any = broker
+        """The `Broker` of its queue, for ``Queue(job.broker)``; None for a job that was made by hand."""
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.name!r} attempts_made={self.attempts_made}>"
 
-    def _held(self) -> Broker:
-        if self.broker is None:
+    def _handle(self) -> JobHandle:
+        handle: JobHandle | None = self.broker
+        if handle is None:
             raise RuntimeError(f"job {self.id} belongs to no queue: it was made by hand")
-        return self.broker
+        return handle
 
     @property
     def queue(self) -> str:
         """The name of the queue that it is in. Raises RuntimeError for a job that was made by hand."""
-        return self._held().queue
+        return self._handle().queue
 
     async def children(self) -> Children:
-        """What became of the children of this job so far, if it is the parent of a flow."""
-        return await self._held().children(self.id)
+        """The outcomes of this job's children so far, if it is the parent of a flow."""
+        return await self._handle().children(self.id)
 
     async def children_values(self) -> Mapping[str, Any]:
         """What those children returned that completed, by ``queue:id``."""
@@ -585,12 +627,12 @@ class Job:
 
     async def update_progress(self, progress: Any) -> None:
         """Publish how far the job is: any JSON value. Raises JobError if the job is gone."""
-        await self._held().update_progress(self.id, to_json(progress), self._now())
+        await self._handle().update_progress(self.id, to_json(progress), self._now())
         self.progress = progress
 
     async def update_data(self, data: Any) -> None:
         """Replace the job's data: what the next attempt will see. Raises JobError if the job is gone."""
-        await self._held().update_data(self.id, to_json(data), self._now())
+        await self._handle().update_data(self.id, to_json(data), self._now())
         self.data = data
 
     async def log(self, row: str) -> int:
@@ -599,16 +641,14 @@ class Job:
         Raises:
             JobError: the job is gone.
         """
-        return await self._held().log(self.id, well_formed(row)[0], self.options.keep_logs, self._now())
+        return await self._handle().log(self.id, well_formed(row)[0], self.options.keep_logs, self._now())
 
     def _now(self) -> float:
-        from queuesim.core.clock import time_at
-
-        return time_at(self._held())
+        return time_at(self._handle())
 
     async def extend_lock(self, duration: float) -> bool:
         """Hold the lock for `duration` seconds from now. False if it was lost: another worker may run this job."""
-        return not await self._held().renew([(self.id, self.token)], duration, self._now())
+        return not await self._handle().renew([(self.id, self.token)], duration, self._now())
 
 
 RUNNING_JOB: ContextVar[Job | None] = ContextVar("queuesim_running_job", default=None)

@@ -73,33 +73,29 @@ class Retries:
 _NO_POLICY = RetryPolicy()
 
 
-# -- Trying again while something is unavailable, mostly the broker: exponential backoff with jitter, for ever
-
 T = TypeVar("T")
-Trouble = type[Exception] | tuple[type[Exception], ...]
-
 FIRST_PAUSE = 0.1
-"""Seconds before the second try, at most; half of that at least. Each further pause is twice as long."""
+"""Maximum pause before the second try, in seconds. Pauses double with each try; jitter takes off up to half of each."""
 LONGEST_PAUSE = 3.0
-"""Seconds between two tries at most, so that work goes on soon after the broker is back."""
+"""Maximum pause between two tries, in seconds, so that work goes on soon after the broker is back."""
 DOUBLINGS = 10
-"""After so many the longest pause is reached."""
+"""Number of doublings after which the longest pause is reached for certain."""
 
 
-async def persist(
+async def retry_forever(
     operation: Callable[[], Awaitable[T]],
     rng: random.Random,
     *,
     failed: int = 0,
-    trouble: Trouble = BrokerUnavailableError,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = BrokerUnavailableError,
 ) -> T:
-    """Try an operation again whenever it raises what passes. Ends by success, another error or cancellation.
+    """Retry an operation, with exponential backoff, until it succeeds or raises another error.
 
     Args:
         operation: makes one try.
-        rng: where jitter is drawn from, so that the workers of a queue don't come back in step.
-        trouble: which errors pass.
-        failed: how many tries failed already; unless it is 0, the first thing is a pause.
+        rng: source of the jitter that keeps the workers of a queue from coming back in step.
+        failed: number of tries that failed before; unless it is 0, a pause comes first.
+        retry_on: the errors after which it is tried again.
     """
     while True:
         if failed:
@@ -107,5 +103,5 @@ async def persist(
             await sleep(rng.uniform(pause / 2, pause))
         try:
             return await operation()
-        except trouble:
+        except retry_on:
             failed += 1

@@ -6,17 +6,13 @@ import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from queuesim.core.errors import JobError
 from queuesim.core.job import DEFAULT_OPTIONS, Job, JobOptions
 from queuesim.error import QueuesimError
 from queuesim.extras import need
-
-if TYPE_CHECKING:
-    from queuesim.core.broker import Broker
-
 
 # -- Schedules: when a job scheduler's next job is due, by cron line or fixed interval, and what becomes of missed ticks
 
@@ -292,6 +288,25 @@ class Scheduler:
         return f"repeat:{self.id}:{round(due * 1000)}"
 
 
+class SchedulerStore(Protocol):
+    """What a broker keeps of job schedulers."""
+
+    async def upsert_scheduler(self, scheduler: Scheduler, due: float, now: float) -> str:
+        """Store a scheduler, in place of another one of its id and of that one's pending job, and add its first job,
+        due at `due`. Returns the job's id. Raises JobError (-10) if there is a job of that id that has started."""
+        ...
+
+    async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:
+        """Add a scheduler's next job, if `job_id` is its present one; with `due` None that was the last, and the
+        scheduler is gone. Returns the new job's id. Raises JobError (-10) if there is a job of the next one's id;
+        nothing has changed then."""
+        ...
+
+    async def scheduler(self, scheduler_id: str) -> Scheduler | None:
+        """The scheduler of that id; None if there is none. Raises ScheduleError if it can't be read."""
+        ...
+
+
 SLOT_TAKEN, SLOTS_TAKEN = -10, -11
 """A JobError's codes: a job of this tick has started already; so it is with all ticks that were tried (BullMQ 6.7)."""
 SLOTS = 32
@@ -304,7 +319,7 @@ def check_id(scheduler_id: str) -> None:
         raise ScheduleError(f"a scheduler's id is text without ':', not {scheduler_id!r}")
 
 
-async def upsert(broker: Broker, scheduler: Scheduler, now: float) -> str:
+async def upsert(broker: SchedulerStore, scheduler: Scheduler, now: float) -> str:
     """Store a scheduler, and add its first job, at the first tick that has none: where clocks differ, another machine
     may have run the next one already. Returns the job's id.
 
@@ -337,7 +352,7 @@ async def upsert(broker: Broker, scheduler: Scheduler, now: float) -> str:
     raise JobError(scheduler.job_id(first), SLOTS_TAKEN, "schedule")
 
 
-async def advance(broker: Broker, job: Job, now: float) -> None:
+async def advance(broker: SchedulerStore, job: Job, now: float) -> None:
     """Add the job that follows `job`, which has just started. To do it again, for a retry, changes nothing.
 
     A tick that has a job already is passed over: one that another machine ran whose clock was ahead, or one of an

@@ -19,7 +19,7 @@ from queuesim.core.errors import BrokerUnavailableError, JobError, NoRateLimitEr
 from queuesim.core.exchange import Exchanges, PipelinedExchanges
 from queuesim.core.job import Job, RateLimit
 from queuesim.core.processor import INCOMPLETE, Processor, attempt, judge
-from queuesim.core.retry import persist
+from queuesim.core.retry import retry_forever
 from queuesim.core.scheduler import ScheduleError, advance
 
 logger = logging.getLogger("queuesim.core.worker")
@@ -197,13 +197,12 @@ class Worker:
             log(logger, logging.ERROR, message, self.name, jobs, self.options.cancel_grace)
 
     def _make_exchanges(self) -> Exchanges:
-        # a broker far away has time for more than one at once
-        lanes = min(getattr(self.broker, "lanes", 1), self.concurrency)
-        if lanes == 1:
-            return Exchanges(self.broker, self.terms, self._token, self._now, self._rng)
-        return PipelinedExchanges(
-            self.broker, self.terms, self._token, self._now, self._rng, lanes=lanes, concurrency=self.concurrency
-        )
+        arguments = self.broker, self.terms, self._token, self._now, self._rng
+        # while a server works at one exchange, the worker can prepare another
+        most = min(getattr(self.broker, "max_in_flight", 1), self.concurrency)
+        if most == 1:
+            return Exchanges(*arguments)
+        return PipelinedExchanges(*arguments, max_in_flight=most, concurrency=self.concurrency)
 
     async def close(self, timeout: float | None = None) -> bool:
         """Take no more jobs and wait for those that run; after `timeout` seconds, cancel them.
@@ -246,7 +245,7 @@ class Worker:
             if held is not None and held > now:
                 await self._hold(held, now)
             elif exchanges.empty:
-                await persist(lambda: self.broker.wait(exchanges.next_due, self._now()), self._rng)
+                await retry_forever(lambda: self.broker.wait(exchanges.next_due, self._now()), self._rng)
             if self._closing or not await self._take():
                 return
 
@@ -326,22 +325,22 @@ class Worker:
         """Add the job that follows this one of a scheduler. If what is stored of the scheduler can't be read, this job
         is put off: to run it would end the scheduler, with all that is known of it."""
         try:
-            await persist(lambda: advance(self.broker, job, self._now()), self._rng)
+            await retry_forever(lambda: advance(self.broker, job, self._now()), self._rng)
         except ScheduleError as error:
             message = f"put off by {UNREADABLE:g} s: {error}. Mend the scheduler, or upsert it"
             log(logger, logging.ERROR, "queue %s: job %s is %s", self.broker.queue, job.id, message)
             with suppress(JobError):
-                await persist(lambda: self.broker.log(job.id, message, ROWS, self._now()), self._rng)
+                await retry_forever(lambda: self.broker.log(job.id, message, ROWS, self._now()), self._rng)
             return Postponed(job.id, job.token, UNREADABLE, job.attempts_started, job.attempts_made)
         return None
 
     async def _unless_unlimited(self, job: Job, outcome: Returned) -> Outcome:
         """What becomes of a job whose handler raised RateLimitError without a duration: without any rate limit it would
         start again at once, for ever. Then the attempt fails."""
-        if self.terms.limiter is not None or await persist(self.broker.get_rate_limit, self._rng) is not None:
+        if self.terms.limiter is not None or await retry_forever(self.broker.get_rate_limit, self._rng) is not None:
             return outcome
         # the handler may have called Queue.rate_limit
-        if await persist(lambda: self.broker.rate_limit_ttl(None, self._now()), self._rng) > 0:
+        if await retry_forever(lambda: self.broker.rate_limit_ttl(None, self._now()), self._rng) > 0:
             return outcome
         return judge(self.processor, job, NoRateLimitError(), self._rng)
 
@@ -352,7 +351,7 @@ class Worker:
         every = (self.options.lock_renew_time or self.options.lock_duration / 2) / 2
         while True:
             await self._sleep(every)
-            await persist(lambda: self._renew_old(every), self._rng)
+            await retry_forever(lambda: self._renew_old(every), self._rng)
 
     async def _renew_old(self, age: float) -> None:
         now = self._now()
@@ -369,7 +368,7 @@ class Worker:
     async def _check_stalled(self) -> None:
         interval, most = self.options.stalled_interval, self.options.max_stalled
         while True:
-            found = await persist(lambda: self.broker.recover_stalled(interval, most, self._now()), self._rng)
+            found = await retry_forever(lambda: self.broker.recover_stalled(interval, most, self._now()), self._rng)
             self.stalled += len(found)
             await self._sleep(interval)
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from queuesim.core import clock
 from queuesim.core.errors import BrokerUnavailableError
 from queuesim.core.job import JobId, NewJob
-from queuesim.core.retry import persist
+from queuesim.core.retry import retry_forever
 from queuesim.faults.base import Chance, Fault, end
 from queuesim.faults.network import Connection
 from queuesim.faults.timing import Strike
@@ -46,7 +46,7 @@ class Outbox:
             ids: list[JobId] = await self._connection.add(jobs, present)
         except BrokerUnavailableError:
             late = _meant_for(jobs, now)
-            ids = await persist(lambda: self._connection.add(late, clock.now()), self._rng, failed=1)
+            ids = await retry_forever(lambda: self._connection.add(late, clock.now()), self._rng, failed=1)
         for hook in self._hooks:
             await hook.added(self._load, jobs, self._connection.add)
         return ids
@@ -72,7 +72,7 @@ class Duplicates(ProducerFault):
         """Add them once more."""
         if self.strikes(load):
             self.plant.note(self.kind, load, f"{len(jobs)} jobs twice")
-            await persist(lambda: add(jobs, clock.now()), self.rng)
+            await retry_forever(lambda: add(jobs, clock.now()), self.rng)
 
 
 class RetryAfterLostAnswer(ProducerFault):
@@ -87,7 +87,7 @@ class RetryAfterLostAnswer(ProducerFault):
             row = self.plant.note(self.kind, load, f"{len(jobs)} jobs twice", lasting=True)
             meant = clock.now()
             await clock.sleep(self._pause())
-            await persist(lambda: add(_meant_for(jobs, meant), clock.now()), self.rng)
+            await retry_forever(lambda: add(_meant_for(jobs, meant), clock.now()), self.rng)
             end(row)
 
 

@@ -20,7 +20,7 @@ from queuesim.core.events import EventKind
 from queuesim.core.job import Job, JobOptions
 from queuesim.core.processor import JobType, Processor, call
 from queuesim.core.queue import Queue
-from queuesim.core.retry import persist
+from queuesim.core.retry import retry_forever
 from queuesim.core.scheduler import Cron, Every
 from queuesim.core.worker import Worker
 from queuesim.oracles.run_view import UNFINISHED, OverdueEvidence, Scan, Ticks
@@ -150,7 +150,7 @@ class Scanner:
     async def _resume(self, failed: int = 0) -> None:
         while True:
             try:
-                await persist(self._scan.resume, self._rng, failed=failed)
+                await retry_forever(self._scan.resume, self._rng, failed=failed)
             except DatabaseError:
                 # nobody could give the scan up: it can be taken over when its lease is over
                 await sleep(self.settings.lease)
@@ -166,7 +166,9 @@ class Scanner:
         async def overdue_scan(job: Job) -> None:
             await self._at_tick(tick_of(job.id))
 
-        await persist(lambda: self._make_scheduler(Queue(broker, defaults=processor.defaults), schedule), self._rng)
+        await retry_forever(
+            lambda: self._make_scheduler(Queue(broker, defaults=processor.defaults), schedule), self._rng
+        )
         await Worker(processor, broker, name=self.name, clock=self._clock, rng=self._rng).run()
 
     async def _make_scheduler(self, queue: Queue, schedule: Cron | Every) -> None:

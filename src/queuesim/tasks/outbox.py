@@ -17,7 +17,7 @@ from queuesim.core.clock import sleep
 from queuesim.core.errors import BrokerUnavailableError, DatabaseError
 from queuesim.core.job import JobId, JobState, NewJob, from_plain, to_json, to_plain
 from queuesim.core.queue import Queue
-from queuesim.core.retry import persist
+from queuesim.core.retry import retry_forever
 from queuesim.tasks.store import TaskStore
 from queuesim.tasks.tables import outbox
 
@@ -168,7 +168,7 @@ class Relay:
         """Move what there is, and what comes, until cancelled; while queue or database can't be reached, try again."""
         while True:
             self._woken.clear()
-            if await persist(self.move, self._rng, trouble=TROUBLE) == self.batch:
+            if await retry_forever(self.move, self._rng, retry_on=TROUBLE) == self.batch:
                 continue
             try:
                 async with asyncio.timeout(self.interval):

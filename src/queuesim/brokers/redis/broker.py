@@ -21,13 +21,24 @@ from queuesim.brokers.redis.codec import (
 from queuesim.brokers.redis.scripts import script
 from queuesim.brokers.redis.server import PREFIX, Argument, Place
 from queuesim.brokers.redis.stream import SeenEvents, event_id, read_from, read_page
-from queuesim.core.broker import Completed, Failed, Observer, Outcome, Postponed, Reply, Retried, Returned, Terms
+from queuesim.core.broker import (
+    Completed,
+    Failed,
+    FlowRow,
+    Observer,
+    Outcome,
+    Postponed,
+    Reply,
+    Retried,
+    Returned,
+    Terms,
+)
 from queuesim.core.clock import Clock
 from queuesim.core.containment import Contained, log
 from queuesim.core.errors import BrokerUnavailableError, JobError, QueueActiveError, QueueNotPausedError
 from queuesim.core.events import Event, EventKind, EventPage
-from queuesim.core.family import Children, FlowRow
 from queuesim.core.job import (
+    Children,
     ExistingId,
     Job,
     JobId,
@@ -87,9 +98,9 @@ class RedisQueue:
         self.observer_errors = Contained(f"the observer of queue {queue}")
 
     @property
-    def lanes(self) -> int:
-        """How many exchanges of a worker may be under way at once."""
-        return getattr(self._place, "lanes", 1)
+    def max_in_flight(self) -> int:
+        """How many exchanges of a worker may be in flight at once."""
+        return getattr(self._place, "max_in_flight", 1)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.prefix}:{self.queue}>"

@@ -10,8 +10,7 @@ from queuesim.brokers.redis.codec import decode_job
 from queuesim.brokers.redis.fake import FakePlace, Image
 from queuesim.brokers.redis.scripts import script
 from queuesim.brokers.redis.stream import Chronicle, read_now
-from queuesim.core.broker import Observer, Outcome, Reply, Terms
-from queuesim.core.family import FlowRow
+from queuesim.core.broker import FlowRow, Observer, Outcome, Reply, Terms
 from queuesim.core.job import Job, JobId, JobState, NewJob
 
 READ_AFTER = 500

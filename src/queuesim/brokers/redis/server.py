@@ -282,8 +282,8 @@ class ServerPlace:
     clock: Clock | None = staticmethod(time.time)
     """The calendar. Whoever uses a queue here goes by it, unless `queuesim.core.clock.set_clock` says otherwise."""
 
-    lanes = 2
-    """While the server works at one exchange, the worker prepares another."""
+    max_in_flight = 2
+    """Exchanges of one worker: while the server works at one, the worker prepares another."""
 
     def __init__(self, address: Address, *, timeout: float = TIMEOUT) -> None:
         need("redis", "live", "queues on a Redis server")

@@ -21,7 +21,7 @@ from queuesim.core.deadletters import redrives_of
 from queuesim.core.errors import BrokerUnavailableError
 from queuesim.core.job import JobState, number_of
 from queuesim.core.processor import Processor
-from queuesim.core.retry import persist
+from queuesim.core.retry import retry_forever
 from queuesim.core.worker import Worker
 from queuesim.faults.registry import FaultEntry
 from queuesim.oracles.run_view import Evidence
@@ -295,7 +295,7 @@ class LiveRun:
         """Follow the event stream. While the server can't be reached, nothing happens there."""
         rng = Streams(self._seed).python("watch")
         while True:
-            await persist(self._read, rng)
+            await retry_forever(self._read, rng)
             await asyncio.sleep(LOOK)
 
     async def _read(self) -> None:
@@ -324,7 +324,7 @@ class LiveRun:
             await asyncio.sleep(max(self.scenario.duration / 100, 0.2))
             if not self._abort.due(self._clock(), self.recorder.added_count + self.recorder.attempt_count):
                 continue
-            left = await persist(self._where_left, Streams(self._seed).python("thresholds"))
+            left = await retry_forever(self._where_left, Streams(self._seed).python("thresholds"))
             failure = self._abort.look(self.recorder.so_far(self.facts(), left))
             if failure is not None:
                 self._end(StopReason.THRESHOLD, failure.at, failure.name)
@@ -336,7 +336,7 @@ class LiveRun:
         moved, before = began, -1
         rng = Streams(self._seed).python("drain")
         while not self._over.done() and self._clock() < deadline:
-            counts = await persist(self.broker.counts, rng)
+            counts = await retry_forever(self.broker.counts, rng)
             if not any(counts[state] for state in UNFINISHED):
                 return
             if self.recorder.attempt_count != before or counts[JobState.DELAYED]:
@@ -345,13 +345,13 @@ class LiveRun:
                 await self._end_without_progress(moved)
             if self._clock() >= looked + ROUND_LOOK:
                 looked = self._clock()
-                if await persist(self._goes_round, rng):
+                if await retry_forever(self._goes_round, rng):
                     await self._end_without_progress(self.recorder.last_progress)
             await asyncio.wait([self._over], timeout=LOOK)
 
         since = self.recorder.last_progress
         quiet = self._clock() - since >= (self._clock() - began) / 2
-        if not self._over.done() and quiet and await persist(self._stands_still, rng):
+        if not self._over.done() and quiet and await retry_forever(self._stands_still, rng):
             await self._end_without_progress(since)
 
     async def _goes_round(self) -> bool:

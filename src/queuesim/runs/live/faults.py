@@ -14,7 +14,7 @@ from queuesim.brokers.redis.server import Address, ServerPlace
 from queuesim.core.clock import sleep
 from queuesim.core.job import JobState
 from queuesim.core.processor import Processor
-from queuesim.core.retry import persist
+from queuesim.core.retry import retry_forever
 from queuesim.faults.base import Fault, Plant, end
 from queuesim.faults.network import Server
 from queuesim.faults.producers import Outbox, ProducerFault
@@ -231,12 +231,12 @@ class ServerHost:
         """See faults.Host."""
         await asyncio.to_thread(self._server.start)
         if self._forgot:
-            await persist(self._watch.begin_again, self._rng)
+            await retry_forever(self._watch.begin_again, self._rng)
 
     async def follow_nobody(self, follow: bool) -> None:
         """See faults.Host."""
         words = NOBODY if follow else ("NO", "ONE")
-        await persist(lambda: self._place.command("REPLICAOF", *words), self._rng)
+        await retry_forever(lambda: self._place.command("REPLICAOF", *words), self._rng)
 
 
 class Queue:
@@ -249,7 +249,7 @@ class Queue:
 
     async def counts(self) -> Mapping[JobState, int]:
         """See Broker.counts."""
-        return await persist(self._broker.counts, self._rng)
+        return await retry_forever(self._broker.counts, self._rng)
 
     @property
     def queue(self) -> str:
@@ -258,15 +258,15 @@ class Queue:
 
     async def pause(self, now: float) -> None:
         """See Broker.pause."""
-        await persist(lambda: self._broker.pause(now), self._rng)
+        await retry_forever(lambda: self._broker.pause(now), self._rng)
 
     async def resume(self, now: float) -> None:
         """See Broker.resume."""
-        await persist(lambda: self._broker.resume(now), self._rng)
+        await retry_forever(lambda: self._broker.resume(now), self._rng)
 
     async def flush_scripts(self) -> None:
         """The server forgets its scripts."""
-        await persist(lambda: self._place.command("SCRIPT", "FLUSH"), self._rng)
+        await retry_forever(lambda: self._place.command("SCRIPT", "FLUSH"), self._rng)
 
 
 class LiveInjector(Injector):

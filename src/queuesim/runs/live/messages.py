@@ -16,7 +16,7 @@ from queuesim.core.broker import Completed, Failed, Outcome, Postponed, Retried,
 from queuesim.core.errors import ErrorInfo
 from queuesim.core.events import EventKind
 from queuesim.core.job import Job, JobId, JobState, NewJob, number_of
-from queuesim.core.retry import persist
+from queuesim.core.retry import retry_forever
 from queuesim.results.recorder import Recorder
 
 UNFINISHED = "Unfinished"
@@ -225,7 +225,7 @@ class Watch:
             pairs = zip(ids, locks, strict=True)
             return [job_id for job_id, lock in pairs if lock is not None and lock.startswith(token)]
 
-        return await persist(ask, self._rng)
+        return await retry_forever(ask, self._rng)
 
     def number_of(self, job: Job) -> int:
         """A job's number; 0 if nobody has told of it."""

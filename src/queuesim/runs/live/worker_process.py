@@ -361,7 +361,7 @@ async def connect(place: ServerPlace) -> None:
     """Open all connections for commands ahead of the first job. A server that is away is no error here: whoever uses
     it later waits for it."""
     with suppress(BrokerUnavailableError):
-        await asyncio.gather(*(place.command("PING") for _ in range(place.lanes)))
+        await asyncio.gather(*(place.command("PING") for _ in range(place.max_in_flight)))
 
 
 async def work(orders: Orders) -> None:
