@@ -109,8 +109,6 @@ def test_a_call_for_real_io_counts_though_the_handler_swallows_the_refusal() -> 
 
 
 def test_a_load_that_adds_nothing_says_what_it_asks_for() -> None:
-    faults = [{"producer.duplicate": {"at": "1s"}}]
-    del faults
     late = [*HEALTHY["load"], {"name": "rush", "bulk": {"at": "20m", "size": 500}}]
     detail = only(run(load=late), "no-jobs-added")
     assert detail == (
@@ -122,6 +120,11 @@ def test_a_load_that_adds_nothing_says_what_it_asks_for() -> None:
 def test_a_load_of_less_than_a_job_is_not_judged(kind: str) -> None:
     detail = only(run(load=[{"name": "rare", kind: "1/day"}]), "no-jobs-added", "not judged")
     assert detail.startswith(f"load rare ({kind}, 1/day) added no job: it asks for 0.00694 jobs in the run")
+
+
+def test_a_run_that_is_asked_for_no_job_is_not_judged() -> None:
+    detail = only(run(load=[{"name": "off", "constant": "0/s"}]), "no-jobs-added", "not judged")
+    assert detail == "the load asks for no job, so that the run shows nothing"
 
 
 def test_a_closed_load_a_backlog_and_a_load_of_zero_are_healthy() -> None:

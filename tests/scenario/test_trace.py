@@ -56,6 +56,7 @@ def test_failures_are_read_by_their_number(tmp_path: Path) -> None:
         ("name,at_ms,name\n", '{}:1: two columns are called "name"'),
         ("name,at_ms\nx,1\nx\n", "{}:3: 1 cells, but the header has 2"),
         ("name,at_ms\nx,1,2\n", "{}:2: 3 cells, but the header has 2"),
+        ("name,at_ms\n", "{}: the trace has no row below its header"),
         ("name,at_ms\n,1\n", "{}:2: name: it is empty"),
         ("name,at_ms\nx,soon\n", '{}:2: at_ms: "soon" is not a number'),
         ("name,at_ms\nx,\n", '{}:2: at_ms: "" is not a number'),

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from contextlib import closing
 from contextvars import copy_context
@@ -196,26 +197,61 @@ def test_a_pool_that_is_older_than_the_simulation_works_for_it():
         assert isinstance(pool.submit(error_of, connect).result(), ConnectionRefusedError)
 
 
-def test_a_thread_that_outlives_its_simulation_is_outside_until_the_next_one():
-    orders, answers = [threading.Event() for _ in range(2)], [[], []]
-
+def thread_that_connects(orders, answers):
     def work():
         for order, answer in zip(orders, answers, strict=True):
             assert order.wait(10)
             answer.append(error_of(connect))
 
-    thread = threading.Thread(target=work)
-    refusals_of(lambda: thread.start())
+    return work
+
+
+def pool_of_one(work):
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    pool.submit(work)
+    pool.shutdown(wait=False)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda work: threading.Thread(target=work).start(),
+        lambda work: threading.Timer(0.001, work).start(),
+        lambda work: _thread.start_new_thread(work, ()),
+        pool_of_one,
+    ],
+    ids=["thread", "timer", "bare thread", "work of a pool"],
+)
+def test_what_outlives_its_simulation_reaches_nothing_later_and_is_recorded_nowhere(start):
+    orders, answers = [threading.Event() for _ in range(2)], [[], []]
+
+    def wait_for(answer):
+        while not answer:
+            time.sleep(0.001)
+
+    recorded = refusals_of(lambda: start(thread_that_connects(orders, answers)))
     orders[0].set()
-    while not answers[0]:
-        thread.join(0.01)
-    assert isinstance(answers[0][0], ConnectionRefusedError)
+    wait_for(answers[0])
+    assert isinstance(answers[0][0], RealIOError)
+    assert recorded == []
 
     def second():
         orders[1].set()
-        thread.join()
+        wait_for(answers[1])
 
     assert refusals_of(second) == [("socket.connect", "127.0.0.1:9")]
+
+
+def test_a_pool_of_a_simulation_serves_others_after_it():
+    pools = []
+
+    def program():
+        pools.append(concurrent.futures.ThreadPoolExecutor(1))
+        assert isinstance(pools[0].submit(error_of, connect).result(), RealIOError)
+
+    refusals_of(program)
+    with pools[0] as pool:
+        assert isinstance(pool.submit(error_of, connect).result(), ConnectionRefusedError)
 
 
 def test_threads_of_the_surroundings_are_not_touched_while_a_simulation_plays():

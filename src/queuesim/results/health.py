@@ -292,6 +292,8 @@ def no_jobs_added(health: RunHealth) -> Finding:
                 f"{health.because_of_faults()}"
             )
     found.findings += _overdue_without_jobs(health)
+    if not doubts and not len(recording.jobs):
+        doubts.append("the load asks for no job, so that the run shows nothing")
     found.unjudged = "; ".join(doubts)
     return found
 

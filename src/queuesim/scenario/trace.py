@@ -46,7 +46,7 @@ def read_trace(path: Path, columns: Mapping[str, str] | None = None) -> list[Tra
         columns: what the file calls them, where that differs: ``{"name": "job_type"}``.
 
     Raises:
-        TableError: the file can't be read, a column is missing, or a cell is not what its column needs.
+        TableError: the file can't be read, it has no job, a column is missing, or a cell is not what its column needs.
     """
     called = {column: (columns or {}).get(column, column) for column in COLUMNS}
     header = read_header(path)
@@ -55,6 +55,8 @@ def read_trace(path: Path, columns: Mapping[str, str] | None = None) -> list[Tra
     check_columns(path, header, [called["name"], at, *(columns or {}).values()])
     row = _Row(path, called, at, failing)
     jobs = [row.job(line, cells) for line, cells in read_rows(path)]
+    if not jobs:
+        raise TableError(f"{path}: the trace has no row below its header")
     jobs.sort(key=lambda job: job.at)
     return jobs
 

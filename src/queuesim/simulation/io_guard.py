@@ -1,8 +1,7 @@
 """The guard that keeps a simulation from the world: it refuses connections, packets, name look-ups and subprocesses.
 
 CPython announces these calls to audit hooks (PEP 578) before it carries them out, whichever library makes them, and a
-hook that raises stops them. A hook can't be taken out again, so there is one for the whole process, which looks at
-nothing while no simulation plays. The rest, sending on a connection that was there before and clients that are written
+hook that raises stops them. A hook can't be taken out again, so there is one for the whole process. The rest, sending on a connection that was there before and clients that are written
 in C, is guarded by replacing functions while a simulation plays.
 """
 
@@ -13,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import thread as pools
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
@@ -46,6 +46,7 @@ class IOGuard:
         self.threads: Threads | None = None
         """Told of the threads that are started; None: nobody is."""
         self._outer: IOGuard | None = None
+        self._plays = 0
 
     @contextmanager
     def playing(self) -> Iterator[None]:
@@ -54,9 +55,11 @@ class IOGuard:
         self._outer = _playing.get(ident)
         _install()
         _playing[ident] = self
+        self._plays += 1
         try:
             yield
         finally:
+            self._plays -= 1
             if self._outer is None:
                 del _playing[ident]
             else:
@@ -74,7 +77,7 @@ class IOGuard:
     def note(self, call: str, target: Target | None, context: Context | None = None) -> None:
         """Record that a call was refused."""
         context = context or starting_context() or copy_context()
-        if self.on_refusal is not None:
+        if self.on_refusal is not None and self._plays:  # else the recording is closed
             self.on_refusal(call, "" if target is None else str(target), context)
         if self._outer is not None:
             self._outer.note(call, target, context)
@@ -114,10 +117,12 @@ def outside() -> Iterator[None]:
 
 
 def current_guard() -> IOGuard | None:
-    """The guard of the simulation that the calling thread belongs to; None if it belongs to none that plays.
+    """The guard of the simulation that the calling thread belongs to; None if it belongs to none.
 
-    A thread that was started in a simulation belongs to it, or, when that is over, to any other that plays: pools of
-    threads serve one run after another. All other threads, such as those of a notebook or a debugger, are outside.
+    A thread that was started in a simulation, or the work that it handed to a pool of threads, belongs to it also when
+    it is over, so that a `threading.Timer` reaches nothing later. While another simulation plays, it belongs to that
+    one. A pool's thread that now does other work, and all other threads, such as those of a notebook or a debugger, are
+    outside.
     """
     ident = get_ident()
     if ident in _outside:
@@ -129,7 +134,16 @@ def current_guard() -> IOGuard | None:
     if origin is None:
         return None
     guards = list(_playing.values())
-    return origin.guard if origin.guard in guards else next(iter(guards), None)
+    if origin.guard in guards:
+        return origin.guard
+    if guards:
+        return guards[0]
+    return None if ident not in _lent and _serves_a_pool(ident) else origin.guard
+
+
+def _serves_a_pool(ident: int) -> bool:
+    """Whether a thread is one of a ThreadPoolExecutor, which serves one run after another."""
+    return getattr(threading._active.get(ident), "_target", None) is pools._worker  # type: ignore[attr-defined]
 
 
 _lent: dict[int, Origin] = {}
@@ -284,10 +298,10 @@ ANNOUNCED: dict[str, Callable[..., None]] = {
 
 
 def _make_hook() -> Callable[[str, tuple[Any, ...]], None]:
-    playing, announced = _playing, ANNOUNCED
+    announced = ANNOUNCED
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        if playing and event in announced:
+        if event in announced:
             guard = current_guard()
             if guard is not None:
                 announced[event](guard, event, *args)
