@@ -63,6 +63,7 @@ CANT_BE_PLAYED = {
     "faults": {**SMALL, "faults": [{"worker.crash": {"every": 1e-9}}], "duration": 1000.0},
     "burst": {**SMALL, "faults": [{"producer.burst": {"at": 1.0, "size": BILLION}}]},
     "scale": {**SMALL, "faults": [{"worker.scale": {"at": 1.0, "to": BILLION}}]},
+    "drain for years": {**SMALL, "drain": True, "jobs": {"a": {"service": 0.1, "delay": 1e15}}},
     "looks for stalled jobs": {**SMALL, "workers": {"stalled_interval": 1e-9}},
 }
 
@@ -71,6 +72,11 @@ CANT_BE_PLAYED = {
 def test_what_no_machine_can_play_is_refused(scenario: dict[str, Any]) -> None:
     with pytest.raises(TooLargeError, match=r"at least .* to play and .* of memory; the limits are 1d and 64 GB"):
         queuesim.run(scenario)
+
+
+def test_a_drain_with_a_limit_does_not_wait_for_longer_delays() -> None:
+    scenario = {**SMALL, "drain": 10.0, "jobs": {"a": {"service": 0.1, "delay": 1e15}}}
+    assert effort(Scenario.model_validate(scenario)).seconds < 1
 
 
 def test_so_is_a_whole_number_beyond_all_floats() -> None:

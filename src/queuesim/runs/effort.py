@@ -216,12 +216,20 @@ def _closed_jobs(scenario: Scenario, entry: LoadEntry) -> float:
 
 
 def _workers(scenario: Scenario) -> Iterator[Part]:
+    length = scenario.duration + min(scenario.drain_time, _longest_delay(scenario))
     for i, kind in enumerate(scenario.workers):
         renew = (kind.lock_renew or kind.lock_duration / 2) / 2
-        looks = times(kind.count, scenario.duration / renew + scenario.duration / kind.stalled_interval)
+        looks = times(kind.count, length / renew + length / kind.stalled_interval)
         yield _part(("workers", i, "count"), kind.count, "workers", WORKER)
         yield _part(("workers", i, "concurrency"), times(kind.count, kind.concurrency or 1), "slots", SLOT)
         yield _part(("duration",), looks, "looks of workers at their locks and for stalled jobs", UPKEEP)
+
+
+def _longest_delay(scenario: Scenario) -> float:
+    """The longest delay of the job types that are added: a run that drains waits for it."""
+    asked = what_is_asked(scenario, scenario.duration).loads
+    added = {name for load in asked for name, share in load.types.items() if load.jobs * share >= 1}
+    return max((scenario.job(name).delay for name in added), default=0.0)
 
 
 def _real_time(scenario: Scenario) -> Iterator[Part]:
