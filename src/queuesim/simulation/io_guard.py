@@ -1,9 +1,9 @@
 """The guard that keeps a simulation from the world: it refuses connections, packets, name look-ups and subprocesses.
 
 CPython announces these calls to audit hooks (PEP 578) before it carries them out, whichever library makes them, and a
-hook that raises stops them. A hook can't be taken out again, so there is one for the whole process. The rest, sending on
-a connection that was there before and clients that are written in C, is guarded by replacing functions while a
-simulation plays.
+hook that raises stops them. A hook can't be taken out again, so there is one for the whole process. The rest, which is
+to send on a connection that was there before and clients that are written in C, is guarded by replacing functions while
+a simulation plays.
 """
 
 from __future__ import annotations
