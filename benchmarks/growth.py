@@ -35,8 +35,7 @@ from queuesim.results.views.terminal import render
 from queuesim.runs.abort import Abort
 from queuesim.runs.judging import judge as judge_thresholds
 from queuesim.runs.judging import what_is_asked
-from queuesim.runs.run import MOST_GENERATIONS, seldom_collected
-from queuesim.runs.virtual.engine import Simulation
+from queuesim.runs.virtual.engine import MAX_GENERATIONS, Simulation, seldom_collected
 from queuesim.scenario.model import Scenario
 from queuesim.simulation.loop import VirtualLoop
 from queuesim.simulation.runner import run as run_in_virtual_time
@@ -245,7 +244,7 @@ def measure(settings: Settings) -> Cost:
     scenario = Scenario.model_validate(settings)
     gc.collect()
     with closing(VirtualLoop()) as loop, seldom_collected():
-        loop.most_generations = MOST_GENERATIONS
+        loop.most_generations = MAX_GENERATIONS
         began = time.process_time()
         simulation = Simulation(scenario, loop, seed=SEED, abort=Abort.of(scenario))
         run_in_virtual_time(simulation.play(), loop=loop)

@@ -44,7 +44,7 @@ def judged(jobs: int) -> float:
 
 
 def _record(jobs: int) -> Recording:
-    from queuesim.runs.run import record
+    from queuesim.runs.virtual.engine import record
     from queuesim.scenario.model import Scenario
 
     scenario = Scenario.model_validate(

@@ -123,7 +123,7 @@ def large(jobs: int) -> Large:
 
     from queuesim.results.frames import FRAMES
     from queuesim.results.result import Result, load
-    from queuesim.runs.run import record
+    from queuesim.runs.virtual.engine import record
     from queuesim.scenario.model import Scenario
 
     use("agg")

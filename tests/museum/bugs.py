@@ -15,7 +15,7 @@ from queuesim.core.broker import Outcome, Reply, Terms
 from queuesim.core.exchange import Exchanges
 from queuesim.core.job import Job
 from queuesim.core.worker import Worker
-from queuesim.runs import run
+from queuesim.runs.virtual import engine
 
 Patch = pytest.MonkeyPatch
 Bug = Callable[[Patch], None]
@@ -81,7 +81,7 @@ def overdue_jobs_spin(patch: Patch) -> None:
 
     patch.setattr(QueueState, "_promote_due", promote)
     patch.setattr(Taking, "wait", wait)
-    patch.setattr(run, "MOST_GENERATIONS", 20_000)
+    patch.setattr(engine, "MAX_GENERATIONS", 20_000)
 
 
 def stalled_jobs_hold_everybody_up(patch: Patch) -> None:

@@ -14,7 +14,7 @@ from queuesim.core.job import Backoff, JobOptions
 from queuesim.oracles import ORACLES
 from queuesim.oracles.run_view import Case, Evidence, Promises, groups
 from queuesim.results.recording import Recording
-from queuesim.runs.run import record
+from queuesim.runs.virtual.engine import record
 from queuesim.scenario.model import Scenario
 
 FEW, MANY = 1_000, 8_000

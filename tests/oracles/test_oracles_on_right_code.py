@@ -18,7 +18,7 @@ from queuesim.core.job import Keep, RateLimit
 from queuesim.oracles import ORACLES, judge
 from queuesim.oracles.run_view import Evidence, Promises
 from queuesim.results.recording import Recording
-from queuesim.runs.run import record
+from queuesim.runs.virtual.engine import record
 from queuesim.scenario.loading import as_scenario
 
 

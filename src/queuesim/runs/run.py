@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import gc
-import signal
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from queuesim.results.health import judge_health
-from queuesim.results.recording import Recording, Stop, StopReason
 from queuesim.results.views.progress import run_bar
 from queuesim.runs.abort import Abort
 from queuesim.runs.effort import refuse_too_large, size_checks
+from queuesim.runs.engine import Progress
 from queuesim.runs.handler_state import warn_of_leftovers, watched
 from queuesim.runs.judging import what_is_asked
-from queuesim.runs.virtual.engine import Progress, Simulation
+from queuesim.runs.virtual.engine import record
 from queuesim.scenario.loading import Source, as_scenario
 from queuesim.scenario.model import Scenario, check_backend
-from queuesim.simulation.diagnosis import Deadlock, Livelock
-from queuesim.simulation.loop import VirtualLoop
-from queuesim.simulation.random import Streams
-from queuesim.simulation.runner import run as run_in_virtual_time
-from queuesim.simulation.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from queuesim.core.processor import Processor
     from queuesim.results.result import Result
 
-
-MOST_GENERATIONS = 1_000_000
-"""So often may callbacks beget callbacks at one instant before the run is stuck: about a second of real time."""
 
 GIVEN = "given:processor"
 """What a scenario names in place of a processor that is at hand: with a processor no job needs a service time."""
@@ -140,78 +128,9 @@ def run(
     return result
 
 
-def record(
-    scenario: Scenario,
-    seed: int,
-    own: Processor | None = None,
-    progress: Progress | None = None,
-    *,
-    backend: str = "sim",
-    shuffle: bool = False,
-    handler_limit: float = 10.0,
-    allow_io: Sequence[str] = (),
-    abort: Abort | None = None,
-) -> Recording:
-    """Play a scenario in virtual time and return the bare recording: the oracles have judged, thresholds not yet."""
-    from queuesim import __version__
-
-    order = Streams(seed).python("order of tasks") if shuffle else None
-    stopped = None
-    with closing(VirtualLoop(shuffle=order, allow_io=[*scenario.allow_io, *allow_io])) as loop:
-        loop.most_generations = MOST_GENERATIONS
-        # a task that a handler started does not end the program, maybe with the exit code of a run that is ok
-        loop.contains_exits = True
-        simulation = Simulation(scenario, loop, seed=seed, backend=backend, own=own, progress=progress, abort=abort)
-        began = time.perf_counter()
-        recorder = simulation.recorder
-        # a job that puts itself off at once, again and again, is one that holds the loop
-        watchdog = Watchdog(loop, handler_limit, lambda: recorder.attempt_count - recorder.put_off_count)
-        with watchdog, _interruptible(simulation), seldom_collected():
-            try:
-                run_in_virtual_time(simulation.play(), loop=loop)
-            except (Deadlock, Livelock) as error:
-                reason = StopReason.DEADLOCK if isinstance(error, Deadlock) else StopReason.LIVELOCK
-                stopped = Stop(reason, error.time, error.detail)
-        wall = time.perf_counter() - began
-    recording = simulation.recording(stopped=stopped, wall=wall, version=__version__)
-    recording.checks.extend(simulation.judge(recording))
-    return recording
-
-
 def _own_processor(scenario: Scenario, processor: Processor | None) -> Processor | None:
     if processor is not None or scenario.processor is None:
         return processor
     from queuesim.scenario.loading import load_processor
 
     return load_processor(scenario.processor, scenario.directory, for_run=True)
-
-
-@contextmanager
-def _interruptible(simulation: Simulation) -> Iterator[None]:
-    """Ctrl-C ends the run between two steps; a second one raises KeyboardInterrupt at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # None: a handler that was not set from Python, and can't be set again
-    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
-
-    def interrupt(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        simulation.interrupt()
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def seldom_collected() -> Iterator[None]:
-    """A run makes few cycles and many short-lived objects: look for garbage less often."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)

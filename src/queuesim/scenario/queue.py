@@ -191,6 +191,27 @@ def name_workers(kinds: Iterable[WorkerSettings]) -> list[tuple[str, WorkerSetti
     return list(named.items())
 
 
+def slots_of(kinds: Iterable[WorkerSettings], default: int) -> dict[str, int]:
+    """How many slots each worker of a scenario has; `default` is for those that don't say."""
+    return {name: settings.concurrency or default for name, settings in name_workers(kinds)}
+
+
+def shared_limiter(
+    kinds: Iterable[WorkerSettings], shared: RateLimitSettings | None, own: RateLimit | None
+) -> RateLimit | None:
+    """The limiter that holds for the whole queue. The `max` of the queue goes before that of workers (BullMQ 6.7).
+
+    Args:
+        shared: the queue's own limit.
+        own: that of the processor, for workers which don't say.
+    """
+    limiters = (own if kind.limiter is None else kind.limiter.model() for kind in kinds)
+    first = next((limiter for limiter in limiters if limiter is not None), None)
+    if shared is None:
+        return first
+    return RateLimit(shared.max, shared.duration if first is None else first.duration)
+
+
 def unused(name: str, taken: Container[str]) -> str:
     """The name, with numbers behind it as long as another worker has it."""
     candidate, i = name, 2

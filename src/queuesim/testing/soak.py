@@ -448,7 +448,7 @@ def play_on(backend: str, *, shuffle: bool) -> Play:
 def _play(scenario: dict[str, Any], backend: str, shuffle: bool) -> Recording:
     from queuesim.results.little import check
     from queuesim.results.result import Result
-    from queuesim.runs.run import record
+    from queuesim.runs.virtual.engine import record
     from queuesim.scenario.loading import load_processor
     from queuesim.scenario.model import Scenario
 

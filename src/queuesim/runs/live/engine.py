@@ -1,4 +1,4 @@
-"""One run of a scenario in real time: its queue on a real server, its producers here, its workers in processes."""
+"""The engine in real time: the queue on a real server, the producers here, the workers in processes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
@@ -19,25 +19,22 @@ from queuesim.core.broker import Broker
 from queuesim.core.clock import set_clock
 from queuesim.core.deadletters import redrives_of
 from queuesim.core.errors import BrokerUnavailableError
-from queuesim.core.job import JobState, number_of
+from queuesim.core.job import Job, JobState, number_of
 from queuesim.core.processor import Processor
 from queuesim.core.retry import retry_forever
 from queuesim.core.worker import Worker
 from queuesim.faults.registry import FaultEntry
-from queuesim.oracles.run_view import Evidence
-from queuesim.results.recorder import Recorder
-from queuesim.results.recording import CheckRow, Facts, Recording, Stop, StopReason
+from queuesim.results.recording import CheckRow, Recording, Stop, StopReason
 from queuesim.runs.abort import Abort
-from queuesim.runs.handlers import build_processor, job_options
-from queuesim.runs.judging import Patience, gather, goes_round, no_progress, promises, stands_still
+from queuesim.runs.engine import LOOKS, Engine, Progress
+from queuesim.runs.handlers import build_processor
+from queuesim.runs.judging import Patience, gather, promises
 from queuesim.runs.live.faults import Trouble, check_faults, needs_persistence, spares
 from queuesim.runs.live.messages import Reports, Watch, WatchedBroker
 from queuesim.runs.live.processes import Crew, Hand, Staff
-from queuesim.runs.live.reconciliation import Post, account_for, facts_of, judge_live
+from queuesim.runs.live.reconciliation import Post, account_for, judge_live
 from queuesim.runs.live.worker_process import Orders, make_worker, own_processor
 from queuesim.runs.live.worker_process import connect as connect_early
-from queuesim.runs.producers import Endings, Producer
-from queuesim.scenario.load import LoadEntry
 from queuesim.scenario.model import Overhead, Scenario
 from queuesim.scenario.overdue import schedules_of
 from queuesim.scenario.queue import WorkerSettings, name_workers
@@ -47,25 +44,22 @@ if TYPE_CHECKING:
     from queuesim.brokers.redis.embedded import EmbeddedServer
     from queuesim.runs.live.scheduler_process import LiveOverdue
 
-
 LOOK = 0.05
-"""Seconds between two looks at the event stream."""
+"""Seconds between two looks at the event stream, and in a drain at the queue."""
+PROGRESS = 0.2
+"""Seconds between two reports of the progress, and at least between two checks of the thresholds."""
 PATIENCE = 300.0
-"""A run that is to go on until it is drained ends when for so many seconds nothing moved, and nothing is due."""
+"""A run without a limit on its drain ends when for this many seconds nothing moved, and nothing is due."""
 ENDLESS = Patience(rounds=100, seconds=PATIENCE, total=200_000)
-"""When jobs that are put off again and again are on their way nowhere."""
+"""When jobs that are put off again and again make no progress."""
 ROUND_LOOK = 5.0
-"""Seconds between two looks whether they are."""
-FLUSH = 10.0
-"""When the faults are over, producers have so many seconds to add what they could not add before."""
+"""Seconds between two checks whether they do."""
 LAST_TRIES = 3
-"""So often are the books asked for: a server that has just come back has forgotten our connections."""
+"""How often the queue is read at the end: a server that has just come back has forgotten our connections."""
 UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
 
-Progress = Callable[[float, int], None]
 
-
-class LiveRun:
+class LiveRun(Engine):
     """Plays a scenario in real time and records it.
 
     The queue has a prefix of its own, so that it meets no other on the server, and is removed in the end.
@@ -74,9 +68,14 @@ class LiveRun:
         url: of the server; None: what the environment says.
         own: a processor object. Its workers run as tasks of this process, for an object can't be handed to another one;
             a processor that the scenario names runs in processes of their own.
+        named: the processor that the scenario names.
         overdue: the overdue tasks, if the scenario has some.
         private: the server, if it is the run's own.
     """
+
+    backend = "redis"
+    broker: WatchedBroker
+    crew: Crew
 
     def __init__(
         self,
@@ -92,75 +91,70 @@ class LiveRun:
         private: EmbeddedServer | None = None,
     ) -> None:
         # what a backend costs is real here
-        self.scenario = scenario.model_copy(update={"overhead": Overhead()})
+        scenario = scenario.model_copy(update={"overhead": Overhead()})
+        streams = Streams(seed)
+        processor = build_processor(scenario, own or named, streams)
+        super().__init__(scenario, seed, streams, processor, own or named, progress, abort)
         address = find_address(url)
         self.url = address.url
         self.prefix = f"{{queuesim-{secrets.token_hex(4)}}}"
-        self.recorder = Recorder()
-        self.stopped: Stop | None = None
-        self.ended: float | None = None
-        self._seed = seed
+        self.epoch = time.time()
+        self.progress_interval = PROGRESS
+        self.look_interval = max(scenario.duration / LOOKS, PROGRESS)
+        self.staff = Staff([], self._note, spares=spares(scenario.faults))
         self._own = own
-        self._processor = build_processor(self.scenario, own or named, Streams(seed))
-        self._options = job_options(self.scenario, own or named)
         self._overdue = overdue
-        self._progress = progress
-        self._abort = abort
-        self._endings = Endings()
-        self._trouble = Trouble(self.scenario.faults, address, private, self.recorder.faults)
+        self._trouble = Trouble(scenario.faults, address, private, self.recorder.faults)
         self._reports = Reports(self.recorder, self._number_at, self._trouble)
-        self._evidence = Evidence()
         self._workers: list[Worker] = []
-        self._producers: dict[str, Producer] = {}
         self._places: dict[str, ServerPlace] = {}
         """Connections to the server of the loads and workers that have their own, by name."""
-        self._parts: list[asyncio.Task[None]] = []
-        self._left: dict[int, str] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._origin = time.time()
-        """Second 0, in seconds since the Unix epoch."""
         self._ahead = 0.0
         """Seconds that the server's clock was ahead of ours at second 0."""
 
-    def _clock(self) -> float:
+    @property
+    def time(self) -> float:
         """Seconds since the run began."""
-        return time.time() - self._origin
+        return time.time() - self.epoch
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """The workers that are tasks of this process."""
+        return self._workers
+
+    def _clock(self) -> float:
+        return self.time
 
     # -- playing
 
     async def play(self) -> None:
         """Run from second 0 to the end. However it ends, what was recorded until then is there."""
         self._loop = asyncio.get_running_loop()
-        self._over: asyncio.Future[Stop] = self._loop.create_future()
-        self._place = await connect(self.url)
+        self._over = self._loop.create_future()
         set_clock(self._clock)
-        with TemporaryDirectory(prefix="queuesim-") as directory:
-            self._directory = directory
-            try:
-                await self._assemble()
-                await self._open()
-                try:
-                    await self._play()
-                finally:
-                    await self._close_books()
-            finally:
-                await self._clear_up()
-        if self._over.done() and not self._over.cancelled():
-            self._over.result()
+        async with AsyncExitStack() as stack:
+            self._place = await connect(self.url)
+            stack.push_async_callback(self._trouble.close)
+            stack.push_async_callback(self._disconnect)
+            stack.push_async_callback(self._stop_processes)
+            self._directory = stack.enter_context(TemporaryDirectory(prefix="queuesim-"))
+            await self._assemble(stack)
+            await super().play()
 
-    async def _assemble(self) -> None:
+    async def _assemble(self, stack: AsyncExitStack) -> None:
         """Have all processes ready before second 0: what they need to start is no part of the run."""
-        self.staff = Staff([], self._note, spares=spares(self.scenario.faults))
         if self._own is None:
             await self.staff.stand_by(sum(1 for _ in name_workers(self.scenario.workers)))
         if self._overdue is not None:
             await self._overdue.stand_by()
         base = f"{self.prefix}:{self._processor.queue}:"
-        self.watch = Watch(self._place, base, self.recorder, lambda stamp: stamp / 1000 - self._origin - self._ahead)
+        self.watch = Watch(self._place, base, self.recorder, lambda stamp: stamp / 1000 - self.epoch - self._ahead)
         if self._overdue is not None:
             self.watch.chronicle.foreign = self._overdue.notification
         self.broker = self._broker_at(self._place)
         self.broker.observe(self.recorder)
+        stack.push_async_callback(self._remove_keys)
         await self.watch.begin()
         await self._place.load_scripts()
         self._engage()
@@ -175,87 +169,45 @@ class LiveRun:
             self._places[name] = place = ServerPlace(Address(await self._trouble.way(name)))
             await connect_early(place)
 
+    async def _prepare(self) -> None:
+        await self._open()
+        await super()._prepare()
+        self._start(self._follow(), "event stream")
+
     async def _open(self) -> None:
         """Set the clocks: second 0 is now, here and on the server."""
         seconds, micros = await self._place.command("TIME")
-        self._origin = self.broker.origin = time.time()
-        self._ahead = int(seconds) + int(micros) / 1e6 - self._origin
-        self.recorder.when_ended = self._endings
-        queue = self.scenario.queue
-        if queue.concurrency is not None:
-            await self.broker.set_concurrency(queue.concurrency, 0.0)
-        if queue.rate_limit is not None:
-            await self.broker.set_rate_limit(queue.rate_limit.model(), 0.0)
+        self.epoch = self.broker.origin = time.time()
+        self._ahead = int(seconds) + int(micros) / 1e6 - self.epoch
 
     def _broker_at(self, place: ServerPlace) -> WatchedBroker:
-        return WatchedBroker(self._processor.queue, place, self.prefix, origin=self._origin, watch=self.watch)
+        return WatchedBroker(self._processor.queue, place, self.prefix, origin=self.epoch, watch=self.watch)
 
-    async def _play(self) -> None:
-        producers = self._producers
-        for entry in self.scenario.load:
-            producers[entry.name] = producer = self._make_producer(entry)
-            if entry.backlog is not None:
-                await producer.run()
-        self._start(self._follow(), "event stream")
-        self._start(self._tell(), "progress")
-        self._start(self._abort_when_due(), "thresholds")
+    def _load_broker(self, load: str) -> Broker:
+        if self._trouble.injector is None:
+            return cast(Broker, self.broker)
+        return cast(Broker, self._trouble.injector.outbox(self._broker_at(self._places[load]), load))
+
+    async def _start_parts(self) -> None:
         self._trouble.start(self._start)
         self._start_workers()
-        await self._start_schedulers()
-        loads = [
-            self._start(producer.run(), f"load {name}")
-            for name, producer in producers.items()
-            if producer.entry.backlog is None
-        ]
-        await asyncio.wait([self._over], timeout=max(self.scenario.duration - self._clock(), 0.0))
-        if not self._over.done() and self.scenario.drain_time:
-            await self._trouble.end()
-            if self.scenario.faults and loads:
-                # what they could not add yet, they add now
-                await asyncio.wait(loads, timeout=FLUSH)
-            for task in loads:
-                task.cancel()
-            await self._drain()
-        if self._over.done() and self._over.exception() is None:
-            self.stopped = self._over.result()
-
-    def interrupt(self) -> None:
-        """End the run now. Any thread may call this."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._end, StopReason.INTERRUPTED)
-
-    def _end(self, reason: StopReason, at: float | None = None, detail: str = "") -> None:
-        if not self._over.done():
-            self._over.set_result(Stop(reason, self._clock() if at is None else at, detail))
-
-    def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Start a part of the run. If it fails, so does the run."""
-        task = asyncio.create_task(coroutine, name=name)
-        task.add_done_callback(self._note_failure)
-        self._parts.append(task)
-        return task
-
-    def _note_failure(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self._over.done():
-            self._over.set_exception(error)
-
-    def _make_producer(self, entry: LoadEntry) -> Producer:
-        broker: Any = self.broker
-        if self._trouble.injector is not None:
-            broker = self._trouble.injector.outbox(self._broker_at(self._places[entry.name]), entry.name)
-        return Producer(entry, self.scenario, broker, self._options, Streams(self._seed), self._endings)
-
-    async def _start_schedulers(self) -> None:
         if self._overdue is not None:
             await self._overdue.start(
                 cast(Broker, self.broker),
                 self._start,
                 url=self.url,
                 prefix=self.prefix,
-                origin=self._origin,
+                origin=self.epoch,
                 clock=self._clock,
             )
+
+    async def _end_faults(self) -> None:
+        await self._trouble.end()
+
+    def interrupt(self) -> None:
+        """End the run now. Any thread may call this."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._end, StopReason.INTERRUPTED)
 
     def _order(self, settings: WorkerSettings, name: str) -> Orders:
         return Orders(
@@ -275,25 +227,25 @@ class LiveRun:
         self._orders = [self._order(settings, name) for name, settings in name_workers(self.scenario.workers)]
         self.staff.hands = [Hand(order) for order in self._orders if self._own is None]
         self.crew = Crew(self.staff, self._order, self._start, self._trouble.way, self.watch.held)
-        self._trouble.prepare(self.crew, self.broker, self._place, self.watch, self._producers, Streams(self._seed))
+        self._trouble.prepare(self.crew, self.broker, self._place, self.watch, self._producers, self._streams)
 
     def _start_workers(self) -> None:
-        self.crew.start(self._origin)
+        self.crew.start(self.epoch)
         if self._own is not None:
             for order in self._orders:
-                broker = RedisBroker(self.broker.queue, self._places[order.name], self.prefix, origin=self._origin)
+                broker = RedisBroker(self.broker.queue, self._places[order.name], self.prefix, origin=self.epoch)
                 broker.observe(self.recorder)
                 queue = cast(Broker, broker)
                 worker = make_worker(order, queue, self.recorder, self._own, self._overdue, clock=self._clock)
                 self._workers.append(worker)
-                self._trouble.began(worker.name, self._clock())
+                self._trouble.began(worker.name, self.time)
                 self._start(worker.run(), worker.name)
 
     # -- what happens meanwhile
 
     async def _follow(self) -> None:
         """Follow the event stream. While the server can't be reached, nothing happens there."""
-        rng = Streams(self._seed).python("watch")
+        rng = self._streams.python("watch")
         while True:
             await retry_forever(self._read, rng)
             await asyncio.sleep(LOOK)
@@ -310,79 +262,62 @@ class LiveRun:
     def _number_at(self, job_id: str, time: float) -> int:
         return self.watch.chronicle.number_at(job_id, time)
 
-    def _number_of(self, job_id: str) -> int:
+    def _number_of(self, job: Job) -> int:
+        return self._number(job.id)
+
+    def _number(self, job_id: str) -> int:
         return number_of(job_id) or self.watch.chronicle.numbers.get(job_id, 0)
 
-    async def _tell(self) -> None:
-        while self._progress is not None:
-            self._progress(self._clock(), self.recorder.ended_count)
-            await asyncio.sleep(0.2)
+    async def _so_far(self) -> Recording:
+        left = await retry_forever(self._where_left, self._streams.python("thresholds"))
+        return self.recorder.so_far(self.facts(), left)
 
-    async def _abort_when_due(self) -> None:
-        """End the run when a threshold that can do so has failed."""
-        while self._abort is not None:
-            await asyncio.sleep(max(self.scenario.duration / 100, 0.2))
-            if not self._abort.due(self._clock(), self.recorder.added_count + self.recorder.attempt_count):
-                continue
-            left = await retry_forever(self._where_left, Streams(self._seed).python("thresholds"))
-            failure = self._abort.look(self.recorder.so_far(self.facts(), left))
-            if failure is not None:
-                self._end(StopReason.THRESHOLD, failure.at, failure.name)
+    # -- the end
 
     async def _drain(self) -> None:
-        """Go on until every job has ended, the time for it is up, or nothing moves any more."""
-        deadline = self._clock() + self.scenario.drain_time
-        began = looked = self._clock()
-        moved, before = began, -1
-        rng = Streams(self._seed).python("drain")
-        while not self._over.done() and self._clock() < deadline:
+        began = looked = moved = self.time
+        before = -1
+        deadline = began + self.scenario.drain_time
+        rng = self._streams.python("drain")
+        while not self._over.done() and self.time < deadline:
             counts = await retry_forever(self.broker.counts, rng)
             if not any(counts[state] for state in UNFINISHED):
                 return
             if self.recorder.attempt_count != before or counts[JobState.DELAYED]:
-                moved, before = self._clock(), self.recorder.attempt_count
-            elif self._clock() > moved + PATIENCE:
+                moved, before = self.time, self.recorder.attempt_count
+            elif self.time > moved + PATIENCE:
                 await self._end_without_progress(moved)
-            if self._clock() >= looked + ROUND_LOOK:
-                looked = self._clock()
-                if await retry_forever(self._goes_round, rng):
+            if self.time >= looked + ROUND_LOOK:
+                looked = self.time
+                if await retry_forever(lambda: self._goes_round(ENDLESS), rng):
                     await self._end_without_progress(self.recorder.last_progress)
             await asyncio.wait([self._over], timeout=LOOK)
 
         since = self.recorder.last_progress
-        quiet = self._clock() - since >= (self._clock() - began) / 2
+        quiet = self.time - since >= (self.time - began) / 2
         if not self._over.done() and quiet and await retry_forever(self._stands_still, rng):
             await self._end_without_progress(since)
-
-    async def _goes_round(self) -> bool:
-        return await goes_round(
-            self.broker, self.recorder, self._workers, self._clock(), ENDLESS, lambda job: self._number_of(job.id)
-        )
 
     async def _stands_still(self) -> bool:
         if self._own is None and not self.recorder.put_off:
             return False  # what handlers in other processes wait for is unknown
-        return await stands_still(
-            self.broker, self.recorder, self._workers, self._clock(), lambda job: self._number_of(job.id)
-        )
+        return await super()._stands_still()
 
     async def _end_without_progress(self, since: float) -> None:
-        stop = await no_progress(self.broker, self.recorder, self._workers, since, lambda job: self._number_of(job.id))
+        stop = await self._no_progress(since)
         if not self._over.done():
             self._over.set_result(stop)
 
     # -- the record
 
     async def _close_books(self) -> None:
-        """Note what is unfinished, and read what was not read yet."""
-        self.ended = self._clock()
+        self.ended = self.time
         for worker in self._workers:
             for slot, job in sorted(worker.running.items()):
                 self.recorder.unfinished(worker.name, slot, job)
         # what is on now has no end, whatever undoes it
         self.recorder.faults = [replace(fault) for fault in self.recorder.faults]
-        if hasattr(self, "crew"):
-            await self.crew.close()
+        await self.crew.close()
         await self.staff.stop()
         for part in self._parts:
             part.cancel()
@@ -390,8 +325,7 @@ class LiveRun:
             await asyncio.wait(self._parts)
         if self._overdue is not None:
             await self._overdue.stop()
-        if hasattr(self, "broker"):
-            await self._read_books()
+        await self._read_books()
         if self._overdue is not None:
             self.recorder.scans = self._overdue.scans(self.recorder.so_far(self.facts(), {}))
         self.recorder.close()
@@ -411,31 +345,24 @@ class LiveRun:
                 if not tries_left:
                     raise
 
-    async def _where_left(self) -> dict[int, str]:
-        """Where every job is that has not ended, by its number."""
-        left = dict.fromkeys(self.recorder.removed_numbers, "removed")
-        for state in (*UNFINISHED, JobState.WAITING_CHILDREN):
-            for job in await self.broker.jobs(state, 0, -1, True):
-                left[self._number_of(job.id)] = state.value
-        return left
-
-    async def _clear_up(self) -> None:
-        """Remove the run's keys, and close the place. A server that is gone keeps what it has."""
+    async def _remove_keys(self) -> None:
+        """Remove the run's keys. A server that is gone keeps what it has."""
         try:
-            if hasattr(self, "broker"):
-                for name in self._queues():
-                    queue = self.broker.sibling(name)
-                    await queue.pause(0.0)
-                    await queue.obliterate(True, 0.0)
+            for name in self._queues():
+                queue = self.broker.sibling(name)
+                await queue.pause(0.0)
+                await queue.obliterate(True, 0.0)
         except BrokerUnavailableError as error:
             self.stopped = self.stopped or Stop(StopReason.INTERRUPTED, detail=str(error))
-        finally:
-            await self.staff.stop()
-            if self._overdue is not None:
-                await self._overdue.stop()
-            for place in (*self._places.values(), self._place):
-                await place.close()
-            await self._trouble.close()
+
+    async def _stop_processes(self) -> None:
+        await self.staff.stop()
+        if self._overdue is not None:
+            await self._overdue.stop()
+
+    async def _disconnect(self) -> None:
+        for place in (*self._places.values(), self._place):
+            await place.close()
 
     def _queues(self) -> set[str]:
         """All queues of the run."""
@@ -443,19 +370,12 @@ class LiveRun:
         letters = self._processor.dead_letters
         return {name, schedules_of(name)} | (set() if letters is None else {letters, redrives_of(letters)})
 
-    def facts(self) -> Facts:
-        """What was run, as far as it is known now."""
-        duration = self._clock() if self.ended is None else self.ended
-        return facts_of(self.scenario, self._processor, self._seed, self._origin, duration, self.stopped)
-
-    def recording(self, *, wall: float = 0.0, version: str = "") -> Recording:
+    def recording(self, *, stopped: Stop | None = None, wall: float = 0.0, version: str = "") -> Recording:
         """Everything that was recorded, once the run is over."""
-        facts = replace(self.facts(), stopped=self.stopped, wall=wall, version=version)
-        deaths = self.crew.deaths if hasattr(self, "crew") else []
-        recorded = self.recorder.recording(facts, self._left)
+        recorded = super().recording(stopped=stopped, wall=wall, version=version)
         # workers in other processes went on for a moment after the clock was read
-        recorded.facts = replace(facts, duration=max(facts.duration, recorded.last_moment))
-        return account_for(recorded, deaths, self._number_of)
+        recorded.facts = replace(recorded.facts, duration=max(recorded.facts.duration, recorded.last_moment))
+        return account_for(recorded, self.crew.deaths, self._number)
 
     def judge(self, recording: Recording) -> list[CheckRow]:
         """What the oracles say of the run."""
@@ -466,8 +386,6 @@ class LiveRun:
         began = self._trouble.first_beginnings()
         return judge_live(recording, promised, self._evidence, began, self.watch.chronicle.gaps)
 
-
-# -- Running a scenario in real time: the server, the loop, Ctrl-C
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 """Directives of a server that loses nothing that it has acknowledged."""

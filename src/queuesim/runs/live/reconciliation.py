@@ -10,13 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from queuesim.core.events import EventKind
-from queuesim.core.processor import Processor
 from queuesim.oracles import judge
 from queuesim.oracles.run_view import Evidence, Promises, unjudged
 from queuesim.results.recorder import Names
-from queuesim.results.recording import ATTEMPT_ROW, CheckRow, Ending, Facts, FaultRow, Recording, Stop
-from queuesim.runs.virtual.fleet import slots_of
-from queuesim.scenario.model import Scenario
+from queuesim.results.recording import ATTEMPT_ROW, CheckRow, Ending, FaultRow, Recording
 from queuesim.scenario.queue import WorkerSettings
 
 ENDINGS = {
@@ -180,34 +177,3 @@ class Post:
     name: str
     settings: WorkerSettings
     joined: float = 0.0
-
-
-def facts_of(
-    scenario: Scenario, processor: Processor, seed: int, origin: float, duration: float, stopped: Stop | None
-) -> Facts:
-    """What was run, and for how long.
-
-    Args:
-        origin: its second 0, in seconds since the Unix epoch.
-    """
-    kinds = scenario.workers
-    own = next((kind.limiter.model() for kind in kinds if kind.limiter is not None), processor.limiter)
-    shared = scenario.queue.rate_limit
-    limiter = None if own is None else (own.max, own.duration)
-    if shared is not None:
-        # of a shared one the max goes first (BullMQ 6.7)
-        limiter = (shared.max, shared.duration if own is None else own.duration)
-    return Facts(
-        scenario=scenario.name,
-        backend="redis",
-        seed=seed,
-        duration=duration,
-        asked=scenario.duration,
-        warmup=scenario.warmup,
-        epoch=origin,
-        workers=sum(kind.count for kind in kinds),
-        concurrency=sum(kind.count * (kind.concurrency or processor.concurrency) for kind in kinds),
-        slots=slots_of(kinds, processor.concurrency),
-        limiter=limiter,
-        stopped=stopped,
-    )

@@ -27,11 +27,6 @@ Launch = Callable[[Coroutine[Any, Any, None], str, Context], Task]
 """Starts a part of the run in a context."""
 
 
-def slots_of(kinds: tuple[WorkerSettings, ...], default: int) -> dict[str, int]:
-    """How many slots each worker of a scenario has; `default`: of those for which it does not say."""
-    return {name: settings.concurrency or default for name, settings in name_workers(kinds)}
-
-
 class Make(Protocol):
     """Makes the worker of a member, for its present life."""
 
