@@ -15,7 +15,7 @@ from queuesim.core.job import NewJob
 from queuesim.results.recorder import Recorder
 from queuesim.results.recording import Stop, StopReason, StuckJob
 from queuesim.results.result import Result
-from queuesim.runs.judging import no_progress
+from queuesim.runs.judging import OWN_CODE, no_progress
 
 FOREVER = asyncio.Event
 # a drain without a limit gives up after a day, which takes fakeredis minutes
@@ -179,3 +179,8 @@ def test_stuck_jobs_are_stored(tmp_path: Path) -> None:
     result = play(mail)
     result.to_parquet(tmp_path)
     assert Result.load(tmp_path).facts.stopped == result.facts.stopped
+
+
+def test_the_packages_own_code_is_where_it_is_looked_for() -> None:
+    """The line in which a handler hangs is the user's: the last one outside of these directories."""
+    assert all(Path(place).is_dir() for place in OWN_CODE)

@@ -15,7 +15,7 @@ from queuesim.runs.failures import Failures
 from queuesim.runs.handlers import build_processor, job_options
 from queuesim.scenario.jobs import JobSettings
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.queue import name_workers
+from queuesim.scenario.queue import name_workers, shared_limiter
 from queuesim.simulation.distributions import ServiceTime
 from queuesim.simulation.random import Streams
 from queuesim.units import format_duration
@@ -160,13 +160,8 @@ def slow(service: ServiceTime) -> float:
 
 
 def limiter(scenario: Scenario, processor: Processor | None = None) -> RateLimit | None:
-    """The limiter that holds for the whole queue; the queue's own goes before the workers' (BullMQ 6.7)."""
-    given = next((workers.limiter.model() for workers in scenario.workers if workers.limiter is not None), None)
-    own = given or (None if processor is None else processor.limiter)
-    shared = scenario.queue.rate_limit
-    if shared is not None:
-        return RateLimit(shared.max, shared.duration if own is None else own.duration)
-    return own
+    """The limiter that holds for the whole queue."""
+    return shared_limiter(scenario.workers, scenario.queue.rate_limit, None if processor is None else processor.limiter)
 
 
 def slots(scenario: Scenario, processor: Processor | None = None) -> int:

@@ -119,7 +119,7 @@ class Recorder:
     # -- the broker
 
     def added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
-        """See broker.base.Observer."""
+        """See core.broker.Observer."""
         if self._closed:
             return
         options = job.options
@@ -147,7 +147,7 @@ class Recorder:
         return term
 
     def events(self, entries: Sequence[tuple[float, EventKind, int, str | None, JobState | None, Any]]) -> None:
-        """See broker.base.Observer."""
+        """See core.broker.Observer."""
         if self._closed:
             return
         pack = _EVENT.pack
@@ -159,13 +159,13 @@ class Recorder:
         )
 
     def window(self, opened: float, closes: float, max_jobs: int) -> None:
-        """See broker.base.Observer."""
+        """See core.broker.Observer."""
         if self._closed:
             return
         self._windows += _WINDOW.pack(opened, closes, max_jobs)
 
     def removed(self, numbers: Sequence[int]) -> None:
-        """See broker.base.Observer."""
+        """See core.broker.Observer."""
         if not self._closed:
             self._removed.update(numbers)
 

@@ -243,9 +243,7 @@ FEW_ROUNDS = 10
 """At the end of a drain that is limited in time, a job that was put off so often is on its way nowhere."""
 
 PACKAGE = str(Path(queuesim.__file__).parent)
-OWN_CODE = tuple(
-    f"{PACKAGE}/{name}" for name in ("worker.py", "attempt.py", "processor.py", "exchange.py", "pipeline.py", "broker/")
-)
+OWN_CODE = (f"{PACKAGE}/core/", f"{PACKAGE}/brokers/")
 """What runs between a worker's slot and a handler."""
 
 

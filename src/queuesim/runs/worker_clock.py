@@ -89,12 +89,12 @@ class RunClockRecorder:
         self._recorder.attempt(worker, slot, job, self._clock.true_time(ended), outcome, lost, skew)
 
     def unfinished(self, worker: str, slot: int, job: Job) -> None:
-        """See metrics.recorder.Recorder."""
+        """See results.recorder.Recorder."""
         job, skew = self.of_the_run(job)
         self._recorder.unfinished(worker, slot, job, skew)
 
     def window(self, opened: float, closes: float, max_jobs: int) -> None:
-        """See broker.base.Observer."""
+        """See core.broker.Observer."""
         true = self._clock.true_time(opened)
         self._recorder.window(true, true + (closes - opened), max_jobs)
 

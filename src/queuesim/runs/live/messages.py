@@ -35,7 +35,7 @@ class Reporter:
     def attempt(
         self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool, skew: float = 0.0
     ) -> None:
-        """See metrics.recorder.Recorder."""
+        """See results.recorder.Recorder."""
         delay, reason, error = None, "", None
         if isinstance(outcome, (Failed, Retried)):
             reason, error = outcome.reason, outcome.error
@@ -50,7 +50,7 @@ class Reporter:
         self._write("attempt", worker, slot, *_told(job), None, UNFINISHED, None, "", None, False, skew)
 
     def window(self, opened: float, closes: float, max_jobs: int) -> None:
-        """See broker.base.Observer."""
+        """See core.broker.Observer."""
         self._write("window", opened, closes, max_jobs)
 
     def ready(self) -> None:
@@ -75,13 +75,13 @@ class Reporter:
     # what only brokers in the run's own process tell
 
     def added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
-        """See broker.base.Observer. The event stream tells it to the run."""
+        """See core.broker.Observer. The event stream tells it to the run."""
 
     def events(self, entries: Sequence[tuple[float, EventKind, int, str | None, JobState | None, Any]]) -> None:
-        """See broker.base.Observer. The event stream tells it to the run."""
+        """See core.broker.Observer. The event stream tells it to the run."""
 
     def removed(self, numbers: Sequence[int]) -> None:
-        """See broker.base.Observer. The event stream tells it to the run."""
+        """See core.broker.Observer. The event stream tells it to the run."""
 
 
 class Told(Protocol):
