@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from queuesim.results.health import HEALTH_CHECKS
-from queuesim.results.metrics import METRICS, Unit
+from queuesim.results.metrics import METRICS
 from queuesim.scenario.loading import json_schema
 from queuesim.units import DURATION_PATTERN, PERCENT_PATTERN, RATE_PATTERN
 
@@ -22,7 +22,7 @@ TABLE = re.compile(r"(<!-- keys of (?P<section>\w+) -->\n).*?(<!-- end -->)", re
 ZERO = {"const": 0}
 """A bare 0, which needs no unit."""
 PATTERNS = {DURATION_PATTERN: "duration", RATE_PATTERN: "rate", PERCENT_PATTERN: "percent"}
-UNITS = {Unit.PLAIN: "number", Unit.COUNT: "number", Unit.FRACTION: "0 to 1 or percent"}
+UNITS = {"s": "seconds", "1/s": "per second", "share": "0 to 1 or percent"}
 WORDS = {"string": "text", "boolean": "true or false", "number": "number", "object": "mapping"}
 
 
@@ -113,7 +113,7 @@ def metric_rows() -> Iterator[str]:
     yield "| metric | in | statistics | |\n|---|---|---|---|\n"
     for metric in METRICS.values():
         statistics = ", ".join(f"`{statistic}`" for statistic in metric.statistics)
-        yield f"| `{metric.name}` | {UNITS.get(metric.unit, metric.unit.value)} | {statistics} | {metric.meaning} |\n"
+        yield f"| `{metric.name}` | {UNITS.get(metric.unit, 'number')} | {statistics} | {metric.meaning} |\n"
 
 
 def health_rows() -> Iterator[str]:

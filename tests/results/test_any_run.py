@@ -18,7 +18,7 @@ from test_plots import PLOTS
 
 from queuesim.results.analysis import Analysis
 from queuesim.results.frames import FRAMES
-from queuesim.results.metrics import KIND_OF_METRIC, STATISTICS, measure
+from queuesim.results.metrics import METRICS, measure
 from queuesim.results.plots.comparison import heat_map, overlay
 from queuesim.results.result import Result, load
 from queuesim.results.views.junit import junit
@@ -67,9 +67,9 @@ def test_every_question_has_an_answer(result: Result) -> None:
 
 
 def test_every_metric_is_a_number_or_unknown(result: Result) -> None:
-    for name, kind in KIND_OF_METRIC.items():
-        for statistic in STATISTICS[kind] or (None,):
-            value = measure(result, name, "p95" if statistic == "pNN" else statistic)
+    for name, metric in METRICS.items():
+        for statistic in metric.statistics or (None,):
+            value = measure(result, name, statistic)
             assert math.isnan(value) or math.isfinite(value), (name, statistic)
 
 

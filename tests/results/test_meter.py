@@ -7,8 +7,8 @@ import math
 import pytest
 from metrics_script import Script
 
-from queuesim.results.metrics import KIND_OF_METRIC, check_metric, measure, percentile_of
-from queuesim.results.metrics import METRICS as THRESHOLDS
+from queuesim.results.metrics import METRICS, check_metric, measure
+from queuesim.results.readings import percentile_of
 from queuesim.results.result import Result
 
 DATABASE = ("DatabaseError", "Database", True)
@@ -121,9 +121,9 @@ def test_no_warm_up_excuses_a_loss() -> None:
     assert measure(result, "unfinished") == 0
 
 
-@pytest.mark.parametrize("metric", KIND_OF_METRIC)
+@pytest.mark.parametrize("metric", METRICS)
 def test_nothing_to_measure(metric: str) -> None:
-    statistic = {"spread": "p95", "level": "mean"}.get(KIND_OF_METRIC[metric])
+    statistic = {"spread": "p95", "level": "mean"}.get(METRICS[metric].kind)
     value = measure(Result(Script().recording()), metric, statistic)
     nothing = metric in ("success_rate", "retry_amplification", "latency", "waiting", "service")
     assert math.isnan(value) if nothing else value == 0
@@ -137,13 +137,13 @@ def test_no_time_to_measure(metric: str) -> None:
 @pytest.mark.parametrize(
     ("metric", "statistic", "told"),
     [
-        ("latenzy", "p95", "no metric 'latenzy'"),
+        ("latenzy", "p95", 'unknown metric "latenzy"; did you mean "latency"'),
         ("latency", None, "needs a statistic"),
-        ("latency", "last", "no statistic 'last'"),
-        ("latency", "p101", "no statistic 'p101'"),
-        ("latency", "p", "no statistic 'p'"),
+        ("latency", "last", 'latency: unknown statistic "last"'),
+        ("latency", "p101", 'unknown statistic "p101"'),
+        ("latency", "p", 'unknown statistic "p"'),
         ("lost", "mean", "single number"),
-        ("backlog", "p95", "no statistic 'p95'"),
+        ("backlog", "p95", 'backlog: unknown statistic "p95"'),
     ],
 )
 def test_refused(metric: str, statistic: str | None, told: str) -> None:
@@ -156,9 +156,9 @@ def test_where_takes_jobs_and_loads_only() -> None:
         measure(run(), "added", where={"worker": "w1"})
 
 
-@pytest.mark.parametrize("metric", THRESHOLDS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_whatever_a_threshold_may_name_can_be_measured(metric: str) -> None:
-    for statistic in THRESHOLDS[metric].statistics or (None,):
+    for statistic in METRICS[metric].statistics or (None,):
         assert not math.isnan(measure(run(), metric, statistic))
 
 

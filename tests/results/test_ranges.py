@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesim.results.sliding import order_statistics, range_deviations, range_extremes, range_means, range_percentiles
+from queuesim.results.readings import order_statistics, range_deviations, range_extremes, range_means, range_percentiles
 
 VALUES = st.lists(st.one_of(st.integers(0, 5).map(float), st.floats(0, 1e4)), max_size=40)
 RANGES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=20)

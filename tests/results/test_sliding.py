@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metrics_script import Script
 
-from queuesim.results.metrics import KIND_OF_METRIC, Kind, measure, meter
+from queuesim.results.metrics import METRICS, Kind, measure, meter
 from queuesim.results.result import Result
 from queuesim.results.sliding import worst_window
 
@@ -22,7 +22,7 @@ STATISTICS = {
     Kind.SPREAD: ["mean", "median", "min", "max", "std", "p95"],
     Kind.LEVEL: ["mean", "min", "max", "last"],
 }
-CASES = [(name, statistic) for name, kind in KIND_OF_METRIC.items() for statistic in STATISTICS[kind]]
+CASES = [(name, statistic) for name, metric in METRICS.items() for statistic in STATISTICS[metric.kind]]
 OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
 DURATION, WARMUP, GRID = 12.0, 2.0, 0.5
 JUST_AFTER = 1e-9

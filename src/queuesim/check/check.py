@@ -28,7 +28,7 @@ from queuesim.check.outline import (
 )
 from queuesim.core.processor import Processor
 from queuesim.faults.workers import DeployFields
-from queuesim.results.metrics import percentile_of
+from queuesim.results.readings import percentile_of
 from queuesim.runs.handlers import OVERDUE
 from queuesim.scenario.load import Segment
 from queuesim.scenario.model import Scenario

@@ -16,7 +16,7 @@ from queuesim.check.fluid import entry_length, statistic_of_jobs
 from queuesim.check.outline import MARGIN, Finding, JobOutline, limiter, rate, scaled_up, slots, time, whose
 from queuesim.core.processor import Processor
 from queuesim.faults.redis import FailoverFields, RestartFields
-from queuesim.results.metrics import percentile_of
+from queuesim.results.readings import percentile_of
 from queuesim.scenario.load import LoadEntry
 from queuesim.scenario.model import Scenario
 from queuesim.scenario.thresholds import Threshold

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from queuesim.check.outline import JobOutline, Stoppage, deploys, limiter, slots, stoppages
 from queuesim.core.processor import Processor
-from queuesim.results.metrics import percentile_of
+from queuesim.results.readings import percentile_of
 from queuesim.runs.handlers import OVERDUE
 from queuesim.scenario.load import LoadEntry, Segment
 from queuesim.scenario.model import Scenario

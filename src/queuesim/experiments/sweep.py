@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from queuesim.results.metrics import KIND_OF_METRIC, Kind, check_metric, measure
+from queuesim.results.metrics import METRICS, check_metric, measure
 from queuesim.results.tables import html_table
 from queuesim.runs.effort import effort, refuse_many, refuse_too_large, size_checks
 from queuesim.runs.run import run
@@ -124,7 +124,5 @@ class SweepFrame(pd.DataFrame):
 
 def unit_of(column: str) -> str:
     """Unit of a metric's column; "" if it has none."""
-    metric = column.partition(".")[0]
-    if metric == "throughput":
-        return "1/s"
-    return "s" if KIND_OF_METRIC.get(metric) is Kind.SPREAD else ""
+    metric = METRICS.get(column.partition(".")[0])
+    return metric.unit if metric is not None and metric.unit in ("s", "1/s") else ""

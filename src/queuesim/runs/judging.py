@@ -18,7 +18,7 @@ from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker
 from queuesim.oracles.run_view import Evidence, Promises
 from queuesim.results.health import Asked, LoadAsked, TraceAsked
-from queuesim.results.metrics import UNITS
+from queuesim.results.metrics import METRICS
 from queuesim.results.recorder import Recorder
 from queuesim.results.recording import CheckRow, FaultRow, Stop, StopReason, StuckJob
 from queuesim.runs.handlers import OVERDUE
@@ -190,7 +190,9 @@ def _slide(result: Result, threshold: Threshold, over: float) -> Judgement:
 
 def _row(threshold: Threshold, value: float, at: float | None, detail: str) -> CheckRow:
     limit = f"{threshold.operator} {threshold.text.rpartition(' ')[2]}"
-    return CheckRow(describe(threshold), threshold.holds(value), value, limit, at, detail, unit=UNITS[threshold.metric])
+    return CheckRow(
+        describe(threshold), threshold.holds(value), value, limit, at, detail, unit=METRICS[threshold.metric].unit
+    )
 
 
 def _moment(seconds: float) -> str:

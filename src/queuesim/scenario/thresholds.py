@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from queuesim.fields import in_file, is_number, refuse
-from queuesim.results.metrics import COMPARISONS, METRICS, Metric, Unit
+from queuesim.results.metrics import COMPARISONS, METRICS, Metric, check_metric
 from queuesim.text import listing, show, unknown
 from queuesim.units import DURATION_PATTERN, format_duration, parse_duration, parse_percent, parse_rate
 
@@ -66,10 +66,7 @@ def parse_threshold(text: str) -> Threshold:
     if parts is None:
         raise ValueError(f'"{text}" is not a threshold: write it as lost == 0 or latency.p95 < 30s')
     name, statistic, operator, limit = parts.groups()
-    metric = METRICS.get(name)
-    if metric is None:
-        raise ValueError(unknown("metric", name, METRICS))
-    _check_statistic(metric, statistic)
+    metric = check_metric(name, statistic)
     return Threshold(
         name, statistic, operator, _limit(metric, limit), text=f"{dotted(name, statistic)} {operator} {limit}"
     )
@@ -80,22 +77,13 @@ def dotted(name: str, statistic: str | None) -> str:
     return name if statistic is None else f"{name}.{statistic}"
 
 
-def _check_statistic(metric: Metric, statistic: str | None) -> None:
-    if statistic is None and metric.statistics:
-        raise ValueError(f"{metric.name} needs a statistic: {listing(f'{metric.name}.{s}' for s in metric.statistics)}")
-    if statistic is not None and not metric.statistics:
-        raise ValueError(f'{metric.name} is a single number: write it without ".{statistic}"')
-    if statistic is not None and not metric.knows(statistic):
-        raise ValueError(f"{metric.name}: {unknown('statistic', statistic, metric.statistics)}")
-
-
 def _limit(metric: Metric, text: str) -> float:
     """The number that a limit stands for, in the metric's unit."""
-    if metric.unit is Unit.SECONDS:
+    if metric.unit == "s":
         return parse_duration(text)
-    if metric.unit is Unit.PER_SECOND:
+    if metric.unit == "1/s":
         return parse_rate(text)
-    if metric.unit is Unit.FRACTION and text.endswith("%"):
+    if metric.unit == "share" and text.endswith("%"):
         limit = parse_percent(text)
     else:
         try:
@@ -104,7 +92,7 @@ def _limit(metric: Metric, text: str) -> float:
             raise ValueError(f'"{text}" is not a number: {metric.name} has no unit') from None
         if not (math.isfinite(limit) and limit >= 0):
             raise ValueError(f"{text} must be 0 or more, and finite")
-    if metric.unit is Unit.FRACTION and limit > 1:
+    if metric.unit == "share" and limit > 1:
         hint = f"write {text}%" if limit <= 100 and not text.endswith("%") else "it is 100% at most"
         raise ValueError(f"{text} is too large for {metric.name}: {hint}")
     return limit

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from queuesim.results.metrics import KIND_OF_METRIC, Kind
+from queuesim.results.metrics import METRICS
 from queuesim.results.plots import style
 from queuesim.results.plots.over_time import bin_width_of, whole_bins
 from queuesim.results.summary import Run
@@ -122,14 +122,14 @@ def heat_map(frame: pd.DataFrame, x: str, y: str, value: str, ax: Axes | None = 
     image = ax.imshow(scaled, cmap="cividis_r", vmin=low, vmax=high, aspect="auto", origin="lower")
     for row, column in np.ndindex(*cells.shape):
         dark = np.isfinite(scaled[row, column]) and scaled[row, column] > (low + high) / 2
-        text = _text(value, float(cells[row, column]))
+        text = cell_text(value, float(cells[row, column]))
         ax.text(column, row, text, ha="center", va="center", color="white" if dark else "black", fontsize="small")
     ax.set_xticks(range(len(table.columns)), [shown(str(label)) for label in table.columns])
     ax.set_yticks(range(len(table.index)), [shown(str(label)) for label in table.index])
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     image.set_clim(low, high)
-    style.finish(ax, f"{value}, from {_text(value, float(known.min()))} to {_text(value, float(known.max()))}")
+    style.finish(ax, f"{value}, from {cell_text(value, float(known.min()))} to {cell_text(value, float(known.max()))}")
     ax.grid(False)
     style.literal(cast("Figure", ax.figure))
     return ax
@@ -143,13 +143,15 @@ def _scaled(cells: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float, fl
     return cells, lowest, highest if highest > lowest else lowest + 1.0
 
 
-def _text(value: str, number: float) -> str:
+AS_TEXT = {"s": brief, "share": percent, "1/s": rate}
+"""By the unit of a metric."""
+
+
+def cell_text(value: str, number: float) -> str:
     """A number as its metric is read."""
-    metric = value.partition(".")[0]
     if np.isnan(number):
         return "–"
-    if KIND_OF_METRIC.get(metric) is Kind.SPREAD:
-        return brief(number)
-    if metric in ("utilisation", "success_rate"):
-        return percent(number)
-    return rate(number) if metric == "throughput" else f"{number:,.3g}" if number < 1000 else f"{number:,.0f}"
+    metric = METRICS.get(value.partition(".")[0])
+    if metric is not None and metric.unit in AS_TEXT:
+        return AS_TEXT[metric.unit](number)
+    return f"{number:,.3g}" if number < 1000 else f"{number:,.0f}"
