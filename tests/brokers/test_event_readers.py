@@ -23,7 +23,7 @@ from queuesim.core.events import EventKind
 from queuesim.core.job import JobOptions, JobState, NewJob
 from queuesim.core.retry import retry_forever
 from queuesim.results.recorder import Recorder
-from queuesim.runs.live.messages import Watch
+from queuesim.runs.live.messages import StreamFollower
 from servers import REAL, skipping_without
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
@@ -70,7 +70,7 @@ class RunReader:
         self._added: list[str] = []
         recorder.added = lambda number, job_id, job, timestamp: self._added.append(job_id)  # type: ignore[method-assign]
         recorder.events = lambda entries: None  # type: ignore[method-assign]
-        self._watch = Watch(place, BASE, recorder, lambda stamp: stamp / 1000)
+        self._watch = StreamFollower(place, BASE, recorder, lambda stamp: stamp / 1000)
         self._gaps = 0
 
     async def read(self) -> tuple[list[str], bool]:

@@ -194,15 +194,15 @@ def test_jobs_of_a_killed_process_are_recovered_and_its_attempts_accounted_for()
 
     async def play(run: LiveRun) -> None:
         playing = asyncio.create_task(run.play())
-        while not hasattr(run, "crew"):  # noqa: ASYNC110 - nothing tells of it
+        while not hasattr(run, "fleet"):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
-        victim = run.staff.hands[0]
-        while not await run.watch.held(f"{victim.token}:"):  # noqa: ASYNC110 - the server is asked
+        victim = run.pool.workers[0]
+        while not await run.stream.held(f"{victim.token}:"):  # noqa: ASYNC110 - the server is asked
             await asyncio.sleep(0.01)
-        run.staff.send(victim, signal.SIGKILL)
+        victim.signal(signal.SIGKILL)
         assert victim.process is not None
         await victim.process.wait()
-        run.crew.revive(run.crew.members[0])
+        run.fleet.revive(run.fleet.members[0])
         await playing
 
     with EmbeddedServer() as server:

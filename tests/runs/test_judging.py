@@ -13,7 +13,7 @@ from queuesim.oracles.run_view import Evidence, Promises
 from queuesim.results.recorder import Recorder
 from queuesim.results.recording import Facts, FaultRow, Recording
 from queuesim.runs.live.messages import Reports
-from queuesim.runs.live.reconciliation import Death, account_for, judge_live, starts_by_server
+from queuesim.runs.live.reconciliation import WorkerKill, account_for, judge_live, starts_by_server
 
 FACTS = Facts("judged", "redis", 1, 10.0, 10.0)
 
@@ -119,7 +119,7 @@ def test_an_add_whose_answer_was_lost_is_known_when_it_took_effect() -> None:
     assert recording.jobs["added"].tolist() == [0.99]
 
 
-def killed(*deaths: Death) -> Recording:
+def killed(*deaths: WorkerKill) -> Recording:
     """A job whose first attempt nobody reported."""
     recorder = Recorder()
     chronicle(recorder).tell(
@@ -130,7 +130,7 @@ def killed(*deaths: Death) -> Recording:
 
 
 def test_an_attempt_ends_when_its_worker_is_killed() -> None:
-    recording = killed(Death(1.5, "early", ["1"]), Death(3.0, "w-1", ["1"]), Death(6.0, "late", ["1"]))
+    recording = killed(WorkerKill(1.5, "early", ["1"]), WorkerKill(3.0, "w-1", ["1"]), WorkerKill(6.0, "late", ["1"]))
     row = recording.attempts[-1]
     assert (row["number"], row["attempt"], row["started"], row["ended"]) == (1, 1, 2.0, 3.0)
     assert recording.workers[row["worker"]] == "w-1 (killed)"

@@ -67,7 +67,7 @@ def test_all_workers_wait_for_the_word_when_second_0_comes(monkeypatch: pytest.M
     real_open = LiveRun._open
 
     async def look_and_open(run: LiveRun) -> None:
-        ready.extend(hand.alive and hand.ready.is_set() for hand in run.staff.hands)
+        ready.extend(worker.alive and worker.ready.is_set() for worker in run.pool.workers)
         await real_open(run)
 
     monkeypatch.setattr(LiveRun, "_open", look_and_open)

@@ -30,10 +30,10 @@ from queuesim.runs.engine import LOOKS, Engine, Progress
 from queuesim.runs.handlers import build_processor
 from queuesim.runs.judging import Patience, gather, promises
 from queuesim.runs.live.faults import Trouble, check_faults, needs_persistence, spares
-from queuesim.runs.live.messages import Reports, Watch, WatchedBroker
-from queuesim.runs.live.processes import Crew, Hand, Staff
+from queuesim.runs.live.messages import FollowedBroker, Reports, StreamFollower
+from queuesim.runs.live.processes import LiveFleet, ProcessPool
 from queuesim.runs.live.reconciliation import Post, account_for, judge_live
-from queuesim.runs.live.worker_process import Orders, make_worker, own_processor
+from queuesim.runs.live.worker_process import WorkerLaunch, make_worker, own_processor
 from queuesim.runs.live.worker_process import connect as connect_early
 from queuesim.scenario.model import Overhead, Scenario
 from queuesim.scenario.overdue import schedules_of
@@ -74,8 +74,9 @@ class LiveRun(Engine):
     """
 
     backend = "redis"
-    broker: WatchedBroker
-    crew: Crew
+    broker: FollowedBroker
+    fleet: LiveFleet
+    stream: StreamFollower
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class LiveRun(Engine):
         self.epoch = time.time()
         self.progress_interval = PROGRESS
         self.look_interval = max(scenario.duration / LOOKS, PROGRESS)
-        self.staff = Staff([], self._note, spares=spares(scenario.faults))
+        self.pool = ProcessPool(self._note, spares=spares(scenario.faults))
         self._own = own
         self._overdue = overdue
         self._trouble = Trouble(scenario.faults, address, private, self.recorder.faults)
@@ -145,26 +146,28 @@ class LiveRun(Engine):
     async def _assemble(self, stack: AsyncExitStack) -> None:
         """Have all processes ready before second 0: what they need to start is no part of the run."""
         if self._own is None:
-            await self.staff.stand_by(sum(1 for _ in name_workers(self.scenario.workers)))
+            await self.pool.stand_by(sum(1 for _ in name_workers(self.scenario.workers)))
         if self._overdue is not None:
             await self._overdue.stand_by()
         base = f"{self.prefix}:{self._processor.queue}:"
-        self.watch = Watch(self._place, base, self.recorder, lambda stamp: stamp / 1000 - self.epoch - self._ahead)
+        self.stream = StreamFollower(
+            self._place, base, self.recorder, lambda stamp: stamp / 1000 - self.epoch - self._ahead
+        )
         if self._overdue is not None:
-            self.watch.chronicle.foreign = self._overdue.notification
+            self.stream.chronicle.foreign = self._overdue.notification
         self.broker = self._broker_at(self._place)
         self.broker.observe(self.recorder)
         stack.push_async_callback(self._remove_keys)
-        await self.watch.begin()
+        await self.stream.begin()
         await self._place.load_scripts()
         self._engage()
         await self._connect_clients()
-        await self.crew.prepare()
+        await self.fleet.prepare()
 
     async def _connect_clients(self) -> None:
         """Connect whoever is a task of this process and reaches the server by a way of its own."""
         loads = [] if self._trouble.injector is None else [entry.name for entry in self.scenario.load]
-        workers = [] if self._own is None else [order.name for order in self._orders]
+        workers = [] if self._own is None else [launch.name for launch in self._launches]
         for name in dict.fromkeys((*loads, *workers)):
             self._places[name] = place = ServerPlace(Address(await self._trouble.way(name)))
             await connect_early(place)
@@ -180,8 +183,8 @@ class LiveRun(Engine):
         self.epoch = self.broker.origin = time.time()
         self._ahead = int(seconds) + int(micros) / 1e6 - self.epoch
 
-    def _broker_at(self, place: ServerPlace) -> WatchedBroker:
-        return WatchedBroker(self._processor.queue, place, self.prefix, origin=self.epoch, watch=self.watch)
+    def _broker_at(self, place: ServerPlace) -> FollowedBroker:
+        return FollowedBroker(self._processor.queue, place, self.prefix, origin=self.epoch, watch=self.stream)
 
     def _load_broker(self, load: str) -> Broker:
         if self._trouble.injector is None:
@@ -209,8 +212,8 @@ class LiveRun(Engine):
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._end, StopReason.INTERRUPTED)
 
-    def _order(self, settings: WorkerSettings, name: str) -> Orders:
-        return Orders(
+    def _launch(self, settings: WorkerSettings, name: str) -> WorkerLaunch:
+        return WorkerLaunch(
             self.scenario,
             settings,
             name,
@@ -224,19 +227,21 @@ class LiveRun(Engine):
 
     def _engage(self) -> None:
         """Give every worker its place, and faults their hold on all of it."""
-        self._orders = [self._order(settings, name) for name, settings in name_workers(self.scenario.workers)]
-        self.staff.hands = [Hand(order) for order in self._orders if self._own is None]
-        self.crew = Crew(self.staff, self._order, self._start, self._trouble.way, self.watch.held)
-        self._trouble.prepare(self.crew, self.broker, self._place, self.watch, self._producers, self._streams)
+        self._launches = [self._launch(settings, name) for name, settings in name_workers(self.scenario.workers)]
+        self.fleet = LiveFleet(self.pool, self._launch, self._start, self._trouble.way, self.stream.held)
+        if self._own is None:
+            for launch in self._launches:
+                self.fleet.add(launch.settings, launch.name)
+        self._trouble.prepare(self.fleet, self.broker, self._place, self.stream, self._producers, self._streams)
 
     def _start_workers(self) -> None:
-        self.crew.start(self.epoch)
+        self.fleet.start(self.epoch)
         if self._own is not None:
-            for order in self._orders:
-                broker = RedisBroker(self.broker.queue, self._places[order.name], self.prefix, origin=self.epoch)
+            for launch in self._launches:
+                broker = RedisBroker(self.broker.queue, self._places[launch.name], self.prefix, origin=self.epoch)
                 broker.observe(self.recorder)
                 queue = cast(Broker, broker)
-                worker = make_worker(order, queue, self.recorder, self._own, self._overdue, clock=self._clock)
+                worker = make_worker(launch, queue, self.recorder, self._own, self._overdue, clock=self._clock)
                 self._workers.append(worker)
                 self._trouble.began(worker.name, self.time)
                 self._start(worker.run(), worker.name)
@@ -253,20 +258,20 @@ class LiveRun(Engine):
     async def _read(self) -> None:
         """Read what is new in the event stream, and record what was reported of jobs that it tells of."""
         held = self._reports.held
-        await self.watch.read()
+        await self.stream.read()
         self._reports.record_held(held)
 
     def _note(self, line: bytes) -> None:
         self._reports.note(line)
 
     def _number_at(self, job_id: str, time: float) -> int:
-        return self.watch.chronicle.number_at(job_id, time)
+        return self.stream.chronicle.number_at(job_id, time)
 
     def _number_of(self, job: Job) -> int:
         return self._number(job.id)
 
     def _number(self, job_id: str) -> int:
-        return number_of(job_id) or self.watch.chronicle.numbers.get(job_id, 0)
+        return number_of(job_id) or self.stream.chronicle.numbers.get(job_id, 0)
 
     async def _so_far(self) -> Recording:
         left = await retry_forever(self._where_left, self._streams.python("thresholds"))
@@ -317,8 +322,8 @@ class LiveRun(Engine):
                 self.recorder.unfinished(worker.name, slot, job)
         # what is on now has no end, whatever undoes it
         self.recorder.faults = [replace(fault) for fault in self.recorder.faults]
-        await self.crew.close()
-        await self.staff.stop()
+        await self.fleet.close()
+        await self.pool.stop()
         for part in self._parts:
             part.cancel()
         if self._parts:
@@ -333,12 +338,12 @@ class LiveRun(Engine):
     async def _read_books(self) -> None:
         for tries_left in reversed(range(LAST_TRIES)):
             try:
-                await self.watch.read()
-                self.watch.chronicle.give_up()
+                await self.stream.read()
+                self.stream.chronicle.give_up()
                 self._reports.record_held(self._reports.held)
                 self._left = await self._where_left()
                 self._evidence = await gather(
-                    self.broker, self.recorder, self._processor.dead_letters, self.watch.number_of
+                    self.broker, self.recorder, self._processor.dead_letters, self.stream.number_of
                 )
                 return
             except BrokerUnavailableError:
@@ -356,7 +361,7 @@ class LiveRun(Engine):
             self.stopped = self.stopped or Stop(StopReason.INTERRUPTED, detail=str(error))
 
     async def _stop_processes(self) -> None:
-        await self.staff.stop()
+        await self.pool.stop()
         if self._overdue is not None:
             await self._overdue.stop()
 
@@ -375,16 +380,16 @@ class LiveRun(Engine):
         recorded = super().recording(stopped=stopped, wall=wall, version=version)
         # workers in other processes went on for a moment after the clock was read
         recorded.facts = replace(recorded.facts, duration=max(recorded.facts.duration, recorded.last_moment))
-        return account_for(recorded, self.crew.deaths, self._number)
+        return account_for(recorded, self.fleet.kills, self._number)
 
     def judge(self, recording: Recording) -> list[CheckRow]:
         """What the oracles say of the run."""
-        places: list[Any] = list(self.crew.members)
+        places: list[Any] = list(self.fleet.members)
         if self._own is not None:
-            places = [Post(order.name, order.settings) for order in self._orders]
+            places = [Post(launch.name, launch.settings) for launch in self._launches]
         promised = promises(self.scenario, self._processor, places, self.recorder)
         began = self._trouble.first_beginnings()
-        return judge_live(recording, promised, self._evidence, began, self.watch.chronicle.gaps)
+        return judge_live(recording, promised, self._evidence, began, self.stream.chronicle.gaps)
 
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}

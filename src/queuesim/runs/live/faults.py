@@ -22,8 +22,8 @@ from queuesim.faults.registry import FAULTS, FaultEntry, Injector, Launch
 from queuesim.faults.timing import ANY, Strike
 from queuesim.faults.workers import Deadly
 from queuesim.results.recording import FaultRow
-from queuesim.runs.live.messages import Watch, WatchedBroker
-from queuesim.runs.live.processes import Crew
+from queuesim.runs.live.messages import FollowedBroker, StreamFollower
+from queuesim.runs.live.processes import LiveFleet
 from queuesim.runs.live.proxy import Proxy, Treatment
 from queuesim.runs.producers import Producer
 from queuesim.scenario.model import BackendError, Scenario
@@ -107,20 +107,20 @@ class Block(Fault):
     """The event loops of workers are held, from inside."""
 
     async def strike(self, strike: Strike) -> None:
-        crew: Any = self.plant.fleet
+        fleet: Any = self.plant.fleet
         members: list[Any] = list(self.plant.choose(self.settings.worker, self.rng.choice))
         blocked = [
-            (member, member.hand.process, self.plant.note(self.kind, member.name, lasting=True)) for member in members
+            (member, member.worker.process, self.plant.note(self.kind, member.name, lasting=True)) for member in members
         ]
         for member, _, _ in blocked:
-            crew.block(member, True)
+            fleet.block(member, True)
         try:
             await self.schedule.over(strike)
         finally:
             for member, process, row in blocked:
                 # another one may have taken its place
-                if member.hand.process is process:
-                    crew.block(member, False)
+                if member.worker.process is process:
+                    fleet.block(member, False)
                 end(row)
 
 
@@ -209,7 +209,7 @@ class ServerHost:
         place: the way to it past all proxies.
     """
 
-    def __init__(self, server: EmbeddedServer, place: ServerPlace, watch: Watch, rng: random.Random) -> None:
+    def __init__(self, server: EmbeddedServer, place: ServerPlace, watch: StreamFollower, rng: random.Random) -> None:
         self.persistent = server.options.get("appendonly") == "yes"
         self._server = server
         self._place = place
@@ -242,7 +242,7 @@ class ServerHost:
 class Queue:
     """The queue as faults see it: they wait while the server is away."""
 
-    def __init__(self, broker: WatchedBroker, place: ServerPlace, rng: random.Random) -> None:
+    def __init__(self, broker: FollowedBroker, place: ServerPlace, rng: random.Random) -> None:
         self._broker = broker
         self._place = place
         self._rng = rng
@@ -304,23 +304,23 @@ class Trouble:
 
     def prepare(
         self,
-        crew: Crew,
-        broker: WatchedBroker,
+        fleet: LiveFleet,
+        broker: FollowedBroker,
         place: ServerPlace,
-        watch: Watch,
+        watch: StreamFollower,
         producers: Mapping[str, Producer],
         streams: Streams,
     ) -> None:
         """Make the faults, before anything of the run starts."""
-        self._crew = crew
+        self._fleet = fleet
         if not self._entries:
             return
         queue = Queue(broker, place, streams.python("fault/queue"))
-        plant = LivePlant(queue, cast("Fleet", crew), self._server, producers, self._rows, streams)
+        plant = LivePlant(queue, cast("Fleet", fleet), self._server, producers, self._rows, streams)
         if self._private is not None:
             plant.host = ServerHost(self._private, place, watch, streams.python("fault/host"))
         self.injector = injector = LiveInjector(self._entries, plant)
-        plant.switched = lambda fault, on: crew.switch(injector.faults.index(fault), on)
+        plant.switched = lambda fault, on: fleet.switch(injector.faults.index(fault), on)
 
     def start(self, launch: Launch) -> None:
         """From now on faults strike."""
@@ -364,7 +364,7 @@ class Trouble:
     def began(self, worker: str, time: float) -> None:
         """See report.Told."""
         self._began.setdefault(worker, time)
-        for member in self._crew.members:
+        for member in self._fleet.members:
             member.ready = member.ready or member.name == worker
 
     def struck(self, fault: int) -> None:
@@ -377,7 +377,7 @@ class Trouble:
         assert self.injector is not None
         deadly = self.injector.faults[fault]
         assert isinstance(deadly, Deadly)
-        deadly.kill(self._crew.member(worker))  # type: ignore[arg-type]
+        deadly.kill(self._fleet.member(worker))  # type: ignore[arg-type]
 
     def first_beginnings(self) -> Mapping[str, float]:
         """When each worker first took jobs, by its own word."""

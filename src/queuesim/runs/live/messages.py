@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import struct
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Protocol
@@ -20,6 +21,10 @@ from queuesim.core.retry import retry_forever
 from queuesim.results.recorder import Recorder
 
 UNFINISHED = "Unfinished"
+LENGTH = struct.Struct("<I")
+"""Before the pickled launch that a process reads from standard input."""
+READY = b"\n"
+"""What a process sends when it can take its launch, and a worker again when it has followed it and waits for "go"."""
 
 
 class Reporter:
@@ -54,7 +59,7 @@ class Reporter:
         self._write("window", opened, closes, max_jobs)
 
     def ready(self) -> None:
-        """The process has followed its orders and waits for "go": see Staff."""
+        """The process has followed its launch and waits for "go": see ProcessPool."""
         os.write(self._file, b"\n")
 
     def began(self, worker: str, time: float) -> None:
@@ -84,8 +89,8 @@ class Reporter:
         """See core.broker.Observer. The event stream tells it to the run."""
 
 
-class Told(Protocol):
-    """Is told of what happens to workers, beside their attempts; see Reporter."""
+class WorkerListener(Protocol):
+    """Called for what happens to workers, beside their attempts; see Reporter."""
 
     def began(self, worker: str, time: float) -> None: ...
 
@@ -105,13 +110,13 @@ class Reports:
 
     Args:
         number_at: the number of the job that had an id at a time; 0: not known.
-        told: whom to tell of what concerns the workers themselves.
+        listener: called for what concerns the workers themselves.
     """
 
-    def __init__(self, recorder: Recorder, number_at: Callable[[str, float], int], told: Told) -> None:
+    def __init__(self, recorder: Recorder, number_at: Callable[[str, float], int], listener: WorkerListener) -> None:
         self._recorder = recorder
         self._number_at = number_at
-        self._told = told
+        self._listener = listener
         self._held: list[list[Any]] = []
 
     def note(self, line: bytes) -> None:
@@ -122,7 +127,7 @@ class Reports:
         """
         kind, *row = json.loads(line)
         if kind in ("began", "struck", "died"):
-            getattr(self._told, kind)(*row)
+            getattr(self._listener, kind)(*row)
         elif kind == "window":
             self._recorder.window(*row)
         elif number := number_of(row[2]):
@@ -179,7 +184,7 @@ EVENTS_KEPT = 1_000_000
 """Of the run's own stream: more than can come between two looks."""
 
 
-class Watch:
+class StreamFollower:
     """Follows the event stream of a run's queue.
 
     Args:
@@ -232,10 +237,12 @@ class Watch:
         return job.number or self.chronicle.numbers.get(job.id, 0)
 
 
-class WatchedBroker(RedisBroker):
+class FollowedBroker(RedisBroker):
     """A producer's hand on the queue: its adds are known before the event stream tells of them."""
 
-    def __init__(self, queue: str, place: Place, prefix: str, *, origin: float, watch: Watch | None = None) -> None:
+    def __init__(
+        self, queue: str, place: Place, prefix: str, *, origin: float, watch: StreamFollower | None = None
+    ) -> None:
         super().__init__(queue, place, prefix, origin=origin)
         self._watch = watch
 

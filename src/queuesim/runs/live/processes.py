@@ -1,4 +1,4 @@
-"""The crew: the workers of a live run as faults see them, like a fleet, but of real processes."""
+"""The workers of a live run: processes that are started, stopped, killed and replaced, and the fleet that they make."""
 
 from __future__ import annotations
 
@@ -9,31 +9,44 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 from queuesim.core.clock import now
-from queuesim.runs.live.reconciliation import Death
-from queuesim.runs.live.worker_process import LENGTH, READY, Orders
+from queuesim.runs.live.messages import LENGTH, READY
+from queuesim.runs.live.reconciliation import WorkerKill
 from queuesim.scenario.queue import WorkerSettings, unused
 from queuesim.simulation.process import State
 
-if TYPE_CHECKING:
-    from queuesim.runs.live.scheduler_process import ScanOrders
+STOP_TIMEOUT = 10.0
+"""Seconds that a process may take to report what it is doing when the run is over."""
+POLL = 0.005
+"""Seconds between two checks whether a worker has begun."""
+
+StartPart = Callable[[Coroutine[Any, Any, None], str], object]
+"""Starts a part of the run."""
 
 
-# -- The staff of a live run: its workers, as processes that can be stopped, killed and replaced
+class Launch(Protocol):
+    """What a process has to know: a dataclass that can be pickled."""
 
-PATIENCE = 10.0
-"""Seconds that a worker may take to report what it is doing when the run is over."""
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def token(self) -> str:
+        """First part of the lock tokens: no two processes share one."""
+        ...
 
 
 @dataclass(eq=False)
-class Hand:
-    """One worker's place: one process after another bears its name."""
+class WorkerProcess:
+    """The process of a worker or scheduler: one after another bears its name."""
 
-    orders: Orders | ScanOrders
+    launch: Launch
     lives: int = 0
     process: asyncio.subprocess.Process | None = None
     reports: asyncio.Task[None] | None = None
@@ -44,23 +57,33 @@ class Hand:
 
     @property
     def name(self) -> str:
-        """The worker's."""
-        return self.orders.name
+        """The worker's name."""
+        return self.launch.name
 
     @property
     def token(self) -> str:
         """First part of the lock tokens of its present life."""
-        return self.orders.token if self.lives == 1 else f"{self.orders.token}.{self.lives}"
+        return self.launch.token if self.lives == 1 else f"{self.launch.token}.{self.lives}"
 
     @property
     def alive(self) -> bool:
         """Whether its process is there."""
         return self.process is not None and self.process.returncode is None
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal. Nothing happens where there is no process."""
+        if self.alive and self.process is not None:
+            self.process.send_signal(number)
+
+    def send(self, *words: Any) -> None:
+        """Send a command to its `ControlChannel`. Nothing happens where there is no process."""
+        if self.alive and self.process is not None and self.process.stdin is not None:
+            self.process.stdin.write(json.dumps(words).encode() + b"\n")
+
 
 @dataclass(frozen=True, slots=True)
-class Recruit:
-    """A process that nobody has told what to do."""
+class SpareProcess:
+    """A process that waits for its launch."""
 
     process: asyncio.subprocess.Process
     reading: int
@@ -69,74 +92,72 @@ class Recruit:
     """The same pipe's other end, by its number in the process."""
 
 
-class Staff:
-    """All workers of a live run.
+class ProcessPool:
+    """The processes of a run that execute one program.
 
     Args:
-        orders: a worker each, or a scheduler.
-        note: takes each line that a worker reports.
+        report: takes each line that a process reports.
         program: the module that each of them runs.
-        spares: so many processes stand by that have nothing to do yet: whoever takes the place of another one need not
-            wait until Python has started.
+        spares: how many processes stand by: who replaces another one need not wait until Python has started.
     """
 
     def __init__(
         self,
-        orders: Sequence[Orders] | Sequence[ScanOrders],
-        note: Callable[[bytes], None],
+        report: Callable[[bytes], None],
         program: str = "queuesim.runs.live.worker_process",
         spares: int = 0,
     ) -> None:
-        self.hands = [Hand(order) for order in orders]
-        self._note = note
+        self.workers: list[WorkerProcess] = []
+        self._report = report
         self._program = program
-        self._spares: list[Recruit] = []
+        self._spares: list[SpareProcess] = []
         self._spares_wanted = spares
-        self._recruiting: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        """Start all of them."""
-        await asyncio.gather(*(self.hire(hand) for hand in self.hands))
+    def add(self, launch: Launch) -> WorkerProcess:
+        """Add a process, which is not started yet."""
+        self.workers.append(worker := WorkerProcess(launch))
+        return worker
 
     async def stand_by(self, more: int = 0) -> None:
-        """Start the spares, and so many processes besides: the next ones that are hired. Returns when all are ready."""
-        await asyncio.gather(*(self._stand_by() for _ in range(self._spares_wanted + more)))
+        """Start the spares, and `more` processes for those that are started next. Returns when all are ready."""
+        await asyncio.gather(*(self._add_spare() for _ in range(self._spares_wanted + more)))
 
-    async def hire(self, hand: Hand, **changes: Any) -> None:
-        """Start a process for this place.
+    async def start(self, worker: WorkerProcess, **changes: Any) -> None:
+        """Start the process of a worker.
 
         Args:
-            changes: to its orders, for this life.
+            changes: to its launch, for this life.
 
         Raises:
             RuntimeError: one is there.
         """
-        if hand.alive:
-            raise RuntimeError(f"worker {hand.name} is there already")
-        hand.lives += 1
-        if self._spares:
-            recruit = self._spares.pop(0)
-        else:
-            recruit = await self._recruit()
-        hand.process = recruit.process
-        orders = pickle.dumps(replace(hand.orders, report=recruit.writing, token=hand.token, **changes))
-        assert hand.process.stdin is not None
-        hand.process.stdin.write(LENGTH.pack(len(orders)) + orders)
-        if hand.reports is not None:
-            hand.past.append(hand.reports)
-        hand.ready = asyncio.Event()
-        hand.reports = asyncio.create_task(self._listen(recruit.reading, hand.ready), name=f"{hand.name}: reports")
-        if len(self._spares) + len(self._recruiting) < self._spares_wanted:
-            self._recruiting.add(task := asyncio.create_task(self._fill_up(hand.ready), name="spare worker"))
-            task.add_done_callback(self._recruiting.discard)
+        if worker.alive:
+            raise RuntimeError(f"worker {worker.name} is there already")
+        worker.lives += 1
+        spare = self._spares.pop(0) if self._spares else await self._start_spare()
+        worker.process = spare.process
+        launch = pickle.dumps(replace(worker.launch, report=spare.writing, token=worker.token, **changes))
+        assert worker.process.stdin is not None
+        worker.process.stdin.write(LENGTH.pack(len(launch)) + launch)
+        if worker.reports is not None:
+            worker.past.append(worker.reports)
+        worker.ready = asyncio.Event()
+        worker.reports = asyncio.create_task(self._read(spare.reading, worker.ready), name=f"{worker.name}: reports")
+        if len(self._spares) + len(self._starting) < self._spares_wanted:
+            self._starting.add(task := asyncio.create_task(self._fill_up(worker.ready), name="spare worker"))
+            task.add_done_callback(self._starting.discard)
 
     async def _fill_up(self, ready: asyncio.Event) -> None:
-        """One more spare, once the process that was just hired is ready: to start Python takes what that needs now."""
+        """Add a spare once the process that was just started is ready: to start Python takes what that needs now."""
         await ready.wait()
-        await self._stand_by()
+        await self._add_spare()
 
-    async def _recruit(self) -> Recruit:
-        """A process that waits for its orders. Raises RuntimeError if it does not come so far."""
+    async def _add_spare(self) -> None:
+        self._spares.append(await self._start_spare())
+
+    async def _start_spare(self) -> SpareProcess:
+        """Start a process that waits for its launch. Raises RuntimeError if it ends before."""
         reading, writing = os.pipe()
         command = [sys.executable, "-m", self._program, str(writing)]
         try:
@@ -158,12 +179,10 @@ class Staff:
         except BaseException:
             os.close(reading)
             raise
-        return Recruit(process, reading, writing)
+        return SpareProcess(process, reading, writing)
 
-    async def _stand_by(self) -> None:
-        self._spares.append(await self._recruit())
-
-    async def _listen(self, file: int, ready: asyncio.Event) -> None:
+    async def _read(self, file: int, ready: asyncio.Event) -> None:
+        """Pass on the lines that a process reports, until it ends."""
         reader = asyncio.StreamReader(limit=2**24)
         pipe = os.fdopen(file, "rb")
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -175,52 +194,37 @@ class Staff:
                     ready.set()
                 # a process that is killed may leave half a line
                 elif line.endswith(b"\n"):
-                    self._note(line)
+                    self._report(line)
         finally:
             ready.set()
             transport.close()
 
-    def send(self, hand: Hand, number: signal.Signals) -> None:
-        """Send a signal to a worker's process. Nothing happens where there is none."""
-        if hand.alive and hand.process is not None:
-            hand.process.send_signal(number)
-
-    def say(self, hand: Hand, *words: Any) -> None:
-        """Tell a worker's process something, as its `Ears` understand it. Nothing happens where there is none."""
-        if hand.alive and hand.process is not None and hand.process.stdin is not None:
-            hand.process.stdin.write(json.dumps(words).encode() + b"\n")
-
     async def stop(self) -> None:
         """Have all of them report what is unfinished and end; kill those that don't, and read their last reports."""
-        for hand in self.hands:
-            if hand.alive and hand.process is not None and hand.process.stdin is not None:
-                self.send(hand, signal.SIGCONT)
-                hand.process.stdin.close()
-        waiting = [asyncio.ensure_future(hand.process.wait()) for hand in self.hands if hand.process is not None]
+        for worker in self.workers:
+            if worker.alive and worker.process is not None and worker.process.stdin is not None:
+                worker.signal(signal.SIGCONT)
+                worker.process.stdin.close()
+        waiting = [asyncio.ensure_future(each.process.wait()) for each in self.workers if each.process is not None]
         if waiting:
-            await asyncio.wait(waiting, timeout=PATIENCE)
-        self.kill()
-        await self._dismiss()
-        readers = [task for hand in self.hands for task in (hand.reports, *hand.past) if task is not None]
+            await asyncio.wait(waiting, timeout=STOP_TIMEOUT)
+        for worker in self.workers:
+            worker.signal(signal.SIGKILL)
+        await self._end_spares()
+        readers = [task for worker in self.workers for task in (worker.reports, *worker.past) if task is not None]
         if readers:
             await asyncio.wait(readers)
             for reader in readers:
                 reader.result()
 
-    async def _dismiss(self) -> None:
-        """The spares are not needed any more."""
-        if self._recruiting:
-            await asyncio.wait(self._recruiting)
+    async def _end_spares(self) -> None:
+        if self._starting:
+            await asyncio.wait(self._starting)
         for spare in self._spares:
             spare.process.kill()
             await spare.process.wait()
             os.close(spare.reading)
         self._spares = []
-
-    def kill(self) -> None:
-        """End all processes at once."""
-        for hand in self.hands:
-            self.send(hand, signal.SIGKILL)
 
 
 async def _readable(file: int) -> None:
@@ -228,78 +232,71 @@ async def _readable(file: int) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
 
-    def tell() -> None:
+    def set_ready() -> None:
         if not ready.done():
             ready.set_result(None)
 
-    loop.add_reader(file, tell)
+    loop.add_reader(file, set_ready)
     try:
         await ready
     finally:
         loop.remove_reader(file)
 
 
-LOOK = 0.005
-"""Seconds between two looks whether a worker has begun."""
-Launch = Callable[[Coroutine[Any, Any, None], str], object]
-
-
 class WorkerError(RuntimeError):
-    """A worker's process ended by itself. What went wrong it has written to standard error."""
+    """A worker's process ended by itself. It has written why to standard error."""
 
 
 class LiveProcess:
     """What a simulated process can, done to a real one. Freezes count."""
 
-    def __init__(self, staff: Staff, hand: Hand) -> None:
-        self._staff = staff
-        self._hand = hand
+    def __init__(self, worker: WorkerProcess) -> None:
+        self._worker = worker
         self._freezes = 0
 
     @property
     def state(self) -> State:
-        """Whether it runs, as far as this side had a hand in it."""
-        if not self._hand.alive:
+        """Whether it runs, as far as this side has changed that."""
+        if not self._worker.alive:
             return State.DEAD
         return State.FROZEN if self._freezes else State.RUNNING
 
     def freeze(self) -> None:
         """Stop it: SIGSTOP."""
         self._freezes += 1
-        self._staff.send(self._hand, signal.SIGSTOP)
+        self._worker.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on: SIGCONT."""
         self._freezes -= 1
         if not self._freezes:
-            self._staff.send(self._hand, signal.SIGCONT)
+            self._worker.signal(signal.SIGCONT)
 
 
-class Member:
-    """A place in the crew; see fleet.Member."""
+class LiveMember:
+    """A worker slot of a live fleet; see runs.virtual.fleet.Member."""
 
-    def __init__(self, staff: Staff, hand: Hand, settings: WorkerSettings, joined: float) -> None:
-        self.hand = hand
+    def __init__(self, worker: WorkerProcess, settings: WorkerSettings, joined: float = 0.0) -> None:
+        self.worker = worker
         self.settings = settings
         self.joined = joined
         self.wanted = True
-        self.process = LiveProcess(staff, hand)
-        self.hiring: asyncio.Task[None] | None = None
-        """Its process is about to start."""
+        self.process = LiveProcess(worker)
+        self.starting: asyncio.Task[None] | None = None
+        """Starts its process."""
         self.ready = False
         """Its present process takes jobs."""
-        self._staff = staff
         self._skew = 0.0
 
     @property
     def name(self) -> str:
-        """The worker's."""
-        return self.hand.name
+        """The worker's name."""
+        return self.worker.name
 
     @property
     def alive(self) -> bool:
         """Whether a process is there, or about to be."""
-        return self.hand.alive or (self.hiring is not None and not self.hiring.done())
+        return self.worker.alive or (self.starting is not None and not self.starting.done())
 
     @property
     def skew(self) -> float:
@@ -309,53 +306,48 @@ class Member:
     @skew.setter
     def skew(self, seconds: float) -> None:
         self._skew = seconds
-        self._staff.say(self.hand, "skew", seconds)
+        self.worker.send("skew", seconds)
 
 
-class Crew:
+class LiveFleet:
     """All workers of a live run, with what faults can do to them.
 
     Args:
-        order: the orders of one more worker.
-        launch: starts a part of the run.
+        launch: what one more worker has to know.
+        start_part: starts a part of the run.
         way: the URL by which a worker of that name reaches the server.
-        held: the ids of the jobs that are locked with tokens that begin so.
+        held: the ids of the jobs that are locked with tokens that begin with a text.
     """
 
     def __init__(
         self,
-        staff: Staff,
-        order: Callable[[WorkerSettings, str], Orders],
-        launch: Launch,
+        pool: ProcessPool,
+        launch: Callable[[WorkerSettings, str], Launch],
+        start_part: StartPart,
         way: Callable[[str], Awaitable[str]],
         held: Callable[[str], Awaitable[list[str]]],
     ) -> None:
-        self.staff = staff
-        self.members = [self._member(hand) for hand in staff.hands]
+        self.pool = pool
+        self.members: list[LiveMember] = []
         self.start_delay: Callable[[Any], float] | None = None
-        """See fleet.Fleet."""
+        """See runs.virtual.fleet.Fleet."""
         self.gone: Callable[[Any], None] | None = None
-        """See fleet.Fleet."""
+        """See runs.virtual.fleet.Fleet."""
         self.origin = 0.0
         """Second 0 of the run, in seconds since the Unix epoch."""
         self.closed = False
-        """The run is over: nobody is hired any more."""
+        """The run is over: no worker is started any more."""
         self.switched_on: set[int] = set()
         """Faults of handlers that are on, by their places among the scenario's."""
-        self.deaths: list[Death] = []
-        """Of workers that were killed."""
-        self._order = order
+        self.kills: list[WorkerKill] = []
         self._launch = launch
+        self._start_part = start_part
         self._way = way
         self._held = held
 
-    def _member(self, hand: Hand, joined: float = 0.0) -> Member:
-        assert isinstance(hand.orders, Orders)
-        return Member(self.staff, hand, hand.orders.settings, joined)
-
     async def prepare(self) -> None:
         """Have all of them ready to take jobs, before second 0."""
-        await asyncio.gather(*(self._hire(member) for member in self.members))
+        await asyncio.gather(*(self._start_process(member) for member in self.members))
 
     def start(self, origin: float) -> None:
         """Let all of them work, each from its time on; second 0 was at `origin`, in seconds since the Unix epoch."""
@@ -363,98 +355,95 @@ class Crew:
         for member in self.members:
             self._go(member, member.settings.start)
 
-    def add(self, settings: WorkerSettings, name: str, joined: float = 0.0) -> Member:
-        """One more member, which does not work yet; see fleet.Fleet.add."""
-        hand = Hand(self._order(settings, unused(name, {other.name for other in self.members})))
-        self.staff.hands.append(hand)
-        self.members.append(member := self._member(hand, joined))
+    def add(self, settings: WorkerSettings, name: str, joined: float = 0.0) -> LiveMember:
+        """Add a member, which does not work yet. Its name is changed if another one has it."""
+        launch = self._launch(settings, unused(name, {other.name for other in self.members}))
+        member = LiveMember(self.pool.add(launch), settings, joined)
+        self.members.append(member)
         return member
 
-    def revive(self, member: Member) -> None:
+    def revive(self, member: LiveMember) -> None:
         """Start the successor of a worker that ended or died. Harmless if one is there."""
         if not (member.alive or self.closed):
-            member.hiring = asyncio.create_task(self._replace(member), name=f"{member.name}: start")
-            self._launch(self._hired(member.hiring), f"{member.name}: hire")
+            member.starting = asyncio.create_task(self._replace(member), name=f"{member.name}: start")
+            self._start_part(_result_of(member.starting), f"{member.name}: started")
 
     async def close(self) -> None:
-        """The run is over: nobody is hired any more, and whoever is just being hired is not waited for."""
+        """The run is over: no worker is started any more, and those that are starting are not waited for."""
         self.closed = True
-        hiring = [member.hiring for member in self.members if member.hiring is not None]
-        for task in hiring:
+        starting = [member.starting for member in self.members if member.starting is not None]
+        for task in starting:
             task.cancel()
-        if hiring:
-            await asyncio.wait(hiring)
+        if starting:
+            await asyncio.wait(starting)
 
-    async def _hired(self, hiring: asyncio.Task[None]) -> None:
-        await hiring
-
-    async def _replace(self, member: Member) -> None:
-        await self._hire(member)
+    async def _replace(self, member: LiveMember) -> None:
+        await self._start_process(member)
         self._go(member, 0.0)
 
-    def _go(self, member: Member, delay: float) -> None:
+    def _go(self, member: LiveMember, delay: float) -> None:
         """Let a worker that is ready take jobs in `delay` seconds, or later if something slows it down."""
         slow = 0.0 if self.start_delay is None else self.start_delay(member)
-        self.staff.say(member.hand, "go", self.origin, delay + slow)
+        member.worker.send("go", self.origin, delay + slow)
 
-    async def _hire(self, member: Member) -> None:
+    async def _start_process(self, member: LiveMember) -> None:
         """Start a worker's process. Returns when it is ready to take jobs."""
-        member.process = LiveProcess(self.staff, member.hand)
+        member.process = LiveProcess(member.worker)
         member.ready = False
-        await self.staff.hire(
-            member.hand,
+        await self.pool.start(
+            member.worker,
             url=await self._way(member.name),
             faults_on=tuple(sorted(self.switched_on)),
             skew=member.skew,
         )
-        process = member.hand.process
+        process = member.worker.process
         assert process is not None
-        self._launch(self._watch(member.name, process), f"{member.name}: watch")
-        await member.hand.ready.wait()
+        self._start_part(self._watch(member.name, process), f"{member.name}: watch")
+        await member.worker.ready.wait()
 
     async def _watch(self, name: str, process: asyncio.subprocess.Process) -> None:
         """Raises WorkerError if the process ends by itself; who is killed ends by a signal."""
         if await process.wait() > 0:
             raise WorkerError(f"worker {name} has failed: its process said why, and ended")
 
-    async def kill(self, member: Member) -> int:
+    async def kill(self, member: LiveMember) -> int:
         """End a worker's process by SIGKILL. Returns how many attempts died with it."""
-        if member.hiring is not None:
-            await asyncio.wait([member.hiring])
-        if member.hand.process is None:
+        if member.starting is not None:
+            await asyncio.wait([member.starting])
+        if member.worker.process is None:
             return 0
-        died = now()
-        self.staff.send(member.hand, signal.SIGKILL)
-        await member.hand.process.wait()
+        time = now()
+        member.worker.signal(signal.SIGKILL)
+        await member.worker.process.wait()
         if self.gone is not None:
             self.gone(member)
-        held = await self._held(f"{member.hand.token}:")
-        self.deaths.append(Death(died, member.name, held))
+        held = await self._held(f"{member.worker.token}:")
+        self.kills.append(WorkerKill(time, member.name, held))
         return len(held)
 
-    async def retire(self, member: Member, grace: float) -> int:
+    async def retire(self, member: LiveMember, grace: float) -> int:
         """End a worker by SIGTERM; after `grace` seconds, kill it. Returns how many attempts did not end."""
-        if member.hiring is not None:
-            await asyncio.wait([member.hiring])
-        if not member.hand.alive or member.hand.process is None:
+        if member.starting is not None:
+            await asyncio.wait([member.starting])
+        if not member.worker.alive or member.worker.process is None:
             return 0
-        self.staff.send(member.hand, signal.SIGTERM)
+        member.worker.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace):
-                await member.hand.process.wait()
+                await member.worker.process.wait()
         except TimeoutError:
             return await self.kill(member)
         if self.gone is not None:
             self.gone(member)
         return 0
 
-    async def arrived(self, member: Member) -> None:
+    async def arrived(self, member: LiveMember) -> None:
         """Return when a worker that was just started takes jobs, or has ended before."""
-        while member.alive and not (member.ready or self.closed):  # noqa: ASYNC110 - its report is noted elsewhere
-            await asyncio.sleep(LOOK)
+        while member.alive and not (member.ready or self.closed):  # noqa: ASYNC110 - its report is recorded elsewhere
+            await asyncio.sleep(POLL)
 
-    def member(self, name: str) -> Member:
-        """The one of that name."""
+    def member(self, name: str) -> LiveMember:
+        """The member of that name."""
         return next(member for member in self.members if member.name == name)
 
     # -- what goes on inside of them
@@ -463,8 +452,12 @@ class Crew:
         """A fault of handlers begins or ends, in all of them."""
         (self.switched_on.add if on else self.switched_on.discard)(number)
         for member in self.members:
-            self.staff.say(member.hand, "switch", number, on)
+            member.worker.send("switch", number, on)
 
-    def block(self, member: Member, on: bool) -> None:
+    def block(self, member: LiveMember, on: bool) -> None:
         """Hold a worker's event loop, or let it go."""
-        self.staff.say(member.hand, "block" if on else "unblock")
+        member.worker.send("block" if on else "unblock")
+
+
+async def _result_of(task: asyncio.Task[None]) -> None:
+    await task

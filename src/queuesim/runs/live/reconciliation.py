@@ -32,7 +32,7 @@ KILLED = "(killed)"
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class WorkerKill:
     """A worker was killed."""
 
     time: float
@@ -41,16 +41,16 @@ class Death:
     """Of the jobs whose locks it left behind."""
 
 
-def account_for(recording: Recording, deaths: Sequence[Death], number_of: Callable[[str], int]) -> Recording:
+def account_for(recording: Recording, kills: Sequence[WorkerKill], number_of: Callable[[str], int]) -> Recording:
     """The recording with a row for every start that the event stream tells of and no worker reported.
 
     An attempt's number is its place among its job's starts, which both of them know. It ended when its worker was
     killed, if that is known, else when the event stream tells of it.
     """
-    killed: dict[int, list[Death]] = {}
-    for death in deaths:
-        for job_id in death.ids:
-            killed.setdefault(number_of(job_id), []).append(death)
+    killed: dict[int, list[WorkerKill]] = {}
+    for kill in kills:
+        for job_id in kill.ids:
+            killed.setdefault(number_of(job_id), []).append(kill)
     reported = set(zip(recording.attempts["number"].tolist(), recording.attempts["attempt"].tolist(), strict=True))
     workers = [*recording.workers]
     missing = [row for row in _starts(recording) if (row[0], row[1]) not in reported]
@@ -61,10 +61,10 @@ def account_for(recording: Recording, deaths: Sequence[Death], number_of: Callab
     for row, (number, attempt, started, ended, ending) in zip(rows, missing, strict=True):
         # what it did in time is no one's loss
         cut_off = ending in (Ending.LOST, Ending.UNFINISHED)
-        deadly = [death for death in killed.get(number, ()) if cut_off and started - TICK <= death.time]
+        fatal = [kill for kill in killed.get(number, ()) if cut_off and started - TICK <= kill.time]
         worker = KILLED
-        if deadly:
-            ending, ended, worker = Ending.LOST, max(deadly[0].time, started), f"{deadly[0].worker} {KILLED}"
+        if fatal:
+            ending, ended, worker = Ending.LOST, max(fatal[0].time, started), f"{fatal[0].worker} {KILLED}"
         row["number"], row["attempt"], row["worker"] = number, attempt, places[worker]
         row["ready"], row["started"], row["ended"] = np.nan, started, ended
         row["ending"], row["backoff"] = ending, np.nan

@@ -1,6 +1,6 @@
 """One scheduler of a live run, as a process of its own: ``python -m queuesim.runs.live.scheduler_process``.
 
-It reads its orders from standard input, as workers do, and scans for overdue tasks until that ends or says stop. What
+It reads its launch from standard input, as workers do, and scans for overdue tasks until that ends or says stop. What
 it did stands in the task database.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from secrets import token_hex
@@ -23,8 +23,8 @@ from queuesim.core.job import JobOptions, NewJob
 from queuesim.core.owner import owner_gone
 from queuesim.core.processor import Processor
 from queuesim.runs.handlers import OVERDUE, job_options
-from queuesim.runs.live.processes import Hand, Staff
-from queuesim.runs.live.worker_process import clock_from, read_orders, run
+from queuesim.runs.live.processes import ProcessPool, StartPart, WorkerProcess
+from queuesim.runs.live.worker_process import clock_from, read_launch, run
 from queuesim.runs.overdue import OverdueStore, Scanner
 from queuesim.scenario.model import Scenario
 from queuesim.scenario.overdue import OverdueSettings, SchedulerCrash
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ScanOrders:
+class SchedulerLaunch:
     """What a scheduler of a run has to know."""
 
     settings: OverdueSettings
@@ -57,41 +57,36 @@ class ScanOrders:
     """The file descriptor to report to, of which no use is made."""
 
 
-async def scan(orders: ScanOrders) -> None:
+async def scan(launch: SchedulerLaunch) -> None:
     """Scan until standard input ends. Raises whatever ends it before."""
-    clock = clock_from(orders.origin)
+    clock = clock_from(launch.origin)
     set_clock(clock)
-    store = TaskStore(orders.database, connections=orders.settings.database.connections)
+    store = TaskStore(launch.database, connections=launch.settings.database.connections)
     broker = cast(
-        Broker, RedisBroker(orders.queue, ServerPlace(Address(orders.url)), orders.prefix, origin=orders.origin)
+        Broker, RedisBroker(launch.queue, ServerPlace(Address(launch.url)), launch.prefix, origin=launch.origin)
     )
     parts = [asyncio.create_task(owner_gone())]
 
-    def launch(part: Coroutine[Any, Any, None], name: str) -> None:
+    def start_part(part: Coroutine[Any, Any, None], name: str) -> None:
         parts.append(asyncio.create_task(part, name=name))
 
     scanner = Scanner(
-        orders.settings,
+        launch.settings,
         store,
         broker,
-        orders.options,
-        name=orders.token,
-        launch=launch,
-        rng=Streams(orders.seed).python(f"overdue/{orders.token}"),
+        launch.options,
+        name=launch.token,
+        launch=start_part,
+        rng=Streams(launch.seed).python(f"overdue/{launch.token}"),
         new_key=lambda: token_hex(8),
         clock=clock,
     )
-    launch(scanner.run(orders.settings.schedule(orders.origin), broker), orders.token)
+    start_part(scanner.run(launch.settings.schedule(launch.origin), broker), launch.token)
     done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
     for part in done:
         part.result()
     # whatever it still does, the run is over
     os._exit(0)
-
-
-# -- Overdue tasks in a live run: a real database, and schedulers in processes of their own
-
-Launch = Callable[[Coroutine[Any, Any, None], str], object]
 
 
 class SchedulerError(RuntimeError):
@@ -112,42 +107,42 @@ class LiveOverdue(OverdueStore):
         self._options = options
         self._seed = seed
         self._streams = Streams(seed)
-        self._staff = Staff([], _ignore, program="queuesim.runs.live.scheduler_process")
+        self._pool = ProcessPool(_ignore, program="queuesim.runs.live.scheduler_process")
 
     async def stand_by(self) -> None:
         """Have the schedulers' processes ready."""
-        await self._staff.stand_by(self.settings.schedulers)
+        await self._pool.stand_by(self.settings.schedulers)
 
     async def start(
-        self, broker: Broker, launch: Launch, *, url: str, prefix: str, origin: float, clock: Clock
+        self, broker: Broker, start_part: StartPart, *, url: str, prefix: str, origin: float, clock: Clock
     ) -> None:
         """Start the schedulers, and whoever triggers or kills them."""
-        common = ScanOrders(
+        common = SchedulerLaunch(
             self.settings, self._options, "", "", self.url, url, prefix, broker.queue, origin, self._seed
         )
         names = [f"scheduler-{n}" for n in range(1, self.settings.schedulers + 1)]
-        self._staff.hands = [Hand(replace(common, name=name, token=name)) for name in names]
-        await self._staff.start()
-        for hand in self._staff.hands:
-            launch(self._watch(hand), f"{hand.name}: watch")
+        schedulers = [self._pool.add(replace(common, name=name, token=name)) for name in names]
+        await asyncio.gather(*(self._pool.start(scheduler) for scheduler in schedulers))
+        for scheduler in schedulers:
+            start_part(self._watch(scheduler), f"{scheduler.name}: watch")
         if self.settings.triggers:
-            launch(self._trigger(broker, launch, clock), "overdue: manual triggers")
+            start_part(self._trigger(broker, start_part, clock), "overdue: manual triggers")
         for n, crash in enumerate(sorted(self.settings.crashes, key=lambda crash: crash.at), start=1):
-            launch(self._crash_when_due(crash), f"overdue: crash {n}")
+            start_part(self._crash_when_due(crash), f"overdue: crash {n}")
 
-    async def _watch(self, hand: Hand) -> None:
+    async def _watch(self, scheduler: WorkerProcess) -> None:
         """Raises SchedulerError if the process ends, unless it was killed or told to."""
-        while hand.process is not None:
-            process = hand.process
+        while scheduler.process is not None:
+            process = scheduler.process
             if await process.wait() > 0:
-                raise SchedulerError(f"{hand.name} has failed: its process said why, and ended")
-            while hand.process is process:  # noqa: ASYNC110 - whoever killed it starts the next, or the run ends
+                raise SchedulerError(f"{scheduler.name} has failed: its process said why, and ended")
+            while scheduler.process is process:  # noqa: ASYNC110 - whoever killed it starts the next, or the run ends
                 await asyncio.sleep(0.05)
 
-    async def _trigger(self, broker: Broker, launch: Launch, clock: Clock) -> None:
+    async def _trigger(self, broker: Broker, start_part: StartPart, clock: Clock) -> None:
         rng = self._streams.python("overdue/administrator")
         scanner = Scanner(
-            self.settings, self.store, broker, self._options, name="administrator", launch=launch, rng=rng,
+            self.settings, self.store, broker, self._options, name="administrator", launch=start_part, rng=rng,
             new_key=lambda: token_hex(8), clock=clock,
         )  # fmt: skip
         await scanner.at(self.settings.triggers)
@@ -158,17 +153,17 @@ class LiveOverdue(OverdueStore):
 
     async def crash(self, length: float) -> None:
         """Kill all schedulers, and start them again `length` seconds later."""
-        for hand in self._staff.hands:
-            self._staff.send(hand, signal.SIGKILL)
-            if hand.process is not None:
-                await hand.process.wait()
+        for scheduler in self._pool.workers:
+            scheduler.signal(signal.SIGKILL)
+            if scheduler.process is not None:
+                await scheduler.process.wait()
         await sleep(length)
-        for hand in self._staff.hands:
-            await self._staff.hire(hand)
+        for scheduler in self._pool.workers:
+            await self._pool.start(scheduler)
 
     async def stop(self) -> None:
         """End the schedulers."""
-        await self._staff.stop()
+        await self._pool.stop()
 
     def notification(self, job_id: str, name: str) -> NewJob:
         """A job that was added by another process: the id of a notification says which scan made it."""
@@ -203,4 +198,4 @@ def _ignore(line: bytes) -> None:
 
 
 if __name__ == "__main__":
-    run(scan(read_orders()))
+    run(scan(read_launch()))

@@ -1,6 +1,7 @@
 """One worker of a live run, as a process of its own: ``python -m queuesim.runs.live.worker_process``.
 
-It reads its orders from standard input (a pickled Orders behind its length) and works until that ends or says stop.
+It reads its launch from standard input, a pickled WorkerLaunch behind its length, and works until that ends or says
+stop.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 import pickle
 import select
 import signal
-import struct
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -37,7 +37,7 @@ from queuesim.faults.base import HandlerHook, Plant, disturb
 from queuesim.faults.network import Server
 from queuesim.faults.registry import FAULTS, make_fault, named
 from queuesim.runs.handlers import build_processor
-from queuesim.runs.live.messages import Reporter
+from queuesim.runs.live.messages import LENGTH, READY, Reporter
 from queuesim.runs.worker_clock import RunClockRecorder, SkewedBroker, WorkerClock
 from queuesim.scenario.loading import load_processor
 from queuesim.scenario.model import Scenario
@@ -50,23 +50,23 @@ if TYPE_CHECKING:
     from queuesim.runs.virtual.fleet import Fleet
 
 
-# -- Ears: what a worker's process is told by the run that started it, a line of JSON each on standard input
+# -- ControlChannel: what a worker's process is told by the run that started it, a line of JSON each on standard input
 
 STDIN = 0
 
 
-class Ears(asyncio.Protocol):
+class ControlChannel(asyncio.Protocol):
     """Obeys what it hears, until standard input ends. ``["block"]`` holds the event loop until ``["unblock"]``.
 
     Args:
-        obey: what to do, by the first word of a line; called with the others.
+        handlers: what to do, by the first word of a line; called with the others.
     """
 
-    def __init__(self, obey: Mapping[str, Callable[..., object]]) -> None:
+    def __init__(self, handlers: Mapping[str, Callable[..., object]]) -> None:
         self.over = asyncio.get_running_loop().create_future()
         """Done when the run is over, or whoever started this process has died."""
-        self._obey = obey
-        self._heard = b""
+        self._handlers = handlers
+        self._received = b""
         self._blocks = 0
 
     async def listen(self) -> None:
@@ -97,7 +97,7 @@ class Ears(asyncio.Protocol):
             self.over.set_result(None)
 
     def _understand(self, data: bytes) -> None:
-        *lines, self._heard = (self._heard + data).split(b"\n")
+        *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
             word, *more = json.loads(line)
             if word == "block":
@@ -105,14 +105,14 @@ class Ears(asyncio.Protocol):
             elif word == "unblock":
                 self._blocks -= 1
             else:
-                self._obey[word](*more)
+                self._handlers[word](*more)
 
 
-async def listen(obey: Mapping[str, Callable[..., Any]]) -> asyncio.Future[None]:
+async def listen(handlers: Mapping[str, Callable[..., Any]]) -> asyncio.Future[None]:
     """Begin to listen. The future is done when the run is over."""
-    ears = Ears(obey)
-    await ears.listen()
-    return ears.over
+    channel = ControlChannel(handlers)
+    await channel.listen()
+    return channel.over
 
 
 # -- Disturbance: the faults of a scenario that are carried out inside of a worker's process, around its handlers
@@ -129,9 +129,9 @@ class Inside(Plant):
         streams: this worker's own.
     """
 
-    def __init__(self, orders: Orders, broker: Any, reporter: Reporter, streams: Streams) -> None:
+    def __init__(self, launch: WorkerLaunch, broker: Any, reporter: Reporter, streams: Streams) -> None:
         super().__init__(broker, cast("Fleet", None), Server(), {}, [], streams)
-        self.orders = orders
+        self.launch = launch
         self._reporter = reporter
         self._numbers: dict[int, int] = {}
 
@@ -145,7 +145,7 @@ class Inside(Plant):
 
     def die(self, fault: Any) -> None:
         """Kill this process, and say which fault did it."""
-        self._reporter.died(self.orders.name, self.number_of(fault))
+        self._reporter.died(self.launch.name, self.number_of(fault))
         os.kill(os.getpid(), signal.SIGKILL)
 
     def tell_struck(self, fault: Any) -> None:
@@ -201,7 +201,7 @@ class ExhaustedPool(databases.DatabaseFault):
 
     def _take(self) -> int | None:
         for number in range(self.settings.size):
-            path = Path(self.plant.orders.directory) / f"pool-{self.plant.number_of(self)}-{number}"
+            path = Path(self.plant.launch.directory) / f"pool-{self.plant.number_of(self)}-{number}"
             file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,23 +223,23 @@ KINDS = {**FAULTS, "worker.crash": Crash, "handler.payload": Payload, "database.
 class Disturbance:
     """All faults inside of one worker. They are on when the run says so."""
 
-    def __init__(self, orders: Orders, broker: Any, reporter: Reporter, streams: Streams) -> None:
-        plant = Inside(orders, broker, reporter, streams)
+    def __init__(self, launch: WorkerLaunch, broker: Any, reporter: Reporter, streams: Streams) -> None:
+        plant = Inside(launch, broker, reporter, streams)
         plant.struck = plant.tell_struck
         self._faults: dict[int, Any] = {}
-        for number, (entry, name) in enumerate(named(orders.scenario.faults)):
+        for number, (entry, name) in enumerate(named(launch.scenario.faults)):
             if not issubclass(KINDS[entry.kind], HandlerHook):
                 continue
             # which jobs are poisoned is the same in all workers, and in a simulation
             shared = issubclass(KINDS[entry.kind], handlers.ByNumber)
-            plant.streams = Streams(orders.seed) if shared else streams
+            plant.streams = Streams(launch.seed) if shared else streams
             fault: Any = make_fault(entry, name, plant, KINDS)
             if isinstance(fault, Crash):
-                meant = entry.settings.worker in ("any", "all", orders.name, orders.settings.name)  # type: ignore[attr-defined]
+                meant = entry.settings.worker in ("any", "all", launch.name, launch.settings.name)  # type: ignore[attr-defined]
                 fault.by_attempt = fault.by_attempt and meant
             plant.know(fault, number)
             self._faults[number] = fault
-        for number in orders.faults_on:
+        for number in launch.faults_on:
             self.switch(number, True)
 
     def disturb(self, processor: Processor) -> None:
@@ -251,13 +251,8 @@ class Disturbance:
         self._faults[number].active = on
 
 
-LENGTH = struct.Struct("<I")
-READY = b"\n"
-"""What a process says when it can take its orders, and a worker again when it has followed them: it waits for "go"."""
-
-
 @dataclass(frozen=True, slots=True)
-class Orders:
+class WorkerLaunch:
     """What a worker of a run has to know."""
 
     scenario: Scenario
@@ -299,13 +294,13 @@ class RunClock:
         return time.time() - self.origin
 
 
-def streams_of(orders: Orders) -> Streams:
+def streams_of(launch: WorkerLaunch) -> Streams:
     """A worker's random streams, its own in each of its lives: no two draw the same service times."""
-    return Streams(int(Streams(orders.seed).named(f"worker/{orders.token}").integers(2**62)))
+    return Streams(int(Streams(launch.seed).named(f"worker/{launch.token}").integers(2**62)))
 
 
 def make_worker(
-    orders: Orders,
+    launch: WorkerLaunch,
     broker: Broker,
     observer: WorkerObserver,
     own: Processor | None,
@@ -315,9 +310,9 @@ def make_worker(
     disturbance: Disturbance | None = None,
 ) -> Worker:
     """The worker that a scenario asks for."""
-    streams = streams_of(orders)
-    settings = orders.settings
-    processor = build_processor(orders.scenario, own, streams)
+    streams = streams_of(launch)
+    settings = launch.settings
+    processor = build_processor(launch.scenario, own, streams)
     if overdue is not None:
         overdue.serve(processor)
     if disturbance is not None:
@@ -325,8 +320,8 @@ def make_worker(
     return Worker(
         processor,
         broker,
-        name=orders.name,
-        token=orders.token,
+        name=launch.name,
+        token=launch.token,
         concurrency=settings.concurrency,
         limiter=None if settings.limiter is None else settings.limiter.model(),
         options=settings.options(),
@@ -346,15 +341,15 @@ def own_processor(scenario: Scenario) -> Processor | None:
     return None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)
 
 
-def open_tasks(orders: Orders) -> OverdueStore | None:
+def open_tasks(launch: WorkerLaunch) -> OverdueStore | None:
     """The overdue tasks, if there are some. Their database is an extra, so it is loaded only now."""
-    settings = orders.scenario.overdue
-    if settings is None or orders.database is None:
+    settings = launch.scenario.overdue
+    if settings is None or launch.database is None:
         return None
     from queuesim.runs.overdue import OverdueStore
     from queuesim.tasks.store import TaskStore
 
-    return OverdueStore(settings, TaskStore(orders.database, connections=settings.database.connections))
+    return OverdueStore(settings, TaskStore(launch.database, connections=settings.database.connections))
 
 
 async def connect(place: ServerPlace) -> None:
@@ -364,7 +359,7 @@ async def connect(place: ServerPlace) -> None:
         await asyncio.gather(*(place.command("PING") for _ in range(place.max_in_flight)))
 
 
-async def work(orders: Orders) -> None:
+async def work(launch: WorkerLaunch) -> None:
     """Get ready, wait for "go", and run the worker until standard input ends.
 
     All that takes time, such as imports, handlers and the connection, comes before "go": the worker takes jobs at once.
@@ -372,19 +367,19 @@ async def work(orders: Orders) -> None:
     """
     loop = asyncio.get_running_loop()
     run_clock = RunClock()
-    clock = WorkerClock(run_clock, orders.skew)
+    clock = WorkerClock(run_clock, launch.skew)
     set_clock(run_clock)
     CURRENT.set(BusyProcess())  # type: ignore[arg-type]
-    reporter = Reporter(orders.report)
-    own = own_processor(orders.scenario)
-    place = ServerPlace(Address(orders.url))
-    queue = build_processor(orders.scenario, own, Streams(orders.seed)).queue
-    broker = RedisBroker(queue, place, orders.prefix, origin=run_clock.origin)
+    reporter = Reporter(launch.report)
+    own = own_processor(launch.scenario)
+    place = ServerPlace(Address(launch.url))
+    queue = build_processor(launch.scenario, own, Streams(launch.seed)).queue
+    broker = RedisBroker(queue, place, launch.prefix, origin=run_clock.origin)
     recorder = RunClockRecorder(reporter, clock)
     broker.observe(cast(Observer, recorder))
     skewed = cast(Broker, SkewedBroker(cast(Broker, broker), clock, recorder, None))
-    disturbance = Disturbance(orders, broker, reporter, streams_of(orders))
-    worker = make_worker(orders, skewed, recorder, own, open_tasks(orders), clock=clock, disturbance=disturbance)
+    disturbance = Disturbance(launch, broker, reporter, streams_of(launch))
+    worker = make_worker(launch, skewed, recorder, own, open_tasks(launch), clock=clock, disturbance=disturbance)
     gone: asyncio.Future[float] = loop.create_future()
 
     def go(origin: float, delay: float) -> None:
@@ -406,7 +401,7 @@ async def work(orders: Orders) -> None:
     running = loop.create_task(worker.run())
     closing: list[asyncio.Task[bool]] = []
     loop.add_signal_handler(signal.SIGTERM, lambda: closing.append(loop.create_task(worker.close())))
-    reporter.began(orders.name, run_clock())
+    reporter.began(launch.name, run_clock())
     await asyncio.wait([over, running], return_when=asyncio.FIRST_COMPLETED)
     for slot, job in sorted(worker.running.items()):
         recorder.unfinished(worker.name, slot, job)
@@ -416,8 +411,8 @@ async def work(orders: Orders) -> None:
     os._exit(0)
 
 
-def read_orders() -> Any:
-    """The orders from standard input, once the pipe that the command names has been told that they may come.
+def read_launch() -> Any:
+    """The launch from standard input, once the pipe that the command names has been told that they may come.
 
     What every run needs is imported and read before: it takes a tenth of a second, which a run would notice.
     """
@@ -451,4 +446,4 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 if __name__ == "__main__":
-    run(work(read_orders()))
+    run(work(read_launch()))
