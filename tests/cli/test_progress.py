@@ -12,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from queuesim.results.views import progress
-from queuesim.results.views.progress import ProgressBar, wants_progress
+from queuesim.results.views.progress import ProgressBar, run_bar, wants_progress
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -92,32 +91,36 @@ def test_a_file_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not wants_progress()
 
 
-def bar_on(file: io.StringIO) -> ProgressBar:
-    console = Console(file=file, force_terminal=True, width=100, color_system=None)
-    return ProgressBar("four hours [b]", 14400.0, console)
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard error as a terminal of 100 columns."""
+    for name, value in {"TERM": "xterm", "FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": "100"}.items():
+        monkeypatch.setenv(name, value)
 
 
-def test_what_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
+def test_what_it_tells(terminal: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
-    file = io.StringIO()
-    with bar_on(file) as bar:
+    with run_bar(14400.0, "four hours [b]", True) as bar:
+        assert bar is not None
         bar(4800.0, 12_345)
         bar(14_500.0, 20_000)
+    shown = capsys.readouterr().err
     # names are no markup
-    assert "four hours [b]" in file.getvalue()
-    assert "1 h 20 min of 4 h, 12,345 jobs finished" in file.getvalue()
-    assert "4 h 2 min (draining), 20,000 jobs finished" in file.getvalue()
+    assert "four hours [b]" in shown
+    assert "1 h 20 min of 4 h, 12,345 jobs finished" in shown
+    assert "4 h 2 min (draining), 20,000 jobs finished" in shown
 
 
-def test_it_is_drawn_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
+def test_it_is_drawn_seldom(
+    terminal: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(progress, "INTERVAL", 3600.0)
-    file = io.StringIO()
-    with bar_on(file) as bar:
+    with run_bar(14400.0, "four hours", True) as bar:
+        assert bar is not None
         bar(0.0, 0)
         for finished in range(1, 100):
             bar(144.0 * finished, finished)
-        assert "0 jobs finished" in file.getvalue()
-        assert "1 job finished" not in file.getvalue()
-        assert "99 jobs finished" not in file.getvalue()
+        shown = capsys.readouterr().err
+        assert "0 jobs finished" in shown
+        assert "1 job finished" not in shown
+        assert "99 jobs finished" not in shown

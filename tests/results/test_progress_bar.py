@@ -1,14 +1,14 @@
-"""Progress of runs and sweeps by tqdm."""
+"""Progress of runs and sweeps: on a terminal, in a notebook, and nowhere else."""
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
 import pytest
 
 import queuesim
 from queuesim.results.views import progress
-from queuesim.results.views.progress import count_bar, in_notebook, wanted
+from queuesim.results.views.progress import count_bar, in_notebook
 
 RUN = {
     "name": "short",
@@ -18,34 +18,83 @@ RUN = {
 }
 
 
-def test_outside_of_notebooks_a_bar_is_shown_only_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard error as a terminal of 80 columns."""
+    for name, value in {"TERM": "xterm", "FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": "80"}.items():
+        monkeypatch.setenv(name, value)
+
+
+class Cell:
+    """An output of a notebook's cell."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def display(self, bar: Any, display_id: bool) -> Cell:
+        assert display_id
+        self.update(bar)
+        return self
+
+    def update(self, content: Any, raw: bool = False) -> None:
+        self.shown.append(content["text/html"] if raw else content._repr_mimebundle_((), ())["text/html"])
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
+    """A notebook, as far as the bar can tell."""
+    import IPython.display
+
+    cell = Cell()
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr(IPython.display, "display", cell.display)
+    return cell
+
+
+def test_outside_of_notebooks_a_bar_is_shown_only_if_asked_for(
+    terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert not in_notebook()
-    assert not wanted(None)
     queuesim.run(RUN)
     assert capsys.readouterr().err == ""
     queuesim.run(RUN, progress=True)
     shown = capsys.readouterr().err
     assert "short" in shown
-    assert shown.rstrip(" ").endswith("\r")  # it is gone in the end
+    assert shown.endswith("\x1b[2K")  # it is gone in the end
 
 
-def test_a_bar_that_nobody_asked_for_comes_only_to_long_runs(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_terminal_that_cannot_move_its_cursor_is_left_alone(
+    terminal: None, term: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setenv("TERM", term)
+    queuesim.run(RUN, progress=True)
+    assert capsys.readouterr().err.strip() == ""
+
+
+def test_a_notebook_shows_it_in_an_output_of_its_own_and_takes_it_away(cell: Cell) -> None:
+    with count_bar(4, "runs", True) as tell:
+        assert tell is not None
+        tell(2, 4)
+    assert "runs" in cell.shown[0]
+    assert "2 of 4 runs" in cell.shown[-2]
+    assert cell.shown[-1] == ""
+
+
+def test_a_run_that_a_threshold_ends_leaves_no_bar_behind(cell: Cell) -> None:
+    result = queuesim.run({**RUN, "thresholds": [{"added": "< 10", "abort": True}]}, progress=True)
+    assert result.facts.stopped is not None
+    assert cell.shown[-1] == ""
+
+
+def test_a_bar_that_nobody_asked_for_comes_only_to_long_runs(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PATIENCE", 3600.0)
     queuesim.run(RUN)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    assert cell.shown == []
+    monkeypatch.setattr(progress, "PATIENCE", 1e-9)
     queuesim.run(RUN)
-    assert "short" in capsys.readouterr().err
-
-
-def test_a_notebook_without_tqdm_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "in_notebook", lambda: True)
-    assert wanted(None)
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    assert not wanted(None)
+    assert "short" in cell.shown[0]
+    assert cell.shown[-1] == ""
 
 
 def test_a_function_of_ones_own_is_called_instead() -> None:
@@ -53,35 +102,17 @@ def test_a_function_of_ones_own_is_called_instead() -> None:
     queuesim.run(RUN, progress=lambda now, finished: told.append(now))
     assert len(told) >= 100
     with count_bar(3, "runs", lambda done, of: told.append(done / of)) as tell:
+        assert tell is not None
         tell(3, 3)
     assert told[-1] == 1.0
 
 
-def test_a_bar_of_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_of_runs(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
     with count_bar(4, "runs", True) as tell:
+        assert tell is not None
         tell(1, 4)
     with count_bar(4, "quiet", None) as tell:
-        tell(1, 4)
+        assert tell is None
     shown = capsys.readouterr().err
-    assert "runs" in shown
+    assert "1 of 4 runs" in shown
     assert "quiet" not in shown
-
-
-def test_a_bar_is_complete_when_it_closes_so_that_it_never_stays_in_red(monkeypatch: pytest.MonkeyPatch) -> None:
-    import tqdm.auto
-
-    closed: list[tuple[float, float]] = []
-
-    class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg,misc]
-        def close(self) -> None:
-            if not self.disable:
-                closed.append((self.n, self.total))
-            super().close()
-
-    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
-    queuesim.run({**RUN, "thresholds": [{"added": "< 10", "abort": True}]}, progress=True)
-    with count_bar(3, "runs", True) as tell:
-        tell(2, 3)
-    ends = set(closed)
-    assert len(ends) == 2
-    assert all(done == total for done, total in ends)

@@ -145,22 +145,20 @@ def _play(
     bar: bool,
     no_limit: bool,
 ) -> Result:
-    from queuesim.results.views.progress import ProgressBar, wants_progress
+    from queuesim.results.views.progress import wants_progress
     from queuesim.runs.run import run as play
 
-    shown = ProgressBar(scenario.name, scenario.duration) if bar and wants_progress() else None
-    with shown or contextlib.nullcontext():
-        return play(
-            scenario,
-            backend,
-            redis_url=redis_url,
-            seed=seed,
-            progress=shown,
-            shuffle=shuffle,
-            handler_limit=handler_limit,
-            allow_io=allow_io,
-            no_limit=no_limit,
-        )
+    return play(
+        scenario,
+        backend,
+        redis_url=redis_url,
+        seed=seed,
+        progress=bar and wants_progress(),
+        shuffle=shuffle,
+        handler_limit=handler_limit,
+        allow_io=allow_io,
+        no_limit=no_limit,
+    )
 
 
 def _report(result: Result, *, as_json: bool, quiet: bool) -> None:

@@ -69,7 +69,8 @@ def sweep(
             result = run(vary(chosen, changes), seed=seed, progress=False, no_limit=no_limit)
             found = {name: measure(result, *metric) for name, metric in metrics.items()}
             rows.append({**changes, "seed": seed, **found, "ok": result.ok})
-            tell(len(rows), len(combinations))
+            if tell is not None:
+                tell(len(rows), len(combinations))
     return SweepFrame(pd.DataFrame(rows, columns=[*axes, "seed", *metrics, "ok"]))
 
 

@@ -57,7 +57,7 @@ def run(
             what the environment says (REDIS_URL, or REDIS_HOST and REDIS_PORT), or else a private one.
         seed: in place of the scenario's.
         processor: in place of the one that the scenario names; a mapping need not name one then.
-        progress: called now and then with the seconds simulated and the jobs finished; True for a bar (by tqdm), False
+        progress: called now and then with the seconds simulated and the jobs finished; True for a bar, False
             for none; None for one in a notebook only.
         shuffle: run tasks that are ready at the same instant in an order drawn from the seed, to look for races.
         handler_limit: real seconds for which one handler may hold the event loop before it is interrupted.
