@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from queuesim.brokers.memory import MemoryBroker, Taking
+from queuesim.brokers.memory import MemoryBroker
 from queuesim.brokers.memory_store import Deduplications, Finished, Record, Window
 from queuesim.core import retry
 from queuesim.core.exchange import Exchanges
@@ -57,7 +57,7 @@ def delivered_twice(patch: Patch) -> None:
         if again():
             self._wait.appendleft(record)
 
-    _wrap(patch, Taking, "_start", start)
+    _wrap(patch, MemoryBroker, "_start", start)
 
 
 def priority_reversed(patch: Patch) -> None:
@@ -78,7 +78,7 @@ def last_come_first_served(patch: Patch) -> None:
             self._wait.rotate(1)
         return original(self)
 
-    _wrap(patch, Taking, "_pop_next", pop)
+    _wrap(patch, MemoryBroker, "_pop_next", pop)
 
 
 def stalled_not_recovered(patch: Patch) -> None:
@@ -87,7 +87,7 @@ def stalled_not_recovered(patch: Patch) -> None:
     async def recover(self: Any, interval: float, most: int, now: float) -> list[Any]:
         return []
 
-    patch.setattr(Taking, "recover_stalled", recover)
+    patch.setattr(MemoryBroker, "recover_stalled", recover)
 
 
 def retention_removes_the_newest(patch: Patch) -> None:
@@ -102,7 +102,7 @@ def deduplication_never_holds(patch: Patch) -> None:
 
 def concurrency_forgotten(patch: Patch) -> None:
     """The queue's own limit of active jobs holds nobody back."""
-    patch.setattr(Taking, "_maxed", lambda self: False)
+    patch.setattr(MemoryBroker, "_maxed", lambda self: False)
 
 
 # -- the worker

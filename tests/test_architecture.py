@@ -14,7 +14,6 @@ SOURCE = ROOT / "src" / "queuesim"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 CIRCLES = (
-    "queuesim.brokers",
     "queuesim.faults",
     "queuesim.runs",
     "queuesim.scenario",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from queuesim.brokers.memory import Census, MemoryBroker, QueueState, Taking
+from queuesim.brokers.memory import MemoryBroker
 from queuesim.brokers.memory_store import Record
 from queuesim.core.broker import Outcome, Reply, Terms
 from queuesim.core.exchange import Exchanges
@@ -28,7 +28,7 @@ DRAIN_DELAY = 5.0
 
 def limiter_keeps_delaying(patch: Patch) -> None:
     """A job that comes while another is delayed by the limiter is delayed by a whole window too."""
-    original = Taking._take
+    original = MemoryBroker._take
 
     def take(self: Any, count: int, terms: Terms, token: str, now: float, reply: Reply) -> None:
         if terms.limiter is not None:
@@ -41,7 +41,7 @@ def limiter_keeps_delaying(patch: Patch) -> None:
                 self._postpone(record, now + record.delay, now)
         original(self, count, terms, token, now, reply)
 
-    patch.setattr(Taking, "_take", take)
+    patch.setattr(MemoryBroker, "_take", take)
 
 
 def timer_of_the_limiter_never_ends(patch: Patch) -> None:
@@ -68,7 +68,7 @@ def timer_of_the_limiter_never_ends(patch: Patch) -> None:
 
 def overdue_jobs_spin(patch: Patch) -> None:
     """A job whose time came when nobody looked is not promoted, but its time is what the worker waits for."""
-    original, look = QueueState._promote_due, Taking.wait
+    original, look = MemoryBroker._promote_due, MemoryBroker.wait
 
     async def wait(self: Any, until: float | None, now: float) -> None:
         await asyncio.sleep(0)  # a round trip in no time
@@ -79,14 +79,14 @@ def overdue_jobs_spin(patch: Patch) -> None:
         if due is not None and due > now - 1.0:
             original(self, now)
 
-    patch.setattr(QueueState, "_promote_due", promote)
-    patch.setattr(Taking, "wait", wait)
+    patch.setattr(MemoryBroker, "_promote_due", promote)
+    patch.setattr(MemoryBroker, "wait", wait)
     patch.setattr(engine, "MAX_GENERATIONS", 20_000)
 
 
 def stalled_jobs_hold_everybody_up(patch: Patch) -> None:
     """They are looked at one by one, 16 ms each, and nobody gets a job before that is over."""
-    recover, exchange = Taking.recover_stalled, Taking.exchange
+    recover, exchange = MemoryBroker.recover_stalled, MemoryBroker.exchange
     busy: dict[int, float] = {}
 
     async def slow(self: Any, interval: float, most: int, now: float) -> list[str]:
@@ -99,18 +99,18 @@ def stalled_jobs_hold_everybody_up(patch: Patch) -> None:
             await asyncio.sleep(busy[id(self)] - now)
         return await exchange(self, outcomes, take, terms, token, asyncio.get_running_loop().time(), *again)
 
-    patch.setattr(Taking, "recover_stalled", slow)
-    patch.setattr(Taking, "exchange", after)
+    patch.setattr(MemoryBroker, "recover_stalled", slow)
+    patch.setattr(MemoryBroker, "exchange", after)
 
 
 def moved_back_to_nowhere(patch: Patch) -> None:
     """A rate-limited job leaves the list of active jobs and comes into no other."""
-    patch.setattr(QueueState, "_put_back", lambda self, record, now: None)
+    patch.setattr(MemoryBroker, "_put_back", lambda self, record, now: None)
 
 
 def restart_forgets_the_wake_up(patch: Patch) -> None:
     """Only who was there when a job was put off knows when it is due."""
-    original = Taking._take
+    original = MemoryBroker._take
     born: dict[str, float] = {}
 
     def take(self: Any, count: int, terms: Terms, token: str, now: float, reply: Reply) -> None:
@@ -119,19 +119,19 @@ def restart_forgets_the_wake_up(patch: Patch) -> None:
         if self._delayed and self._delayed[0][2].timestamp < since:
             reply.next_due = None
 
-    patch.setattr(Taking, "_take", take)
+    patch.setattr(MemoryBroker, "_take", take)
     # what stands between a client and the queue asks it too
-    patch.setattr(Census, "first_due", lambda self: None)
+    patch.setattr(MemoryBroker, "first_due", lambda self: None)
 
 
 def delays_are_waited_for_too_long(patch: Patch) -> None:
     """With several slots a worker waits for new jobs, and looks at delayed ones only afterwards."""
-    original = Taking.wait
+    original = MemoryBroker.wait
 
     async def wait(self: Any, until: float | None, now: float) -> None:
         await original(self, None if until is None else now + DRAIN_DELAY, now)
 
-    patch.setattr(Taking, "wait", wait)
+    patch.setattr(MemoryBroker, "wait", wait)
 
 
 def resume_overwrites(patch: Patch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import queuesim
 from queuesim import Result
-from queuesim.brokers.memory import Taking
+from queuesim.brokers.memory import MemoryBroker
 from queuesim.brokers.memory_store import ACTIVE_EVENT
 
 Patch = pytest.MonkeyPatch
@@ -77,7 +77,7 @@ def hush_starts(patch: Patch) -> None:
         original(self, *rest)
         self._emit = emit
 
-    wrap(patch, Taking, "_start", start)
+    wrap(patch, MemoryBroker, "_start", start)
 
 
 def notes(result: Result) -> dict[str, str]:

@@ -10,7 +10,7 @@ from oraclebench import CRASHES, every, found, hush_starts, notes, played, wrap
 
 import queuesim
 from queuesim import Processor
-from queuesim.brokers.memory import Adding, MemoryBroker, Settling, Taking
+from queuesim.brokers.memory import MemoryBroker
 from queuesim.brokers.memory_store import Deduplications, Finished, Record, Window
 from queuesim.core.broker import Outcome, Retried
 from queuesim.core.job import Backoff, Deduplication, Job, JobOptions
@@ -44,7 +44,7 @@ def test_a_job_that_is_dropped_when_it_should_run_again(monkeypatch: Patch) -> N
         else:
             original(self, record, outcome, now)
 
-    wrap(monkeypatch, Settling, "_retry", retry)
+    wrap(monkeypatch, MemoryBroker, "_retry", retry)
     assert "no job lost" in found(played())
 
 
@@ -55,7 +55,7 @@ def test_an_outcome_that_is_taken_though_the_lock_is_gone(monkeypatch: Patch) ->
         code: int = original(self, outcome, now)
         return 0 if code else code
 
-    wrap(monkeypatch, Settling, "_settle", settle)
+    wrap(monkeypatch, MemoryBroker, "_settle", settle)
     frozen = [{"worker.freeze": {"every": 10.0, "for": 70.0}}]
     assert "no job completed twice" in found(played(faults=frozen, duration=300.0))
 
@@ -67,7 +67,7 @@ def test_stalled_jobs_that_are_never_put_back(monkeypatch: Patch) -> None:
                 del self._active[job_id], self._records[job_id]
         return original(self, interval, most, now)
 
-    wrap(monkeypatch, Taking, "recover_stalled", recover)
+    wrap(monkeypatch, MemoryBroker, "recover_stalled", recover)
     assert {"no job lost", "interrupted jobs recovered"} <= found(played(faults=CRASHES))
 
 
@@ -90,7 +90,7 @@ def test_a_job_in_two_lists(monkeypatch: Patch) -> None:
         if record.id in self._records and record.number % 7 == 0:
             self._active[record.id] = record
 
-    wrap(monkeypatch, Settling, "_finish", finish)
+    wrap(monkeypatch, MemoryBroker, "_finish", finish)
     assert "one state at a time" in found(played(drain=False))
 
 
@@ -119,7 +119,7 @@ def test_a_job_that_is_handed_to_two_workers(monkeypatch: Patch) -> None:
         if again():
             self._wait.appendleft(record)
 
-    wrap(monkeypatch, Taking, "_start", start)
+    wrap(monkeypatch, MemoryBroker, "_start", start)
     assert "one worker at a time" in found(played(drain=False))
 
 
@@ -134,7 +134,7 @@ def test_a_worker_that_runs_more_than_it_may(monkeypatch: Patch) -> None:
 
 
 def test_a_queue_that_forgets_its_concurrency(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Taking, "_maxed", lambda self: False)
+    monkeypatch.setattr(MemoryBroker, "_maxed", lambda self: False)
     assert "concurrency never exceeded" in found(played())
 
 
@@ -171,7 +171,7 @@ def test_a_backoff_that_is_two_milliseconds_off(monkeypatch: Patch, off: float) 
     def postpone(original: Any, self: Any, record: Record, due: float, now: float) -> None:
         original(self, record, due + off, now)
 
-    wrap(monkeypatch, Adding, "_postpone", postpone)
+    wrap(monkeypatch, MemoryBroker, "_postpone", postpone)
     assert "backoff to the millisecond" in found(played())
 
 
@@ -191,7 +191,7 @@ def test_last_come_first_served(monkeypatch: Patch) -> None:
             self._wait.rotate(1)
         return original(self)
 
-    wrap(monkeypatch, Taking, "_pop_next", pop)
+    wrap(monkeypatch, MemoryBroker, "_pop_next", pop)
     assert "order within a priority" in found(played())
 
 
@@ -212,7 +212,7 @@ def test_a_wake_up_that_is_lost(monkeypatch: Patch) -> None:
 
 
 def test_retention_that_keeps_too_many(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Settling, "_finish", _finish_keeping_one_more)
+    monkeypatch.setattr(MemoryBroker, "_finish", _finish_keeping_one_more)
     assert "retention honoured" in found(played())
 
 
@@ -231,7 +231,12 @@ def test_retention_that_evicts_the_newest(monkeypatch: Patch) -> None:
 
 def test_a_dead_letter_that_is_missing(monkeypatch: Patch) -> None:
     lose = every(3)
-    wrap(monkeypatch, Settling, "_bury", lambda original, self, *rest: None if lose() else original(self, *rest))
+    wrap(
+        monkeypatch,
+        MemoryBroker,
+        "_dead_letter",
+        lambda original, self, *rest: None if lose() else original(self, *rest),
+    )
     assert "dead letters complete" in found(played())
 
 
@@ -240,7 +245,7 @@ def test_a_dead_letter_too_many(monkeypatch: Patch) -> None:
         original(self, *rest)
         original(self, *rest)
 
-    wrap(monkeypatch, Settling, "_bury", bury)
+    wrap(monkeypatch, MemoryBroker, "_dead_letter", bury)
     assert "dead letters complete" in found(played())
 
 
@@ -303,7 +308,7 @@ def test_runs_beside_each_other_after_a_stall_are_told() -> None:
 
 
 def test_witnesses_are_named_and_the_rest_is_counted(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Taking, "_maxed", lambda self: False)
+    monkeypatch.setattr(MemoryBroker, "_maxed", lambda self: False)
     (row,) = [row for row in played().checks.itertuples() if row.check == "concurrency never exceeded"]
     assert row.value > 3
     assert row.detail.count("jobs were active at") == 3

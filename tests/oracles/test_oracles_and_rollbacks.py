@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from oraclebench import every, found, hush_starts, notes, played, wrap
 
-from queuesim.brokers.memory import Images, Settling
+from queuesim.brokers.memory import MemoryBroker
 from queuesim.brokers.memory_store import Record
 from queuesim.core.broker import Outcome, Retried
 from queuesim.core.job import JobState
@@ -34,7 +34,7 @@ def test_what_was_lost_before_a_failover_is_a_violation(monkeypatch: Patch) -> N
         else:
             original(self, record, outcome, now)
 
-    wrap(monkeypatch, Settling, "_retry", retry)
+    wrap(monkeypatch, MemoryBroker, "_retry", retry)
     assert "no job lost" in found(played(faults=[{"redis.failover": {"at": 60.0, "lose": 1.0}}]))
 
 
@@ -46,7 +46,7 @@ def test_a_replica_that_lacks_an_old_job_is_a_violation(monkeypatch: Patch) -> N
         del image[self.queue]["_records"][waiting.popleft().id]
         original(self, image)
 
-    wrap(monkeypatch, Images, "restore", restore)
+    wrap(monkeypatch, MemoryBroker, "restore", restore)
     assert "no job lost" in found(played(faults=[{"redis.failover": {"at": 40.0, "lose": 1.0}}]))
 
 
@@ -56,7 +56,7 @@ def test_a_job_that_completes_twice_is_not_excused_by_a_failover_long_before(mon
         code: int = original(self, outcome, now)
         return 0 if code else code
 
-    wrap(monkeypatch, Settling, "_settle", settle)
+    wrap(monkeypatch, MemoryBroker, "_settle", settle)
     faults = [{"redis.failover": {"at": 5.0, "lose": lose}}, {"worker.freeze": {"every": 10.0, "for": 70.0}}]
     assert "no job completed twice" in found(played(faults=faults, duration=300.0))
 
@@ -100,7 +100,12 @@ def test_a_job_in_no_state_is_not_excused_by_a_failover(monkeypatch: Patch) -> N
 
 def test_a_dead_letter_that_is_missing_is_not_excused_by_a_failover(monkeypatch: Patch) -> None:
     lose = every(3)
-    wrap(monkeypatch, Settling, "_bury", lambda original, self, *rest: None if lose() else original(self, *rest))
+    wrap(
+        monkeypatch,
+        MemoryBroker,
+        "_dead_letter",
+        lambda original, self, *rest: None if lose() else original(self, *rest),
+    )
     assert "dead letters complete" in found(played(faults=[FAILOVER]))
 
 

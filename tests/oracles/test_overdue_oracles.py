@@ -10,7 +10,7 @@ from sqlalchemy import Connection, update
 
 import queuesim
 from queuesim import Result
-from queuesim.brokers.memory import MemoryBroker, Scheduling
+from queuesim.brokers.memory import MemoryBroker
 from queuesim.brokers.memory_store import Deduplications
 from queuesim.tasks import queries
 from queuesim.tasks.overdue import Delivered, OverdueScan
@@ -111,7 +111,7 @@ def test_a_scheduler_that_keeps_the_tick_that_ran(monkeypatch: Patch) -> None:
     async def advance(original: Any, self: Any, scheduler_id: str, job_id: str, due: Any, now: float) -> Any:
         return None if tenth() else await original(self, scheduler_id, job_id, due, now)
 
-    wrap(monkeypatch, Scheduling, "advance_scheduler", advance)
+    wrap(monkeypatch, MemoryBroker, "advance_scheduler", advance)
     result = play()
     assert SCHEDULERS in found(result)
     assert "stands still" in detail(result, SCHEDULERS)
@@ -123,7 +123,7 @@ def test_a_scheduler_that_is_forgotten(monkeypatch: Patch) -> None:
     async def advance(original: Any, self: Any, scheduler_id: str, job_id: str, due: Any, now: float) -> Any:
         return await original(self, scheduler_id, job_id, None if third() else due, now)
 
-    wrap(monkeypatch, Scheduling, "advance_scheduler", advance)
+    wrap(monkeypatch, MemoryBroker, "advance_scheduler", advance)
     result = play()
     assert detail(result, SCHEDULERS) == "the job scheduler is gone"
 
@@ -135,7 +135,7 @@ def test_a_pending_job_that_is_dropped(monkeypatch: Patch) -> None:
         if not fifth():
             original(self, scheduler, job_id, due, now)
 
-    wrap(monkeypatch, Scheduling, "_add_iteration", add)
+    wrap(monkeypatch, MemoryBroker, "_add_iteration", add)
     result = play()
     assert "is nowhere" in detail(result, SCHEDULERS)
 
@@ -146,7 +146,7 @@ def test_ticks_that_are_skipped(monkeypatch: Patch) -> None:
     async def advance(original: Any, self: Any, scheduler_id: str, job_id: str, due: Any, now: float) -> Any:
         return await original(self, scheduler_id, job_id, due + 20.0 if fifth() else due, now)
 
-    wrap(monkeypatch, Scheduling, "advance_scheduler", advance)
+    wrap(monkeypatch, MemoryBroker, "advance_scheduler", advance)
     assert "never ran" in detail(play(), SCHEDULERS)
 
 
@@ -154,7 +154,7 @@ def test_jobs_that_start_before_their_tick(monkeypatch: Patch) -> None:
     def add(original: Any, self: Any, scheduler: Any, job_id: str, due: float, now: float) -> None:
         original(self, scheduler, job_id, due - 5.0, now)
 
-    wrap(monkeypatch, Scheduling, "_add_iteration", add)
+    wrap(monkeypatch, MemoryBroker, "_add_iteration", add)
     assert "before its tick" in detail(play(), SCHEDULERS)
 
 
@@ -162,7 +162,7 @@ def test_a_pending_job_that_nobody_starts(monkeypatch: Patch) -> None:
     def add(original: Any, self: Any, scheduler: Any, job_id: str, due: float, now: float) -> None:
         original(self, scheduler, job_id, due + 10_000.0 if due > 300.0 else due, now)
 
-    wrap(monkeypatch, Scheduling, "_add_iteration", add)
+    wrap(monkeypatch, MemoryBroker, "_add_iteration", add)
     assert "has not begun" in detail(play(), SCHEDULERS)
 
 

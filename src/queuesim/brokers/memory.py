@@ -1,4 +1,4 @@
-"""The workers' side of the memory broker: the exchange, locks, stalled jobs, waiting for work."""
+"""The memory broker: BullMQ's rules in plain Python, the reference model for every other broker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from queuesim.brokers.memory_store import (
     ACTIVE,
@@ -40,6 +40,7 @@ from queuesim.brokers.memory_store import (
     Deduplications,
     Entry,
     EventLog,
+    Family,
     Finished,
     Holder,
     Record,
@@ -76,60 +77,59 @@ from queuesim.core.job import (
     Keep,
     NewJob,
     RateLimit,
-    parse_json_or_text,
 )
 from queuesim.core.scheduler import SLOT_TAKEN, Scheduler
 from queuesim.core.storable import storable
 
-if TYPE_CHECKING:
-    from queuesim.core.broker import Broker
-
-
-# -- What a queue in memory consists of, and the moves that every operation is made of
-
 PROMOTED_AT_ONCE = 1000
-"""Delayed jobs that one exchange promotes at most (BullMQ 6.7)."""
-
+"""Maximum number of delayed jobs that one exchange promotes (BullMQ 6.7)."""
 FIRST_OF_ITS_PRIORITY = 0
 """The counter of a job that goes in front of its own priority; all others count from 1."""
+STALLED_TOO_OFTEN = "job stalled more than allowable limit"
+"""BullMQ's wording of the failure."""
+PREFIX = "bull"
+"""The beginning of a child's key in the reason of a deferred failure, where BullMQ writes the whole key in Redis."""
+
+JOB_MISSING, LOCK_MISSING, NOT_ACTIVE, LOCK_MISMATCH = -1, -2, -3, -6
+PENDING_CHILDREN, FAILED_CHILDREN, OF_SCHEDULER = -4, -9, -8
+"""Error codes; see errors.REFUSALS."""
+CLEANABLE = (COMPLETED, FAILED, WAITING, PRIORITIZED, DELAYED, ACTIVE)
+LASTING_COUNTERS = ("_number", "_entries")
+"""Counters that are part of no image: they only grow, so that no two jobs of one run get the same number."""
+
+Image = dict[str, dict[str, Any]]
+"""The state of each queue of one place, by its name."""
 
 
-class QueueState:
-    """The lists, sets and counters of one queue, and the primitive moves between them."""
+class Home(NamedTuple):
+    """Where the parent of a job lives."""
 
-    def __init__(self, queue: str = "default", *, siblings: dict[str, Any] | None = None) -> None:
+    queue: MemoryBroker
+    parent: Record
+    family: Family
+
+
+class MemoryBroker:
+    """A queue in this process's memory. Its rules are BullMQ 6.7's; its times are what its callers say.
+
+    `sibling` gives the other queues of the same place; they share nothing else.
+    """
+
+    def __init__(self, queue: str = "default", *, siblings: dict[str, MemoryBroker] | None = None) -> None:
         self.queue = queue
         self.clock: Clock | None = None
         self._observer: Observer | None = None
         self.observer_errors = Contained(f"the observer of queue {queue}")
-        self._siblings: dict[str, Any] = {} if siblings is None else siblings
+        self._siblings: dict[str, MemoryBroker] = {} if siblings is None else siblings
         self._siblings[queue] = self
         self._log = EventLog()
         self._emit = self._log.append
         self._server_now: float | None = None
-        self._clear()
         self._waiters: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def server_now(self) -> float | None:
-        """What time it really is, while someone is served whose clock is wrong; None: all clocks agree.
-
-        Locks, limiter windows, stalled checks and events go by it, as Redis times them itself.
-        """
-        return self._server_now
-
-    @server_now.setter
-    def server_now(self, time: float | None) -> None:
-        self._server_now = time
-        append = self._log.append
-        self._emit = append if time is None else lambda entry: append((time, *entry[1:]))
-
-    def _real(self, now: float) -> float:
-        """What a caller believes to be `now`, by the server's clock."""
-        return now if self._server_now is None else self._server_now
+        self._clear()
 
     def _clear(self) -> None:
-        """Everything that obliterate removes, as it is in a new queue."""
+        """Set everything that obliterate removes, as in a new queue."""
         self._records: dict[str, Record] = {}
         self._number = 0
         self._wait: deque[Record] = deque()
@@ -152,631 +152,206 @@ class QueueState:
         self._deduplications = Deduplications()
         self._schedulers: dict[str, Scheduler] = {}
 
-    def sibling(self, queue: str) -> Broker:
+    def sibling(self, queue: str) -> MemoryBroker:
         """A broker for another queue in the same memory."""
-        broker: Broker = self._open_sibling(queue)
-        return broker
-
-    def _open_sibling(self, queue: str) -> Any:
         return self._siblings.get(queue) or type(self)(queue, siblings=self._siblings)
 
     async def close(self) -> None:
-        """Nothing to give back: the queue lives as long as this object."""
-
-    # -- events
-
-    def observe(self, observer: Observer) -> None:
-        """Tell `observer` of everything that happens from now on."""
-        self._observer = observer
-        self._log.leaving = self._hand_over
-
-    def _hand_over(self, entries: Sequence[Entry]) -> None:
-        assert self._observer is not None
-        try:
-            self._observer.events(entries)
-        except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
-            self.observer_errors.raised(error)
+        """Nothing to do: the queue lives as long as this object."""
 
     @property
-    def idle(self) -> bool:
-        """No job waits, is delayed or runs."""
-        return not (self._wait or self._active or self._prioritized_count or self._delayed_count)
+    def server_now(self) -> float | None:
+        """The true time, while an operation comes from a caller whose clock is wrong; None: all clocks agree.
 
-    def flush(self) -> None:
-        """Tell the observer what it was not told yet: events are handed over by the thousand."""
-        self._log.flush()
+        Locks, limiter windows, stalled checks and events go by it, as Redis times them itself.
+        """
+        return self._server_now
 
-    async def events(self, after: int, limit: int | None = None) -> list[Event]:
-        """Events with an id above `after`, oldest first; the newest 10 000 are kept."""
-        return self._log.after(after, limit)
+    @server_now.setter
+    def server_now(self, time: float | None) -> None:
+        self._server_now = time
+        append = self._log.append
+        self._emit = append if time is None else lambda entry: append((time, *entry[1:]))
 
-    async def read_events(self, after: int, limit: int | None = None) -> EventPage:
-        """As `events`, and whether any in between was trimmed; see Broker.read_events."""
-        events = self._log.after(after, limit)
-        return EventPage(events, not after or self._log.keeps_after(after), events[-1].id if events else after)
+    def _real(self, now: float) -> float:
+        """The server's time at the moment that the caller calls `now`."""
+        return now if self._server_now is None else self._server_now
 
-    # -- looking up
+    # -- workers: the exchange, locks, stalled jobs, waiting for work
 
-    def _find(self, job_id: str, doing: str) -> Record:
-        record = self._records.get(job_id)
-        if record is None:
-            raise JobError(job_id, -1, doing)
-        return record
-
-    def _iterate(self, state: JobState) -> Iterator[Record]:
-        """The jobs of a state: the next to run first, or the first to have finished."""
-        if state is WAITING:
-            return iter(self._wait)
-        if state is PRIORITIZED:
-            return (entry[4] for entry in sorted(self._prioritized) if self._is_prioritized(entry))
-        if state is DELAYED:
-            return (entry[2] for entry in sorted(self._delayed, key=_due) if self._is_delayed(entry))
-        if state is ACTIVE:
-            return iter(self._active.values())
-        if state is WAITING_CHILDREN:
-            return (record for _, record in sorted(self._waiting_children.values(), key=_since))
-        return iter(self._finished.get(state, ()))
-
-    @staticmethod
-    def _is_prioritized(entry: tuple[int, int, str, int, Record]) -> bool:
-        return entry[4].entry == entry[3] and entry[4].state is PRIORITIZED
-
-    @staticmethod
-    def _is_delayed(entry: tuple[float, int, Record]) -> bool:
-        return entry[2].entry == entry[1] and entry[2].state is DELAYED
-
-    # -- into the lists
-
-    def _enqueue(self, record: Record, *, lifo: bool = False) -> None:
-        """Let a job run: at the end of `wait` (at its front if lifo), or among the prioritized."""
-        if record.priority:
-            self._priority_counter += 1
-            self._prioritize(record, self._priority_counter)
-        else:
-            record.state = WAITING
-            if lifo:
-                self._wait.appendleft(record)
+    async def exchange(
+        self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
+    ) -> Reply:
+        """Hand in outcomes and take jobs; see Broker.exchange."""
+        reply = Reply()
+        finished = False
+        for outcome in outcomes:
+            code = self._settle(storable(outcome), now)
+            if code:
+                if not (again and self._applied_before(outcome, token)):
+                    reply.refuse(outcome, code)
             else:
-                self._wait.append(record)
+                # only the last outcome can leave the queue empty
+                kind = type(outcome)
+                finished = kind is Completed or kind is Failed
+                if kind is Returned:
+                    # rate-limited by its handler: that holds even a worker without a limiter
+                    reply.limited_until = self._closes_at(1, now)
+        if again:
+            self._retake(terms, token, now, reply)
+        if take and reply.limited_until is None:
+            self._take(take, terms, token, now, reply)
+        if finished and not (reply.jobs or self._wait or self._active or self._prioritized_count):
+            self._drained(take, reply, now)
+        if self._waiters and (self._wait or self._prioritized_count):
+            self._wake()
+        if len(self._log.entries) >= TRIM_AT:
+            self._log.trim()
+        return reply
 
-    def _put_back(self, record: Record, now: float) -> None:
-        """In front of all jobs of its own priority: where a rate-limited job goes."""
-        record.ready_at = now
-        if record.priority:
-            self._prioritize(record, FIRST_OF_ITS_PRIORITY)
-        else:
-            self._enqueue(record, lifo=True)
+    def _retake(self, terms: Terms, token: str, now: float, reply: Reply) -> None:
+        """Return again the jobs of the lost answer to the first try, in the order in which they started."""
+        for record in self._active.values():
+            if record.token == token and self._real(now) < record.locked_until:
+                record.locked_until = self._real(now) + terms.lock_duration
+                self._stalled.discard(record.id)
+                reply.jobs.append(record.snapshot(self))
 
-    def _prioritize(self, record: Record, counter: int) -> None:
-        record.state = PRIORITIZED
-        self._entries += 1
-        record.entry = self._entries
-        self._prioritized_count += 1
-        heappush(self._prioritized, (record.priority, counter, record.id, record.entry, record))
-
-    def _postpone(self, record: Record, due: float, now: float) -> None:
-        """Among the delayed; jobs of one instant keep their order."""
-        record.state = DELAYED
-        record.ready_at = due
-        self._entries += 1
-        record.entry = self._entries
-        self._delayed_count += 1
-        first = not self._delayed or due < self._delayed[0][0]
-        heappush(self._delayed, (due, record.entry, record))
-        self._emit((now, DELAYED_EVENT, record.number, record.id, None, {"delay": due}))
-        if first:
-            # whoever sleeps until the job that was first before would sleep too long
-            self._wake_all()
-
-    # -- out of the lists
-
-    def _next_due(self) -> float | None:
-        """When the first delayed job is due."""
-        delayed = self._delayed
-        while delayed and not self._is_delayed(delayed[0]):
-            heappop(delayed)
-        return delayed[0][0] if delayed else None
-
-    def _promote_due(self, now: float) -> None:
-        """Let run what is due, the earliest first. `lifo` counts no more here (BullMQ 6.7)."""
-        for _ in range(PROMOTED_AT_ONCE):
-            due = self._next_due()
-            if due is None or due > now:
+    def _take(self, take: int, terms: Terms, token: str, now: float, reply: Reply) -> None:
+        # the order of these checks is BullMQ's: promote, limiter, pause
+        if self._delayed:
+            self._promote_due(now)
+        max_jobs, duration = None, 0.0
+        if terms.limiter is not None or self._rate_limit is not None:
+            max_jobs, duration = self._limits(terms)
+        while len(reply.jobs) < take:
+            if max_jobs is not None:
+                reply.limited_until = self._closes_at(max_jobs, now)
+                if reply.limited_until is not None:
+                    return
+            if self._paused or (self._concurrency is not None and self._maxed()):
+                reply.next_due = self._next_due()
                 return
-            record = heappop(self._delayed)[2]
-            self._delayed_count -= 1
-            record.delay = 0.0
-            self._enqueue(record)
-            self._emit((now, WAITING_EVENT, record.number, record.id, DELAYED, None))
+            record = self._pop_next()
+            if record is None:
+                reply.next_due = self._next_due()
+                return
+            # a job that is to fail at once does not count as a start
+            if max_jobs is not None and record.deferred_failure is None:
+                self._count_start(max_jobs, duration, now)
+            self._start(record, terms, token, now)
+            reply.jobs.append(record.snapshot(self))
 
-    def _pop_next(self) -> Record | None:
-        """The next job to start. `wait` goes before `prioritized`, always."""
-        if self._wait:
-            return self._wait.popleft()
-        while self._prioritized:
-            entry = heappop(self._prioritized)
-            if self._is_prioritized(entry):
-                self._prioritized_count -= 1
-                return entry[4]
-        self._priority_counter = 0
-        return None
+    def _drained(self, take: int, reply: Reply, now: float) -> None:
+        """Report that nothing waits and nothing runs, unless the reply says when to come back for more (BullMQ 6.7)."""
+        if not take or (reply.limited_until is None and reply.next_due is None and not self._paused):
+            self._emit((now, DRAINED_EVENT, 0, None, None, None))
 
-    def _take_out(self, record: Record) -> None:
-        """Out of the list of its state, wherever it stands there."""
-        if record.state is WAITING:
-            self._wait.remove(record)
-        elif record.state is PRIORITIZED:
-            self._prioritized_count -= 1
-            record.entry = 0
-        elif record.state is DELAYED:
-            self._delayed_count -= 1
-            record.entry = 0
-        elif record.state is ACTIVE:
-            del self._active[record.id]
-            self._stalled.discard(record.id)
-        elif record.state is WAITING_CHILDREN:
-            del self._waiting_children[record.id]
-        else:
-            self._finished[record.state].remove(record)
-
-    def _is_pending(self, record: Record) -> bool:
-        """Whether it is the present job of a job scheduler: without it that would stand still."""
-        if record.scheduler_id is None:
-            return False
-        scheduler = self._schedulers.get(record.scheduler_id)
-        return scheduler is not None and scheduler.pending == record.id
-
-    def _delete(self, record: Record, now: float) -> None:
-        """Remove a job wherever it is, with its deduplication id."""
-        self._take_out(record)
-        del self._records[record.id]
-        self._deduplications.removed(record)
-        self._emit((now, REMOVED_EVENT, record.number, record.id, record.state, None))
-
-    def _tell_removed(self, records: Iterable[Record]) -> None:
-        if self._observer is not None:
-            # what has ended stays what it was, wherever it is kept
-            unfinished = [record.number for record in records if record.state not in (COMPLETED, FAILED)]
+    def _count_start(self, max_jobs: int, duration: float, now: float) -> None:
+        opened = self._real(now)
+        if self._window.start(duration, opened) and self._observer is not None:
             try:
-                self._observer.removed(unfinished)
+                self._observer.window(opened, self._window.expires, max_jobs)
             except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
                 self.observer_errors.raised(error)
 
-    # -- waking workers that wait
-
-    def _maxed(self) -> bool:
-        return self._paused or (self._concurrency is not None and len(self._active) >= self._concurrency)
-
-    def _has_work(self) -> bool:
-        return bool(self._wait or self._prioritized_count) and not self._maxed()
-
-    def _wake(self) -> None:
-        """Wake one waiting worker if there is something to take."""
-        while self._waiters and self._has_work():
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-
-    def _wake_all(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-
-
-def _due(entry: tuple[float, int, Record]) -> tuple[float, int]:
-    return entry[0], entry[1]
-
-
-def _since(entry: tuple[float, Record]) -> tuple[float, str]:
-    """Equal times go by id, as text."""
-    return entry[0], entry[1].id
-
-
-# -- Images of queues in memory: what a replica has, that takes over when the server is gone
-
-IDS = ("_number", "_entries")
-"""Counters that only ever grow, so that no two jobs of one run are given one number."""
-
-
-class Images(QueueState):
-    """Save and restore all queues of one place.
-
-    The stream of events is not part of an image: whoever listened has heard. Nor are ids given a second time, as a
-    real server's would be.
-    """
-
-    def save(self) -> dict[str, dict[str, Any]]:
-        """What all queues of this place hold now."""
-        return {name: _copied(queue) for name, queue in self._siblings.items()}
-
-    def restore(self, image: dict[str, dict[str, Any]]) -> None:
-        """Undo everything that happened since `save`. An image can be restored once."""
-        for name, queue in self._siblings.items():
-            queue._become(image.get(name))
-
-    def forget(self) -> None:
-        """Lose everything, as a server without persistence does when it restarts."""
-        self.restore({})
-
-    def _become(self, state: dict[str, Any] | None) -> None:
-        counters = {name: getattr(self, name) for name in IDS}
-        self._clear()
-        if state is not None:
-            self.__dict__.update(state)
-        self.__dict__.update(counters)
-        self._wake_all()
-
-
-def _copied(queue: Images) -> dict[str, Any]:
-    """The state that `_clear` would clear, with every job a copy that nothing else refers to."""
-    blank = QueueState.__new__(QueueState)
-    blank._clear()
-    names = set(blank.__dict__)
-    # what a job is made of never changes in place, but for what a parent knows, so that a shallow copy of each will do
-    copies = {id(record): _copied_record(record) for record in queue._records.values()}
-    state: dict[str, Any] = copy.deepcopy({name: queue.__dict__[name] for name in names}, copies)
-    return state
-
-
-def _copied_record(record: Record) -> Record:
-    copied = copy.copy(record)
-    if copied.family is not None:
-        copied.family = copied.family.copy()
-    return copied
-
-
-# -- A census of a queue in memory: which jobs are in which state, for whoever checks that each is in one
-
-
-class Census(QueueState):
-    """Counts the jobs where they are, not where they say that they are."""
-
-    def census(self) -> dict[str, list[int]]:
-        """The numbers of the jobs in each state's list, as often as they are in it."""
-        return {state.value: [record.number for record in self._iterate(state)] for state in JobState}
-
-    def numbers(self, state: JobState) -> list[int]:
-        """The numbers of the jobs in a state."""
-        return [record.number for record in self._iterate(state)]
-
-    def stored(self) -> list[int]:
-        """The numbers of all jobs that are stored."""
-        return [record.number for record in self._records.values()]
-
-    def first_due(self) -> float | None:
-        """When the first delayed job is due."""
-        return self._next_due()
-
-
-# -- What a parent in memory knows of its children
-
-
-class Family:
-    """The children of one job: each is in one of four places, or was removed."""
-
-    __slots__ = ("failed", "ignored", "pending", "values")
-
-    def __init__(self) -> None:
-        self.pending: set[JobRef] = set()
-        self.values: dict[JobRef, str] = {}
-        """What those returned that completed, as JSON text."""
-        self.ignored: dict[JobRef, str] = {}
-        """Why those failed whose failure the parent ignores."""
-        self.failed: set[JobRef] = set()
-        """Those that failed and fail their parent."""
-
-    def copy(self) -> Family:
-        """Another one that says the same."""
-        other = Family()
-        other.pending, other.values = set(self.pending), dict(self.values)
-        other.ignored, other.failed = dict(self.ignored), set(self.failed)
-        return other
-
-    def forget(self, child: JobRef) -> bool:
-        """Forget how a child ended. False if nothing was known of that."""
-        if child in self.failed:
-            self.failed.remove(child)
-            return True
-        return self.ignored.pop(child, None) is not None or self.values.pop(child, None) is not None
-
-    def told(self) -> Children:
-        """What it knows, as brokers say it."""
-        return Children(
-            {child: parse_json_or_text(value) for child, value in _by_child(self.values)},
-            dict(_by_child(self.ignored)),
-            sorted(map(str, self.failed)),
-            sorted(map(str, self.pending)),
-        )
-
-
-def _by_child(known: dict[JobRef, str]) -> list[tuple[str, str]]:
-    return sorted((str(child), text) for child, text in known.items())
-
-
-# -- Flows in memory: what a job that ends does to the parent that waits for it, which may be in another queue
-
-PREFIX = "bull"
-"""What a child's key begins with in the reason of a deferred failure, where BullMQ writes the whole key in Redis."""
-
-
-class Parents(QueueState):
-    """Parents in the state waiting-children, and how they leave it."""
-
-    async def children(self, job_id: str) -> Children:
-        """The outcomes of a job's children; see Broker.children."""
-        record = self._records.get(job_id)
-        family = None if record is None else record.family
-        return (Family() if family is None else family).told()
-
-    def _await_children(self, record: Record, now: float) -> None:
-        record.state = WAITING_CHILDREN
-        record.family = Family()
-        self._waiting_children[record.id] = (now, record)
-        self._emit((now, WAITING_CHILDREN_EVENT, record.number, record.id, None, None))
-
-    def _home(self, record: Record) -> tuple[Any, Record, Family] | None:
-        """The queue of a job's parent, the parent, and what that knows of its children; None: there is no such job."""
-        if record.parent is None:
+    def _closes_at(self, max_jobs: int, now: float) -> float | None:
+        """When the present window closes, by the caller's clock; None if a start is free."""
+        if self._server_now is None:
+            return self._window.closes_at(max_jobs, now)
+        closes = self._window.closes_at(max_jobs, self._server_now)
+        if closes is None:
             return None
-        queue = self._open_sibling(record.parent.queue)
-        parent: Record | None = queue._records.get(record.parent.id)
-        return None if parent is None or parent.family is None else (queue, parent, parent.family)
+        # the rest of the window may be lost in rounding, and would seem over to the caller
+        return max(closes + (now - self._server_now), math.nextafter(now, math.inf))
 
-    def _child_completed(self, record: Record, value: str, now: float) -> None:
-        home, child = self._home(record), JobRef(self.queue, record.id)
-        if home is None:
+    def _limits(self, terms: Terms) -> tuple[int | None, float]:
+        """The limiter's max and duration. The queue's own max goes before the worker's, but the worker's duration
+        before the queue's (BullMQ 6.7)."""
+        own, shared = terms.limiter, self._rate_limit
+        if own is None:
+            return (None, 0.0) if shared is None else (shared.max, shared.duration)
+        return own.max if shared is None else shared.max, own.duration
+
+    def _start(self, record: Record, terms: Terms, token: str, now: float) -> None:
+        record.state = ACTIVE
+        record.token = token
+        record.locked_until = self._real(now) + terms.lock_duration
+        record.processed_on = now
+        record.processed_by = terms.worker
+        record.attempts_started += 1
+        self._active[record.id] = record
+        self._emit((now, ACTIVE_EVENT, record.number, record.id, WAITING, None))
+
+    async def wait(self, until: float | None, now: float) -> None:
+        """Return when there may be work, or at `until`; see Broker.wait."""
+        if self._has_work() or (until is not None and until <= now):
             return
-        queue, parent, family = home
-        if child in family.pending:
-            family.pending.remove(child)
-            family.values[child] = value
-            if not family.pending:
-                queue._release_parent(parent, now)
-
-    def _child_failed(self, record: Record, reason: str, now: float) -> None:
-        """What follows is the child's own option; without one its parent waits for ever."""
-        home, child = self._home(record), JobRef(self.queue, record.id)
-        if home is None or record.on_failure == "wait" or child not in home[2].pending:
-            return
-        queue, parent, family = home
-        family.pending.remove(child)
-        if record.on_failure == "fail":
-            family.failed.add(child)
-            queue._fail_parent(parent, child, now)
-            return
-        if record.on_failure != "remove":
-            family.ignored[child] = reason
-        if record.on_failure == "continue" or not family.pending:
-            queue._release_parent(parent, now)
-
-    def _release_parent(self, parent: Record, now: float) -> None:
-        """Let it run if it waits for children."""
-        if parent.state is WAITING_CHILDREN:
-            self._take_out(parent)
-            self._move_parent(parent, now)
-
-    def _move_parent(self, parent: Record, now: float) -> None:
-        """A delay of its own counts from now."""
-        if parent.delay > 0:
-            self._postpone(parent, now + parent.delay, now)
-            self._trim_and_wake()
-            return
-        parent.ready_at = now
-        # to the front of wait (BullMQ 6.7)
-        self._enqueue(parent, lifo=True)
-        self._emit((now, WAITING_EVENT, parent.number, parent.id, WAITING_CHILDREN, None))
-        self._trim_and_wake()
-
-    def _fail_parent(self, parent: Record, child: JobRef, now: float) -> None:
-        """A child failed for good, and its parent is to fail with it: as soon as a worker takes it."""
-        waits = parent.state in (WAITING_CHILDREN, DELAYED)
-        if waits:
-            self._take_out(parent)
-        if parent.state is DELAYED:
-            parent.delay = 0.0
-        if parent.state is not FAILED:
-            parent.deferred_failure = f"child {PREFIX}:{child} failed"
-            parent.marked = True
-        if waits:
-            self._move_parent(parent, now)
-
-    def _child_removed(self, record: Record, now: float, *, hard: bool = False) -> None:
-        """A child is gone: its parent waits for it no longer. A parent that waits for no other goes to wait, whatever
-        its priority; but if one operation removes many jobs (`hard`), a parent in their queue goes with them, and no
-        event tells of either (BullMQ 6.7)."""
-        home, child = self._home(record), JobRef(self.queue, record.id)
-        if home is None or child not in home[2].pending:
-            return
-        queue, parent, family = home
-        family.pending.remove(child)
-        if family.pending or parent.state is not WAITING_CHILDREN:
-            return
-        queue._take_out(parent)
-        if hard and queue is self:
-            self._remove_parent(parent, now)
-            return
-        parent.ready_at = now
-        parent.state = WAITING
-        queue._wait.appendleft(parent)
-        if not hard:
-            queue._emit((now, WAITING_EVENT, parent.number, parent.id, WAITING_CHILDREN, None))
-        queue._trim_and_wake()
-
-    def _remove_parent(self, parent: Record, now: float) -> None:
-        del self._records[parent.id]
-        self._child_removed(parent, now, hard=True)
-        self._tell_removed([parent])
-
-    def _child_restarted(self, record: Record) -> None:
-        """A child that ended runs again: its parent knows of its end no longer. A parent that waits for children waits
-        for it again; any other can't complete before it (BullMQ 6.7)."""
-        home, child = self._home(record), JobRef(self.queue, record.id)
-        if home is not None and home[2].forget(child):
-            home[2].pending.add(child)
-
-    def _trim_and_wake(self) -> None:
-        """What an operation on this queue does at its end, after one on another queue."""
-        if len(self._log.entries) >= TRIM_AT:
-            self._log.trim()
-        self._wake()
-
-
-# -- Adding jobs: ids, duplicates, deduplication
-
-
-class Adding(Parents):
-    """The producers' side of the memory broker."""
-
-    async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
-        """Add jobs in one step; see Broker.add."""
-        ids = [self._add(job, now) for job in jobs]
-        if len(self._log.entries) >= TRIM_AT:
-            self._log.trim()
-        return ids
-
-    async def add_flow(self, rows: Sequence[FlowRow], now: float) -> int:
-        """Add a tree of jobs; see Broker.add_flow."""
-        for place, row in enumerate(rows, 1):
-            if row.id in self._open_sibling(row.queue)._records:
-                return place
-        for row in rows:
-            queue = self._open_sibling(row.queue)
-            queue._add(row.new_job(), now, row.id, row=row)
-        for name in dict.fromkeys(row.queue for row in rows):
-            self._open_sibling(name)._trim_and_wake()
-        return 0
-
-    def _add(
-        self,
-        job: NewJob,
-        now: float,
-        job_id: str | None = None,
-        *,
-        tick: float | None = None,
-        row: FlowRow | None = None,
-    ) -> JobId:
-        """Add one job, under `job_id` if it was given one before. A scheduler's job is due at its `tick` exactly, and
-        is added whatever its deduplication id says; one of a flow waits for its children."""
-        # the counter moves on for duplicates too (BullMQ 6.7)
-        self._number += 1
-        if job_id is None:
-            job_id = job.job_id
-        if job_id is None:
-            job_id = str(self._number)
-        elif (existing := self._records.get(job_id)) is not None:
-            self._emit((now, DUPLICATED_EVENT, existing.number, existing.id, None, None))
-            return ExistingId(job_id)
-        deduplication = job.deduplication if tick is None else None
-        if deduplication is not None:
-            owner = self._deduplicate(job, deduplication, job_id, now)
-            if owner is not None:
-                return ExistingId(owner)
-        # not before: most duplicates are dropped without that anybody makes their options
-        options = job.options
-        timestamp = now if options.timestamp is None else options.timestamp
-        record = Record(job_id, self._number, job.name, job.data, options, timestamp, WAITING, timestamp)
-        if job.history:
-            record.history = job.history
-            record.marked = True
-        self._records[job_id] = record
-        if self._observer is not None:
-            told = self._real(now) if timestamp == now else timestamp
-            try:
-                self._observer.added(record.number, job_id, job, told)
-            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
-                self.observer_errors.raised(error)
-        self._emit((now, ADDED_EVENT, record.number, record.id, None, {"name": job.name}))
-        if row is not None:
-            self._join_family(record, row)
-        if row is not None and row.has_children:
-            self._await_children(record, now)
-        elif options.delay > 0:
-            self._postpone(record, timestamp + options.delay if tick is None else tick, now)
-        else:
-            self._enqueue(record, lifo=options.lifo)
-            self._emit((now, WAITING_EVENT, record.number, record.id, None, None))
-            if self._waiters:
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.append(waiter)
+        timer = None
+        if until is not None:
+            timer = loop.call_later(until - now, _release, waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                # it was woken already: another worker shall take the job
                 self._wake()
-        return JobId(job_id)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
 
-    def _join_family(self, record: Record, row: FlowRow) -> None:
-        # what observers are told of has its id in its options
-        record.options = row.options
-        record.parent, record.on_failure = row.parent, row.on_failure
-        home = self._home(record)
-        if home is not None:
-            home[2].pending.add(JobRef(self.queue, record.id))
+    async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
+        """Extend locks; see Broker.renew."""
+        lost, now = [], self._real(now)
+        for job_id, token in locks:
+            record = self._records.get(job_id)
+            if record is None or record.token != token or record.locked_until <= now:
+                lost.append(job_id)
+            else:
+                record.locked_until = now + duration
+                self._stalled.discard(job_id)
+        return lost
 
-    def _deduplicate(self, job: NewJob, deduplication: Deduplication, job_id: str, now: float) -> str | None:
-        """The id of the job that stands for this one, or None if this one is to be added."""
-        holder = self._deduplications.holder(deduplication.id, now)
-        owner = None if holder is None else self._records.get(holder.job_id)
-        if holder is not None and owner is not None and owner.state is DELAYED and deduplication.replace:
-            self._replace(owner, holder, deduplication, job_id, now)
-            return None
-        if holder is None or (owner is None and holder.expires is None):
-            # nobody has the id, or one that is gone without having freed it
-            self._deduplications.hold(deduplication, job_id, self._number, now)
-            return None
-        self._drop(job, job_id, holder, owner, deduplication, now)
-        return holder.job_id
+    async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
+        """The stalled check; see Broker.recover_stalled."""
+        now = self._real(now)
+        if now < self._next_stalled_check:
+            return []
+        self._next_stalled_check = now + interval
+        stalled = []
+        # sorted, so that the order does not depend on how strings hash in this process
+        for job_id in sorted(self._stalled):
+            record = self._active.get(job_id)
+            if record is None or self._locked(record, now):
+                continue
+            del self._active[job_id]
+            record.stalled_count += 1
+            record.marked = True
+            # a scheduler's job never fails for stalling: its scheduler would end with it (BullMQ 6.7)
+            if record.stalled_count > max_stalled and record.scheduler_id is None:
+                record.deferred_failure = STALLED_TOO_OFTEN
+            # a prioritized job goes to the front of `wait` too (BullMQ 6.7)
+            record.ready_at = now
+            record.state = WAITING
+            self._wait.appendleft(record)
+            self._emit((now, WAITING_EVENT, record.number, record.id, ACTIVE, None))
+            self._emit((now, STALLED_EVENT, record.number, record.id, None, None))
+            stalled.append(job_id)
+        self._stalled = set(self._active)
+        for _ in stalled:
+            self._wake()
+        return stalled
 
-    def _drop(
-        self,
-        job: NewJob,
-        job_id: str,
-        holder: Holder,
-        owner: Record | None,
-        deduplication: Deduplication,
-        now: float,
-    ) -> None:
-        """What a duplicate still does: stay to run after its owner, extend the hold, or move its owner."""
-        if deduplication.keep_last_if_active and owner is not None and owner.state is ACTIVE:
-            holder.next_job = (job_id, job)
-            holder.expires = None
-        elif deduplication.replace:
-            # too late to replace it, and nobody is told (BullMQ 6.7)
-            return
-        elif deduplication.extend and deduplication.ttl:
-            holder.expires = expiry(deduplication, now)
-        fields = {"deduplicationId": deduplication.id, "deduplicatedJobId": job_id}
-        self._emit((now, DEDUPLICATED_EVENT, holder.number, holder.job_id, None, fields))
-        if deduplication.reschedule and owner is not None and owner.state is DELAYED:
-            self._take_out(owner)
-            owner.delay = job.options.delay
-            timestamp = now if job.options.timestamp is None else job.options.timestamp
-            self._postpone(owner, timestamp + job.options.delay, now)
-
-    def _replace(self, owner: Record, holder: Holder, deduplication: Deduplication, job_id: str, now: float) -> None:
-        """The newcomer takes the place of an owner that has not run yet, and the rest of its time unless extended."""
-        self._delete(owner, now)
-        fields = {"deduplicationId": deduplication.id, "deduplicatedJobId": owner.id}
-        self._emit((now, DEDUPLICATED_EVENT, self._number, job_id, None, fields))
-        heir = self._deduplications.hold(deduplication, job_id, self._number, now)
-        if deduplication.ttl and not (deduplication.extend or deduplication.keep_last_if_active):
-            heir.expires = holder.expires
-
-    def _run_after(self, owner: Record, now: float) -> None:
-        """Free the owner's deduplication id and add the duplicate that was kept to run after it, under its own id."""
-        kept = self._deduplications.finished(owner, now)
-        if kept is not None:
-            job_id, job = kept
-            self._add(replace(job, options=replace(job.options, timestamp=None)), now, job_id)
-
-
-# -- What becomes of a job when its attempt ends: locks, retention, dead letters
-
-JOB_MISSING, LOCK_MISSING, NOT_ACTIVE, LOCK_MISMATCH = -1, -2, -3, -6
-PENDING_CHILDREN, FAILED_CHILDREN = -4, -9
-
-
-class Settling(Adding):
-    """Finish, fail, retry, postpone, return."""
+    # -- the outcome of an attempt: complete, fail, retry, postpone, return
 
     def _settle(self, outcome: Outcome, now: float) -> int:
-        """Do what one outcome asks for. Returns 0, or the error code with which it is refused."""
+        """Apply an outcome. Returns 0, or the error code with which it is refused."""
         record = self._records.get(outcome.job_id)
         if record is None:
             return JOB_MISSING
@@ -813,7 +388,7 @@ class Settling(Adding):
         return 0
 
     def _applied_before(self, outcome: Outcome, token: str) -> bool:
-        """Whether the first try of a repeated exchange applied what is refused now; see Broker.exchange."""
+        """Whether the first try of a repeated exchange applied an outcome that is refused now; see Broker.exchange."""
         record = self._records.get(outcome.job_id)
         if record is None:
             return True
@@ -851,7 +426,7 @@ class Settling(Adding):
                 (now, RETRIES_EXHAUSTED_EVENT, record.number, record.id, None, {"attemptsMade": record.attempts_made})
             )
         if outcome.dead_letter is not None:
-            self._bury(record, outcome.dead_letter, now)
+            self._dead_letter(record, outcome.dead_letter, now)
 
     def _retry(self, record: Record, outcome: Retried, now: float) -> None:
         record.attempts_made += 1
@@ -885,17 +460,15 @@ class Settling(Adding):
             traces = (*record.stacktrace, *rows)
             record.stacktrace = traces if limit is None else traces[max(len(traces) - limit, 0) :]
 
-    def _bury(self, record: Record, letter: DeadLetter, now: float) -> None:
+    def _dead_letter(self, record: Record, letter: DeadLetter, now: float) -> None:
         # in the same step as the failure, so that no crash comes between them
-        sibling = self._open_sibling(letter.queue)
+        sibling = self.sibling(letter.queue)
         record.letter = (letter.queue, str(sibling._add(NewJob(record.name, letter.data), now)))
         sibling._log.trim()
 
     def _finish(self, record: Record, state: JobState, keep: Keep, now: float) -> None:
-        """Put a job among the finished and evict what retention no longer keeps.
-
-        An evicted job does not free its deduplication id: it did so when it finished.
-        """
+        """Put a job among the finished, and evict jobs by its rule of retention. An evicted job does not free its
+        deduplication id: it did so when it finished."""
         record.state = state
         record.finished_on = now
         record.marked = True
@@ -919,201 +492,339 @@ class Settling(Adding):
         if record.parent is not None:
             self._child_removed(record, now)
 
+    # -- adding jobs: ids, duplicates, deduplication
 
-STALLED_TOO_OFTEN = "job stalled more than allowable limit"
-"""BullMQ's wording of the failure."""
-
-
-class Taking(Settling):
-    """Taking jobs, and keeping them."""
-
-    async def exchange(
-        self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
-    ) -> Reply:
-        """Hand in outcomes and take jobs; see Broker.exchange."""
-        reply = Reply()
-        finished = False
-        for outcome in outcomes:
-            code = self._settle(storable(outcome), now)
-            if code:
-                if not (again and self._applied_before(outcome, token)):
-                    reply.refuse(outcome, code)
-            else:
-                # only the last outcome can leave the queue empty
-                kind = type(outcome)
-                finished = kind is Completed or kind is Failed
-                if kind is Returned:
-                    # whoever is rate-limited by its handler holds, even without a limiter of its own
-                    reply.limited_until = self._closes_at(1, now)
-        if again:
-            self._retake(terms, token, now, reply)
-        if take and reply.limited_until is None:
-            self._take(take, terms, token, now, reply)
-        if finished and not (reply.jobs or self._wait or self._active or self._prioritized_count):
-            self._drained(take, reply, now)
-        if self._waiters and (self._wait or self._prioritized_count):
-            self._wake()
+    async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
+        """Add jobs in one step; see Broker.add."""
+        ids = [self._add(job, now) for job in jobs]
         if len(self._log.entries) >= TRIM_AT:
             self._log.trim()
-        return reply
+        return ids
 
-    def _retake(self, terms: Terms, token: str, now: float, reply: Reply) -> None:
-        """The jobs that the lost answer to the first try carried, in the order in which they started."""
-        for record in self._active.values():
-            if record.token == token and self._real(now) < record.locked_until:
-                record.locked_until = self._real(now) + terms.lock_duration
-                self._stalled.discard(record.id)
-                reply.jobs.append(record.snapshot(self))  # type: ignore[arg-type]
+    async def add_flow(self, rows: Sequence[FlowRow], now: float) -> int:
+        """Add a tree of jobs; see Broker.add_flow."""
+        for place, row in enumerate(rows, 1):
+            if row.id in self.sibling(row.queue)._records:
+                return place
+        for row in rows:
+            queue = self.sibling(row.queue)
+            queue._add(row.new_job(), now, row.id, row=row)
+        for name in dict.fromkeys(row.queue for row in rows):
+            self.sibling(name)._trim_and_wake()
+        return 0
 
-    def _take(self, take: int, terms: Terms, token: str, now: float, reply: Reply) -> None:
-        # the order of these checks is BullMQ's: promote, limiter, pause
-        if self._delayed:
-            self._promote_due(now)
-        max_jobs, duration = None, 0.0
-        if terms.limiter is not None or self._rate_limit is not None:
-            max_jobs, duration = self._limits(terms)
-        while len(reply.jobs) < take:
-            if max_jobs is not None:
-                reply.limited_until = self._closes_at(max_jobs, now)
-                if reply.limited_until is not None:
-                    return
-            if self._paused or (self._concurrency is not None and self._maxed()):
-                reply.next_due = self._next_due()
-                return
-            record = self._pop_next()
-            if record is None:
-                reply.next_due = self._next_due()
-                return
-            # a job that is to fail at once does not count as a start
-            if max_jobs is not None and record.deferred_failure is None:
-                self._count_start(max_jobs, duration, now)
-            self._start(record, terms, token, now)
-            reply.jobs.append(record.snapshot(self))  # type: ignore[arg-type]
+    def _add(
+        self,
+        job: NewJob,
+        now: float,
+        job_id: str | None = None,
+        *,
+        tick: float | None = None,
+        row: FlowRow | None = None,
+    ) -> JobId:
+        """Add one job.
 
-    def _drained(self, take: int, reply: Reply, now: float) -> None:
-        """Nothing waits and nothing runs. Whoever asked for more and is told to come back later is not told so
-        (BullMQ 6.7)."""
-        if not take or (reply.limited_until is None and reply.next_due is None and not self._paused):
-            self._emit((now, DRAINED_EVENT, 0, None, None, None))
-
-    def _count_start(self, max_jobs: int, duration: float, now: float) -> None:
-        opened = self._real(now)
-        if self._window.start(duration, opened) and self._observer is not None:
+        Args:
+            job_id: the id that it was given before.
+            tick: for a scheduler's job: when it is due. Its deduplication id is ignored.
+            row: for a job of a flow: its parent, and whether it waits for children.
+        """
+        # the counter moves on for duplicates too (BullMQ 6.7)
+        self._number += 1
+        if job_id is None:
+            job_id = job.job_id
+        if job_id is None:
+            job_id = str(self._number)
+        elif (existing := self._records.get(job_id)) is not None:
+            self._emit((now, DUPLICATED_EVENT, existing.number, existing.id, None, None))
+            return ExistingId(job_id)
+        deduplication = job.deduplication if tick is None else None
+        if deduplication is not None:
+            owner = self._deduplicate(job, deduplication, job_id, now)
+            if owner is not None:
+                return ExistingId(owner)
+        # not before: most duplicates are dropped before anybody makes their options
+        options = job.options
+        timestamp = now if options.timestamp is None else options.timestamp
+        record = Record(job_id, self._number, job.name, job.data, options, timestamp, WAITING, timestamp)
+        if job.history:
+            record.history = job.history
+            record.marked = True
+        self._records[job_id] = record
+        if self._observer is not None:
+            added = self._real(now) if timestamp == now else timestamp
             try:
-                self._observer.window(opened, self._window.expires, max_jobs)
+                self._observer.added(record.number, job_id, job, added)
             except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
                 self.observer_errors.raised(error)
-
-    def _closes_at(self, max_jobs: int, now: float) -> float | None:
-        """When the present window closes, by the caller's clock; None if a start is free."""
-        if self._server_now is None:
-            return self._window.closes_at(max_jobs, now)
-        closes = self._window.closes_at(max_jobs, self._server_now)
-        if closes is None:
-            return None
-        # what is left of the window may be lost in rounding, and the caller would believe that it is over
-        return max(closes + (now - self._server_now), math.nextafter(now, math.inf))
-
-    def _limits(self, terms: Terms) -> tuple[int | None, float]:
-        """The limiter's max and duration. The queue's own max goes before the worker's, but the worker's duration
-        before the queue's (BullMQ 6.7)."""
-        own, shared = terms.limiter, self._rate_limit
-        if own is None:
-            return (None, 0.0) if shared is None else (shared.max, shared.duration)
-        return own.max if shared is None else shared.max, own.duration
-
-    def _start(self, record: Record, terms: Terms, token: str, now: float) -> None:
-        record.state = ACTIVE
-        record.token = token
-        record.locked_until = self._real(now) + terms.lock_duration
-        record.processed_on = now
-        record.processed_by = terms.worker
-        record.attempts_started += 1
-        self._active[record.id] = record
-        self._emit((now, ACTIVE_EVENT, record.number, record.id, WAITING, None))
-
-    async def wait(self, until: float | None, now: float) -> None:
-        """Return when there may be work, or at `until`; see Broker.wait."""
-        if self._has_work() or (until is not None and until <= now):
-            return
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        self._waiters.append(waiter)
-        timer = None
-        if until is not None:
-            timer = loop.call_later(until - now, _release, waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if not waiter.cancelled():
-                # it had been woken already: the job is for someone else now
+        self._emit((now, ADDED_EVENT, record.number, record.id, None, {"name": job.name}))
+        if row is not None:
+            self._join_family(record, row)
+        if row is not None and row.has_children:
+            self._await_children(record, now)
+        elif options.delay > 0:
+            self._postpone(record, timestamp + options.delay if tick is None else tick, now)
+        else:
+            self._enqueue(record, lifo=options.lifo)
+            self._emit((now, WAITING_EVENT, record.number, record.id, None, None))
+            if self._waiters:
                 self._wake()
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+        return JobId(job_id)
 
-    async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
-        """Extend locks; see Broker.renew."""
-        lost, now = [], self._real(now)
-        for job_id, token in locks:
-            record = self._records.get(job_id)
-            if record is None or record.token != token or record.locked_until <= now:
-                lost.append(job_id)
-            else:
-                record.locked_until = now + duration
-                self._stalled.discard(job_id)
-        return lost
+    def _join_family(self, record: Record, row: FlowRow) -> None:
+        # not those that observers see, which hold its id
+        record.options = row.options
+        record.parent, record.on_failure = row.parent, row.on_failure
+        home = self._home(record)
+        if home is not None:
+            home.family.pending.add(JobRef(self.queue, record.id))
 
-    async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
-        """The stalled check; see Broker.recover_stalled."""
-        now = self._real(now)
-        if now < self._next_stalled_check:
-            return []
-        self._next_stalled_check = now + interval
-        stalled = []
-        # sorted, so that the order does not depend on how strings hash in this process
-        for job_id in sorted(self._stalled):
-            record = self._active.get(job_id)
-            if record is None or self._locked(record, now):
-                continue
-            del self._active[job_id]
-            record.stalled_count += 1
-            record.marked = True
-            # a scheduler's job is never given up for stalling, or else the scheduler would be (BullMQ 6.7)
-            if record.stalled_count > max_stalled and record.scheduler_id is None:
-                record.deferred_failure = STALLED_TOO_OFTEN
-            # a prioritized job goes to the front of `wait` too (BullMQ 6.7)
-            record.ready_at = now
-            record.state = WAITING
-            self._wait.appendleft(record)
-            self._emit((now, WAITING_EVENT, record.number, record.id, ACTIVE, None))
-            self._emit((now, STALLED_EVENT, record.number, record.id, None, None))
-            stalled.append(job_id)
-        self._stalled = set(self._active)
-        for _ in stalled:
-            self._wake()
-        return stalled
+    def _deduplicate(self, job: NewJob, deduplication: Deduplication, job_id: str, now: float) -> str | None:
+        """The id of the job that stands for this one, or None if this one is to be added."""
+        holder = self._deduplications.holder(deduplication.id, now)
+        owner = None if holder is None else self._records.get(holder.job_id)
+        if holder is not None and owner is not None and owner.state is DELAYED and deduplication.replace:
+            self._replace(owner, holder, deduplication, job_id, now)
+            return None
+        if holder is None or (owner is None and holder.expires is None):
+            # free, or held by a job that is gone and did not free it
+            self._deduplications.hold(deduplication, job_id, self._number, now)
+            return None
+        self._drop(job, job_id, holder, owner, deduplication, now)
+        return holder.job_id
 
+    def _drop(
+        self,
+        job: NewJob,
+        job_id: str,
+        holder: Holder,
+        owner: Record | None,
+        deduplication: Deduplication,
+        now: float,
+    ) -> None:
+        """Drop a duplicate. It may still be kept to run after the owner, extend the hold, or move the owner."""
+        if deduplication.keep_last_if_active and owner is not None and owner.state is ACTIVE:
+            holder.next_job = (job_id, job)
+            holder.expires = None
+        elif deduplication.replace:
+            # too late to replace it: nothing happens, without an event (BullMQ 6.7)
+            return
+        elif deduplication.extend and deduplication.ttl:
+            holder.expires = expiry(deduplication, now)
+        fields = {"deduplicationId": deduplication.id, "deduplicatedJobId": job_id}
+        self._emit((now, DEDUPLICATED_EVENT, holder.number, holder.job_id, None, fields))
+        if deduplication.reschedule and owner is not None and owner.state is DELAYED:
+            self._take_out(owner)
+            owner.delay = job.options.delay
+            timestamp = now if job.options.timestamp is None else job.options.timestamp
+            self._postpone(owner, timestamp + job.options.delay, now)
 
-def _release(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+    def _replace(self, owner: Record, holder: Holder, deduplication: Deduplication, job_id: str, now: float) -> None:
+        """Replace an owner that is still delayed. The new one gets the rest of its time unless extended."""
+        self._delete(owner, now)
+        fields = {"deduplicationId": deduplication.id, "deduplicatedJobId": owner.id}
+        self._emit((now, DEDUPLICATED_EVENT, self._number, job_id, None, fields))
+        heir = self._deduplications.hold(deduplication, job_id, self._number, now)
+        if deduplication.ttl and not (deduplication.extend or deduplication.keep_last_if_active):
+            heir.expires = holder.expires
 
+    def _run_after(self, owner: Record, now: float) -> None:
+        """Free the owner's deduplication id and add the duplicate that was kept to run after it, under its own id."""
+        kept = self._deduplications.finished(owner, now)
+        if kept is not None:
+            job_id, job = kept
+            self._add(replace(job, options=replace(job.options, timestamp=None)), now, job_id)
 
-# -- Looking after a queue in memory: pausing, limits, listing, moving and removing jobs by hand
+    # -- flows: what the end of a job does to its parent, which may be in another queue
 
-OF_SCHEDULER = -8
-CLEANABLE = (COMPLETED, FAILED, WAITING, PRIORITIZED, DELAYED,
-             ACTIVE)  # fmt: skip
+    async def children(self, job_id: str) -> Children:
+        """The outcomes of a job's children; see Broker.children."""
+        record = self._records.get(job_id)
+        family = None if record is None else record.family
+        return (family or Family()).children()
 
+    def _await_children(self, record: Record, now: float) -> None:
+        record.state = WAITING_CHILDREN
+        record.family = Family()
+        self._waiting_children[record.id] = (now, record)
+        self._emit((now, WAITING_CHILDREN_EVENT, record.number, record.id, None, None))
 
-class Managing(Settling):
-    """What people and programs do to a queue from outside."""
+    def _home(self, record: Record) -> Home | None:
+        """Where a job's parent lives; None if it has none, or that is gone."""
+        if record.parent is None:
+            return None
+        queue = self.sibling(record.parent.queue)
+        parent = queue._records.get(record.parent.id)
+        return None if parent is None or parent.family is None else Home(queue, parent, parent.family)
 
-    # -- the queue
+    def _child_completed(self, record: Record, value: str, now: float) -> None:
+        home, child = self._home(record), JobRef(self.queue, record.id)
+        if home is not None and child in home.family.pending:
+            home.family.pending.remove(child)
+            home.family.values[child] = value
+            if not home.family.pending:
+                home.queue._release_parent(home.parent, now)
+
+    def _child_failed(self, record: Record, reason: str, now: float) -> None:
+        """The child's own option says what follows; by default its parent waits for ever."""
+        home, child = self._home(record), JobRef(self.queue, record.id)
+        if home is None or record.on_failure == "wait" or child not in home.family.pending:
+            return
+        home.family.pending.remove(child)
+        if record.on_failure == "fail":
+            home.family.failed.add(child)
+            home.queue._fail_parent(home.parent, child, now)
+            return
+        if record.on_failure != "remove":
+            home.family.ignored[child] = reason
+        if record.on_failure == "continue" or not home.family.pending:
+            home.queue._release_parent(home.parent, now)
+
+    def _release_parent(self, parent: Record, now: float) -> None:
+        """Let a parent run if it waits for children."""
+        if parent.state is WAITING_CHILDREN:
+            self._take_out(parent)
+            self._move_parent(parent, now)
+
+    def _move_parent(self, parent: Record, now: float) -> None:
+        """Let a parent run, after its own delay from now."""
+        if parent.delay > 0:
+            self._postpone(parent, now + parent.delay, now)
+            self._trim_and_wake()
+            return
+        parent.ready_at = now
+        # to the front of wait (BullMQ 6.7)
+        self._enqueue(parent, lifo=True)
+        self._emit((now, WAITING_EVENT, parent.number, parent.id, WAITING_CHILDREN, None))
+        self._trim_and_wake()
+
+    def _fail_parent(self, parent: Record, child: JobRef, now: float) -> None:
+        """A child failed for good and fails its parent: as soon as a worker takes that."""
+        waits = parent.state in (WAITING_CHILDREN, DELAYED)
+        if waits:
+            self._take_out(parent)
+        if parent.state is DELAYED:
+            parent.delay = 0.0
+        if parent.state is not FAILED:
+            parent.deferred_failure = f"child {PREFIX}:{child} failed"
+            parent.marked = True
+        if waits:
+            self._move_parent(parent, now)
+
+    def _child_removed(self, record: Record, now: float, *, hard: bool = False) -> None:
+        """A child is gone, and its parent does not wait for it any more. A parent that waits for no other child goes to
+        `wait`, whatever its priority. But if one operation removes many jobs (`hard`), a parent in their queue is
+        removed too, without an event (BullMQ 6.7)."""
+        home, child = self._home(record), JobRef(self.queue, record.id)
+        if home is None or child not in home.family.pending:
+            return
+        queue, parent, family = home
+        family.pending.remove(child)
+        if family.pending or parent.state is not WAITING_CHILDREN:
+            return
+        queue._take_out(parent)
+        if hard and queue is self:
+            del self._records[parent.id]
+            self._child_removed(parent, now, hard=True)
+            self._report_removed([parent])
+            return
+        parent.ready_at = now
+        parent.state = WAITING
+        queue._wait.appendleft(parent)
+        if not hard:
+            queue._emit((now, WAITING_EVENT, parent.number, parent.id, WAITING_CHILDREN, None))
+        queue._trim_and_wake()
+
+    def _child_restarted(self, record: Record) -> None:
+        """A child that ended runs again: its parent's record of its end is dropped. A parent that waits for children
+        waits for it again; any other can't complete before it (BullMQ 6.7)."""
+        home, child = self._home(record), JobRef(self.queue, record.id)
+        if home is not None and home.family.forget(child):
+            home.family.pending.add(child)
+
+    def _trim_and_wake(self) -> None:
+        """The end of an operation on this queue that began in another queue."""
+        if len(self._log.entries) >= TRIM_AT:
+            self._log.trim()
+        self._wake()
+
+    # -- job schedulers, each with one pending job at a time
+
+    async def upsert_scheduler(self, scheduler: Scheduler, due: float, now: float) -> str:
+        """Store a scheduler and add its first job; see Broker.upsert_scheduler."""
+        job_id = scheduler.job_id(due)
+        if (
+            self._records.get(job_id) is not self._pending_of(self._schedulers.get(scheduler.id))
+            and job_id in self._records
+        ):
+            raise JobError(job_id, SLOT_TAKEN, "schedule")
+        self._remove_pending(scheduler.id, now)
+        self._schedulers[scheduler.id] = replace(scheduler, iterations=1, due=due, pending=job_id)
+        self._add_iteration(scheduler, job_id, due, now)
+        return job_id
+
+    async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:
+        """Add a scheduler's next job; see Broker.advance_scheduler."""
+        scheduler = self._schedulers.get(scheduler_id)
+        if scheduler is None or scheduler.pending != job_id:
+            return None
+        if due is None:
+            del self._schedulers[scheduler_id]
+            return None
+        next_id = scheduler.job_id(due)
+        if next_id in self._records:
+            raise JobError(next_id, SLOT_TAKEN, "schedule")
+        self._schedulers[scheduler_id] = replace(
+            scheduler, iterations=scheduler.iterations + 1, due=due, pending=next_id
+        )
+        self._add_iteration(scheduler, next_id, due, now)
+        return next_id
+
+    def _add_iteration(self, scheduler: Scheduler, job_id: str, due: float, now: float) -> None:
+        # its age counts from now, also if its tick was missed
+        options = replace(scheduler.options, delay=max(due - now, 0.0), timestamp=None)
+        new = NewJob(scheduler.name, scheduler.data, options, f"scheduler {scheduler.id}", due)
+        # always added: its deduplication id is stored and not applied (BullMQ 6.7)
+        self._add(new, now, job_id, tick=due)
+        record = self._records[job_id]
+        record.scheduler_id = scheduler.id
+        record.marked = True
+
+    async def scheduler(self, scheduler_id: str) -> Scheduler | None:
+        """The scheduler of that id; None if there is none."""
+        return self._schedulers.get(scheduler_id)
+
+    async def schedulers(self) -> list[Scheduler]:
+        """All of them, the one that is due first at the front."""
+        return sorted(self._schedulers.values(), key=lambda s: (math.inf if s.due is None else s.due, s.id))
+
+    async def remove_scheduler(self, scheduler_id: str, now: float) -> bool:
+        """Remove a scheduler and its pending job; see Broker.remove_scheduler."""
+        self._remove_pending(scheduler_id, now)
+        return self._schedulers.pop(scheduler_id, None) is not None
+
+    def _remove_pending(self, scheduler_id: str, now: float) -> None:
+        record = self._pending_of(self._schedulers.get(scheduler_id))
+        if record is not None:
+            self._delete(record, now)
+
+    def _pending_of(self, scheduler: Scheduler | None) -> Record | None:
+        """The job of a scheduler that has not started yet."""
+        if scheduler is None or scheduler.pending is None:
+            return None
+        record = self._records.get(scheduler.pending)
+        if record is None or record.token or record.state in (COMPLETED, FAILED):
+            return None
+        return record
+
+    def _is_pending(self, record: Record) -> bool:
+        """Whether it is the present job of a scheduler, which would stand still without it."""
+        if record.scheduler_id is None:
+            return False
+        scheduler = self._schedulers.get(record.scheduler_id)
+        return scheduler is not None and scheduler.pending == record.id
+
+    # -- the queue: pausing, limits, removing many jobs
 
     async def pause(self, now: float) -> None:
         """No job starts from now on; active ones go on, delayed ones are still promoted."""
@@ -1160,7 +871,7 @@ class Managing(Settling):
         self._wake_all()
 
     async def drain(self, delayed: bool, now: float) -> None:
-        """Remove what waits, and what is delayed if asked, but not the next jobs of schedulers. No event tells of it
+        """Remove waiting jobs, and delayed ones if asked, except the present jobs of schedulers. There is no event
         (BullMQ 6.7)."""
         states = [WAITING, PRIORITIZED] + ([DELAYED] if delayed else [])
         records = [record for state in states for record in self._iterate(state)]
@@ -1178,21 +889,21 @@ class Managing(Settling):
         self._emit((now, CLEANED_EVENT, 0, None, None, {"count": len(old)}))
         return [record.id for record in old]
 
-    def _take_away(self, records: Sequence[Record], now: float) -> None:
-        """Remove jobs, each with its deduplication id, and emit no event."""
-        for record in records:
-            self._take_out(record)
-            del self._records[record.id]
-            self._deduplications.removed(record)
-        self._tell_removed(records)
-        for record in records:
-            if record.parent is not None:
-                self._child_removed(record, now, hard=True)
-
     def _is_old(self, record: Record, before: float, now: float) -> bool:
         if record.state is ACTIVE and self._locked(record, now):
             return False
         return _last_seen(record) <= before and not self._is_pending(record)
+
+    def _take_away(self, records: Sequence[Record], now: float) -> None:
+        """Remove jobs, and free their deduplication ids, without events."""
+        for record in records:
+            self._take_out(record)
+            del self._records[record.id]
+            self._deduplications.removed(record)
+        self._report_removed(records)
+        for record in records:
+            if record.parent is not None:
+                self._child_removed(record, now, hard=True)
 
     async def obliterate(self, force: bool, now: float) -> None:
         """Remove everything; see Broker.obliterate."""
@@ -1203,12 +914,14 @@ class Managing(Settling):
                 f"queue {self.queue} has {len(self._active)} active jobs: wait for them, or use force"
             )
         records = list(self._records.values())
-        self._tell_removed(records)
+        self._report_removed(records)
         self._clear()
         for record in records:
             if record.parent is not None and record.parent.queue != self.queue:
                 self._child_removed(record, now, hard=True)
         self._log.clear()
+
+    # -- looking
 
     async def counts(self) -> dict[JobState, int]:
         """How many jobs are in each state."""
@@ -1229,23 +942,56 @@ class Managing(Settling):
             records.reverse()
         return [self._snapshot(record) for record in records[start : None if end == -1 else end + 1]]
 
-    # -- single jobs
-
-    def _snapshot(self, record: Record) -> Job:
-        job = record.snapshot(self)  # type: ignore[arg-type]
-        # whoever looks at a job does not hold it
-        job.token = ""
-        return job
-
     async def get(self, job_id: str) -> Job | None:
         """The job as it is now."""
         record = self._records.get(job_id)
         return None if record is None else self._snapshot(record)
 
+    def _snapshot(self, record: Record) -> Job:
+        """The job for a caller that does not hold its lock."""
+        job = record.snapshot(self)
+        job.token = ""
+        return job
+
     async def state(self, job_id: str) -> JobState | None:
         """Where the job is; None if there is no such job."""
         record = self._records.get(job_id)
         return None if record is None else record.state
+
+    async def logs(self, job_id: str) -> list[str]:
+        """The rows of the log, oldest first."""
+        record = self._records.get(job_id)
+        return [] if record is None else list(record.logs)
+
+    def _find(self, job_id: str, doing: str) -> Record:
+        record = self._records.get(job_id)
+        if record is None:
+            raise JobError(job_id, -1, doing)
+        return record
+
+    def _iterate(self, state: JobState) -> Iterator[Record]:
+        """The jobs of a state: the next to run first, or the first to have finished."""
+        if state is WAITING:
+            return iter(self._wait)
+        if state is PRIORITIZED:
+            return (entry[4] for entry in sorted(self._prioritized) if self._is_prioritized(entry))
+        if state is DELAYED:
+            return (entry[2] for entry in sorted(self._delayed, key=_due) if self._is_delayed(entry))
+        if state is ACTIVE:
+            return iter(self._active.values())
+        if state is WAITING_CHILDREN:
+            return (record for _, record in sorted(self._waiting_children.values(), key=_since))
+        return iter(self._finished.get(state, ()))
+
+    @staticmethod
+    def _is_prioritized(entry: tuple[int, int, str, int, Record]) -> bool:
+        return entry[4].entry == entry[3] and entry[4].state is PRIORITIZED
+
+    @staticmethod
+    def _is_delayed(entry: tuple[float, int, Record]) -> bool:
+        return entry[2].entry == entry[1] and entry[2].state is DELAYED
+
+    # -- single jobs
 
     async def update_progress(self, job_id: str, progress: str, now: float) -> None:
         """Store and publish progress, as JSON text."""
@@ -1264,11 +1010,6 @@ class Managing(Settling):
         rows = [*record.logs, row]
         record.logs = rows if keep is None else rows[-keep:]
         return len(record.logs)
-
-    async def logs(self, job_id: str) -> list[str]:
-        """The rows of the log, oldest first."""
-        record = self._records.get(job_id)
-        return [] if record is None else list(record.logs)
 
     async def retry(self, job_id: str, state: JobState, reset_attempts: bool, now: float) -> None:
         """Run a finished job again. Its attempts stay used up unless they are reset (BullMQ 6.7)."""
@@ -1297,21 +1038,21 @@ class Managing(Settling):
     def _restart(self, record: Record, now: float) -> None:
         if record.state is FAILED:
             record.failed_reason = None
-            self._settle_letter(record, now)
+            self._drop_dead_letter(record, now)
         if record.parent is not None:
             self._child_restarted(record)
         record.finished_on = record.processed_on = record.return_value = None
         record.ready_at = now
 
-    def _settle_letter(self, record: Record, now: float) -> None:
-        """A job that runs again needs its dead letter no more, if it is still there."""
+    def _drop_dead_letter(self, record: Record, now: float) -> None:
+        """Remove the dead letter of a job that runs again, if it is still there."""
         if record.letter is None:
             return
         queue, letter_id = record.letter
         record.letter = None
-        sibling = self._open_sibling(queue)
+        sibling = self.sibling(queue)
         letter = sibling._records.get(letter_id)
-        # after the letters were obliterated their ids come again
+        # the ids of letters start again after their queue was obliterated
         if letter is not None and letter.state is WAITING and is_letter_of(letter.data, self.queue, record.id):
             sibling._take_away([letter], now)
 
@@ -1381,9 +1122,228 @@ class Managing(Settling):
         """Free a deduplication id by hand."""
         return self._deduplications.release(dedup_id, now)
 
+    # -- moves into the lists and out of them
+
+    def _enqueue(self, record: Record, *, lifo: bool = False) -> None:
+        """Let a job run: at the end of `wait` (at its front if lifo), or among the prioritized."""
+        if record.priority:
+            self._priority_counter += 1
+            self._prioritize(record, self._priority_counter)
+        else:
+            record.state = WAITING
+            if lifo:
+                self._wait.appendleft(record)
+            else:
+                self._wait.append(record)
+
+    def _put_back(self, record: Record, now: float) -> None:
+        """Put a rate-limited job in front of all jobs of its own priority."""
+        record.ready_at = now
+        if record.priority:
+            self._prioritize(record, FIRST_OF_ITS_PRIORITY)
+        else:
+            self._enqueue(record, lifo=True)
+
+    def _prioritize(self, record: Record, counter: int) -> None:
+        record.state = PRIORITIZED
+        self._entries += 1
+        record.entry = self._entries
+        self._prioritized_count += 1
+        heappush(self._prioritized, (record.priority, counter, record.id, record.entry, record))
+
+    def _postpone(self, record: Record, due: float, now: float) -> None:
+        """Put a job among the delayed. Jobs that are due at the same time keep their order."""
+        record.state = DELAYED
+        record.ready_at = due
+        self._entries += 1
+        record.entry = self._entries
+        self._delayed_count += 1
+        first = not self._delayed or due < self._delayed[0][0]
+        heappush(self._delayed, (due, record.entry, record))
+        self._emit((now, DELAYED_EVENT, record.number, record.id, None, {"delay": due}))
+        if first:
+            # workers that sleep until the former first job would sleep too long
+            self._wake_all()
+
+    def _next_due(self) -> float | None:
+        """When the first delayed job is due."""
+        delayed = self._delayed
+        while delayed and not self._is_delayed(delayed[0]):
+            heappop(delayed)
+        return delayed[0][0] if delayed else None
+
+    def _promote_due(self, now: float) -> None:
+        """Let the jobs that are due run, the earliest first. `lifo` has no effect here (BullMQ 6.7)."""
+        for _ in range(PROMOTED_AT_ONCE):
+            due = self._next_due()
+            if due is None or due > now:
+                return
+            record = heappop(self._delayed)[2]
+            self._delayed_count -= 1
+            record.delay = 0.0
+            self._enqueue(record)
+            self._emit((now, WAITING_EVENT, record.number, record.id, DELAYED, None))
+
+    def _pop_next(self) -> Record | None:
+        """The next job to start. `wait` goes before `prioritized`, always."""
+        if self._wait:
+            return self._wait.popleft()
+        while self._prioritized:
+            entry = heappop(self._prioritized)
+            if self._is_prioritized(entry):
+                self._prioritized_count -= 1
+                return entry[4]
+        self._priority_counter = 0
+        return None
+
+    def _take_out(self, record: Record) -> None:
+        """Remove a job from the list of its state."""
+        if record.state is WAITING:
+            self._wait.remove(record)
+        elif record.state is PRIORITIZED:
+            self._prioritized_count -= 1
+            record.entry = 0
+        elif record.state is DELAYED:
+            self._delayed_count -= 1
+            record.entry = 0
+        elif record.state is ACTIVE:
+            del self._active[record.id]
+            self._stalled.discard(record.id)
+        elif record.state is WAITING_CHILDREN:
+            del self._waiting_children[record.id]
+        else:
+            self._finished[record.state].remove(record)
+
+    def _delete(self, record: Record, now: float) -> None:
+        """Remove a job from its list, and free its deduplication id."""
+        self._take_out(record)
+        del self._records[record.id]
+        self._deduplications.removed(record)
+        self._emit((now, REMOVED_EVENT, record.number, record.id, record.state, None))
+
+    # -- waking idle workers
+
+    def _maxed(self) -> bool:
+        return self._paused or (self._concurrency is not None and len(self._active) >= self._concurrency)
+
+    def _has_work(self) -> bool:
+        return bool(self._wait or self._prioritized_count) and not self._maxed()
+
+    def _wake(self) -> None:
+        """Wake one waiting worker if there is something to take."""
+        while self._waiters and self._has_work():
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _wake_all(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # -- events and observers
+
+    def observe(self, observer: Observer) -> None:
+        """Report everything that happens from now on to `observer`."""
+        self._observer = observer
+        self._log.leaving = self._hand_over
+
+    def _hand_over(self, entries: Sequence[Entry]) -> None:
+        assert self._observer is not None
+        try:
+            self._observer.events(entries)
+        except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+            self.observer_errors.raised(error)
+
+    def flush(self) -> None:
+        """Hand the newest events to the observer: it gets them by the thousand."""
+        self._log.flush()
+
+    async def events(self, after: int, limit: int | None = None) -> list[Event]:
+        """Events with an id above `after`, oldest first; the newest 10 000 are kept."""
+        return (await self.read_events(after, limit)).events
+
+    async def read_events(self, after: int, limit: int | None = None) -> EventPage:
+        """As `events`, and whether any in between was trimmed; see Broker.read_events."""
+        events = self._log.after(after, limit)
+        return EventPage(events, not after or self._log.keeps_after(after), events[-1].id if events else after)
+
+    def _report_removed(self, records: Iterable[Record]) -> None:
+        if self._observer is not None:
+            # finished jobs have ended already
+            unfinished = [record.number for record in records if record.state not in (COMPLETED, FAILED)]
+            try:
+                self._observer.removed(unfinished)
+            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
+                self.observer_errors.raised(error)
+
+    # -- for oracles: the jobs where they are, not where they say that they are
+
+    @property
+    def idle(self) -> bool:
+        """No job waits, is delayed or runs."""
+        return not (self._wait or self._active or self._prioritized_count or self._delayed_count)
+
+    def census(self) -> dict[str, list[int]]:
+        """The numbers of the jobs in each state's list, as often as they are in it."""
+        return {state.value: self.numbers(state) for state in JobState}
+
+    def numbers(self, state: JobState) -> list[int]:
+        """The numbers of the jobs in a state."""
+        return [record.number for record in self._iterate(state)]
+
+    def stored(self) -> list[int]:
+        """The numbers of all jobs that are stored."""
+        return [record.number for record in self._records.values()]
+
+    def first_due(self) -> float | None:
+        """When the first delayed job is due."""
+        return self._next_due()
+
+    # -- images: what a replica holds that takes over when the server is gone
+
+    def save(self) -> Image:
+        """The state of all queues of this place. Events are not part of it: listeners have heard them. Nor are the
+        counters of ids: as on a real server, no id is given twice."""
+        return {name: queue._copied_state() for name, queue in self._siblings.items()}
+
+    def restore(self, image: Image) -> None:
+        """Undo everything that happened since `save`. An image can be restored once."""
+        for name, queue in self._siblings.items():
+            queue._become(image.get(name, {}))
+
+    def forget(self) -> None:
+        """Lose everything, as a server without persistence does when it restarts."""
+        self.restore({})
+
+    def _copied_state(self) -> dict[str, Any]:
+        """The attributes that `_clear` sets, copied."""
+        blank = type(self).__new__(type(self))
+        blank._clear()
+        # a record's own values never change in place, except a family's: a shallow copy of each will do
+        copies: dict[int, Any] = {id(record): record.copy() for record in self._records.values()}
+        return copy.deepcopy({name: self.__dict__[name] for name in blank.__dict__}, copies)
+
+    def _become(self, state: dict[str, Any]) -> None:
+        counters = {name: getattr(self, name) for name in LASTING_COUNTERS}
+        self._clear()
+        self.__dict__.update(state | counters)
+        self._wake_all()
+
+
+def _due(entry: tuple[float, int, Record]) -> tuple[float, int]:
+    return entry[0], entry[1]
+
+
+def _since(entry: tuple[float, Record]) -> tuple[float, str]:
+    """Equal times go by id, as text."""
+    return entry[0], entry[1].id
+
 
 def _last_seen(record: Record) -> float:
-    """When a job was last heard of, as BullMQ 6.7 reckons the age of the jobs that it cleans."""
+    """The time from which BullMQ 6.7 counts the age of a job that it cleans."""
     if record.finished_on is not None:
         return record.finished_on
     if record.processed_on is not None and record.state is not PRIORITIZED:
@@ -1391,87 +1351,6 @@ def _last_seen(record: Record) -> float:
     return record.timestamp
 
 
-# -- Job schedulers of a queue in memory: each with one pending job at a time
-
-
-class Scheduling(Settling):
-    """Storing schedulers, and adding their jobs one after another."""
-
-    async def upsert_scheduler(self, scheduler: Scheduler, due: float, now: float) -> str:
-        """Store a scheduler and add its first job; see Broker.upsert_scheduler."""
-        job_id = scheduler.job_id(due)
-        if (
-            self._records.get(job_id) is not self._pending_of(self._schedulers.get(scheduler.id))
-            and job_id in self._records
-        ):
-            raise JobError(job_id, SLOT_TAKEN, "schedule")
-        self._remove_pending(scheduler.id, now)
-        self._schedulers[scheduler.id] = replace(scheduler, iterations=1, due=due, pending=job_id)
-        self._add_iteration(scheduler, job_id, due, now)
-        return job_id
-
-    async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:
-        """Add a scheduler's next job; see Broker.advance_scheduler."""
-        scheduler = self._schedulers.get(scheduler_id)
-        if scheduler is None or scheduler.pending != job_id:
-            return None
-        if due is None:
-            del self._schedulers[scheduler_id]
-            return None
-        next_id = scheduler.job_id(due)
-        if next_id in self._records:
-            raise JobError(next_id, SLOT_TAKEN, "schedule")
-        self._schedulers[scheduler_id] = replace(
-            scheduler, iterations=scheduler.iterations + 1, due=due, pending=next_id
-        )
-        self._add_iteration(scheduler, next_id, due, now)
-        return next_id
-
-    def _add_iteration(self, scheduler: Scheduler, job_id: str, due: float, now: float) -> None:
-        # its age counts from now, so that a tick that was missed is not older than it is
-        options = replace(scheduler.options, delay=max(due - now, 0.0), timestamp=None)
-        new = NewJob(scheduler.name, scheduler.data, options, f"scheduler {scheduler.id}", due)
-        # it is always added: no other job stands for it, and it stands for none (BullMQ 6.7)
-        self._add(new, now, job_id, tick=due)
-        record = self._records[job_id]
-        record.scheduler_id = scheduler.id
-        record.marked = True
-
-    async def scheduler(self, scheduler_id: str) -> Scheduler | None:
-        """The scheduler of that id; None if there is none."""
-        return self._schedulers.get(scheduler_id)
-
-    async def schedulers(self) -> list[Scheduler]:
-        """All of them, the one that is due first at the front."""
-        return sorted(self._schedulers.values(), key=lambda s: (math.inf if s.due is None else s.due, s.id))
-
-    async def remove_scheduler(self, scheduler_id: str, now: float) -> bool:
-        """Remove a scheduler and its pending job; see Broker.remove_scheduler."""
-        self._remove_pending(scheduler_id, now)
-        return self._schedulers.pop(scheduler_id, None) is not None
-
-    def _remove_pending(self, scheduler_id: str, now: float) -> None:
-        record = self._pending_of(self._schedulers.get(scheduler_id))
-        if record is not None:
-            self._delete(record, now)
-
-    def _pending_of(self, scheduler: Scheduler | None) -> Record | None:
-        """The job of a scheduler that has not started yet."""
-        if scheduler is None or scheduler.pending is None:
-            return None
-        record = self._records.get(scheduler.pending)
-        if record is None or record.token or record.state in (COMPLETED, FAILED):
-            return None
-        return record
-
-
-# -- The memory broker: BullMQ's rules in plain Python, the reference model for every other broker
-
-__all__ = ["MemoryBroker"]
-
-
-class MemoryBroker(Taking, Managing, Scheduling, Images, Census):
-    """A queue in this process's memory. Its rules are BullMQ 6.7's; its times are whatever its callers say.
-
-    `sibling` gives the other queues of the same place; they share nothing but that.
-    """
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,17 +1,22 @@
-"""A job as the memory broker stores it."""
+"""What a queue in memory is made of: stored jobs and their families, finished jobs, events, the limiter's window,
+deduplication ids."""
 
 from __future__ import annotations
 
+import copy
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from queuesim.core.broker import OnFailure
 from queuesim.core.events import Event, EventKind
 from queuesim.core.job import (
+    Children,
     Deduplication,
     Job,
+    JobHandle,
     JobOptions,
     JobRef,
     JobState,
@@ -21,9 +26,32 @@ from queuesim.core.job import (
     parse_json_or_text,
 )
 
-if TYPE_CHECKING:
-    from queuesim.brokers.memory import Family
-    from queuesim.core.broker import Broker, OnFailure
+# states and kinds of events under plain names: an attribute of an enum takes longer to look up
+WAITING = JobState.WAITING
+PRIORITIZED = JobState.PRIORITIZED
+DELAYED = JobState.DELAYED
+ACTIVE = JobState.ACTIVE
+COMPLETED = JobState.COMPLETED
+FAILED = JobState.FAILED
+WAITING_CHILDREN = JobState.WAITING_CHILDREN
+
+ADDED_EVENT = EventKind.ADDED
+WAITING_EVENT = EventKind.WAITING
+DELAYED_EVENT = EventKind.DELAYED
+ACTIVE_EVENT = EventKind.ACTIVE
+PROGRESS_EVENT = EventKind.PROGRESS
+COMPLETED_EVENT = EventKind.COMPLETED
+FAILED_EVENT = EventKind.FAILED
+RETRIES_EXHAUSTED_EVENT = EventKind.RETRIES_EXHAUSTED
+STALLED_EVENT = EventKind.STALLED
+WAITING_CHILDREN_EVENT = EventKind.WAITING_CHILDREN
+REMOVED_EVENT = EventKind.REMOVED
+DUPLICATED_EVENT = EventKind.DUPLICATED
+DEDUPLICATED_EVENT = EventKind.DEDUPLICATED
+CLEANED_EVENT = EventKind.CLEANED
+DRAINED_EVENT = EventKind.DRAINED
+PAUSED_EVENT = EventKind.PAUSED
+RESUMED_EVENT = EventKind.RESUMED
 
 
 class Record:
@@ -46,9 +74,9 @@ class Record:
     parent: JobRef | None = None
     """The job of a flow that waits for this one."""
     on_failure: OnFailure = "wait"
-    """What it does to its parent when it fails for good."""
+    """What its final failure does to its parent."""
     family: Family | None = None
-    """What it knows of its children, if it has any."""
+    """The outcomes of its children, if it has any."""
     processed_on: float | None = None
     processed_by: str | None = None
     attempts_made: int = 0
@@ -81,8 +109,8 @@ class Record:
         self.state = state
         self.ready_at = ready_at
 
-    def snapshot(self, broker: Broker) -> Job:
-        """The job as it is now, for a worker or whoever asks. Its data are a fresh copy every time."""
+    def snapshot(self, queue: JobHandle) -> Job:
+        """The job as it is now. Its data are a fresh copy every time."""
         data = self.data
         unreadable = None
         try:
@@ -105,7 +133,7 @@ class Record:
             self.ready_at,
             data,
             self.token,
-            broker,
+            queue,
         )
         if unreadable is not None:
             job.unreadable = (unreadable,)
@@ -114,6 +142,13 @@ class Record:
         if self.marked:
             self._copy_marks(job)
         return job
+
+    def copy(self) -> Record:
+        """A copy that changes independently of this one."""
+        copied = copy.copy(self)
+        if self.family is not None:
+            copied.family = self.family.copy()
+        return copied
 
     def _copy_marks(self, job: Job) -> None:
         job.stalled_count = self.stalled_count
@@ -127,32 +162,74 @@ class Record:
         job.scheduler_id = self.scheduler_id
 
 
+class Family:
+    """The children of one job: each is in one of four places, or was removed."""
+
+    __slots__ = ("failed", "ignored", "pending", "values")
+
+    def __init__(self) -> None:
+        self.pending: set[JobRef] = set()
+        self.values: dict[JobRef, str] = {}
+        """The return values of those that completed, as JSON text."""
+        self.ignored: dict[JobRef, str] = {}
+        """The reasons of those that failed and whose failure the parent ignores."""
+        self.failed: set[JobRef] = set()
+        """Those that failed and fail their parent."""
+
+    def copy(self) -> Family:
+        """A copy that changes independently of this one."""
+        other = Family()
+        other.pending, other.values = set(self.pending), dict(self.values)
+        other.ignored, other.failed = dict(self.ignored), set(self.failed)
+        return other
+
+    def forget(self, child: JobRef) -> bool:
+        """Forget how a child ended. False if it had not ended."""
+        if child in self.failed:
+            self.failed.remove(child)
+            return True
+        return self.ignored.pop(child, None) is not None or self.values.pop(child, None) is not None
+
+    def children(self) -> Children:
+        """The outcomes, as brokers return them."""
+        return Children(
+            {child: parse_json_or_text(value) for child, value in _by_child(self.values)},
+            dict(_by_child(self.ignored)),
+            sorted(map(str, self.failed)),
+            sorted(map(str, self.pending)),
+        )
+
+
+def _by_child(known: dict[JobRef, str]) -> list[tuple[str, str]]:
+    return sorted((str(child), text) for child, text in known.items())
+
+
 # -- The event stream of a queue in memory
 
 MAX_EVENTS = 10_000
 """Events that a stream keeps at least (BullMQ's default; it trims roughly, too)."""
 
 TRIM_AT = 2 * MAX_EVENTS
-"""So many entries are too many: the oldest go."""
+"""Number of entries at which the oldest are dropped."""
 
 Entry = tuple[float, EventKind, int, str | None, JobState | None, dict[str, Any] | None]
 """(time, kind, the job's number or 0, its id, the state it came from, other fields)."""
 
 
 class EventLog:
-    """The newest events. To append one is all that happens on the way of a job; the rest is done by the thousand."""
+    """The newest events. Each operation on a job only appends one; everything else is done by the thousand."""
 
     def __init__(self) -> None:
         self.leaving: Callable[[Sequence[Entry]], None] | None = None
-        """Gets the entries that are about to be trimmed, for whoever wants all of them."""
+        """Called with entries that were not handed over yet, before they are trimmed."""
         self.entries: list[Entry] = []
         self.append = self.entries.append
-        """Add the newest event. Bound early, for it is called four times a job; `trim` follows now and then."""
+        """Add the newest event. Bound early, because it is called four times a job; call `trim` now and then."""
         self._trimmed = 0
         self._handed_over = 0
 
     def trim(self) -> None:
-        """Let go of the oldest entries if there are too many."""
+        """Drop the oldest entries if there are too many."""
         if len(self.entries) >= TRIM_AT:
             self.flush()
             surplus = len(self.entries) - MAX_EVENTS
@@ -160,7 +237,7 @@ class EventLog:
             self._trimmed += surplus
 
     def clear(self) -> None:
-        """Let go of everything. Ids go on, so that a reader who asks for what came later misses nothing."""
+        """Drop all entries. Ids go on, so that a reader who asks for later ones misses nothing."""
         self.flush()
         self._trimmed += len(self.entries)
         self.entries.clear()
@@ -190,11 +267,9 @@ def _event(event_id: int, entry: Entry) -> Event:
     return Event(event_id, time, kind, job_id, shown)
 
 
-# -- The finished jobs of one state, ordered by when they finished, as a Redis sorted set orders them
-
-
 class Finished:
-    """Jobs by (finished on, id). Clocks go forward, so a new one belongs at the end, or next to it."""
+    """The finished jobs of one state by (finished on, id), the order of a Redis sorted set. Clocks go forward, so a new
+    one belongs at the end or next to it."""
 
     def __init__(self) -> None:
         self.records: deque[Record] = deque()
@@ -207,12 +282,12 @@ class Finished:
         return iter(self.records)
 
     def add(self, record: Record) -> None:
-        """Put in a job whose `finished_on` is set."""
+        """Insert a job whose `finished_on` is set."""
         records = self.records
         if not records or _order(records[-1]) <= _order(record):
             records.append(record)
             return
-        # thousands may finish at one instant: a search, not a walk
+        # thousands may finish at one instant: binary search
         insort(records, record, key=_order)
 
     def remove(self, record: Record) -> None:
@@ -238,14 +313,12 @@ def _order(record: Record) -> tuple[float, str]:
     return record.finished_on or 0.0, record.id
 
 
-# -- The limiter's window, as BullMQ's `limiter` key counts it
-
 MANUAL = 2**53 - 1
-"""What a manual rate limit sets the counter to: above any limit."""
+"""The counter of a manual rate limit: above any limit."""
 
 
 class Window:
-    """A counter of starts that expires. Closed, it counts 0; the first start opens it."""
+    """The limiter's window, as BullMQ's key `limiter`: a counter of starts that expires. The first start opens it."""
 
     __slots__ = ("count", "expires")
 
@@ -279,15 +352,13 @@ class Window:
         self.expires = 0.0
 
 
-# -- Who holds which deduplication id, until when, and which job comes next
-
 FIRST_SWEEP = 1024
-"""Ids held before expired ones are looked for; later, twice as many as were live at the last time."""
+"""Number of held ids at which expired ones are removed first; from then on, twice the number that is left."""
 
 
 def expiry(deduplication: Deduplication, now: float) -> float | None:
-    """When an id that is taken now is free again. To keep the last duplicate it is held until the owner finishes,
-    time-to-live or not (BullMQ 6.7)."""
+    """When an id that is taken now is free again; None: when its owner finishes. That is so, whatever the time-to-live,
+    where the last duplicate is kept (BullMQ 6.7)."""
     return None if not deduplication.ttl or deduplication.keep_last_if_active else now + deduplication.ttl
 
 
@@ -311,7 +382,7 @@ class Deduplications:
         self._sweep_at = FIRST_SWEEP
 
     def holder(self, deduplication_id: str, now: float) -> Holder | None:
-        """Who holds the id now."""
+        """The holder of an id; None: it is free."""
         holder = self._holders.get(deduplication_id)
         if holder is not None and holder.expires is not None and holder.expires <= now:
             del self._holders[deduplication_id]
@@ -326,7 +397,7 @@ class Deduplications:
         return holder
 
     def _sweep(self, now: float) -> None:
-        """Forget ids that expired and were never asked for again."""
+        """Remove expired ids."""
         live = {id: holder for id, holder in self._holders.items() if holder.expires is None or holder.expires > now}
         self._holders = live
         self._sweep_at = max(FIRST_SWEEP, 2 * len(live))
@@ -339,15 +410,15 @@ class Deduplications:
         return True
 
     def removed(self, record: Record) -> None:
-        """A removed job frees its id, time-to-live or not."""
+        """Free the id of a removed job, whatever its time-to-live."""
         holder = self._held_by(record)
         if holder is not None:
             assert record.options.deduplication is not None
             del self._holders[record.options.deduplication.id]
 
     def finished(self, record: Record, now: float) -> tuple[str, NewJob] | None:
-        """A finished job frees an id without a time-to-live. Returns the job that was kept to run after it, which
-        is to have the id next, and that job's own id."""
+        """Free the id of a finished job, unless it has a time-to-live. Returns the duplicate that was kept to run after
+        it, and that one's own job id."""
         holder = self._held_by(record)
         if holder is None:
             return None
@@ -362,32 +433,3 @@ class Deduplications:
             return None
         holder = self._holders.get(deduplication.id)
         return holder if holder is not None and holder.job_id == record.id else None
-
-
-# -- States and kinds of events under plain names
-
-WAITING = JobState.WAITING
-PRIORITIZED = JobState.PRIORITIZED
-DELAYED = JobState.DELAYED
-ACTIVE = JobState.ACTIVE
-COMPLETED = JobState.COMPLETED
-FAILED = JobState.FAILED
-WAITING_CHILDREN = JobState.WAITING_CHILDREN
-
-ADDED_EVENT = EventKind.ADDED
-WAITING_EVENT = EventKind.WAITING
-DELAYED_EVENT = EventKind.DELAYED
-ACTIVE_EVENT = EventKind.ACTIVE
-PROGRESS_EVENT = EventKind.PROGRESS
-COMPLETED_EVENT = EventKind.COMPLETED
-FAILED_EVENT = EventKind.FAILED
-RETRIES_EXHAUSTED_EVENT = EventKind.RETRIES_EXHAUSTED
-STALLED_EVENT = EventKind.STALLED
-WAITING_CHILDREN_EVENT = EventKind.WAITING_CHILDREN
-REMOVED_EVENT = EventKind.REMOVED
-DUPLICATED_EVENT = EventKind.DUPLICATED
-DEDUPLICATED_EVENT = EventKind.DEDUPLICATED
-CLEANED_EVENT = EventKind.CLEANED
-DRAINED_EVENT = EventKind.DRAINED
-PAUSED_EVENT = EventKind.PAUSED
-RESUMED_EVENT = EventKind.RESUMED
