@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from html import escape
 from itertools import islice
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
@@ -298,11 +297,6 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def shown_lines(text: object) -> str:
     """A text of several lines, each as `shown` has it."""
     return "\n".join(shown(line) for line in str(text).split("\n"))
-
-
-def as_html(text: object) -> str:
-    """The text on one line for a page: as `shown` has it, and with what HTML would obey escaped, quotes included."""
-    return escape(shown(text))
 
 
 def as_file_name(text: object, most: int = 100) -> str:

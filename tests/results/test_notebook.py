@@ -63,6 +63,12 @@ def test_what_it_says() -> None:
     assert page.seen.count("svg") == 2
 
 
+def test_checks_have_the_colours_of_their_status() -> None:
+    text = run()._repr_html_()
+    assert re.search(r"color: #007a5a\W+✓ lost == 0", text)
+    assert re.search(r"color: #b34700\W+✗ completed &lt; 3", text)
+
+
 def test_the_curve_stays_in_its_picture() -> None:
     for points in re.findall(r'polyline points="([^"]*)"', run()._repr_html_()):
         heights = [float(point.split(",")[1]) for point in points.split()]

@@ -8,8 +8,8 @@ import re
 import pytest
 
 import queuesim
+from queuesim.results.markup import html_table, rounded
 from queuesim.results.result import Result
-from queuesim.results.tables import html_table, rounded
 
 RUN = {
     "name": "thirds",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from queuesim.results.markup import html_table
 from queuesim.results.metrics import METRICS, check_metric, measure
-from queuesim.results.tables import html_table
 from queuesim.runs.effort import effort, refuse_many, refuse_too_large, size_checks
 from queuesim.runs.run import run
 from queuesim.scenario.loading import Source, as_scenario, vary

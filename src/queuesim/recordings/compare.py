@@ -61,7 +61,7 @@ class Comparison:
         raise KeyError(name)
 
     def _repr_html_(self) -> str:
-        from queuesim.results.tables import html_table
+        from queuesim.results.markup import html_table
 
         rows = ((row.name, row.unit, row.first, row.second, f"{row.difference:+.2%}") for row in self.rows)
         return html_table(("", "unit", self.first, self.second, "difference"), rows)

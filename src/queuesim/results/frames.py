@@ -120,10 +120,6 @@ def checks_frame(checks: Sequence[CheckRow]) -> pd.DataFrame:
     )
 
 
-MARKS = {"passed": ("✓", "#007a5a"), "failed": ("✗", "#b34700"), "not judged": ("–", "#666666")}
-"""For each status of a check: its mark and the mark's colour."""
-
-
 class Checks(pd.DataFrame):
     """The checks, shown in a notebook with a mark each, what failed first. What is taken out of it is plain pandas."""
 
@@ -132,18 +128,16 @@ class Checks(pd.DataFrame):
         return pd.DataFrame
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from markupsafe import Markup
 
+        from queuesim.results.markup import MARKS, html_table
+
+        mark = Markup('<span style="color: {}">{}</span>')
         shown = self.sort_values("status", kind="stable")
+        signs = [mark.format(MARKS[status][2], MARKS[status][0]) for status in shown["status"]]
         values = [measured(value, unit) for value, unit in zip(shown["value"].tolist(), shown["unit"], strict=True)]
-        rows = "".join(
-            f'<tr><td style="color: {MARKS[str(row.status)][1]}">{MARKS[str(row.status)][0]}</td>'
-            f"<td>{escape(str(row.check))}</td><td>{row.kind}</td><td>{escape(value)}</td>"
-            f"<td>{escape(str(row.limit))}</td><td>{escape(str(row.detail))}</td></tr>"
-            for row, value in zip(shown.itertuples(), values, strict=True)
-        )
-        head = "".join(f"<th>{name}</th>" for name in ("", "check", "kind", "value", "limit", "detail"))
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        rows = zip(signs, shown["check"], shown["kind"], values, shown["limit"], shown["detail"], strict=True)
+        return html_table(("", "check", "kind", "value", "limit", "detail"), rows)
 
 
 # -- The events frame: a row for every transition that the queue announced

@@ -109,7 +109,7 @@ class Summary:
     checks_failed: list[str] = field(default_factory=list)
 
     def _repr_html_(self) -> str:
-        from queuesim.results.tables import fields_of, html_table
+        from queuesim.results.markup import fields_of, html_table
 
         return html_table(("", "value"), fields_of(self))
 

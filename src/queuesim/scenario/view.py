@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from queuesim.results.markup import fill
 from queuesim.scenario.thresholds import describe
-from queuesim.text import as_html, percent, readable
+from queuesim.text import percent, readable
 
 if TYPE_CHECKING:
     from queuesim.scenario.model import Scenario
@@ -27,15 +27,18 @@ def to_html(scenario: Scenario) -> str:
         for i, entry in enumerate(scenario.load)
     ]
     workers = [(kind.name, str(kind.count), str(kind.concurrency), _limiter(kind.limiter)) for kind in scenario.workers]
-    must = "".join(f"<li>{as_html(describe(threshold))}</li>" for threshold in scenario.thresholds)
-    return (
-        f'<div class="queuesim-scenario"><p><b>{as_html(scenario.name)}</b>, seed {scenario.seed}: '
-        f"{readable(scenario.duration)}{drain}<br><small>{as_html(scenario.description)}</small></p>"
-        + _table(("workers", "count", "concurrency", "limiter"), workers)
-        + _table(("job", "share", *JOB), jobs)
-        + _table(("load", "kind", "", "jobs"), load)
-        + (f"<p>must hold:</p><ul>{must}</ul>" if must else "")
-        + "</div>"
+    return fill(
+        "scenario.html",
+        name=scenario.name,
+        seed=scenario.seed,
+        duration=f"{readable(scenario.duration)}{drain}",
+        description=scenario.description,
+        tables=[
+            (("workers", "count", "concurrency", "limiter"), workers),
+            (("job", "share", *JOB), jobs),
+            (("load", "kind", "", "jobs"), load),
+        ],
+        thresholds=[describe(threshold) for threshold in scenario.thresholds],
     )
 
 
@@ -62,9 +65,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return _text(value[0]) if len(value) == 1 else f"({'; '.join(map(_text, value))})"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    titles = "".join(f"<th>{as_html(title)}</th>" for title in head)
-    body = "".join(f"<tr>{''.join(f'<td>{as_html(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>" if body else ""
