@@ -107,3 +107,61 @@ def test_counts_tell_when_they_went_beyond_their_limit(uneven: Result) -> None:
         came = judgement(uneven, parse_threshold(text))
         assert came.failed_at == came.row.at == pytest.approx(ends[place], abs=1e-9)
     assert judgement(uneven, parse_threshold("failed < 3000")).row.at is None
+
+
+STARVED: dict[str, Any] = {
+    "name": "starved",
+    "duration": 600.0,
+    "warmup": 10.0,
+    "workers": {"concurrency": 5},
+    "jobs": {
+        "urgent": {"service": 1.0, "priority": 1},
+        "minor": {"service": 1.0, "priority": 9},
+    },
+    "load": [{"name": "all", "constant": 10.0, "jobs": "urgent"}, {"name": "rest", "constant": 1.0, "jobs": "minor"}],
+}
+"""The jobs of one type start only before the others have filled the slots."""
+
+
+@pytest.fixture(scope="module")
+def starved() -> Result:
+    return queuesim.run(STARVED)
+
+
+def open_ages(result: Result, job: str, until: str, since: float = 0.0) -> tuple[list[float], int]:
+    """Latencies or waits of the jobs that finished or started from `since` on, and ages of those that did not."""
+    jobs = result.jobs[(result.jobs["name"] == job) & ~result.jobs["warmup"]]
+    done = jobs[jobs[until] >= since]
+    ages = (result.facts.duration - jobs.loc[jobs[until].isna(), "added"]).tolist()
+    return [*done["latency" if until == "finished" else "waiting"], *ages], len(ages)
+
+
+@pytest.mark.parametrize(("metric", "until"), [("latency", "finished"), ("waiting", "started")])
+@pytest.mark.parametrize("window", [None, 60.0])
+def test_jobs_that_never_start_make_an_upper_limit_fail(
+    starved: Result, metric: str, until: str, window: float | None
+) -> None:
+    plain = parse_threshold(f"{metric}.p95 < 20s")
+    threshold = Threshold(metric, "p95", "<", 20.0, Where(job="minor"), window, text=plain.text)
+    row = judgement(starved, threshold).row
+    values, count = open_ages(starved, "minor", until, 0.0 if window is None else 540.0)
+    assert count > 500
+    assert (row.ok, row.at) == (False, 600.0)
+    assert row.value == pytest.approx(np.percentile(values, 95))
+    assert row.detail == f"{count} jobs that had not {until} by then counted with their time so far"
+
+
+@pytest.mark.parametrize("text", ["latency.p95 < 20m", "latency.min < 5m", "latency.max > 1s", "service.max < 2s"])
+def test_open_jobs_change_nothing_where_they_prove_nothing(starved: Result, text: str) -> None:
+    row = judgement(starved, parse_threshold(text)).row
+    assert row.ok
+    assert row.value == measure(starved, *text.partition(" ")[0].split("."))
+    assert row.detail == ""
+
+
+def test_a_delay_that_is_not_over_is_no_wait() -> None:
+    jobs = {"now": {"service": 1.0}, "later": {"service": 1.0, "delay": 595.0}}
+    load = [{"name": name, "constant": 0.5, "jobs": name} for name in jobs]
+    result = queuesim.run({**STARVED, "warmup": 0.0, "jobs": jobs, "load": load})
+    row = judgement(result, parse_threshold("latency.max < 2s")).row
+    assert (row.ok, row.detail) == (True, "")

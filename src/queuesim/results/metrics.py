@@ -202,6 +202,38 @@ def measure(
     return meter(result, metric, statistic, where)(start, end)
 
 
+OPEN = {"latency": ("scheduled", "finished"), "waiting": ("added", "started")}
+"""Metrics of a time that is not over yet for some jobs when the run ends: from which moment it counts, to which."""
+MONOTONE = ("mean", "median", "max")
+"""Statistics that can only grow when a value does, beside the percentiles."""
+
+
+def with_open_jobs(frames: RunFrames, metric: str, statistic: str | None, where: Where) -> tuple[Reading, int] | None:
+    """Latency or waiting, in which jobs that had not finished, or not started, count at the end of the run with their
+    time so far; and how many these are. None: there are none, or the metric is another one.
+
+    The time so far is the least that such a job can come to, so that the value is too low, never too high.
+
+    Raises:
+        ValueError: see `measure`.
+    """
+    if metric not in OPEN or not (statistic in MONOTONE or percentile_of(statistic or "") is not None):
+        return None
+    jobs, facts = frames.jobs, frames.facts
+    since, until = OPEN[metric]
+    rows = select(frames, where).jobs & ~jobs["warmup"].to_numpy()
+    ended = jobs[until].to_numpy()
+    age = facts.duration - (jobs[since] + jobs["delay"]).to_numpy()
+    alive = ~jobs["state"].isin(["removed", "lost", "waiting-children"]).to_numpy()
+    is_open = rows & alive & np.isnan(ended) & (age >= 0)
+    if not is_open.any():
+        return None
+    rows = rows & ~np.isnan(ended) | is_open
+    times = np.where(is_open, facts.duration, ended)[rows]
+    values = np.where(is_open, age, jobs[metric].to_numpy())[rows]
+    return Statistic(Times(facts, times, values), statistic or ""), int(is_open.sum())
+
+
 Meter = Callable[[float | None, float | None], float]
 """Called with the start and end of a span in seconds; None is the end of the warm-up, and the end of the run."""
 

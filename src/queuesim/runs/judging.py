@@ -28,6 +28,7 @@ from queuesim.scenario.model import Scenario
 from queuesim.scenario.queue import WorkerSettings
 from queuesim.scenario.thresholds import Threshold, describe
 from queuesim.simulation.diagnosis import awaited, sleeps
+from queuesim.text import counted
 from queuesim.units import format_duration, format_rate
 
 if TYPE_CHECKING:
@@ -155,7 +156,30 @@ def judge(result: Result, thresholds: Iterable[Threshold]) -> list[CheckRow]:
 
 def judgement(result: Result, threshold: Threshold) -> Judgement:
     """How a threshold came out, and since when it fails."""
-    return _over_the_run(result, threshold) if threshold.over is None else _slide(result, threshold, threshold.over)
+    found = _over_the_run(result, threshold) if threshold.over is None else _slide(result, threshold, threshold.over)
+    holds = found.row.ok or math.isnan(found.row.value)
+    return (_by_open_jobs(result, threshold) or found) if holds else found
+
+
+def _by_open_jobs(result: Result, threshold: Threshold) -> Judgement | None:
+    """The failure of an upper limit that jobs which have not finished, or not started, are beyond already. Without it
+    a threshold would hold because the worst jobs are still waiting."""
+    from queuesim.results.metrics import start_of, with_open_jobs
+
+    if threshold.operator not in ("<", "<="):
+        return None
+    found = with_open_jobs(result, threshold.metric, threshold.statistic, threshold.where.chosen())
+    if found is None:
+        return None
+    (reading, count), facts = found, result.facts
+    first = start_of(threshold.metric, facts)
+    start = first if threshold.over is None else max(first, facts.duration - threshold.over)
+    value = reading.over(start, facts.duration)
+    if threshold.holds(value):
+        return None
+    what = "finished" if threshold.metric == "latency" else "started"
+    detail = f"{counted(count, 'job')} that had not {what} by then counted with their time so far"
+    return Judgement(_row(threshold, value, facts.duration, detail), facts.duration)
 
 
 def _over_the_run(result: Result, threshold: Threshold) -> Judgement:
