@@ -32,7 +32,7 @@ from queuesim import Processor, Queue, Worker
 from queuesim.brokers.memory import MemoryBroker
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.embedded import EmbeddedServer
-from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.brokers.redis.server import connect
 from queuesim.core.broker import Broker, Completed, Terms
 from queuesim.core.clock import set_clock
@@ -186,7 +186,7 @@ async def play_memory(plan: Plan) -> Played:
 async def play_fake(plan: Plan) -> Played:
     """On fakeredis."""
     clock = [0.0]
-    place = FakePlace(lambda: clock[0])
+    place = FakeServer(lambda: clock[0])
     try:
         return await play(RedisBroker(QUEUE, place, origin=plan.origin), plan, clock)
     finally:

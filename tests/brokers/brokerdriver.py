@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from redisplaces import Clock, fakeredis, real
+from redisservers import Clock, fakeredis, real
 
 from queuesim.brokers.memory import MemoryBroker
 from queuesim.core.broker import (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from brokerdriver import FACTORIES, Driver
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim.core.broker import Broker
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from queuesim.brokers.redis.scripts import Script
-from queuesim.brokers.redis.server import Argument, Place
+from queuesim.brokers.redis.server import Argument, RedisServer
 
 PRELUDE = """
 local redis = (function(real, target)
@@ -34,10 +34,10 @@ end)(redis, %d)
 """What goes before a script: its `redis` fails at one call, whether it would read or write."""
 
 
-class InjectingPlace:
+class InjectingServer:
     """Another place, whose scripts of one name fail at their call number `target` (from 1) while there is one."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: RedisServer) -> None:
         self.place = place
         self.name = ""
         self.target = 0
@@ -56,7 +56,7 @@ LISTS = ("wait", "active", "paused")
 SETS = ("prioritized", "delayed", "completed", "failed", "waiting-children")
 
 
-async def places_of_jobs(place: Place, base: str) -> dict[str, list[str]]:
+async def places_of_jobs(place: RedisServer, base: str) -> dict[str, list[str]]:
     """By id, where each job of a queue is: those that have a hash, and those that stand somewhere without one."""
     found: dict[str, list[str]] = {}
     for name in LISTS:
@@ -72,7 +72,7 @@ async def places_of_jobs(place: Place, base: str) -> dict[str, list[str]]:
     return found
 
 
-async def _is_job(place: Place, key: str, job_id: str) -> bool:
+async def _is_job(place: RedisServer, key: str, job_id: str) -> bool:
     """Whether a key is a job's hash: those of a queue and of its schedulers have other fields."""
     if job_id == "meta" or job_id.startswith("dn:"):
         return False
@@ -82,7 +82,7 @@ async def _is_job(place: Place, key: str, job_id: str) -> bool:
     return bool(await place.command("HEXISTS", key, "timestamp"))
 
 
-async def troubles(place: Place, base: str) -> list[str]:
+async def troubles(place: RedisServer, base: str) -> list[str]:
     """Jobs of a queue that are in no state, or in two."""
     found = []
     for job_id, names in (await places_of_jobs(place, base)).items():

@@ -9,7 +9,7 @@ from brokerdriver import Driver, new_job
 
 from queuesim import Deduplication, Queue
 from queuesim.brokers.redis.broker import TYPES, RedisBroker
-from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.core.job import RESERVED_BEGINNINGS, RESERVED_ENDINGS, RESERVED_IDS, JobOptions, JobState
 from queuesim.core.scheduler import Every
 from queuesim.simulation.runner import run
@@ -73,7 +73,7 @@ def test_all_keys_of_a_queue_are_reserved() -> None:
     """Whatever a queue on Redis leaves behind, except the hashes of its jobs."""
 
     async def program() -> list[str]:
-        place = FakePlace()
+        place = FakeServer()
         broker = RedisBroker("q", place)
         queue = Queue(broker)
         await queue.upsert_scheduler("tick", Every(60.0), "job")
@@ -106,7 +106,7 @@ def test_the_job_of_a_scheduler_may_have_such_an_id() -> None:
     """It is its own, and comes back from Redis as no custom id."""
 
     async def program() -> None:
-        broker = RedisBroker("q", FakePlace())
+        broker = RedisBroker("q", FakeServer())
         job_id = await Queue(broker).upsert_scheduler("tick", Every(60.0), "job")
         job = await broker.get(job_id)
         assert job is not None

@@ -12,14 +12,14 @@ import pytest
 from brokerdriver import Driver, new_job
 from hypothesis import given
 from hypothesis import strategies as st
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim.brokers.redis import broker as managing
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.embedded import EmbeddedServer
-from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.brokers.redis.scripts import Script
-from queuesim.brokers.redis.server import Argument, ServerPlace, connect
+from queuesim.brokers.redis.server import Argument, RealServer, connect
 from queuesim.core.broker import Broker, Completed, DeadLetter, Failed, Terms
 from queuesim.core.deadletters import describe
 from queuesim.core.job import JobOptions, JobState, NewJob
@@ -48,7 +48,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> int:
 )
 def test_a_range_of_jobs(state: JobState, start: int, end: int, ascending: bool, page: int) -> None:
     async def listed() -> tuple[list[str], list[str]]:
-        broker = RedisBroker("q", FakePlace(Clock()))
+        broker = RedisBroker("q", FakeServer(Clock()))
         ids = await broker.add([new_job(delay=0 if state is WAITING else 125 * (i + 1)) for i in range(10)], 0.0)
         jobs = await broker.jobs(state, start, end, ascending)
         ordered = ids if ascending else ids[::-1]
@@ -140,10 +140,10 @@ def test_obliterate_leaves_nothing(queue: Driver, small_pages: int) -> None:
 # -- others go on between two pages
 
 
-class InterruptedPlace:
+class InterruptedServer:
     """Another place, where something happens before each script of a name."""
 
-    def __init__(self, place: FakePlace) -> None:
+    def __init__(self, place: FakeServer) -> None:
         self.place = place
         self.name = ""
         self.happening: Callable[[], Awaitable[object]] | None = None
@@ -157,8 +157,8 @@ class InterruptedPlace:
         return await self.place.run(script, key, arguments)
 
 
-def interrupted() -> tuple[InterruptedPlace, RedisBroker]:
-    place = InterruptedPlace(FakePlace(Clock()))
+def interrupted() -> tuple[InterruptedServer, RedisBroker]:
+    place = InterruptedServer(FakeServer(Clock()))
     return place, RedisBroker("q", place)  # type: ignore[arg-type]
 
 
@@ -268,10 +268,10 @@ end)(redis, %d)
 """What goes before a script: it raises when the script has touched too much, however fast the machine is."""
 
 
-class MeasuringPlace:
+class MeasuringServer:
     """Another place, whose scripts may not touch too much."""
 
-    def __init__(self, place: ServerPlace) -> None:
+    def __init__(self, place: RealServer) -> None:
         self.place = place
 
     def __getattr__(self, name: str) -> Any:
@@ -292,7 +292,7 @@ async def big_queue(server: EmbeddedServer, state: JobState) -> AsyncIterator[Re
         await RedisBroker("q", place).add([NewJob("a", "{}", options)] * JOBS, 100.0)
         if state in (COMPLETED, FAILED):
             await finish(RedisBroker("q", place), state)
-        yield RedisBroker("q", MeasuringPlace(place))  # type: ignore[arg-type]
+        yield RedisBroker("q", MeasuringServer(place))  # type: ignore[arg-type]
     finally:
         await place.close()
 
@@ -344,7 +344,7 @@ def test_obliterate_removes_a_page_at_a_time(default_server: EmbeddedServer, sta
             await broker.pause(100.0)
             await broker.obliterate(False, 100.0)
             assert sum((await broker.counts()).values()) == 0
-            assert await broker._place.command("DBSIZE") == 0
+            assert await broker._server.command("DBSIZE") == 0
 
     asyncio.run(program())
 

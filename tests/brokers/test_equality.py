@@ -10,7 +10,7 @@ import pytest
 from brokerdriver import FACTORIES, Driver, new_job
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim.core.broker import Broker, Completed, DeadLetter, Failed, Postponed, Retried, Returned
 from queuesim.core.job import Deduplication, Job, JobState, Keep, RateLimit

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from brokerdriver import Driver, new_job
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim.brokers.memory import MemoryBroker
 from queuesim.brokers.redis.broker import RedisBroker
-from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.core.events import EventKind, EventPage
 
 
@@ -56,7 +56,7 @@ def on_stream(program: Program) -> None:
     """Run with a broker and a function that adds an event: its id, its kind, the job's id."""
 
     async def whole() -> None:
-        place = FakePlace(Clock())
+        place = FakeServer(Clock())
         broker = RedisBroker("q", place)
 
         async def event(stream_id: str, kind: str, job_id: str = "1") -> None:
@@ -68,7 +68,7 @@ def on_stream(program: Program) -> None:
 
 
 async def forget(broker: RedisBroker) -> None:
-    await broker._place.command("DEL", "bull:q:events")
+    await broker._server.command("DEL", "bull:q:events")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_reader_is_told_of_trimming() -> None:
         for second in range(1, 7):
             await event(f"{second}000-0", "waiting", str(second))
         first = (await broker.read_events(0, 1)).last
-        await broker._place.command("XTRIM", "bull:q:events", "MAXLEN", 3)
+        await broker._server.command("XTRIM", "bull:q:events", "MAXLEN", 3)
         page = await broker.read_events(first)
         assert not page.complete
         assert [event.job_id for event in page.events] == ["4", "5", "6"]
@@ -114,8 +114,8 @@ def test_kinds_and_numbers_that_nobody_knows_stop_no_reader() -> None:
     async def program(broker: RedisBroker, event: Callable[..., Awaitable[Any]]) -> None:
         await event("1-0", "of-the-future")
         await event("1-1", "of-the-future")
-        await broker._place.command("XADD", "bull:q:events", "1-2", "event", "cleaned", "count", "many")
-        await broker._place.command("XADD", "bull:q:events", "1-3", "event", "delayed", "jobId", "1", "delay", "soon")
+        await broker._server.command("XADD", "bull:q:events", "1-2", "event", "cleaned", "count", "many")
+        await broker._server.command("XADD", "bull:q:events", "1-3", "event", "delayed", "jobId", "1", "delay", "soon")
         page = await broker.read_events(0, 2)
         assert page.events == []
         page = await broker.read_events(page.last)

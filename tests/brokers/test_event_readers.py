@@ -18,7 +18,7 @@ import pytest
 
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.embedded import EmbeddedServer
-from queuesim.brokers.redis.server import ServerPlace, connect
+from queuesim.brokers.redis.server import RealServer, connect
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobOptions, JobState, NewJob
 from queuesim.core.retry import retry_forever
@@ -46,7 +46,7 @@ class PageReader:
 
     LIMIT = 3
 
-    def __init__(self, place: ServerPlace) -> None:
+    def __init__(self, place: RealServer) -> None:
         self._broker = RedisBroker("mail", place)
         self._last = 0
 
@@ -65,7 +65,7 @@ class PageReader:
 class RunReader:
     """Reads as a live run does that records a queue."""
 
-    def __init__(self, place: ServerPlace) -> None:
+    def __init__(self, place: RealServer) -> None:
         recorder = Recorder()
         self._added: list[str] = []
         recorder.added = lambda number, job_id, job, timestamp: self._added.append(job_id)  # type: ignore[method-assign]
@@ -81,7 +81,7 @@ class RunReader:
         return added, complete
 
 
-READERS: dict[str, Callable[[ServerPlace], Reader]] = {
+READERS: dict[str, Callable[[RealServer], Reader]] = {
     "broker": PageReader,
     "live run": RunReader,
 }
@@ -90,7 +90,7 @@ READERS: dict[str, Callable[[ServerPlace], Reader]] = {
 class Scene:
     """A reader and a producer at a server, of which there may be two: all go to the one to which `lead` points."""
 
-    def __init__(self, kind: str, link: Path, make_reader: Callable[[ServerPlace], Reader]) -> None:
+    def __init__(self, kind: str, link: Path, make_reader: Callable[[RealServer], Reader]) -> None:
         self._kind = kind
         self._link = link
         self._make_reader = make_reader
@@ -239,7 +239,7 @@ def test_a_reader_that_was_away_is_told_of_trimming(run: Run) -> None:
     run(act)
 
 
-async def follow(scene: Scene, at_replica: ServerPlace) -> None:
+async def follow(scene: Scene, at_replica: RealServer) -> None:
     """Wait until the replica has all that its primary has."""
     _, wanted, _ = await scene.place.command("ROLE")
     state, offset = "", -1
@@ -248,7 +248,7 @@ async def follow(scene: Scene, at_replica: ServerPlace) -> None:
         await asyncio.sleep(0.01)
 
 
-async def replica_of(scene: Scene, primary: EmbeddedServer) -> tuple[EmbeddedServer, ServerPlace]:
+async def replica_of(scene: Scene, primary: EmbeddedServer) -> tuple[EmbeddedServer, RealServer]:
     """A replica that has everything, and a connection to it."""
     replica = scene.start()
     place = await connect(replica.url)

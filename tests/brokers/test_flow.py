@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from brokerdriver import FACTORIES, Driver
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim import Flow, FlowProducer, JobOptions, ValidationError
 from queuesim.brokers.memory import MemoryBroker
-from queuesim.brokers.redis.fake import FakePlace
-from queuesim.brokers.redis.observed import ObservedBroker
+from queuesim.brokers.redis.fake import FakeServer, ObservedBroker
 from queuesim.core.broker import Broker, Completed, Failed, Terms
 from queuesim.core.clock import set_clock
 from queuesim.core.flow import FlowError, Node
@@ -251,7 +250,7 @@ def test_children_that_are_removed_are_waited_for_no_longer(tree: Tree, how: str
 def test_an_observer_is_told_of_parents_that_are_removed_with_their_children(backend: str, how: str) -> None:
     async def program() -> list[int]:
         set_clock(lambda: 1.0)
-        broker: Any = MemoryBroker("q") if backend == "memory" else ObservedBroker("q", FakePlace(lambda: 1.0))
+        broker: Any = MemoryBroker("q") if backend == "memory" else ObservedBroker("q", FakeServer(lambda: 1.0))
         recorder = Recorder()
         broker.observe(recorder)
         producer = FlowProducer(broker)

@@ -8,15 +8,15 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from injection import InjectingPlace, places_of_jobs, troubles
+from injection import InjectingServer, places_of_jobs, troubles
 from redis.exceptions import ResponseError
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.embedded import EmbeddedServer
-from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.brokers.redis.scripts import names
-from queuesim.brokers.redis.server import ServerPlace, connect
+from queuesim.brokers.redis.server import RealServer, connect
 from queuesim.core.broker import Completed, DeadLetter, Failed, Outcome, Postponed, Retried, Returned, Terms
 from queuesim.core.flow import Flow, FlowProducer
 from queuesim.core.job import Deduplication, Job, JobOptions, JobState, Keep, NewJob, RateLimit
@@ -32,7 +32,7 @@ Operation = Callable[[], Awaitable[object]]
 class Scene:
     """A queue with jobs in all states, and one operation to be done on it."""
 
-    def __init__(self, place: InjectingPlace) -> None:
+    def __init__(self, place: InjectingServer) -> None:
         self.place = place
         self.broker = RedisBroker("q", place)  # type: ignore[arg-type]
         self._count = 0
@@ -297,7 +297,7 @@ KEEPS_ALL = {"exchange", "recover", "renew", "retry", "retry_all", "promote", "p
 """Scripts after which every job is still there, but for what retention evicts."""
 
 
-async def play(place: InjectingPlace, name: str) -> tuple[int, list[str]]:
+async def play(place: InjectingServer, name: str) -> tuple[int, list[str]]:
     """A scene again and again, with an error at each call of its script in turn. Returns how many calls there were and
     what was wrong after any of them."""
     script, scene_of = SCENES[name]
@@ -333,7 +333,7 @@ def test_every_script_has_a_scene() -> None:
 def test_an_error_at_any_call_on_fakeredis(name: str) -> None:
     clock = Clock()
     clock.now = NOW
-    calls, found = asyncio.run(play(InjectingPlace(FakePlace(clock)), name))
+    calls, found = asyncio.run(play(InjectingServer(FakeServer(clock)), name))
     assert calls > 0
     assert found == []
 
@@ -342,9 +342,9 @@ def test_an_error_at_any_call_on_fakeredis(name: str) -> None:
 @pytest.mark.parametrize("name", SCENES)
 def test_an_error_at_any_call_on_a_server(name: str, real_server: EmbeddedServer) -> None:
     async def program() -> tuple[int, list[str]]:
-        place: ServerPlace = await connect(real_server.url)
+        place: RealServer = await connect(real_server.url)
         try:
-            return await play(InjectingPlace(place), name)
+            return await play(InjectingServer(place), name)
         finally:
             await place.close()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from brokerdriver import FACTORIES, Driver
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.core.broker import Broker, DeadLetter
@@ -38,7 +38,7 @@ def fail_with_letter(queue: Driver) -> str:
 
 def set_letter(queue: Driver, job_id: str, value: str) -> None:
     assert isinstance(queue.broker, RedisBroker)
-    queue.run(queue.broker._place.command("HSET", f"bull:tests:{job_id}", "letter", value))
+    queue.run(queue.broker._server.command("HSET", f"bull:tests:{job_id}", "letter", value))
 
 
 @pytest.mark.parametrize("how", ["retry", "retry_all"])

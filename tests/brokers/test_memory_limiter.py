@@ -7,7 +7,7 @@ import math
 
 import pytest
 from brokerdriver import Driver, memory
-from redisplaces import Clock, fakeredis
+from redisservers import Clock, fakeredis
 
 from queuesim.brokers.memory import MemoryBroker
 from queuesim.core.broker import Returned, Terms

@@ -8,7 +8,7 @@ from brokerdriver import FACTORIES, Driver
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim.core.broker import Broker
 from queuesim.core.events import EventKind

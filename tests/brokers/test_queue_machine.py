@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from brokerdriver import FACTORIES
 from hypothesis import settings
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim.core.broker import Broker
 from queuesim.testing.machine import QueueMachine

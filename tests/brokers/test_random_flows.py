@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from brokerdriver import FACTORIES, Driver
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim import Flow, FlowProducer, JobOptions
 from queuesim.core.broker import Broker, Completed, Failed, Retried

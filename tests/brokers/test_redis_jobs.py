@@ -20,7 +20,7 @@ NEEDED = {"name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats"
 
 
 def decode(fields: list[Any]) -> Job:
-    return decode_job(fields, None)  # type: ignore[arg-type]
+    return decode_job(fields, None)
 
 
 def check(job: Job) -> None:

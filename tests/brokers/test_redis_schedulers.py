@@ -11,7 +11,7 @@ import pytest
 
 from queuesim import Keep, Processor, Queue, Worker
 from queuesim.brokers.redis.broker import RedisBroker
-from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.core.errors import BrokerUnavailableError
 from queuesim.core.job import Job, JobState
 from queuesim.core.scheduler import Every, ScheduleError
@@ -28,7 +28,7 @@ class Bench:
     """A queue on fakeredis, and a worker that notes what it ran."""
 
     def __init__(self) -> None:
-        self.place = FakePlace()
+        self.place = FakeServer()
         self.broker = RedisBroker("q", self.place)
         self.queue = Queue(self.broker)
         self.ran: list[Job] = []

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from queuesim import Processor, Queue, Worker
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.embedded import EmbeddedServer
-from queuesim.brokers.redis.server import Address, AddressError, ServerPlace, connect, find_address
+from queuesim.brokers.redis.server import Address, AddressError, RealServer, connect, find_address
 from queuesim.core.broker import Completed, Terms
 from queuesim.core.errors import BrokerUnavailableError
 from queuesim.core.job import Job, JobState, NewJob
@@ -38,8 +38,8 @@ def server() -> Iterator[EmbeddedServer]:
 
 
 @asynccontextmanager
-async def place_at(url: str, timeout: float = 10.0) -> AsyncIterator[ServerPlace]:
-    place = ServerPlace(Address(url), timeout=timeout)
+async def place_at(url: str, timeout: float = 10.0) -> AsyncIterator[RealServer]:
+    place = RealServer(Address(url), timeout=timeout)
     try:
         yield place
     finally:
@@ -197,10 +197,10 @@ def test_a_worker_that_waits_outlives_that_its_server_becomes_a_replica(server: 
 
 
 def test_a_server_that_is_too_old(monkeypatch: pytest.MonkeyPatch, server: EmbeddedServer) -> None:
-    async def old(self: ServerPlace, *words: object) -> str:
+    async def old(self: RealServer, *words: object) -> str:
         return "redis_version:6.0.16\r\nrole:master\r\n"
 
-    monkeypatch.setattr(ServerPlace, "command", old)
+    monkeypatch.setattr(RealServer, "command", old)
     assert "is Redis 6.0.16; queues need 6.2 or newer" in refusal(server.tcp_url)
 
 
@@ -237,7 +237,7 @@ def test_a_worker_outlives_a_server_that_refuses_it(server: EmbeddedServer) -> N
 
         async def run(*arguments: object) -> object:
             try:
-                return await ServerPlace.run(place, *arguments)  # type: ignore[arg-type]
+                return await RealServer.run(place, *arguments)  # type: ignore[arg-type]
             except BrokerUnavailableError:
                 tried.set()
                 raise
@@ -345,8 +345,8 @@ def test_an_answer_that_never_comes_is_not_waited_for_for_ever() -> None:
 
 
 @pytest.fixture
-def drive(server: EmbeddedServer) -> Callable[[Callable[[RedisBroker, ServerPlace], object]], None]:
-    def run(program: Callable[[RedisBroker, ServerPlace], object]) -> None:
+def drive(server: EmbeddedServer) -> Callable[[Callable[[RedisBroker, RealServer], object]], None]:
+    def run(program: Callable[[RedisBroker, RealServer], object]) -> None:
         async def whole() -> None:
             place = await connect(server.url)
             await program(RedisBroker("q", place), place)  # type: ignore[misc]
@@ -357,12 +357,12 @@ def drive(server: EmbeddedServer) -> Callable[[Callable[[RedisBroker, ServerPlac
     return run
 
 
-Drive = Callable[[Callable[[RedisBroker, ServerPlace], object]], None]
+Drive = Callable[[Callable[[RedisBroker, RealServer], object]], None]
 
 
 @pytest.mark.parametrize(("key", "command"), [("wait", "SADD"), ("meta", "SADD"), ("completed", "LPUSH")])
 def test_a_key_of_a_foreign_type_is_named(drive: Drive, key: str, command: str) -> None:
-    async def program(broker: RedisBroker, place: ServerPlace) -> None:
+    async def program(broker: RedisBroker, place: RealServer) -> None:
         await place.command(command, f"bull:q:{key}", "x")
         kind = "set" if command == "SADD" else "list"
         looks = {"wait": (JobState.WAITING,), "meta": (), "completed": (JobState.COMPLETED,)}[key]
@@ -386,7 +386,7 @@ def test_a_key_of_a_foreign_type_is_named(drive: Drive, key: str, command: str) 
 def test_a_job_that_can_not_be_read_fails_with_what_is_wrong_and_runs_once_it_is_mended(
     drive: Drive, field: str, value: str | None, message: str
 ) -> None:
-    async def program(broker: RedisBroker, place: ServerPlace) -> None:
+    async def program(broker: RedisBroker, place: RealServer) -> None:
         await broker.add([NewJob("a", '{"x":1}'), NewJob("a")], NOW)
         good = await place.command("HGET", "bull:q:1", field)
         await place.command(*(("HSET", "bull:q:1", field, value) if value is not None else ("HDEL", "bull:q:1", field)))
@@ -417,7 +417,7 @@ def test_a_job_that_can_not_be_read_fails_with_what_is_wrong_and_runs_once_it_is
 
 
 def test_an_id_without_a_job_holds_up_nobody(drive: Drive) -> None:
-    async def program(broker: RedisBroker, place: ServerPlace) -> None:
+    async def program(broker: RedisBroker, place: RealServer) -> None:
         await place.command("RPUSH", "bull:q:wait", "ghost")
         await broker.add([NewJob("a")], NOW)
         reply = await broker.exchange([], 2, Terms(), "t:1", NOW)

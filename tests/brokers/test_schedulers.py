@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim.core.broker import Broker, Completed, Terms
 from queuesim.core.errors import JobError

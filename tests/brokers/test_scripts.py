@@ -10,10 +10,10 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from redisplaces import Clock
+from redisservers import Clock
 
 from queuesim.brokers.redis.broker import RedisBroker
-from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.brokers.redis.scripts import FUNCTION, RARELY, Script, names, script
 from queuesim.brokers.redis.server import Argument
 from queuesim.core.broker import Completed, Terms
@@ -71,10 +71,10 @@ end)(redis)
 """
 
 
-class NotingPlace:
+class NotingServer:
     """Another place, which notes the commands of its exchanges."""
 
-    def __init__(self, place: FakePlace) -> None:
+    def __init__(self, place: FakeServer) -> None:
         self.place = place
 
     def __getattr__(self, name: str) -> Any:
@@ -89,8 +89,8 @@ class NotingPlace:
 
 def test_the_commands_of_an_exchange_of_one_job() -> None:
     async def commands() -> list[str]:
-        place = FakePlace(Clock())
-        broker = RedisBroker("q", NotingPlace(place))  # type: ignore[arg-type]
+        place = FakeServer(Clock())
+        broker = RedisBroker("q", NotingServer(place))  # type: ignore[arg-type]
         await broker.add([NewJob("a"), NewJob("a")], 0.0)
         (job,) = (await broker.exchange([], 1, Terms(), "t:1", 0.0)).jobs
         await place.command("DEL", "noted")

@@ -11,7 +11,7 @@ import pytest
 from workbench import Bench, now
 
 from queuesim.brokers.redis.broker import RedisBroker
-from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.core.containment import LOG_HANDLERS, Contained, log
 from queuesim.core.job import Job, RateLimit
 from queuesim.simulation.runner import run
@@ -80,7 +80,7 @@ def test_an_observer_of_a_queue_that_raises_strands_no_job(kind: str) -> None:
     async def program() -> None:
         bench = Bench(concurrency=1, limiter=RateLimit(1, 1.0))
         if kind == "redis":
-            bench.broker = bench.queue.broker = RedisBroker("bench", FakePlace())
+            bench.broker = bench.queue.broker = RedisBroker("bench", FakeServer())
         bench.broker.observe(observer := Faulty(FULL, *range(1, 100)))
         bench.serve(seconds=0.25)
         await bench.queue.add_bulk([("job", None)] * 5)

@@ -12,7 +12,7 @@ import pytest
 from queuesim import Backoff, Flow, FlowProducer, JobOptions, Processor, Queue, UnrecoverableError, Worker
 from queuesim.brokers.memory import MemoryBroker
 from queuesim.brokers.redis.broker import RedisBroker
-from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.core.broker import Broker
 from queuesim.core.deadletters import DeadLetters
 from queuesim.core.job import DEFAULT_OPTIONS, Job, JobState
@@ -21,7 +21,7 @@ from queuesim.simulation.runner import run
 
 BROKERS: dict[str, Callable[[], Any]] = {
     "memory": lambda: MemoryBroker("f"),
-    "fakeredis": lambda: RedisBroker("f", FakePlace()),
+    "fakeredis": lambda: RedisBroker("f", FakeServer()),
 }
 each_broker = pytest.mark.parametrize("make", BROKERS.values(), ids=BROKERS)
 

@@ -8,7 +8,7 @@ import pytest
 from workbench import Bench, now
 
 from queuesim.brokers.redis.broker import RedisBroker
-from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.core.errors import DelayedError, RateLimitError
 from queuesim.core.job import Job, RateLimit
 from queuesim.simulation.runner import run
@@ -137,7 +137,7 @@ def test_a_rate_limit_error_holds_all_slots_of_a_worker_without_a_limiter(kind: 
     async def program() -> None:
         bench = Bench(concurrency=3)
         if kind == "fakeredis":
-            bench.broker = bench.queue.broker = RedisBroker("bench", FakePlace())
+            bench.broker = bench.queue.broker = RedisBroker("bench", FakeServer())
 
         async def handler(job: Job) -> None:
             await asyncio.sleep(0.5)
@@ -217,7 +217,7 @@ def test_a_rate_limit_error_without_a_duration_needs_a_rate_limit(limit: str, ki
     async def program() -> None:
         bench = Bench(limiter=RateLimit(1, 3.0) if limit == "of the worker" else None)
         if kind == "fakeredis":
-            bench.broker = bench.queue.broker = RedisBroker("bench", FakePlace())
+            bench.broker = bench.queue.broker = RedisBroker("bench", FakeServer())
         if limit == "of the queue":
             await bench.queue.set_rate_limit(RateLimit(1, 3.0))
             assert await bench.queue.get_rate_limit() == RateLimit(1, 3.0)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from queuesim.brokers.redis.stream import Chronicle
+from queuesim.brokers.redis.stream import EventStreamReader
 from queuesim.core.job import Job, JobOptions, JobState, NewJob
 from queuesim.oracles.run_view import Evidence, Promises
 from queuesim.results.recorder import Recorder
@@ -27,8 +27,8 @@ def stream(*entries: tuple[float, str, int | str]) -> list[tuple[str, list[str]]
     return told
 
 
-def chronicle(recorder: Recorder) -> Chronicle:
-    return Chronicle("events", recorder, lambda stamp: stamp / 1000)
+def chronicle(recorder: Recorder) -> EventStreamReader:
+    return EventStreamReader("events", recorder, lambda stamp: stamp / 1000)
 
 
 def ran(recorder: Recorder, number: int, started: float, attempt: int = 1) -> None:
@@ -58,12 +58,12 @@ def test_an_attempt_that_is_reported_before_its_job_is_known_counts_for_that_job
     recorder = Recorder()
     reader = chronicle(recorder)
     reports = Reports(recorder, reader.number_at, Nobody())
-    reader.tell(stream((0.5, "added", 1)))
+    reader.report(stream((0.5, "added", 1)))
     reports.note(reported("1", 1.0))
     reports.note(reported("own-id", 1.0))
     assert (recorder.attempt_count, reports.held) == (1, 1)
     reports.record_held(0)
-    reader.tell(stream((0.9, "added", "own-id"), (1.0, "active", "own-id")))
+    reader.report(stream((0.9, "added", "own-id"), (1.0, "active", "own-id")))
     reports.note(reported("too-late", 1.1))
     reports.record_held(1)
     assert recorder.recording(FACTS, {}).attempts["number"].tolist() == [1, 2]
@@ -76,14 +76,14 @@ def test_attempts_of_an_id_that_is_used_twice_count_for_the_job_of_their_time() 
     reports = Reports(recorder, reader.number_at, Nobody())
     reports.note(reported("own-id", 1.0))
     reports.note(reported("own-id", 3.0))
-    reader.tell(stream((0.9, "added", "own-id"), (2.0, "removed", "own-id"), (2.9, "added", "own-id")))
+    reader.report(stream((0.9, "added", "own-id"), (2.0, "removed", "own-id"), (2.9, "added", "own-id")))
     reports.record_held(reports.held)
     assert recorder.recording(FACTS, {}).attempts["number"].tolist() == [1, 2]
 
 
 def test_an_attempt_began_when_the_server_says_so() -> None:
     recorder = Recorder()
-    chronicle(recorder).tell(
+    chronicle(recorder).report(
         stream((1, "added", 1), (1, "waiting", 1), (2, "active", 1), (4, "stalled", 1), (5, "active", 1))
     )
     ran(recorder, 1, 1.9)
@@ -98,8 +98,8 @@ def test_a_job_that_was_acknowledged_and_is_nowhere_is_lost() -> None:
     recorder = Recorder()
     reader = chronicle(recorder)
     reader.expect(["1", "2"], [NewJob("mail"), NewJob("mail")], 1.0)
-    reader.tell(stream((1, "added", 1), (1, "waiting", 1)))
-    reader.give_up()
+    reader.report(stream((1, "added", 1), (1, "waiting", 1)))
+    reader.report_expected()
     recording = recorder.recording(FACTS, {1: JobState.WAITING.value})
     evidence = Evidence(census={"waiting": [1]}, terms=recorder.terms)
     checks = {row.name: row for row in judge_live(recording, Promises(options=recorder.options), evidence, {})}
@@ -112,7 +112,7 @@ def test_an_add_whose_answer_was_lost_is_known_when_it_took_effect() -> None:
     reader = chronicle(recorder)
     options = JobOptions(attempts=7)
     reader.suspect([NewJob("mail", options=options, source="users")], 0.99)
-    reader.tell(stream((1, "added", 1), (1, "waiting", 1)))
+    reader.report(stream((1, "added", 1), (1, "waiting", 1)))
     recording = recorder.recording(FACTS, {})
     assert recorder.options == [options]
     assert recording.loads == ["users"]
@@ -122,7 +122,7 @@ def test_an_add_whose_answer_was_lost_is_known_when_it_took_effect() -> None:
 def killed(*deaths: WorkerKill) -> Recording:
     """A job whose first attempt nobody reported."""
     recorder = Recorder()
-    chronicle(recorder).tell(
+    chronicle(recorder).report(
         stream((1, "added", 1), (1, "waiting", 1), (2, "active", 1), (4, "stalled", 1), (5, "active", 1))
     )
     ran(recorder, 1, 5.0, attempt=2)
@@ -145,7 +145,7 @@ def test_of_one_that_others_killed_the_event_stream_tells() -> None:
 
 def test_a_worker_that_never_took_jobs_has_no_idle_slots() -> None:
     recorder = Recorder()
-    chronicle(recorder).tell(stream((1, "added", 1), (1, "waiting", 1)))
+    chronicle(recorder).report(stream((1, "added", 1), (1, "waiting", 1)))
     recording = recorder.recording(FACTS, {1: JobState.WAITING.value})
     promises = Promises(options=recorder.options, concurrency={"w": 1})
     evidence = Evidence(census={"waiting": [1]}, terms=recorder.terms)
@@ -161,7 +161,7 @@ def test_a_worker_that_never_took_jobs_has_no_idle_slots() -> None:
 def test_a_run_whose_events_are_missing_is_not_judged() -> None:
     """Unless a fault of the run took them: each loss of the server's memory explains one gap behind it."""
     recorder = Recorder()
-    chronicle(recorder).tell(stream((1, "added", 1), (1, "waiting", 1)))
+    chronicle(recorder).report(stream((1, "added", 1), (1, "waiting", 1)))
     recorder.faults.append(FaultRow("redis.restart", "", 3.0, 4.0, lost=math.inf))
     recording = recorder.recording(FACTS, {1: "waiting"})
     explained = judge_live(recording, Promises(), Evidence(), {}, [4.5])

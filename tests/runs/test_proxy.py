@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from queuesim.brokers.redis.embedded import EmbeddedServer
-from queuesim.brokers.redis.server import Address, ServerPlace, connect
+from queuesim.brokers.redis.server import Address, RealServer, connect
 from queuesim.core.errors import BrokerUnavailableError
 from queuesim.runs.live.proxy import Proxy, Treatment
 
@@ -29,7 +29,7 @@ class Bench:
         return self.treatment
 
 
-def run(scene: Callable[[Bench, ServerPlace], Awaitable[None]], server: EmbeddedServer) -> None:
+def run(scene: Callable[[Bench, RealServer], Awaitable[None]], server: EmbeddedServer) -> None:
     async def play() -> None:
         bench = Bench(server)
         await bench.proxy.start()
@@ -46,7 +46,7 @@ def run(scene: Callable[[Bench, ServerPlace], Awaitable[None]], server: Embedded
 
 
 def test_what_comes_is_passed_on_and_seen(default_server: EmbeddedServer) -> None:
-    async def scene(bench: Bench, place: ServerPlace) -> None:
+    async def scene(bench: Bench, place: RealServer) -> None:
         long = "x" * 300_000 + "\r\n*1\r\n"
         await place.command("SET", "n", long)
         assert await place.command("GET", "n") == long
@@ -59,7 +59,7 @@ def test_what_comes_is_passed_on_and_seen(default_server: EmbeddedServer) -> Non
 def test_a_connection_breaks_before_a_command_or_after_it_took_effect(
     default_server: EmbeddedServer, lose: Any, left: str | None
 ) -> None:
-    async def scene(bench: Bench, place: ServerPlace) -> None:
+    async def scene(bench: Bench, place: RealServer) -> None:
         bench.treatment = Treatment(lose=lose)
         with pytest.raises(BrokerUnavailableError):
             await place.command("INCR", "n")
@@ -72,7 +72,7 @@ def test_a_connection_breaks_before_a_command_or_after_it_took_effect(
 def test_a_refused_command_took_no_effect_and_its_answer_comes(default_server: EmbeddedServer) -> None:
     from redis.exceptions import ResponseError
 
-    async def scene(bench: Bench, place: ServerPlace) -> None:
+    async def scene(bench: Bench, place: RealServer) -> None:
         bench.treatment = Treatment(lose="after")
         with pytest.raises(ResponseError, match="unknown command"):
             await place.command("NOSUCH")
@@ -81,7 +81,7 @@ def test_a_refused_command_took_no_effect_and_its_answer_comes(default_server: E
 
 
 def test_a_delayed_command_takes_longer_by_just_that(default_server: EmbeddedServer) -> None:
-    async def scene(bench: Bench, place: ServerPlace) -> None:
+    async def scene(bench: Bench, place: RealServer) -> None:
         bench.treatment = Treatment(delay=0.2)
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -92,7 +92,7 @@ def test_a_delayed_command_takes_longer_by_just_that(default_server: EmbeddedSer
 
 
 def test_a_server_that_is_away_cuts_and_turns_away_until_it_is_back(default_server: EmbeddedServer) -> None:
-    async def scene(bench: Bench, place: ServerPlace) -> None:
+    async def scene(bench: Bench, place: RealServer) -> None:
         bench.away = True
         waiting = asyncio.create_task(place.block("{p}:q:marker", None, 0.0))
         while not waiting.done():

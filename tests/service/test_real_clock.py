@@ -12,7 +12,7 @@ from redis import Redis
 
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.embedded import EmbeddedServer
-from queuesim.brokers.redis.server import ServerPlace, connect
+from queuesim.brokers.redis.server import RealServer, connect
 from queuesim.core.clock import now, set_clock
 from queuesim.core.flow import Flow, FlowProducer
 from queuesim.core.job import Job, JobState
@@ -26,7 +26,7 @@ PROMPT = 10.0
 """Seconds that a busy machine may take for a step. A clock of another kind is off by years."""
 
 
-def on_server(server: EmbeddedServer, program: Callable[[ServerPlace], Awaitable[None]]) -> None:
+def on_server(server: EmbeddedServer, program: Callable[[RealServer], Awaitable[None]]) -> None:
     """Run a program that sets no clock."""
 
     async def main() -> None:
@@ -61,7 +61,7 @@ async def compared(worker: Worker) -> bool:
 
 
 def test_producers_go_by_the_calendar(default_server: EmbeddedServer, client: Any) -> None:
-    async def program(place: ServerPlace) -> None:
+    async def program(place: RealServer) -> None:
         queue = Queue(RedisBroker("clock-add", place))
         job_id = await queue.add("job", delay=3600.0)
         await queue.upsert_scheduler("daily", Cron("0 0 * * *"), "job")
@@ -89,7 +89,7 @@ def test_workers_and_their_handlers_go_by_the_calendar(default_server: EmbeddedS
         await job.log("done")
         return now()
 
-    async def program(place: ServerPlace) -> None:
+    async def program(place: RealServer) -> None:
         queue = Queue(RedisBroker("clock-work", place))
         worker = Worker(processor, queue.broker)
         running = asyncio.create_task(worker.run())
@@ -114,7 +114,7 @@ def test_a_clock_that_was_set_goes_before_the_calendar(default_server: EmbeddedS
     async def handler(job: Job) -> float:
         return now()
 
-    async def program(place: ServerPlace) -> None:
+    async def program(place: RealServer) -> None:
         set_clock(lambda: time.time() + 7200.0)
         queue = Queue(RedisBroker("clock-set", place))
         worker = Worker(processor, queue.broker)
@@ -150,7 +150,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_clock_that_is_not_the_servers_is_said(
     default_server: EmbeddedServer, caplog: pytest.LogCaptureFixture, clock: Any, told: str | None, who: str
 ) -> None:
-    async def program(place: ServerPlace) -> None:
+    async def program(place: RealServer) -> None:
         if who == "connection":
             set_clock(clock)
             await (await connect(default_server.url)).close()
@@ -175,7 +175,7 @@ def test_the_calendar_of_this_machine_is_compared_too(
 ) -> None:
     """The server may be on another machine, whose clock is right."""
 
-    async def program(place: ServerPlace) -> None:
+    async def program(place: RealServer) -> None:
         command = place.command
 
         async def late(*words: Any) -> Any:

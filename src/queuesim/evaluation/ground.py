@@ -214,9 +214,9 @@ class Ground:
         from queuesim.brokers.redis.broker import RedisBroker
 
         if self.backend == "fakeredis":
-            from queuesim.brokers.redis.fake import FakePlace
+            from queuesim.brokers.redis.fake import FakeServer
 
-            fake = FakePlace()
+            fake = FakeServer()
             return fake, RedisBroker(name, fake)
         from queuesim.brokers.redis.server import connect
 

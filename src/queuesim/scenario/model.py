@@ -308,7 +308,6 @@ def make_broker(backend: str, queue: str, loop: VirtualLoop, epoch: float) -> Lo
     """
     if backend == "sim":
         return MemoryBroker(queue)
-    from queuesim.brokers.redis.fake import FakePlace
-    from queuesim.brokers.redis.observed import ObservedBroker
+    from queuesim.brokers.redis.fake import FakeServer, ObservedBroker
 
-    return cast(LocalBroker, ObservedBroker(queue, FakePlace(lambda: loop.time() + epoch), origin=epoch))
+    return cast(LocalBroker, ObservedBroker(queue, FakeServer(lambda: loop.time() + epoch), origin=epoch))

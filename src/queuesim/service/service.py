@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from queuesim.brokers.redis.broker import RedisBroker
-from queuesim.brokers.redis.server import PREFIX, ServerPlace, connect
+from queuesim.brokers.redis.server import PREFIX, RealServer, connect
 from queuesim.core.broker import Broker
 from queuesim.core.containment import log
 from queuesim.core.owner import owner_gone
@@ -91,7 +91,7 @@ class WorkerService:
             self._stopping.set()
             self.log.left_behind()
 
-    async def _work(self, place: ServerPlace) -> bool:
+    async def _work(self, place: RealServer) -> bool:
         metrics = Metrics(self.processor.queue) if self.settings.port is not None else None
         worker = self._worker(place, metrics)
         status = None
@@ -105,7 +105,7 @@ class WorkerService:
             if status is not None:
                 await status.close()
 
-    def _worker(self, place: ServerPlace, metrics: Metrics | None) -> Worker:
+    def _worker(self, place: RealServer, metrics: Metrics | None) -> Worker:
         token = str(uuid.uuid4())
         return Worker(
             self.processor,

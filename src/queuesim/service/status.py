@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Callable
 
-from queuesim.brokers.redis.server import ServerPlace
+from queuesim.brokers.redis.server import RealServer
 from queuesim.core.broker import Outcome
 from queuesim.core.containment import LOG_HANDLERS, Contained, log
 from queuesim.core.errors import BrokerUnavailableError
@@ -110,7 +110,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 class StatusServer:
     """Answers GET /metrics, and GET /health: 200, or 503 while the worker drains or Redis does not answer."""
 
-    def __init__(self, worker: Worker, place: ServerPlace, metrics: Metrics, draining: Callable[[], bool]) -> None:
+    def __init__(self, worker: Worker, place: RealServer, metrics: Metrics, draining: Callable[[], bool]) -> None:
         self._worker = worker
         self._place = place
         self._metrics = metrics

@@ -1,14 +1,20 @@
-"""Jobs between the core and BullMQ's hashes."""
+"""Translation between the core's objects and BullMQ's fields in Redis: job options, jobs, outcomes, flows and job
+schedulers. Times are seconds on the queue's clock in the core, milliseconds since the Unix epoch in Redis; `origin` is
+second 0 of the queue's clock in seconds since the Unix epoch."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from queuesim.brokers.redis.server import PREFIX, Argument
+from queuesim.core.broker import Completed, Failed, FlowRow, OnFailure, Outcome, Postponed, Retried, Returned
 from queuesim.core.job import (
     DEFAULT_OPTIONS,
     KEEP_ALL,
@@ -16,6 +22,7 @@ from queuesim.core.job import (
     Backoff,
     Deduplication,
     Job,
+    JobHandle,
     JobOptions,
     JobRef,
     Keep,
@@ -27,12 +34,23 @@ from queuesim.core.job import (
     parse_json_or_text,
     to_json,
 )
+from queuesim.core.scheduler import Cron, Every, Missed, ScheduleError, Scheduler
 
-if TYPE_CHECKING:
-    from queuesim.core.broker import Broker
+LARGEST = 2**53
+"""Whole numbers up to this one are exact in Lua and in JavaScript, as counts and as milliseconds."""
+DIGITS = 16
+"""Digits of `LARGEST`. A longer text is not one of our numbers, and slow to parse."""
+PLAIN = re.compile(r"(-?[0-9]+ ?)+")
+"""Numbers as BullMQ writes them. Python would accept "1_000" and digits of other scripts, too."""
+NUMBER = re.compile(r" *-?[0-9]+(\.[0-9]+)? *")
+SHOWN = 60
+"""Maximum number of characters of a value in an error message."""
+RULES: Mapping[OnFailure, str] = {"fail": "fpof", "continue": "cpof", "ignore": "idof", "remove": "rdof"}
+"""BullMQ's short names of what a child's failure does."""
+OF_ONE_JOB = ("jobId", "delay", "timestamp", "repeat", "prevMillis", "repeatJobKey")
+"""Keys in the opts of a scheduler's job that are no part of its template."""
 
-
-# -- Job options as BullMQ stores them: JSON with short keys, times in milliseconds
+# -- job options: JSON with short keys
 
 
 def milliseconds(seconds: float) -> int:
@@ -42,8 +60,7 @@ def milliseconds(seconds: float) -> int:
 
 @lru_cache(maxsize=1024)
 def encode_options(options: JobOptions, origin: float = 0.0) -> str:
-    """The `opts` field of a job's hash. `attempts` is always there, anything else only if it is no default. `origin` is
-    second 0 of the queue's clock in seconds since the Unix epoch."""
+    """The `opts` field of a job's hash. `attempts` is always there, anything else only if it is not the default."""
     opts: dict[str, Any] = {"attempts": options.attempts}
     if options.backoff is not None:
         opts["backoff"] = _encode_backoff(options.backoff)
@@ -83,7 +100,7 @@ def _encode_backoff(backoff: Backoff) -> dict[str, Any]:
 
 
 def encode_keep(keep: Keep) -> bool | int | dict[str, Any]:
-    """A rule of retention: true removes at once, false keeps all, a number keeps so many, an object has an age too."""
+    """A rule of retention: true removes at once, false keeps all, a number is a count, an object has an age too."""
     if keep == KEEP_ALL:
         return False
     if keep.age is None:
@@ -119,7 +136,7 @@ def encode_deduplication(deduplication: Deduplication) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)
 def decode_options(text: str, origin: float = 0.0) -> JobOptions:
-    """Options from an `opts` field. What another program wrote may hold more than we know: that is left out.
+    """Options from an `opts` field. Unknown keys, which another program may write, are ignored.
 
     Raises:
         ValueError: it is not a JSON object, or a value is out of its range.
@@ -162,7 +179,7 @@ def _whole(number: Any) -> int | None:
 
 
 def _decode_id(job_id: Any) -> str | None:
-    """A custom id, unless another program made one that we would refuse: the job has it all the same."""
+    """A custom id; None for one that we would refuse: another program may have made it."""
     try:
         check_job_id(job_id)
     except (TypeError, ValueError):
@@ -175,7 +192,7 @@ def _seconds(milliseconds: Any) -> float | None:
 
 
 def _decode_backoff(backoff: Any) -> Backoff | None:
-    """A type that is not ours, such as a custom one, is the business of the processor's own strategy."""
+    """None for a custom type: the processor's own strategy handles it."""
     if backoff is None:
         return None
     if isinstance(backoff, (int, float)):
@@ -213,15 +230,7 @@ def _decode_deduplication(fields: Any) -> Deduplication | None:
     )
 
 
-LARGEST = 2**53
-"""Whole numbers up to this one are exact in Lua and in JavaScript, as counts and as milliseconds."""
-DIGITS = 16
-"""Of `LARGEST`. A longer text is not one of our numbers, and slow to read."""
-PLAIN = re.compile(r"(-?[0-9]+ ?)+")
-"""Numbers as BullMQ writes them. Python would take "1_000" and digits of other scripts for numbers, too."""
-NUMBER = re.compile(r" *-?[0-9]+(\.[0-9]+)? *")
-SHOWN = 60
-"""Characters of a value that an error message shows."""
+# -- jobs
 
 
 def encode_jobs(jobs: Sequence[NewJob], now: float, origin: float) -> list[Argument]:
@@ -254,28 +263,30 @@ def _template(options: JobOptions, history: Sequence[dict[str, Any]], origin: fl
     )
 
 
-def decode_job(row: Sequence[Any], broker: Broker, origin: float = 0.0, token: str = "") -> Job:
-    """A job from what the script `taking` tells of it. This never raises: what can't be read is in `Job.unreadable`,
-    for one damaged job must hold up no other."""
+def decode_job(
+    row: Sequence[Any], handle: JobHandle | None, origin: float = 0.0, token: str = "", prefix: str = PREFIX
+) -> Job:
+    """A job from a row of the script `taking`. It never raises: what can't be read is in `Job.unreadable`, so that a
+    damaged job holds up no other."""
     try:
-        return _decode(row, broker, origin, token)
-    except Exception:  # noqa: BLE001 - the hash may hold anything; the other way looks at each field by itself
-        return _decode_damaged(row, broker, origin, token)
+        return _decode(row, handle, origin, token, prefix)
+    except Exception:  # noqa: BLE001 - the hash may hold anything; then each field is read by itself
+        return _decode_damaged(row, handle, origin, token, prefix)
 
 
-def _decode(row: Sequence[Any], broker: Broker, origin: float, token: str) -> Job:
-    """The way of jobs in good order. Raises whatever happens on a field that can't be read."""
+def _decode(row: Sequence[Any], handle: JobHandle | None, origin: float, token: str, prefix: str) -> Job:
+    """Decode an undamaged job. Raises any error for a field that can't be read."""
     name, data, opts, timestamp, delay, priority, made, started, deferred, progress, made_before, parent, *rest = row
     job_id = rest[-1]
     if made is None:
-        # BullMQ before version 4 called it so
+        # its name before BullMQ 4
         made = made_before
     if not PLAIN.fullmatch(f"{timestamp or 0} {delay or 0} {priority or 0} {made or 0} {started or 0}"):
         raise ValueError("not plain numbers")
     job = Job(
         job_id,
         _text(name),
-        # no text stands for no data (BullMQ 6.7)
+        # an empty text means no data (BullMQ 6.7)
         {} if data in ("{}", "") else parse_json(_text(data)),
         DEFAULT_OPTIONS if opts is None else decode_options(opts, origin),
         number_of(job_id),
@@ -286,7 +297,7 @@ def _decode(row: Sequence[Any], broker: Broker, origin: float, token: str) -> Jo
         int(started) if started else 0,
         raw_data=data,
         token=token,
-        broker=broker,
+        broker=handle,
     )
     if not (
         0 <= job.priority <= MAX_PRIORITY and 0 <= job.attempts_made < LARGEST and 0 <= job.attempts_started < LARGEST
@@ -294,19 +305,19 @@ def _decode(row: Sequence[Any], broker: Broker, origin: float, token: str) -> Jo
         raise ValueError("a count is out of its range")
     if not -LARGEST < job.timestamp < LARGEST or not -LARGEST < job.delay < LARGEST:
         raise ValueError("a time is out of its range")
-    _add_optional(job, deferred, progress, parent, rest, origin)
+    _add_optional(job, deferred, progress, parent, rest, origin, prefix)
     return job
 
 
-def _decode_damaged(row: Sequence[Any], broker: Broker, origin: float, token: str) -> Job:
-    """The way of jobs of which something can't be read: each field by itself."""
+def _decode_damaged(row: Sequence[Any], handle: JobHandle | None, origin: float, token: str, prefix: str) -> Job:
+    """Decode each field by itself, and note those that can't be read."""
     name, data, opts, timestamp, delay, priority, made, started, deferred, progress, made_before, parent, *rest = row
     job_id, faults = rest[-1], []
 
     def read(field: str, parse: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:
         try:
             return parse(value)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is about this field alone
+        except Exception as error:  # noqa: BLE001 - it concerns this field alone
             faults.append(Unreadable(field, str(error) or type(error).__name__))
             return otherwise
 
@@ -320,21 +331,27 @@ def _decode_damaged(row: Sequence[Any], broker: Broker, origin: float, token: st
         read("delay", _finite, delay, 0.0) / 1000,
         read("priority", partial(_count, most=MAX_PRIORITY), priority, 0),
         read("atm", _count, made or made_before, 0),
-        # the script marks what it could not count on from
+        # the script marks a count that it could not increment
         read("ats", _count, started and started.removeprefix("?"), 1),
         raw_data=data,
         token=token,
-        broker=broker,
+        broker=handle,
     )
-    _add_optional(job, deferred, progress, parent, rest, origin)
+    _add_optional(job, deferred, progress, parent, rest, origin, prefix)
     job.unreadable = tuple(faults)
     return job
 
 
 def _add_optional(
-    job: Job, deferred: str | None, progress: str | None, parent: str | None, rest: Sequence[Any], origin: float
+    job: Job,
+    deferred: str | None,
+    progress: str | None,
+    parent: str | None,
+    rest: Sequence[Any],
+    origin: float,
+    prefix: str,
 ) -> None:
-    """What a job need not have, and what is only shown. What can't be read of it is left out, or shown as it is."""
+    """Add what a job need not have or what is only shown. What can't be read is left out, or shown as it is."""
     if job.id.startswith("repeat:"):
         # "repeat:<scheduler's id>:<ms>", and that of a scheduler of Node's may have colons
         job.scheduler_id = job.id.removeprefix("repeat:").rpartition(":")[0] or None
@@ -343,20 +360,19 @@ def _add_optional(
     if progress:
         job.progress = parse_json_or_text(progress)
     if parent is not None:
-        job.parent = _parent(parent, job.broker)
+        job.parent = _parent(parent, f"{prefix}:")
     if len(rest) > 1:
         _add_rest(job, rest, origin)
 
 
-def _parent(key: str, broker: Any) -> JobRef | None:
-    """The job that a key names, "<prefix>:<queue>:<id>"; None where it is no such key."""
-    prefix = f"{getattr(broker, 'prefix', PREFIX)}:"
+def _parent(key: str, prefix: str) -> JobRef | None:
+    """The job of a key "<prefix>:<queue>:<id>"; None for any other key."""
     queue, _, job_id = key.removeprefix(prefix).partition(":")
     return JobRef(queue, job_id) if key.startswith(prefix) and queue and job_id else None
 
 
 def _add_rest(job: Job, rest: Sequence[Any], origin: float) -> None:
-    """What a job can only have that was started before."""
+    """Add what only a job can have that was started before."""
     processed_on, job.processed_by, stalls, finished_on, value, reason, stacktrace, history, _ = rest
     job.processed_on = _time(processed_on, origin)
     if stalls is not None:
@@ -382,7 +398,7 @@ def _text(value: str | None) -> str:
 
 
 def _finite(value: str | None) -> float:
-    """A whole number of milliseconds; 0 where there is none. Of 1.5 this takes 1, as JavaScript does (BullMQ 6.7)."""
+    """A whole number of milliseconds; 0 for none. Fractions are cut off, as in JavaScript (BullMQ 6.7)."""
     if not value:
         return 0.0
     # not -0.0
@@ -393,7 +409,7 @@ def _finite(value: str | None) -> float:
 
 
 def _count(value: str | None, most: int = LARGEST) -> int:
-    """A whole number from 0 on; 0 where there is none."""
+    """A whole number of 0 or more; 0 for none."""
     if not value:
         return 0
     value = value.strip(" ")
@@ -410,10 +426,226 @@ def _finite_or_none(value: str) -> float | None:
 
 
 def _time(milliseconds: str | None, origin: float) -> float | None:
-    """A point in time, on the queue's clock; None where there is none, or nothing that can be read."""
+    """A time on the queue's clock; None if there is none, or it can't be read."""
     found = None if milliseconds is None else _finite_or_none(milliseconds)
     return None if found is None else found / 1000 - origin
 
 
 def _shortened(value: str) -> str:
     return repr(value if len(value) <= SHOWN else value[:SHOWN] + "...")
+
+
+# -- outcomes
+
+
+def encode_outcome(outcome: Outcome, base_of: Callable[[str], str]) -> tuple[Argument, ...]:
+    """An outcome as ten arguments of the script `exchange`.
+
+    Args:
+        base_of: the beginning of the keys of a queue, by its name.
+    """
+    note = outcome.note
+    head = (outcome.job_id, outcome.token, outcome.attempt, outcome.attempts_made)
+    if type(outcome) is Completed:
+        return ("C", *head, outcome.value, worker_keep(outcome.keep), "", "", note)
+    if isinstance(outcome, Retried):
+        history = "" if outcome.history is None else to_json(outcome.history)
+        return ("R", *head, milliseconds(outcome.delay), outcome.reason, _rows(outcome.stacktrace), history, note)
+    if isinstance(outcome, Failed):
+        letter = outcome.dead_letter
+        dead = "" if letter is None else to_json({"base": base_of(letter.queue), "data": letter.data})
+        return ("F", *head, outcome.reason, worker_keep(outcome.keep), _rows(outcome.stacktrace), dead, note)
+    if isinstance(outcome, Postponed):
+        return ("P", *head, milliseconds(outcome.delay), "", "", "", note)
+    assert isinstance(outcome, Returned)
+    return ("B", *head, "" if outcome.hold is None else milliseconds(outcome.hold), "", "", "", note)
+
+
+def _rows(stacktrace: Sequence[str]) -> str:
+    return json.dumps(list(stacktrace), ensure_ascii=False) if stacktrace else ""
+
+
+# -- flows
+
+
+def encode_flow_row(row: FlowRow, prefix: str, origin: float) -> tuple[Argument, ...]:
+    """A job of a flow as twelve arguments of the script `add_flow`."""
+    options, rule = row.options, RULES.get(row.on_failure)
+    opts = json.loads(encode_options(options, origin if options.timestamp is not None else 0.0))
+    parent_key = parent = ""
+    if row.parent is not None:
+        flag = {} if rule is None else {rule: True}
+        queue = f"{prefix}:{row.parent.queue}"
+        opts |= {"parent": {"id": row.parent.id, "queue": queue}, **flag}
+        parent_key = f"{queue}:{row.parent.id}"
+        parent = to_json({"id": row.parent.id, "queueKey": queue, **flag})
+    return (
+        f"{prefix}:{row.queue}:",
+        row.id,
+        row.name,
+        row.data,
+        to_json(opts),
+        "" if options.timestamp is None else milliseconds(options.timestamp + origin),
+        milliseconds(options.delay),
+        options.priority,
+        "1" if options.lifo else "",
+        parent_key,
+        parent,
+        "1" if row.has_children else "",
+    )
+
+
+# -- job schedulers: the hash `repeat:<id>`
+
+
+@dataclass(frozen=True, slots=True)
+class StoredScheduler:
+    """A scheduler as Redis has it."""
+
+    scheduler: Scheduler
+    template: Mapping[str, Any]
+    """The opts of its jobs, unknown keys included."""
+    rule: Mapping[str, Any]
+    """The option `repeat` of its jobs."""
+
+
+def new_scheduler(scheduler: Scheduler, origin: float) -> StoredScheduler:
+    """A scheduler that is to be stored."""
+    template = json.loads(encode_options(replace(scheduler.options, timestamp=None, delay=0.0)))
+    return StoredScheduler(scheduler, template, _rule(scheduler, origin))
+
+
+def encode_scheduler(stored: StoredScheduler) -> list[Argument]:
+    """A scheduler's hash, in a flat list."""
+    scheduler = stored.scheduler
+    opts = {key: value for key, value in stored.template.items() if (key, value) != ("attempts", 0)}
+    # BullMQ 6.7 writes an offset for cron lines, too
+    fields = {"name": scheduler.name, "offset": 0, **stored.rule, "missed": scheduler.missed.value}
+    # and leaves out what is empty
+    if opts:
+        fields["opts"] = to_json(opts)
+    if scheduler.data != "{}":
+        fields["data"] = scheduler.data
+    return [item for pair in fields.items() for item in pair]
+
+
+def encode_iteration(stored: StoredScheduler, due: float, now: float, count: int, origin: float) -> list[Argument]:
+    """The arguments that add a scheduler's job: its `count`-th, due at `due`."""
+    scheduler, stamp, added = stored.scheduler, milliseconds(due + origin), milliseconds(now + origin)
+    opts = {
+        "attempts": 0,
+        **stored.template,
+        "delay": max(stamp - added, 0),
+        "jobId": f"repeat:{scheduler.id}:{stamp}",
+        "timestamp": added,
+        "repeat": {**stored.rule, "count": count},
+        "repeatJobKey": scheduler.id,
+    }
+    if isinstance(scheduler.schedule, Cron):
+        opts["prevMillis"] = stamp
+    deduplication = scheduler.options.deduplication
+    return [
+        stamp,
+        scheduler.name,
+        scheduler.data,
+        to_json(opts),
+        scheduler.options.priority,
+        "1" if scheduler.options.lifo else "",
+        "" if deduplication is None else deduplication.id,
+    ]
+
+
+def decode_scheduler(scheduler_id: str, fields: Mapping[str, str], stamp: int | None, origin: float) -> StoredScheduler:
+    """A scheduler from its hash and its score, whichever program wrote it; see `scheduler_errors`."""
+    template = _scheduler_template(fields.get("opts", "{}"))
+    start, end = (float(fields[name]) / 1000 - origin if name in fields else None for name in ("startDate", "endDate"))
+    scheduler = Scheduler(
+        scheduler_id,
+        _schedule(fields, origin),
+        fields.get("name", ""),
+        fields.get("data", "{}"),
+        _scheduler_options(template),
+        Missed(fields.get("missed", Missed.SKIP.value)),
+        int(fields["limit"]) if "limit" in fields else None,
+        start,
+        end,
+        int(fields.get("ic", 1)),
+        None if stamp is None else stamp / 1000 - origin,
+        None if stamp is None else f"repeat:{scheduler_id}:{stamp}",
+    )
+    rule = _rule(scheduler, origin)
+    if "pattern" in fields and "tz" not in fields:
+        # Node reads it in the zone of its own machine
+        del rule["tz"]
+    return StoredScheduler(scheduler, template, rule)
+
+
+def decode_repeatable(
+    key: str, fields: Mapping[str, str], stamp: int, present: Sequence[str | None], origin: float
+) -> StoredScheduler:
+    """A repeatable job of BullMQ 5, from its hash, its score, and name, data and opts of its present job."""
+    name, data, text = present
+    opts, template = _object(text or "{}"), _scheduler_template(text or "{}")
+    rule = dict(opts.get("repeat") or {})
+    scheduler = Scheduler(
+        key,
+        _schedule(fields, origin),
+        name or fields.get("name", ""),
+        data or "{}",
+        _scheduler_options(template),
+        limit=None if rule.get("limit") is None else int(rule["limit"]),
+        end=float(fields["endDate"]) / 1000 - origin if "endDate" in fields else None,
+        iterations=int(rule.get("count") or 1),
+        due=stamp / 1000 - origin,
+        pending=f"repeat:{key}:{stamp}",
+    )
+    return StoredScheduler(scheduler, template, rule)
+
+
+@contextmanager
+def scheduler_errors(scheduler_id: str) -> Iterator[None]:
+    """Raise ScheduleError if a scheduler can't be decoded in this block."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise ScheduleError(f"scheduler {scheduler_id} can't be read: {reason}") from error
+
+
+def _rule(scheduler: Scheduler, origin: float) -> dict[str, Any]:
+    """The schedule as BullMQ's option `repeat`."""
+    schedule = scheduler.schedule
+    rule: dict[str, Any]
+    if isinstance(schedule, Cron):
+        rule = {"pattern": schedule.line, "tz": schedule.zone}
+    else:
+        rule = {"every": milliseconds(schedule.seconds), "offset": milliseconds(schedule.offset or 0.0)}
+    bounds = {"startDate": scheduler.start, "endDate": scheduler.end}
+    rule |= {name: milliseconds(time + origin) for name, time in bounds.items() if time is not None}
+    return rule if scheduler.limit is None else {**rule, "limit": scheduler.limit}
+
+
+def _schedule(fields: Mapping[str, str], origin: float) -> Cron | Every:
+    if "pattern" in fields:
+        return Cron(fields["pattern"], fields.get("tz", "UTC"), origin)
+    every, offset = float(fields["every"]), float(fields.get("offset", 0))
+    return Every(every / 1000, offset % every / 1000 if every > 0 else 0.0, origin)
+
+
+def _scheduler_template(text: str) -> dict[str, Any]:
+    """The part of the opts of a scheduler's job that all of its jobs share."""
+    return {key: value for key, value in _object(text).items() if key not in OF_ONE_JOB}
+
+
+def _scheduler_options(template: Mapping[str, Any]) -> JobOptions:
+    try:
+        return decode_options(to_json(template))
+    except ValueError as error:
+        raise ValueError(f"its opts: {error}") from error
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"opts is not an object: {text[:100]}")
+    return value

@@ -1,4 +1,4 @@
-"""A real Redis or Valkey server as a place."""
+"""Redis and Valkey servers: where one is, how to talk to it, and what its refusals mean."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from queuesim.brokers.redis.scripts import Script, names, script
@@ -21,23 +21,21 @@ from queuesim.core.errors import BrokerUnavailableError
 from queuesim.error import QueuesimError
 from queuesim.extras import need
 
-if TYPE_CHECKING:
-    from redis.asyncio.connection import Connection, ConnectionPool
-
-
-# -- A place where queues live: what a broker asks of a Redis server, real or not
+logger = logging.getLogger("queuesim.brokers")
 
 Argument = str | int | float
 
 
-class Place(Protocol):
-    """A server, and how to talk to it. Answers are text, numbers, None and lists of them.
+class RedisServer(Protocol):
+    """What a broker asks of a Redis server, real or not. Answers are text, numbers, None and lists of them.
 
     Every method raises BrokerUnavailableError where the server can't be reached or can't serve.
     """
 
     clock: Clock | None
-    """Unix time, where the place is a real server; None: whoever drives the broker knows what time it is."""
+    """Unix time for a real server; None: the callers of the broker supply the time."""
+    max_in_flight: int
+    """Exchanges of one worker that may be in flight at once."""
 
     async def run(self, script: Script, key: str, arguments: Sequence[Argument]) -> Any:
         """Run a script on the keys that begin with `key`. It is loaded when it is new to the server."""
@@ -53,133 +51,9 @@ class Place(Protocol):
         ...
 
     async def close(self) -> None:
-        """Give back what is held."""
+        """Close the connections."""
         ...
 
-
-# -- Hurry: ends connections whose answers do not come. One timer for all: one each would cost as much as the command
-
-LOOKS = 4
-"""How often in the time of one time-out it is looked: an answer may be late by a quarter of it."""
-
-
-class Hurry:
-    """Watches connections that wait for an answer.
-
-    Args:
-        timeout: seconds after which a connection is closed; whoever reads from it gets an error.
-    """
-
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
-        self._since: dict[Connection, int] = {}
-        """By connection, how many looks ago its command was sent."""
-        self._timer: asyncio.TimerHandle | None = None
-
-    @contextmanager
-    def about(self, connection: Connection) -> Iterator[None]:
-        """In this block an answer is waited for."""
-        self._since[connection] = 0
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self.timeout / LOOKS, self._look)
-        try:
-            yield
-        finally:
-            del self._since[connection]
-
-    def _look(self) -> None:
-        self._timer = None
-        loop = asyncio.get_running_loop()
-        for connection in self._since:
-            self._since[connection] += 1
-            if self._since[connection] > LOOKS:
-                self._closing = loop.create_task(connection.disconnect(nowait=True))
-        if self._since:
-            self._timer = loop.call_later(self.timeout / LOOKS, self._look)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-# -- What a server's refusals mean, and what to do about them
-
-_USER = "it refuses the user or the password: give them in the URL, redis://user:password@host"
-_PASSWORD = "it wants a password: give it in the URL, redis://:password@host"
-_REPLICA = "it is a read-only replica: connect to the primary"
-_RIGHTS = "its user may not do that: queues need all commands on their keys, scripts included (see ACL SETUSER)"
-_ORPHAN = "it is a replica that lost its primary: connect to the primary"
-_MEMORY = (
-    "it is out of memory and refuses to write: raise maxmemory, or remove finished jobs (keep, clean). "
-    "Its maxmemory-policy should be noeviction"
-)
-_LOADING = "it is loading its data: wait"
-_PLAIN = "it does not speak TLS there, write redis:// in place of rediss://, or use its TLS port"
-_TRUST = "its certificate is not trusted: name the authority's, ?ssl_ca_certs=/path/to/ca.pem"
-
-ADVICE = {
-    "WRONGPASS": _USER,
-    "invalid username-password": _USER,
-    "NOAUTH": _PASSWORD,
-    "Authentication required": _PASSWORD,
-    "called without any password": "it has no password, but one was given: take it out of the URL",
-    "NOPERM": _RIGHTS,
-    "no permissions": _RIGHTS,
-    "READONLY": _REPLICA,
-    "read only replica": _REPLICA,
-    "OOM": _MEMORY,
-    "used memory": _MEMORY,
-    "LOADING": _LOADING,
-    "is loading": _LOADING,
-    "UNBLOCKED": "it has become a replica, as at a failover: connect to the new primary",
-    "MASTERDOWN": _ORPHAN,
-    "Link with MASTER": _ORPHAN,
-    "CLUSTERDOWN": "its cluster is down",
-    "cluster is down": "its cluster is down",
-    "busy running a script": "it is busy with somebody's long script (SCRIPT KILL ends it)",
-    "MISCONF": "it can't write its data to disk and refuses writes: see its log",
-    "NOREPLICAS": "it has too few replicas and refuses writes (min-replicas-to-write)",
-    "CROSSSLOT": "it is a cluster: give the queue a prefix with a hash tag, {bull}",
-    "MOVED": "it is a node of a cluster that does not hold this queue: connect to the node that does",
-    "WRONG_VERSION_NUMBER": _PLAIN,
-    "record layer failure": _PLAIN,
-    "CERTIFICATE_VERIFY_FAILED": _TRUST,
-    "certificate verify failed": _TRUST,
-}
-"""A part of the server's message, or of what redis-py makes of it, and what to do."""
-
-HUNG_UP = "if it speaks TLS there, write rediss:// in place of redis://; else see its maxclients and its log"
-
-
-def explain(error: BaseException, address: object) -> BrokerUnavailableError:
-    """The error that the core knows, with what to do in its message."""
-    seen: BaseException | None = error
-    said: list[str] = []
-    while seen is not None:
-        said.append(str(seen) or type(seen).__name__)
-        if isinstance(seen, ssl.SSLError):
-            said.append(seen.reason or "")
-        seen = seen.__cause__ or seen.__context__
-    everything = " / ".join(said)
-    for part, advice in ADVICE.items():
-        if part in everything:
-            return BrokerUnavailableError(f"the server at {address} can't be used: {advice}. It said: {said[0]}")
-    if "imeout" in everything and str(address).startswith("rediss:"):
-        return BrokerUnavailableError(f"the server at {address} does not answer: if {_PLAIN}")
-    if "Connection closed by server" in everything or "Connection reset" in everything:
-        return BrokerUnavailableError(f"the server at {address} ended the connection: {HUNG_UP}")
-    return BrokerUnavailableError(f"the server at {address} can't be reached: {said[0]}")
-
-
-def is_refusal(error: Any) -> bool:
-    """Whether an error reply means that the server can't serve now, rather than that the command was wrong."""
-    text = str(error)
-    return any(part in text for part in ADVICE)
-
-
-# -- Where a Redis server is: a URL, or the environment's
 
 SCHEMES = ("redis", "rediss", "unix")
 
@@ -188,7 +62,7 @@ PREFIX = "bull"
 
 
 class AddressError(QueuesimError):
-    """It is no address of a Redis server."""
+    """Not the address of a Redis server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +109,10 @@ class Address:
 
 
 def find_address(url: str | None = None, environment: Mapping[str, str] | None = None) -> Address:
-    """The address that was given, or else REDIS_URL's, or REDIS_HOST's and REDIS_PORT's, or localhost's.
+    """The address that was given, or else that in REDIS_URL, or in REDIS_HOST and REDIS_PORT, or localhost.
 
     Raises:
-        AddressError: what was found is no address.
+        AddressError: it is not valid.
     """
     environment = os.environ if environment is None else environment
     if url is None:
@@ -251,25 +125,154 @@ def find_address(url: str | None = None, environment: Mapping[str, str] | None =
     return Address(url)
 
 
-logger = logging.getLogger("queuesim.brokers")
+_USER = "it refuses the user or the password: give them in the URL, redis://user:password@host"
+_PASSWORD = "it wants a password: give it in the URL, redis://:password@host"
+_REPLICA = "it is a read-only replica: connect to the primary"
+_RIGHTS = "its user may not do that: queues need all commands on their keys, scripts included (see ACL SETUSER)"
+_ORPHAN = "it is a replica that lost its primary: connect to the primary"
+_MEMORY = (
+    "it is out of memory and refuses to write: raise maxmemory, or remove finished jobs (keep, clean). "
+    "Its maxmemory-policy should be noeviction"
+)
+_LOADING = "it is loading its data: wait"
+_PLAIN = "it does not speak TLS there, write redis:// in place of rediss://, or use its TLS port"
+_TRUST = "its certificate is not trusted: name the authority's, ?ssl_ca_certs=/path/to/ca.pem"
+
+ADVICE = {
+    "WRONGPASS": _USER,
+    "invalid username-password": _USER,
+    "NOAUTH": _PASSWORD,
+    "Authentication required": _PASSWORD,
+    "called without any password": "it has no password, but one was given: take it out of the URL",
+    "NOPERM": _RIGHTS,
+    "no permissions": _RIGHTS,
+    "READONLY": _REPLICA,
+    "read only replica": _REPLICA,
+    "OOM": _MEMORY,
+    "used memory": _MEMORY,
+    "LOADING": _LOADING,
+    "is loading": _LOADING,
+    "UNBLOCKED": "it has become a replica, as at a failover: connect to the new primary",
+    "MASTERDOWN": _ORPHAN,
+    "Link with MASTER": _ORPHAN,
+    "CLUSTERDOWN": "its cluster is down",
+    "cluster is down": "its cluster is down",
+    "busy running a script": "it is busy with somebody's long script (SCRIPT KILL ends it)",
+    "MISCONF": "it can't write its data to disk and refuses writes: see its log",
+    "NOREPLICAS": "it has too few replicas and refuses writes (min-replicas-to-write)",
+    "CROSSSLOT": "it is a cluster: give the queue a prefix with a hash tag, {bull}",
+    "MOVED": "it is a node of a cluster that does not hold this queue: connect to the node that does",
+    "WRONG_VERSION_NUMBER": _PLAIN,
+    "record layer failure": _PLAIN,
+    "CERTIFICATE_VERIFY_FAILED": _TRUST,
+    "certificate verify failed": _TRUST,
+}
+"""By a part of the server's message, or of redis-py's, what to do."""
+
+HUNG_UP = "if it speaks TLS there, write rediss:// in place of redis://; else see its maxclients and its log"
+
+
+def explain(error: BaseException, address: object) -> BrokerUnavailableError:
+    """The error for the core. Its message says what to do."""
+    seen: BaseException | None = error
+    said: list[str] = []
+    while seen is not None:
+        said.append(str(seen) or type(seen).__name__)
+        if isinstance(seen, ssl.SSLError):
+            said.append(seen.reason or "")
+        seen = seen.__cause__ or seen.__context__
+    everything = " / ".join(said)
+    for part, advice in ADVICE.items():
+        if part in everything:
+            return BrokerUnavailableError(f"the server at {address} can't be used: {advice}. It said: {said[0]}")
+    if "imeout" in everything and str(address).startswith("rediss:"):
+        return BrokerUnavailableError(f"the server at {address} does not answer: if {_PLAIN}")
+    if "Connection closed by server" in everything or "Connection reset" in everything:
+        return BrokerUnavailableError(f"the server at {address} ended the connection: {HUNG_UP}")
+    return BrokerUnavailableError(f"the server at {address} can't be reached: {said[0]}")
+
+
+def is_refusal(error: Any) -> bool:
+    """Whether an error reply means that the server can't serve now, not that the command was wrong."""
+    text = str(error)
+    return any(part in text for part in ADVICE)
+
+
+class Connection(Protocol):
+    """What is used of redis-py's connections."""
+
+    @property
+    def is_connected(self) -> bool: ...
+    async def connect(self) -> None: ...
+    async def disconnect(self, nowait: bool = False) -> None: ...
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None: ...
+    async def read_response(self) -> Any: ...
+    def pack_command(self, *words: Any) -> Any: ...
+
+
+SWEEPS = 4
+"""Sweeps in the time of one time-out: an answer may be late by a quarter of it."""
+
+
+class ResponseTimeouts:
+    """Closes connections whose answers do not come. One timer sweeps all of them: one each would cost as much as the
+    command.
+
+    Args:
+        timeout: seconds after which a connection is closed; its reader gets an error.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self._waiting: dict[Connection, int] = {}
+        """By connection, the number of sweeps since its command was sent."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def watch(self, connection: Connection) -> Iterator[None]:
+        """Wait for an answer in this block."""
+        self._waiting[connection] = 0
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self.timeout / SWEEPS, self._sweep)
+        try:
+            yield
+        finally:
+            del self._waiting[connection]
+
+    def _sweep(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        for connection in self._waiting:
+            self._waiting[connection] += 1
+            if self._waiting[connection] > SWEEPS:
+                self._closing = loop.create_task(connection.disconnect(nowait=True))
+        if self._waiting:
+            self._timer = loop.call_later(self.timeout / SWEEPS, self._sweep)
+
+    def stop(self) -> None:
+        """End the sweeps."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
 
 OLDEST = (6, 2)
-"""Our scripts use commands that came with Redis 6.2 (RPOP with a count, LMOVE)."""
+"""Our scripts use commands of Redis 6.2 (RPOP with a count, LMOVE)."""
 TIMEOUT = 10.0
 """Seconds that the server may take to answer a command, or to accept a connection."""
 CLOCK_BOUND = 1.0
-"""Seconds by which a clock may differ from the server's. Beyond that it is said at connection."""
+"""Seconds by which a clock may differ from the server's. A larger difference is logged at connection."""
 DAY = 86_400.0
 LONGEST_BLOCK = 30.0
-"""Seconds after which a blocked connection asks anew. The end of a wait is timed here, not by the server, which looks
-at its time-outs only now and then (10 times a second by default)."""
+"""Seconds after which a blocked connection asks anew. The end of a wait is timed here, not by the server, which checks
+its time-outs only 10 times a second by default."""
 
 
-class ServerPlace:
-    """A server, with a pool of connections for commands and connections of their own for waiting.
+class RealServer:
+    """A server on the network, with connections for commands and others for waiting.
 
-    It reconnects by itself, but repeats no command: whether one took effect before the connection broke is unknown, and
-    whoever made it knows what to do. `connect` makes one, and sees whether the server can serve.
+    It reconnects by itself but repeats no command: whether one took effect before the connection broke is unknown, and
+    its caller has to decide. `connect` makes one, and checks that the server can serve.
 
     Args:
         address: where it is.
@@ -280,7 +283,7 @@ class ServerPlace:
     """
 
     clock: Clock | None = staticmethod(time.time)
-    """The calendar. Whoever uses a queue here goes by it, unless `queuesim.core.clock.set_clock` says otherwise."""
+    """The calendar: the clock of all users of its queues, unless `queuesim.core.clock.set_clock` sets another."""
 
     max_in_flight = 2
     """Exchanges of one worker: while the server works at one, the worker prepares another."""
@@ -304,19 +307,22 @@ class ServerPlace:
             "retry_on_error": [],
         }
         # redis-py's own time-out makes a task of every command, and by default ends every wait after 5 s
-        self._pool: ConnectionPool = ConnectionPool.from_url(address.url, socket_timeout=None, **common)
-        self._lanes: list[Connection] = []
-        """Connections for commands that nobody uses now."""
-        self._blocking: list[Connection] = []
-        """Connections for waiting that nobody uses now."""
-        self._hurry = Hurry(timeout)
+        pool = ConnectionPool.from_url(address.url, socket_timeout=None, **common)
+        self._new_connection: Callable[[], Connection] = pool.make_connection
+        self._idle: list[Connection] = []
+        """Unused connections for commands. None is ever closed: as many are kept as were in use at one time."""
+        self._idle_blocking: list[Connection] = []
+        """Unused connections for waiting."""
+        self._introduced: dict[Connection, tuple[str, int]] = {}
+        """By connection for waiting: its marker, and its id on the server."""
+        self._timeouts = ResponseTimeouts(timeout)
         self._pack = _packer()
 
     def __repr__(self) -> str:
-        return f"<ServerPlace {self.address}>"
+        return f"<RealServer {self.address}>"
 
     async def check(self) -> None:
-        """See whether the server can be used.
+        """Check that the server can be used.
 
         Raises:
             BrokerUnavailableError: it can't be reached, refuses us, is a replica, or too old.
@@ -356,17 +362,17 @@ class ServerPlace:
         try:
             return bool((await self.command("CONFIG", "GET", "replica-read-only"))[1] == "yes")
         except BrokerUnavailableError:
-            # it does not tell: the first write will
+            # unknown until the first write
             return False
 
     async def run(self, script: Script, key: str, arguments: Sequence[Argument]) -> Any:
-        """See Place.run."""
+        """See RedisServer.run."""
         from redis.exceptions import NoScriptError
 
         try:
             return await self.command("EVALSHA", script.sha, 1, key, *arguments)
         except NoScriptError:
-            # new to the server, or it forgot: restarted, failed over, or told to (SCRIPT FLUSH)
+            # new to the server, or lost at a restart, a failover or a SCRIPT FLUSH
             return await self.command("EVAL", script.text, 1, key, *arguments)
 
     async def load_scripts(self) -> None:
@@ -379,30 +385,29 @@ class ServerPlace:
             await self.command("SCRIPT", "LOAD", script(name).text)
 
     async def command(self, *words: Argument) -> Any:
-        """See Place.command."""
-        lane = self._lanes.pop() if self._lanes else await self._open(self._pool)
+        """See RedisServer.command."""
+        connection = self._idle.pop() if self._idle else await self._open()
         try:
-            await self._send(lane, words)
-            with self._hurry.about(lane):
-                answer = await self._read(lane)
+            await self._send(connection, words)
+            with self._timeouts.watch(connection):
+                answer = await self._read(connection)
         finally:
-            self._lanes.append(lane)
+            self._idle.append(connection)
         return answer
 
-    async def _open(self, pool: ConnectionPool) -> Connection:
-        """One more connection. Neither is ever given back: as many are kept as were in use at one time."""
-        connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+    async def _open(self) -> Connection:
+        connection = self._new_connection()
         await self._connect(connection)
         return connection
 
     async def _connect(self, connection: Connection) -> None:
         from redis.exceptions import RedisError
 
-        connection.introduced = None  # type: ignore[attr-defined]
+        self._introduced.pop(connection, None)
         try:
-            # the first words with the server included: redis-py times the socket alone
+            # including the handshake: redis-py times the socket alone
             async with asyncio.timeout(self.timeout):
-                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.connect()
         except BaseException as error:
             # refused half-way, it may still be open
             await connection.disconnect()
@@ -436,18 +441,18 @@ class ServerPlace:
         except RedisError as error:
             raise explain(error, self.address) from error
         except BaseException:
-            # cancelled between question and answer: nobody else must read it
+            # cancelled before the answer came: nobody else must read it
             await connection.disconnect(nowait=True)
             raise
 
     # -- waiting
 
     async def block(self, marker: str, until: float | None, now: float) -> None:
-        """See Place.block."""
+        """See RedisServer.block."""
         timeout = LONGEST_BLOCK if until is None else min(until - now, LONGEST_BLOCK)
         if timeout <= 0:
             return
-        connection = self._blocking.pop() if self._blocking else await self._open(self._pool)
+        connection = self._idle_blocking.pop() if self._idle_blocking else await self._open()
         try:
             client_id = await self._introduce(connection, marker)
             await self._send(connection, ("BZPOPMIN", marker, LONGEST_BLOCK + 1))
@@ -462,13 +467,13 @@ class ServerPlace:
                 raise
             await answer
         finally:
-            self._blocking.append(connection)
+            self._idle_blocking.append(connection)
 
     async def _introduce(self, connection: Connection, marker: str) -> int:
         """Give the connection the name by which BullMQ finds the workers of a queue. Returns its id."""
         if not connection.is_connected:
             await self._connect(connection)
-        known: tuple[str, int] | None = getattr(connection, "introduced", None)
+        known = self._introduced.get(connection)
         if known is not None and known[0] == marker:
             return known[1]
         prefix, queue, _ = marker.rsplit(":", 2)
@@ -477,50 +482,51 @@ class ServerPlace:
         await self._read(connection)
         await self._send(connection, ("CLIENT", "ID"))
         client_id = int(await self._read(connection))
-        connection.introduced = (marker, client_id)  # type: ignore[attr-defined]
+        self._introduced[connection] = (marker, client_id)
         return client_id
 
     async def close(self) -> None:
-        """See Place.close."""
-        self._hurry.stop()
-        for connection in (*self._lanes, *self._blocking):
+        """See RedisServer.close."""
+        self._timeouts.stop()
+        for connection in (*self._idle, *self._idle_blocking):
             await connection.disconnect()
 
 
-async def connect(url: str | None = None, *, timeout: float = TIMEOUT) -> ServerPlace:
+async def connect(url: str | None = None, *, timeout: float = TIMEOUT) -> RealServer:
     """The server at `url`, or where the environment says (REDIS_URL, or REDIS_HOST and REDIS_PORT).
 
     The calendar is the clock of all queues there. If it differs from the server's by more than a second (CLOCK_BOUND),
     so that jobs of this program and of others would start too early or too late, a warning is logged.
 
     Raises:
-        AddressError: that is no address.
+        AddressError: the address is not valid.
         BrokerUnavailableError: the server can't be used; the message says what to do.
     """
-    place = ServerPlace(find_address(url), timeout=timeout)
+    server = RealServer(find_address(url), timeout=timeout)
     try:
-        await place.check()
-        # who may do little else may not ask for the time either
+        await server.check()
+        # an ACL may forbid TIME
         with suppress(BrokerUnavailableError):
-            await place.compare_clock(get_clock() or time.time)
+            await server.compare_clock(get_clock() or time.time)
     except BaseException:
-        await place.close()
+        await server.close()
         raise
-    return place
+    return server
 
 
-def _packer() -> Any:
-    """Turns a command into what is sent. hiredis does it ten times as fast as redis-py."""
+def _packer() -> Callable[[Connection, Sequence[Argument]], Any]:
+    """A function that turns a command into bytes. hiredis does it ten times as fast as redis-py."""
     try:
-        from hiredis import pack_command
+        import hiredis
     except ImportError:
         return lambda connection, words: connection.pack_command(*words)
+    pack_command: Callable[..., bytes] = hiredis.pack_command
 
     def pack(connection: Connection, words: Sequence[Argument]) -> Any:
         try:
-            return pack_command(tuple(words))  # type: ignore[arg-type]
+            return pack_command(tuple(words))
         except UnicodeEncodeError:
-            # bytes that another program wrote, as they came
+            # surrogates: bytes that another program wrote, as they came
             return connection.pack_command(*words)
 
     return pack

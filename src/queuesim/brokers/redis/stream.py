@@ -1,4 +1,4 @@
-"""The event stream of a queue, told to an observer as a broker in this process would tell it."""
+"""The event stream of a queue: reading on in it, finding gaps, and reporting it to an observer."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ from queuesim.core.containment import Contained
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobState, NewJob, number_of
 
-# -- Reading on in an event stream, and finding out whether anything between two looks is gone
-
 SEQUENCE_BITS, CHECK_BITS = 24, 16
 """An event's id is one whole number: the milliseconds and the sequence number of the stream's own id, and a checksum of
 what the event says. A stream that begins anew within a millisecond gives ids of the old one again."""
 REMEMBERED = 20_000
-"""Event ids. By default a stream has half as many entries (BullMQ 6.7): so all that it may still hold are known."""
+"""Event ids. By default a stream has half as many entries (BullMQ 6.7), so that all that it may hold are known."""
 AT_ONCE = 1000
-"""Entries that are looked at in one go, in search of one that was seen."""
+"""Entries of one page in the search for one that was seen."""
+KINDS = {kind.value: kind for kind in EventKind}
+STATES = {state.value: state for state in JobState}
+TICK = 0.002
+"""Seconds by which a client's clock may be before the stream's, which has whole milliseconds."""
+MAX_SUSPECTED = 1000
+"""Maximum number of suspected jobs of each type: what is suspected for long did not happen."""
 
 Entry = tuple[str, list[str]]
 """An entry as XRANGE gives it: the stream's own id, and field names and values in turn."""
 Command = tuple[Any, ...]
 T = TypeVar("T")
 Reading = Generator[Command, list[Entry], T]
-"""Yields commands and is sent their answers: a server is asked in a loop, fakeredis without one."""
+"""Yields commands and is sent their answers: a server answers in an event loop, fakeredis without one."""
 
 
 class SeenEvents:
@@ -49,7 +53,7 @@ class SeenEvents:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What was read at one time."""
+    """The result of one reading."""
 
     entries: list[Entry]
     """Oldest first."""
@@ -60,15 +64,15 @@ class Page:
 
 
 def read_page(stream: str, after: int, seen: SeenEvents, limit: int | None = None) -> Reading[Page]:
-    """Read what came after the event of an id; 0: all that there is.
+    """Read the entries after the event of an id; 0: all that there are.
 
-    If that event is gone, reading goes on behind the last one that was seen and is still there. If there is none, it
-    goes on at the beginning.
+    If that event is gone, reading goes on behind the last one that was seen and is still there; if there is none, at
+    the beginning.
 
     Args:
         stream: its key.
-        seen: what was read before; what is read now is added.
-        limit: entries at most.
+        seen: what was read before. The entries of this page are added.
+        limit: the maximum number of entries.
     """
     if limit == 0:
         return Page([], True, after)
@@ -90,8 +94,8 @@ def read_page(stream: str, after: int, seen: SeenEvents, limit: int | None = Non
 def _last_seen(stream: str, after: int, seen: SeenEvents) -> Reading[Entry | None]:
     """The newest entry that a reader saw which has read up to `after`; None: the stream has none, or begins anew.
 
-    Entries are read in their order. So it has seen all that are known and not behind `after`. A stream that is no older
-    than `after` has begun anew: its first entries may say the same as those of the old one did, under the same ids.
+    Entries are read in order, so it has seen all that are known and not behind `after`. A stream that is no older than
+    `after` has begun anew: its first entries may be the same as those of the old one, under the same ids.
     """
     first = yield _range(stream, "-", 1)
     if not first or _milliseconds(first[0][0]) >= _milliseconds(stream_id(after)):
@@ -116,7 +120,7 @@ def _range(stream: str, first: str, limit: int | None) -> Command:
 
 
 async def read_from(reading: Reading[T], command: Callable[..., Awaitable[Any]]) -> T:
-    """What a reading comes to on a server."""
+    """The result of a reading on a server."""
     answer: Any = None
     while True:
         try:
@@ -128,7 +132,7 @@ async def read_from(reading: Reading[T], command: Callable[..., Awaitable[Any]])
 
 
 def read_now(reading: Reading[T], command: Callable[..., Any]) -> T:
-    """What a reading comes to where commands are answered at once."""
+    """The result of a reading where commands are answered at once."""
     answer: Any = None
     while True:
         try:
@@ -152,42 +156,33 @@ def stream_id(event_id: int) -> str:
     return f"{position >> SEQUENCE_BITS}-{position & (1 << SEQUENCE_BITS) - 1}"
 
 
-KINDS = {kind.value: kind for kind in EventKind}
-STATES = {state.value: state for state in JobState}
+class EventStreamReader:
+    """Reads the stream and reports it to an observer as a broker in this process would.
 
-TICK = 0.002
-"""Seconds by which a client's clock may be before the stream's, which has whole milliseconds."""
-MOST_SUSPECTED = 1000
-"""Of each type of jobs: what is suspected for long did not happen."""
-
-
-class Chronicle:
-    """Reads the stream, numbers jobs in the order of adding, and knows what was asked for when they were added.
-
-    A job with an automatic id has that as its number. The counter of ids moves on for custom ids, too: so the number
-    behind that of the job before is free.
+    It numbers jobs in the order of adding, and knows what producers asked for. A job with an automatic id has that as
+    its number. The counter of ids moves on for custom ids, too, so that the number after the last one is free.
 
     Args:
         stream: the key of the event stream.
-        observer: who is told.
-        time_of: turns milliseconds since the Unix epoch into the time that the observer has.
-        errors: counts what the observer raises, in place of raising it.
+        observer: who gets the events.
+        time_of: turns milliseconds since the Unix epoch into the observer's time.
+        errors: counts errors of the observer, which are raised if it is None.
     """
 
     def __init__(
         self, stream: str, observer: Observer, time_of: Callable[[float], float], errors: Contained | None = None
     ) -> None:
         self.numbers: dict[str, int] = {}
-        """Of every job that was added, its latest if an id was used more than once."""
+        """By job id; the latest if an id was used more than once."""
         self._lives: dict[str, list[tuple[float, int]]] = {}
-        """Of each id that is not a number: when each job was added under it, and the job's number."""
+        """By id that is not a number: when each job was added under it, and the job's number."""
         self.gaps: list[float] = []
-        """Times before which events are gone that were not read: of the first one behind each gap."""
+        """The time of the first event after each gap, that is, after events that are gone and were not read."""
         self._stream = stream
         self._after = 0
         self._seen = SeenEvents()
         self.foreign: Callable[[str, str], NewJob] = lambda job_id, name: NewJob(name)
-        """What is known, by its id and its type, of a job that nobody told of."""
+        """Makes a job that no producer announced, by its id and its type."""
         self._observer = observer
         self._errors = errors
         self._time_of = time_of
@@ -197,7 +192,7 @@ class Chronicle:
         self._suspected: dict[str, deque[tuple[NewJob, float]]] = {}
 
     def number_at(self, job_id: str, time: float) -> int:
-        """The number of the job that had an id at a time; 0 if the stream, as far as it was read, has none."""
+        """The number of the job that had an id at a time; 0 if no such job was read."""
         found = number_of(job_id)
         if found:
             return found
@@ -207,33 +202,32 @@ class Chronicle:
         return found
 
     def expect(self, ids: Sequence[str], jobs: Sequence[NewJob], now: float) -> None:
-        """These jobs were added under these ids, unless they were duplicates."""
+        """Announce that jobs were added under these ids, unless they were duplicates."""
         for job_id, job in zip(ids, jobs, strict=True):
             self._expected[job_id].append((job, now))
 
     def expect_no_more(self) -> None:
-        """Whatever is expected still was a duplicate."""
+        """All jobs that are still expected were duplicates."""
         self._expected.clear()
 
-    def give_up(self) -> None:
-        """Whatever is expected still is not in the stream, though it was acknowledged: tell that it was added."""
+    def report_expected(self) -> None:
+        """Report jobs that are not in the stream though a server acknowledged them."""
         for job_id, expected in self._expected.items():
             # one with an id of its own may have been a duplicate
             for job, when in expected if job_id not in self.numbers else ():
                 self.last = self.numbers[job_id] = number = number_of(job_id) or self.last + 1
                 if not number_of(job_id):
                     self._lives.setdefault(job_id, []).append((when, number))
-                self._tell_added(number, job_id, job, when)
+                self._report_added(number, job_id, job, when)
         self._expected.clear()
 
     def suspect(self, jobs: Sequence[NewJob], now: float) -> None:
-        """These jobs may have been added: the answer got lost, and with it their ids."""
+        """Announce that jobs may have been added: the answer was lost, and with it their ids."""
         for job in jobs:
-            self._suspected.setdefault(job.name, deque(maxlen=MOST_SUSPECTED)).append((job, now))
+            self._suspected.setdefault(job.name, deque(maxlen=MAX_SUSPECTED)).append((job, now))
 
     def read_page(self, limit: int | None = None) -> Reading[Page]:
-        """Read what is new in the stream, so many entries at most; see eventreader. Whether the observer is told of it,
-        and when, is for `tell`."""
+        """Read new entries, `limit` at most. `report` passes them on."""
         page = yield from read_page(self._stream, self._after, self._seen, limit)
         if not page.complete and page.last != self._after:
             first = page.entries[0][0] if page.entries else stream_id(page.last)
@@ -241,16 +235,16 @@ class Chronicle:
         self._after = page.last
         return page
 
-    def tell(self, entries: Sequence[Entry]) -> None:
-        """Tell the observer of entries of the stream."""
-        told = [entry for entry in (self._entry(*entry) for entry in entries) if entry is not None]
-        if told:
+    def report(self, entries: Sequence[Entry]) -> None:
+        """Report entries of the stream to the observer."""
+        events = [event for event in (self._event(*entry) for entry in entries) if event is not None]
+        if events:
             try:
-                self._observer.events(told)
+                self._observer.events(events)
             except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
                 self._raised(error)
 
-    def _entry(
+    def _event(
         self, stream_id: str, words: Sequence[Any]
     ) -> tuple[float, EventKind, int, str | None, JobState | None, Any] | None:
         fields = dict(zip(words[::2], words[1::2], strict=True))
@@ -269,13 +263,13 @@ class Chronicle:
         if not number_of(job_id):
             self._lives.setdefault(job_id, []).append((time, number))
         expected = self._expected.get(job_id)
-        job, when = expected.popleft() if expected else self._stranger(job_id, name, time)
+        job, when = expected.popleft() if expected else self._unexpected(job_id, name, time)
         if expected is not None and not expected:
             del self._expected[job_id]
         timestamp = when if job.options.timestamp is None else job.options.timestamp
-        self._tell_added(number, job_id, job, timestamp)
+        self._report_added(number, job_id, job, timestamp)
 
-    def _tell_added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
+    def _report_added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
         try:
             self._observer.added(number, job_id, job, timestamp)
         except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
@@ -286,12 +280,12 @@ class Chronicle:
             raise error
         self._errors.raised(error)
 
-    def _stranger(self, job_id: str, name: str, time: float) -> tuple[NewJob, float]:
-        """What is known of a job that nobody expected, and since when."""
+    def _unexpected(self, job_id: str, name: str, time: float) -> tuple[NewJob, float]:
+        """A job that was not expected, and when it was added."""
         suspected = self._suspected.get(name)
         if suspected is None:
             return self.foreign(job_id, name), time
-        # most of them were tries that failed before the one that did not
+        # the last try is the likeliest: those before it failed
         job, when = suspected.pop()
         if not suspected:
             del self._suspected[name]

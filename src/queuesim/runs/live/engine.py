@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from queuesim.brokers.redis.broker import RedisBroker
-from queuesim.brokers.redis.server import Address, ServerPlace, connect, find_address
+from queuesim.brokers.redis.server import Address, RealServer, connect, find_address
 from queuesim.core.broker import Broker
 from queuesim.core.clock import set_clock
 from queuesim.core.deadletters import redrives_of
@@ -108,7 +108,7 @@ class LiveRun(Engine):
         self._trouble = Trouble(scenario.faults, address, private, self.recorder.faults)
         self._reports = Reports(self.recorder, self._number_at, self._trouble)
         self._workers: list[Worker] = []
-        self._places: dict[str, ServerPlace] = {}
+        self._places: dict[str, RealServer] = {}
         """Connections to the server of the loads and workers that have their own, by name."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ahead = 0.0
@@ -169,7 +169,7 @@ class LiveRun(Engine):
         loads = [] if self._trouble.injector is None else [entry.name for entry in self.scenario.load]
         workers = [] if self._own is None else [launch.name for launch in self._launches]
         for name in dict.fromkeys((*loads, *workers)):
-            self._places[name] = place = ServerPlace(Address(await self._trouble.way(name)))
+            self._places[name] = place = RealServer(Address(await self._trouble.way(name)))
             await connect_early(place)
 
     async def _prepare(self) -> None:
@@ -183,7 +183,7 @@ class LiveRun(Engine):
         self.epoch = self.broker.origin = time.time()
         self._ahead = int(seconds) + int(micros) / 1e6 - self.epoch
 
-    def _broker_at(self, place: ServerPlace) -> FollowedBroker:
+    def _broker_at(self, place: RealServer) -> FollowedBroker:
         return FollowedBroker(self._processor.queue, place, self.prefix, origin=self.epoch, watch=self.stream)
 
     def _load_broker(self, load: str) -> Broker:
@@ -339,7 +339,7 @@ class LiveRun(Engine):
         for tries_left in reversed(range(LAST_TRIES)):
             try:
                 await self.stream.read()
-                self.stream.chronicle.give_up()
+                self.stream.chronicle.report_expected()
                 self._reports.record_held(self._reports.held)
                 self._left = await self._where_left()
                 self._evidence = await gather(

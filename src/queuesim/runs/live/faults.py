@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from queuesim.brokers.redis.embedded import EmbeddedServer
 from queuesim.brokers.redis.scripts import names
-from queuesim.brokers.redis.server import Address, ServerPlace
+from queuesim.brokers.redis.server import Address, RealServer
 from queuesim.core.clock import sleep
 from queuesim.core.job import JobState
 from queuesim.core.processor import Processor
@@ -209,7 +209,7 @@ class ServerHost:
         place: the way to it past all proxies.
     """
 
-    def __init__(self, server: EmbeddedServer, place: ServerPlace, watch: StreamFollower, rng: random.Random) -> None:
+    def __init__(self, server: EmbeddedServer, place: RealServer, watch: StreamFollower, rng: random.Random) -> None:
         self.persistent = server.options.get("appendonly") == "yes"
         self._server = server
         self._place = place
@@ -242,7 +242,7 @@ class ServerHost:
 class Queue:
     """The queue as faults see it: they wait while the server is away."""
 
-    def __init__(self, broker: FollowedBroker, place: ServerPlace, rng: random.Random) -> None:
+    def __init__(self, broker: FollowedBroker, place: RealServer, rng: random.Random) -> None:
         self._broker = broker
         self._place = place
         self._rng = rng
@@ -306,7 +306,7 @@ class Trouble:
         self,
         fleet: LiveFleet,
         broker: FollowedBroker,
-        place: ServerPlace,
+        place: RealServer,
         watch: StreamFollower,
         producers: Mapping[str, Producer],
         streams: Streams,

@@ -11,8 +11,8 @@ from random import Random
 from typing import Any, Protocol
 
 from queuesim.brokers.redis.broker import RedisBroker
-from queuesim.brokers.redis.server import Place, ServerPlace
-from queuesim.brokers.redis.stream import Chronicle, read_from
+from queuesim.brokers.redis.server import RealServer, RedisServer
+from queuesim.brokers.redis.stream import EventStreamReader, read_from
 from queuesim.core.broker import Completed, Failed, Outcome, Postponed, Retried, Returned
 from queuesim.core.errors import ErrorInfo
 from queuesim.core.events import EventKind
@@ -193,9 +193,9 @@ class StreamFollower:
         time_of: turns the server's milliseconds since the Unix epoch into seconds since the run began.
     """
 
-    def __init__(self, place: ServerPlace, base: str, recorder: Recorder, time_of: Callable[[float], float]) -> None:
+    def __init__(self, place: RealServer, base: str, recorder: Recorder, time_of: Callable[[float], float]) -> None:
         self._rng = Random(base)
-        self.chronicle = Chronicle(f"{base}events", recorder, time_of)
+        self.chronicle = EventStreamReader(f"{base}events", recorder, time_of)
         self.adding: set[asyncio.Future[None]] = set()
         """Adds that are under way."""
         self._place = place
@@ -217,7 +217,7 @@ class StreamFollower:
             if self.adding:
                 # whose jobs they are is known when the answer has come
                 await asyncio.wait(set(self.adding))
-            self.chronicle.tell(page.entries)
+            self.chronicle.report(page.entries)
             if len(page.entries) < ENTRIES:
                 return
 
@@ -241,7 +241,7 @@ class FollowedBroker(RedisBroker):
     """A producer's hand on the queue: its adds are known before the event stream tells of them."""
 
     def __init__(
-        self, queue: str, place: Place, prefix: str, *, origin: float, watch: StreamFollower | None = None
+        self, queue: str, place: RedisServer, prefix: str, *, origin: float, watch: StreamFollower | None = None
     ) -> None:
         super().__init__(queue, place, prefix, origin=origin)
         self._watch = watch

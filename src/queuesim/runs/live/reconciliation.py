@@ -112,7 +112,7 @@ def judge_live(
 
     Args:
         began: when each worker first took jobs, by its own word.
-        gaps: times before which events are gone; see Chronicle.
+        gaps: times before which events are gone; see EventStreamReader.
     """
     started = starts_by_server(recording)
     reported = recording.attempts["started"]

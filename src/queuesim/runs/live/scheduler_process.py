@@ -16,7 +16,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
 
 from queuesim.brokers.redis.broker import RedisBroker
-from queuesim.brokers.redis.server import Address, ServerPlace
+from queuesim.brokers.redis.server import Address, RealServer
 from queuesim.core.broker import Broker
 from queuesim.core.clock import Clock, set_clock, sleep, sleep_until
 from queuesim.core.job import JobOptions, NewJob
@@ -63,7 +63,7 @@ async def scan(launch: SchedulerLaunch) -> None:
     set_clock(clock)
     store = TaskStore(launch.database, connections=launch.settings.database.connections)
     broker = cast(
-        Broker, RedisBroker(launch.queue, ServerPlace(Address(launch.url)), launch.prefix, origin=launch.origin)
+        Broker, RedisBroker(launch.queue, RealServer(Address(launch.url)), launch.prefix, origin=launch.origin)
     )
     parts = [asyncio.create_task(owner_gone())]
 

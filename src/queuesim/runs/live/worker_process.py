@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.scripts import names
-from queuesim.brokers.redis.server import Address, ServerPlace
+from queuesim.brokers.redis.server import Address, RealServer
 from queuesim.core.broker import Broker, Observer
 from queuesim.core.clock import set_clock
 from queuesim.core.errors import BrokerUnavailableError, DatabaseError
@@ -352,7 +352,7 @@ def open_tasks(launch: WorkerLaunch) -> OverdueStore | None:
     return OverdueStore(settings, TaskStore(launch.database, connections=settings.database.connections))
 
 
-async def connect(place: ServerPlace) -> None:
+async def connect(place: RealServer) -> None:
     """Open all connections for commands ahead of the first job. A server that is away is no error here: whoever uses
     it later waits for it."""
     with suppress(BrokerUnavailableError):
@@ -372,7 +372,7 @@ async def work(launch: WorkerLaunch) -> None:
     CURRENT.set(BusyProcess())  # type: ignore[arg-type]
     reporter = Reporter(launch.report)
     own = own_processor(launch.scenario)
-    place = ServerPlace(Address(launch.url))
+    place = RealServer(Address(launch.url))
     queue = build_processor(launch.scenario, own, Streams(launch.seed)).queue
     broker = RedisBroker(queue, place, launch.prefix, origin=run_clock.origin)
     recorder = RunClockRecorder(reporter, clock)

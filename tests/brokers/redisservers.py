@@ -9,9 +9,9 @@ from typing import Any
 
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.embedded import EmbeddedServer
-from queuesim.brokers.redis.fake import FakePlace
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.brokers.redis.scripts import Script
-from queuesim.brokers.redis.server import Address, Argument, ServerPlace
+from queuesim.brokers.redis.server import Address, Argument, RealServer
 from queuesim.core.broker import Broker
 from servers import make_server
 
@@ -52,7 +52,7 @@ return expiring
 """
 
 
-class ClockedPlace(ServerPlace):
+class ClockedServer(RealServer):
     """A real server whose keys expire by the test's clock.
 
     Between two calls nothing expires: when each key is to do so is noted here, and it gets what is left of its time
@@ -78,7 +78,7 @@ class ClockedPlace(ServerPlace):
     async def _at_its_time(self, *words: Argument) -> Any:
         now = round(self._clock.now * 1000)
         left = [word for key, time in self._expires.items() for word in (key, time - now)]
-        connection = self._lanes.pop() if self._lanes else await self._open(self._pool)
+        connection = self._idle.pop() if self._idle else await self._open()
         try:
             for command in (("MULTI",), ("EVAL", RESTORE, 0, *left), words, ("EVAL", NOTE, 0), ("EXEC",)):
                 await self._send(connection, command)
@@ -86,7 +86,7 @@ class ClockedPlace(ServerPlace):
                 await self._read(connection)
             _, answer, expiring = await self._read(connection)
         finally:
-            self._lanes.append(connection)
+            self._idle.append(connection)
         if isinstance(answer, Exception):
             raise answer
         self._expires = {key: now + _on_grid(ttl) for key, ttl in zip(expiring[::2], expiring[1::2], strict=True)}
@@ -105,11 +105,11 @@ def _server(name: str) -> EmbeddedServer:
 
 
 async def fakeredis(clock: Clock) -> Broker:
-    return OwningBroker("tests", FakePlace(clock))
+    return OwningBroker("tests", FakeServer(clock))
 
 
 async def real(name: str, clock: Clock) -> Broker:
-    place = ClockedPlace(Address(_server(name).url), clock)
+    place = ClockedServer(Address(_server(name).url), clock)
     await place.command("FLUSHALL")
     return OwningBroker("tests", place)
 
@@ -118,4 +118,4 @@ class OwningBroker(RedisBroker):
     """Closes its place with itself."""
 
     async def close(self) -> None:
-        await self._place.close()
+        await self._server.close()
