@@ -202,12 +202,23 @@ class Connection(Protocol):
     """What is used of redis-py's connections."""
 
     @property
-    def is_connected(self) -> bool: ...
-    async def connect(self) -> None: ...
-    async def disconnect(self, nowait: bool = False) -> None: ...
-    async def send_packed_command(self, command: Any, check_health: bool = True) -> None: ...
-    async def read_response(self) -> Any: ...
-    def pack_command(self, *words: Any) -> Any: ...
+    def is_connected(self) -> bool:
+        """Whether the socket is open."""
+
+    async def connect(self) -> None:
+        """Open the socket and log in."""
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        """Close the socket."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send a command in bytes."""
+
+    async def read_response(self) -> Any:
+        """Read an answer. Raises it if it is an error."""
+
+    def pack_command(self, *words: Any) -> Any:
+        """A command in bytes."""
 
 
 SWEEPS = 4
