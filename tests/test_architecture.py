@@ -14,9 +14,7 @@ SOURCE = ROOT / "src" / "queuesim"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 CIRCLES = (
-    "queuesim.faults",
     "queuesim.runs",
-    "queuesim.scenario",
     "queuesim.simulation",
 )
 """Where files import each other in a circle. Loop, timers, process, environment and diagnosis of the simulation do so

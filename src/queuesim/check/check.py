@@ -27,7 +27,7 @@ from queuesim.check.outline import (
     whose,
 )
 from queuesim.core.processor import Processor
-from queuesim.faults.workers import DeployFields
+from queuesim.faults.workers import WorkerDeploy
 from queuesim.results.readings import percentile_of
 from queuesim.runs.handlers import OVERDUE
 from queuesim.scenario.load import Segment
@@ -224,7 +224,7 @@ def _deploys(scenario: Scenario, jobs: list[JobOutline]) -> Iterator[Finding]:
     """Jobs that take longer than a worker is given to finish them are killed with it, and run again."""
     for i, entry in enumerate(scenario.faults):
         deploy = entry.settings
-        if not isinstance(deploy, DeployFields):
+        if not isinstance(deploy, WorkerDeploy):
             continue
         for job in jobs:
             if job.slow is not None and job.slow > deploy.grace:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from queuesim.check.fluid import entry_length, statistic_of_jobs
 from queuesim.check.outline import MARGIN, Finding, JobOutline, limiter, rate, scaled_up, slots, time, whose
 from queuesim.core.processor import Processor
-from queuesim.faults.redis import FailoverFields, RestartFields
+from queuesim.faults.redis import RedisFailover, RedisRestart
 from queuesim.results.readings import percentile_of
 from queuesim.scenario.load import LoadEntry
 from queuesim.scenario.model import Scenario
@@ -56,7 +56,7 @@ def closed_loads(scenario: Scenario, jobs: Sequence[JobOutline], own: Processor 
 
 def _loses_jobs(scenario: Scenario) -> bool:
     faults = [entry.settings for entry in scenario.faults]
-    return any(isinstance(each, FailoverFields) or (isinstance(each, RestartFields) and each.empty) for each in faults)
+    return any(isinstance(each, RedisFailover) or (isinstance(each, RedisRestart) and each.empty) for each in faults)
 
 
 @dataclass(frozen=True, slots=True)

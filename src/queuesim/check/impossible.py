@@ -10,6 +10,9 @@ from queuesim.check.closed import most_jobs
 from queuesim.check.fluid import entry_length
 from queuesim.check.outline import MARGIN, Finding, JobOutline, rate, time, whose
 from queuesim.core.processor import Processor
+from queuesim.faults.producers import ProducerBurst, ProducerFault
+from queuesim.faults.redis import RedisDrop
+from queuesim.faults.workers import WorkerClockSkew
 from queuesim.runs.handlers import OVERDUE, is_told
 from queuesim.runs.judging import what_is_asked
 from queuesim.scenario.jobs import JobSettings
@@ -18,6 +21,8 @@ from queuesim.scenario.model import Scenario
 from queuesim.scenario.thresholds import Threshold
 from queuesim.scenario.trace import TraceJob
 
+MORE_JOBS = (ProducerFault, ProducerBurst, RedisDrop)
+"""Faults by which more jobs are added than the load entries say."""
 DEVIATIONS = 5.0
 """Standard deviations by which a random number of jobs may exceed its mean."""
 
@@ -51,7 +56,7 @@ def _least(settings: JobSettings) -> float:
 def delays(scenario: Scenario, jobs: Sequence[JobOutline]) -> Iterator[Finding]:
     """A delay that ends after the run: no job of the type ever starts."""
     end = scenario.duration + scenario.drain_time
-    if any(entry.kind == "worker.clock" for entry in scenario.faults):
+    if any(isinstance(entry.settings, WorkerClockSkew) for entry in scenario.faults):
         # a worker whose clock is ahead starts delayed jobs too early
         return
     for job in jobs:
@@ -88,8 +93,7 @@ def _first(entry: LoadEntry) -> float:
 
 def above_the_load(scenario: Scenario, jobs: Sequence[JobOutline], own: Processor | None) -> Iterator[Finding]:
     """A threshold that wants more jobs, or more of them a second, than the load adds."""
-    if any(entry.kind.startswith("producer.") or entry.kind == "redis.drop" for entry in scenario.faults):
-        # more jobs are added then than the load entries say
+    if any(isinstance(entry.settings, MORE_JOBS) for entry in scenario.faults):
         return
     if any(threshold.abort for threshold in scenario.thresholds):
         # a run that ends early divides by a shorter time

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from queuesim.core.job import JobOptions, RateLimit
 from queuesim.core.processor import Processor
-from queuesim.faults.redis import OutageFields, PauseFields, ReadOnlyFields, RestartFields
+from queuesim.faults.redis import QueuePause, RedisOutage, RedisReadOnly, RedisRestart
 from queuesim.faults.timing import ALL
-from queuesim.faults.workers import DeployFields, ScaleFields
+from queuesim.faults.workers import WorkerDeploy, WorkerScale
 from queuesim.runs.failures import Failures
 from queuesim.runs.handlers import build_processor, job_options
 from queuesim.scenario.jobs import JobSettings
@@ -201,7 +201,7 @@ def deploys(
     each = 1 if own is None else own.concurrency
     for entry in scenario.faults:
         deploy = entry.settings
-        if not isinstance(deploy, DeployFields):
+        if not isinstance(deploy, WorkerDeploy):
             continue
         for at in deploy.at or ():
             time = at
@@ -230,9 +230,9 @@ def stoppages(scenario: Scenario) -> Iterator[Stoppage]:
     """
     for entry in scenario.faults:
         fault = entry.settings
-        if isinstance(fault, (OutageFields, ReadOnlyFields, PauseFields)) and fault.for_ is not None:
+        if isinstance(fault, (RedisOutage, RedisReadOnly, QueuePause)) and fault.for_ is not None:
             length = fault.for_.model().minimum
-        elif isinstance(fault, RestartFields) and not fault.empty:
+        elif isinstance(fault, RedisRestart) and not fault.empty:
             length = fault.down
         else:
             continue
@@ -244,14 +244,14 @@ def stoppages(scenario: Scenario) -> Iterator[Stoppage]:
             # faults end with the load
             end = min(free, scenario.duration)
             if end > start:
-                yield Stoppage(start, end, adds=isinstance(fault, PauseFields))
+                yield Stoppage(start, end, adds=isinstance(fault, QueuePause))
 
 
 def scaled_up(scenario: Scenario) -> bool:
     """Whether a fault starts more workers than the scenario has, so that `slots` is not the most there can be."""
     for entry in scenario.faults:
         scale = entry.settings
-        if isinstance(scale, ScaleFields):
+        if isinstance(scale, WorkerScale):
             least = min(workers.count for workers in scenario.workers if scale.worker in (None, workers.name))
             if scale.to > least:
                 return True

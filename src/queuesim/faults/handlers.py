@@ -1,9 +1,11 @@
-"""Faults of handlers, at work."""
+"""Faults of handlers: attempts that fail, hang, take longer or need too much memory."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
+from random import Random
 from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator, WithJsonSchema
@@ -11,133 +13,25 @@ from pydantic import PlainValidator, WithJsonSchema
 from queuesim.core.clock import sleep
 from queuesim.core.errors import simulated
 from queuesim.core.job import Job
-from queuesim.faults.base import Fault, HandlerHook, end
-from queuesim.faults.timing import Likely, Strike, Timing
-from queuesim.faults.workers import Deadly
-from queuesim.fields import Count, Word, refuse
+from queuesim.faults.base import (
+    AttemptHook,
+    Likely,
+    Need,
+    Problem,
+    ScenarioOutline,
+    Settings,
+    draw_probability,
+    draw_span,
+    end,
+    fault,
+)
+from queuesim.faults.workers import Killing
+from queuesim.fields import Word, refuse
+from queuesim.results.recording import FaultRow
 from queuesim.simulation.distributions import ServiceTime
-from queuesim.simulation.process import CURRENT, Process
-from queuesim.simulation.random import mixed
-from queuesim.text import show
-
-
-class HandlerFault(Fault, HandlerHook):
-    """A fault of attempts: on for a while, or always, it strikes each with a probability."""
-
-    count = 0
-    """How many it has struck since it is on."""
-    counted = "attempts"
-    """What of."""
-
-    def prepare(self) -> None:
-        self.job = self.settings.job
-
-    async def strike(self, strike: Strike) -> None:
-        row = self.plant.note(self.kind, self.job or "", lasting=True)
-        self.count = 0
-        self._switch(True)
-        try:
-            await self.schedule.over(strike)
-        finally:
-            self._switch(False)
-            row.detail = f"{self.count} {self.counted}"
-            end(row)
-
-    def _switch(self, on: bool) -> None:
-        self.active = on
-        self.plant.switched(self, on)
-
-    def strikes(self, job: Job) -> bool:
-        """Whether this attempt is struck."""
-        return self.struck()
-
-    def struck(self) -> bool:
-        """Draw whether the next one is struck, and count it."""
-        return self._counted(self.settings.chance >= 1 or self.rng.random() < self.settings.chance)
-
-    def _counted(self, struck: bool) -> bool:
-        if struck:
-            self.count += 1
-            self.plant.struck(self)
-        return struck
-
-
-class HandlerError(HandlerFault):
-    """Attempts fail after they ran."""
-
-    async def after(self, job: Job) -> None:
-        if self.strikes(job):
-            raise simulated(self.settings.category)
-
-
-class Hang(HandlerFault):
-    """Attempts wait before they run, perhaps for ever."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        self._lasts = None if self.settings.lasts is None else self.sampler(self.settings.lasts, "lasts")
-
-    async def before(self, job: Job) -> None:
-        if self.strikes(job):
-            await (asyncio.Event().wait() if self._lasts is None else sleep(self._lasts()))
-
-
-class Slow(HandlerFault):
-    """Attempts wait before they run."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        self._delay = self.sampler(self.settings.delay, "delay")
-
-    async def before(self, job: Job) -> None:
-        if self.strikes(job):
-            await sleep(self._delay())
-
-
-class ByNumber(HandlerFault):
-    """Strikes some jobs, at every attempt: their numbers decide."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        self._salt = self.rng.getrandbits(64)
-
-    def strikes(self, job: Job) -> bool:
-        return self._counted(mixed(self._salt + job.number) < self.settings.chance * 2**64)
-
-
-class PoisonJobs(ByNumber):
-    """Some jobs always fail."""
-
-    async def after(self, job: Job) -> None:
-        if self.strikes(job):
-            raise simulated(self.settings.category)
-
-
-class Payload(ByNumber, Deadly):
-    """The data are counted, not made: nothing of this size is ever in this process's memory."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        self._held: dict[Process | None, dict[str, int]] = {}
-        self._restart = self.sampler(self.settings.restart, "restart")
-
-    async def before(self, job: Job) -> None:
-        if not self.strikes(job):
-            return
-        process = CURRENT.get(None)
-        held = self._held.setdefault(process, {})
-        held[job.token + job.id] = self.settings.size
-        member = next((m for m in self.plant.fleet.members if m.alive and m.process is process), None)
-        if member is not None and sum(held.values()) > self.settings.memory:
-            self._held.pop(process)
-            self.kill(member)
-            await asyncio.Event().wait()
-
-    def finally_(self, job: Job) -> None:
-        self._held.get(CURRENT.get(None), {}).pop(job.token + job.id, None)
-
-
-# -- What can go wrong in handlers, in the database behind them and at producers
+from queuesim.simulation.process import CURRENT
+from queuesim.simulation.random import Streams, mixed
+from queuesim.text import show, unknown
 
 Category = Literal["database", "validation", "network", "unknown"]
 
@@ -163,43 +57,147 @@ Size = Annotated[
 """A size in bytes."""
 
 
-class HandlerFaultFields(Likely):
-    """A fault of handlers."""
+class HandlerFault(Likely, AttemptHook):
+    """A fault of attempts: on for a while, or always, it strikes each with a probability."""
+
+    needs = Need.PROCESSES
 
     job: Word | None = None
     """Which type of jobs; all if left out."""
 
+    def unknown_names(self, scenario: ScenarioOutline) -> Iterator[Problem]:
+        if self.job is not None and scenario.jobs is not None and self.job not in scenario.jobs:
+            yield "job", unknown("job", self.job, scenario.jobs, "jobs")
 
-class HandlerErrorFields(HandlerFaultFields):
+    def prepare(self) -> None:
+        self.count = 0
+        self.counted = "attempts"
+        self.spared: frozenset[str] = frozenset()
+
+    @property
+    def target(self) -> str:
+        return self.job or ""
+
+    def turn(self, on: bool) -> None:
+        if on:
+            self.count = 0
+        self.active = on
+        self.context.note_active(self)
+
+    def finish(self, row: FaultRow) -> None:
+        row.detail = f"{self.count} {self.counted}"
+        end(row)
+
+    def concerns(self, job_type: str) -> bool:
+        return self.job in (None, job_type) and job_type not in self.spared
+
+    def strikes(self, job: Job) -> bool:
+        """Whether this attempt is struck."""
+        return self.note_drawn(self.drawn())
+
+    def note_drawn(self, struck: bool) -> bool:
+        """Count one more, if it is struck."""
+        if struck:
+            self.count += 1
+            self.context.note_struck(self)
+        return struck
+
+
+@fault("handler.error")
+class HandlerError(HandlerFault):
     """Attempts fail, after they took their time."""
 
     category: Category = "unknown"
     """What kind of error they fail with."""
 
+    async def after(self, job: Job) -> None:
+        if self.strikes(job):
+            raise simulated(self.category)
 
-class HangFields(HandlerFaultFields):
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {
+            "probability": draw_probability(rng, 0.3),
+            "category": rng.choice(["database", "network", "unknown", "validation"]),
+        }
+
+
+@fault("handler.hang")
+class HandlerHang(HandlerFault):
     """Attempts don't end by themselves."""
 
     lasts: ServiceTime | None = None
     """How long they hang; for ever if left out."""
 
+    def prepare(self) -> None:
+        super().prepare()
+        self._draw_length = None if self.lasts is None else self.sampler(self.lasts, "lasts")
 
-class SlowFields(HandlerFaultFields):
+    async def before(self, job: Job) -> None:
+        if self.strikes(job):
+            await (asyncio.Event().wait() if self._draw_length is None else sleep(self._draw_length()))
+
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {"probability": draw_probability(rng, 0.02), "lasts": round(rng.uniform(1.0, 100.0), 3)}
+
+
+@fault("handler.slow")
+class HandlerSlow(HandlerFault):
     """Attempts take longer."""
 
     delay: ServiceTime
     """How much longer."""
 
+    def prepare(self) -> None:
+        super().prepare()
+        self._draw_delay = self.sampler(self.delay, "delay")
 
-class PoisonJobsFields(HandlerFaultFields):
+    async def before(self, job: Job) -> None:
+        if self.strikes(job):
+            await sleep(self._draw_delay())
+
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {**draw_span(rng, duration, 60.0), "delay": round(rng.uniform(0.1, 5.0), 3)}
+
+
+class ByNumber(HandlerFault):
+    """Strikes some jobs, at every attempt: their numbers decide, in all processes and in a simulation alike."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._salt = self.rng.getrandbits(64)
+
+    @property
+    def streams(self) -> Streams:
+        return self.context.shared_streams
+
+    def strikes(self, job: Job) -> bool:
+        return self.note_drawn(mixed(self._salt + job.number) < self.chance * 2**64)
+
+
+@fault("handler.poison")
+class HandlerPoison(ByNumber):
     """Some jobs fail at every attempt while it lasts: which, is decided by their numbers."""
 
     category: Category = "unknown"
     """What kind of error they fail with."""
 
+    async def after(self, job: Job) -> None:
+        if self.strikes(job):
+            raise simulated(self.category)
 
-class PayloadFields(HandlerFaultFields):
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {"probability": draw_probability(rng, 0.1)}
+
+
+@fault("handler.payload")
+class HandlerPayload(ByNumber, Killing):
     """Jobs with much data. Workers that hold too much of it at once are killed for want of memory."""
+
+    needs = Need.PROCESSES | Need.SPARES
 
     size: Size
     """Of one such job's data in a worker's memory."""
@@ -208,57 +206,31 @@ class PayloadFields(HandlerFaultFields):
     restart: ServiceTime = ServiceTime(constant=1.0)
     """How long until the successor of a killed worker runs."""
 
+    def unmet_needs(self, scenario: ScenarioOutline) -> Iterator[Problem]:
+        if self.size > self.memory:
+            yield "size", "one such job alone is more than a worker can hold: all of them would fail"
 
-class DatabaseOutage(HandlerFaultFields):
-    """The database refuses connections: attempts, and the transactions on overdue tasks, fail at once."""
+    def prepare(self) -> None:
+        super().prepare()
+        self.replace_after(self.sampler(self.restart, "restart"))
+        # bytes are counted, not allocated: for each process, those of each attempt
+        self._held: dict[object, dict[str, int]] = {}
 
+    async def before(self, job: Job) -> None:
+        if not self.strikes(job):
+            return
+        process = CURRENT.get(None)
+        held = self._held.setdefault(process, {})
+        held[job.token + job.id] = self.size
+        slot = self.context.here()
+        if slot is not None and sum(held.values()) > self.memory:
+            self._held.pop(process)
+            self.context.kill_here(self, slot)
+            await asyncio.Event().wait()
 
-class SlowQueries(HandlerFaultFields):
-    """Queries take longer."""
+    def finally_(self, job: Job) -> None:
+        self._held.get(CURRENT.get(None), {}).pop(job.token + job.id, None)
 
-    delay: ServiceTime
-    """How much longer, all of an attempt's together, or each transaction on overdue tasks."""
-
-
-class ExhaustedPool(HandlerFaultFields):
-    """Few connections are left: who finds none waits for one, and fails after the time-out."""
-
-    size: Count
-    """Connections that are left, over all workers."""
-    timeout: ServiceTime = ServiceTime(constant=30.0)
-    """How long an attempt waits for a connection."""
-
-
-class Deadlock(HandlerFaultFields):
-    """The database aborts a transaction, at its end: nothing was written."""
-
-
-class LostCommit(HandlerFaultFields):
-    """A transaction is committed, but the answer is lost: the handler fails, its work is done."""
-
-
-class ProducerFault(Likely):
-    """A fault of producers."""
-
-    load: Word | None = None
-    """Which load entry; all if left out."""
-
-
-class Duplicates(ProducerFault):
-    """A producer adds a job twice."""
-
-
-class RetryAfterLostAnswer(ProducerFault):
-    """The answer to an add is lost after it took effect, and the producer adds the jobs again a moment later."""
-
-    pause: ServiceTime = ServiceTime(constant=1.0)
-    """How much later."""
-
-
-class Burst(Timing):
-    """Many jobs at once, beside the load."""
-
-    size: Count
-    """How many."""
-    load: Word | None = None
-    """Of which load entry's jobs; needed if there are several."""
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {"probability": draw_probability(rng, 0.2), "size": "100MB", "memory": "250MB"}

@@ -1,25 +1,31 @@
-"""Faults of producers, at work, and how producers live with a server that is away."""
+"""Faults of producers, and how producers live with a server that is away."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from random import Random
+from typing import Any
 
 from queuesim.core import clock
 from queuesim.core.errors import BrokerUnavailableError
 from queuesim.core.job import JobId, NewJob
 from queuesim.core.retry import retry_forever
-from queuesim.faults.base import Chance, Fault, end
-from queuesim.faults.network import Connection
+from queuesim.faults.base import (
+    Chance,
+    Fault,
+    Problem,
+    ScenarioOutline,
+    Settings,
+    draw_probability,
+    draw_times,
+    end,
+    fault,
+)
 from queuesim.faults.timing import Strike
-
-
-class Adding(Protocol):
-    """What a fault does when a producer has added jobs."""
-
-    async def added(self, load: str, jobs: Sequence[NewJob], add: Any) -> None: ...
+from queuesim.fields import Count, Word
+from queuesim.simulation.distributions import ServiceTime
+from queuesim.text import unknown
 
 
 class Outbox:
@@ -28,11 +34,11 @@ class Outbox:
     An add whose answer was lost is made again, as every client that retries does, and its jobs are in the queue twice.
     """
 
-    def __init__(self, connection: Connection, load: str, rng: random.Random, hooks: Sequence[Adding]) -> None:
+    def __init__(self, connection: Any, load: str, rng: Random, faults: Sequence[ProducerFault]) -> None:
         self._connection = connection
         self._load = load
         self._rng = rng
-        self._hooks = hooks
+        self._faults = faults
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -47,8 +53,8 @@ class Outbox:
         except BrokerUnavailableError:
             late = _meant_for(jobs, now)
             ids = await retry_forever(lambda: self._connection.add(late, clock.now()), self._rng, failed=1)
-        for hook in self._hooks:
-            await hook.added(self._load, jobs, self._connection.add)
+        for each in self._faults:
+            await each.added(self._load, jobs, self._connection.add)
         return ids
 
 
@@ -58,44 +64,93 @@ def _meant_for(jobs: Sequence[NewJob], when: float) -> list[NewJob]:
 
 
 class ProducerFault(Chance):
-    """Strikes what producers add, each add with a probability."""
+    """A fault of what producers add: it strikes each add with a probability."""
 
-    def strikes(self, load: str) -> bool:
+    load: Word | None = None
+    """Which load entry; all if left out."""
+
+    def unknown_names(self, scenario: ScenarioOutline) -> Iterator[Problem]:
+        yield from _unknown_load(self.load, scenario)
+
+    def hits(self, load: str) -> bool:
         """Whether what this load entry adds now is struck."""
-        return self.settings.load in (None, load) and self.struck()
-
-
-class Duplicates(ProducerFault):
-    """What was added is added again at once."""
+        return self.load in (None, load) and self.strikes()
 
     async def added(self, load: str, jobs: Sequence[NewJob], add: Any) -> None:
-        """Add them once more."""
-        if self.strikes(load):
-            self.plant.note(self.kind, load, f"{len(jobs)} jobs twice")
+        """A producer has added jobs."""
+        raise NotImplementedError
+
+
+def _unknown_load(load: str | None, scenario: ScenarioOutline) -> Iterator[Problem]:
+    if load is not None and load not in scenario.loads:
+        yield "load", unknown("load entry", load, scenario.loads, "load entries")
+
+
+@fault("producer.duplicate")
+class ProducerDuplicate(ProducerFault):
+    """A producer adds a job twice."""
+
+    async def added(self, load: str, jobs: Sequence[NewJob], add: Any) -> None:
+        if self.hits(load):
+            self.note(load, f"{len(jobs)} jobs twice")
             await retry_forever(lambda: add(jobs, clock.now()), self.rng)
 
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {"probability": draw_probability(rng, 0.2)}
 
-class RetryAfterLostAnswer(ProducerFault):
-    """What was added is added again after a pause."""
+
+@fault("producer.retry")
+class ProducerRetry(ProducerFault):
+    """The answer to an add is lost after it took effect, and the producer adds the jobs again a moment later."""
+
+    pause: ServiceTime = ServiceTime(constant=1.0)
+    """How much later."""
 
     def prepare(self) -> None:
-        self._pause = self.sampler(self.settings.pause, "pause")
+        self._draw_pause = self.sampler(self.pause, "pause")
 
     async def added(self, load: str, jobs: Sequence[NewJob], add: Any) -> None:
-        """Their producer does not know that they are there."""
-        if self.strikes(load):
-            row = self.plant.note(self.kind, load, f"{len(jobs)} jobs twice", lasting=True)
+        if self.hits(load):
+            row = self.note(load, f"{len(jobs)} jobs twice", lasting=True)
             meant = clock.now()
-            await clock.sleep(self._pause())
+            await clock.sleep(self._draw_pause())
             await retry_forever(lambda: add(_meant_for(jobs, meant), clock.now()), self.rng)
             end(row)
 
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {"probability": draw_probability(rng, 0.2)}
 
-class Burst(Fault):
-    """More jobs of a load entry."""
+
+@fault("producer.burst")
+class ProducerBurst(Fault):
+    """Many jobs at once, beside the load."""
+
+    must_name = "load"
+
+    size: Count
+    """How many."""
+    load: Word | None = None
+    """Of which load entry's jobs; needed if there are several."""
+
+    def unknown_names(self, scenario: ScenarioOutline) -> Iterator[Problem]:
+        yield from _unknown_load(self.load, scenario)
+
+    def unmet_needs(self, scenario: ScenarioOutline) -> Iterator[Problem]:
+        loads = scenario.loads
+        if self.load is None and len(loads) > 1:
+            yield "", f'"load" is missing: whose jobs, of {", ".join(loads)}'
+        chosen = [name for name in loads if self.load in (None, name)]
+        if chosen and chosen[0] in scenario.traces:
+            yield "load", f'"{chosen[0]}" replays a trace: it has no jobs to draw from'
 
     async def strike(self, strike: Strike) -> None:
-        load = self.settings.load or next(iter(self.plant.producers))
-        row = self.plant.note(self.kind, load, f"{self.settings.size} jobs", lasting=True)
-        await self.plant.producers[load].burst(self.settings.size)
+        load = self.load or next(iter(self.context.producers))
+        row = self.note(load, f"{self.size} jobs", lasting=True)
+        await self.context.producers[load].burst(self.size)
         end(row)
+
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {**draw_times(rng, duration), "size": rng.randint(1, 200)}

@@ -1,175 +1,159 @@
-"""Faults of Redis, or of the way to it, at work."""
+"""Faults of Redis, of the way to it, and of the queue itself."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from random import Random
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from queuesim.core.clock import now, sleep, sleep_until
-from queuesim.faults.base import Fault, State, end
+from queuesim.faults.base import (
+    Chance,
+    Fault,
+    Lasting,
+    Likely,
+    Need,
+    Problem,
+    ScenarioOutline,
+    Settings,
+    draw_probability,
+    draw_span,
+    draw_times,
+    end,
+    fault,
+)
 from queuesim.faults.network import Break, Delay
-from queuesim.faults.timing import ALL, Lasting, Likely, Strike, Timing
+from queuesim.faults.timing import ALL, Strike
 from queuesim.fields import PositiveSeconds, Seconds, Word, refuse
 from queuesim.results.recording import FaultRow
 from queuesim.simulation.distributions import ServiceTime
+from queuesim.text import unknown
 from queuesim.units import format_duration
 
 
-class Outage(State):
-    """The server is away."""
+@fault("redis.outage")
+class RedisOutage(Lasting):
+    """Nobody reaches Redis: connections break, and no command gets through."""
 
-    def on(self) -> None:
-        self.plant.server.go_away()
+    needs = Need.PROXY
 
-    def off(self) -> None:
-        self.plant.server.come_back()
+    def turn(self, on: bool) -> None:
+        if on:
+            self.context.server.go_away()
+        else:
+            self.context.server.come_back()
 
-
-class ReadOnly(State):
-    """The server refuses what would change something."""
-
-    def on(self) -> None:
-        self.plant.server.read_only += 1
-
-    def off(self) -> None:
-        self.plant.server.read_only -= 1
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return draw_span(rng, duration, 90.0)
 
 
-class Latency(State):
-    """Commands take longer."""
+class ClientFault(Likely):
+    """A fault of the commands of clients."""
 
-    def prepare(self) -> None:
-        settings = self.settings
-        self._delay = Delay(settings.client, settings.chance, self.sampler(settings.delay, "delay"), self.rng)
+    needs = Need.PROXY
+
+    client: Word = ALL
+    """Whose commands: a worker's, a load entry's, or all."""
+
+    def unknown_names(self, scenario: ScenarioOutline) -> Iterator[Problem]:
+        clients = dict.fromkeys([ALL, *scenario.worker_kinds, *scenario.workers, *scenario.loads])
+        if self.client not in clients:
+            yield "client", unknown("client", self.client, clients, "clients")
+
+
+@fault("redis.latency")
+class RedisLatency(ClientFault):
+    """Commands take longer, there and back together."""
+
+    delay: ServiceTime
+    """How much longer."""
 
     @property
-    def struck(self) -> str:
-        client: str = self.settings.client
-        return client
+    def target(self) -> str:
+        return self.client
 
-    def on(self) -> None:
-        self._delay.commands, self._delay.settled = 0, 0.0
-        self.plant.server.delays.append(self._delay)
+    def prepare(self) -> None:
+        self._delay = Delay(self.client, self.chance, self.sampler(self.delay, "delay"), self.rng)
 
-    def off(self) -> None:
-        self.plant.server.delays.remove(self._delay)
+    def turn(self, on: bool) -> None:
+        if on:
+            self._delay.commands, self._delay.settled = 0, 0.0
+            self.context.server.delays.append(self._delay)
+        else:
+            self.context.server.delays.remove(self._delay)
 
     def finish(self, row: FaultRow) -> None:
         row.detail = f"{self._delay.commands} commands"
         end(row)
         row.settled = max(row.ended, self._delay.settled)
 
-
-class Drop(State):
-    """The connections that broke are recorded, one by one, not the time in which they could."""
-
-    def prepare(self) -> None:
-        settings = self.settings
-        self._break = Break(settings.client, settings.chance, settings.effect, self.rng, self._struck)
-
-    def _struck(self, client: str, detail: str) -> None:
-        self.plant.note(self.kind, client, detail)
-
-    async def strike(self, strike: Strike) -> None:
-        self.on()
-        try:
-            await self.schedule.over(strike)
-        finally:
-            self.off()
-
-    def on(self) -> None:
-        self.plant.server.breaks.append(self._break)
-
-    def off(self) -> None:
-        self.plant.server.breaks.remove(self._break)
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {**draw_span(rng, duration, 60.0), "delay": {"exponential": round(rng.uniform(0.01, 1), 3)}}
 
 
-class Failover(Fault):
-    """The queue is as it was some time ago."""
-
-    async def run(self) -> None:
-        lose, down = self.settings.lose, self.settings.down
-        async for when in self.schedule.ahead(lose):
-            kept, image = now(), self.plant.broker.save()
-            await sleep_until(when)
-            lost = round(when - kept, 6)
-            detail = f"the last {format_duration(lost)} are lost"
-            row = self.plant.note(self.kind, "", detail, lasting=True, lost=lost)
-            self.plant.server.go_away()
-            self.plant.broker.restore(image)
-            await self.plant.restore_pause()
-            try:
-                if down:
-                    await sleep(down)
-            finally:
-                self.plant.server.come_back()
-                end(row)
-
-
-class Restart(Fault):
-    """The server is away for a moment, and may have forgotten everything."""
-
-    async def strike(self, strike: Strike) -> None:
-        empty, down = self.settings.empty, self.settings.down
-        detail, lost = ("its memory is lost", math.inf) if empty else ("", None)
-        row = self.plant.note(self.kind, "", detail, lasting=True, lost=lost)
-        self.plant.server.go_away()
-        if empty:
-            self.plant.broker.forget()
-            await self.plant.restore_pause()
-        try:
-            if down:
-                await sleep(down)
-        finally:
-            self.plant.server.come_back()
-            end(row)
-
-
-class ScriptFlush(Fault):
-    """The server forgets its scripts."""
-
-    async def strike(self, strike: Strike) -> None:
-        flush = getattr(self.plant.broker, "flush_scripts", None)
-        if flush is None:
-            self.plant.note(self.kind, "", "a queue in memory has no scripts")
-        else:
-            await flush()
-            self.plant.note(self.kind, "")
-
-
-# -- What can go wrong with Redis, or on the way to it
-
-
-class OutageFields(Lasting):
-    """Nobody reaches Redis: connections break, and no command gets through."""
-
-
-class LatencyFields(Likely):
-    """Commands take longer, there and back together."""
-
-    delay: ServiceTime
-    """How much longer."""
-    client: Word = ALL
-    """Whose commands: a worker's, a load entry's, or all."""
-
-
-class DropFields(Likely):
+@fault("redis.drop")
+class RedisDrop(ClientFault, Chance):
     """The connection breaks on a command: before it reached the server, or after it took effect, its answer lost."""
 
     effect: Literal["before", "after", "either"] = "either"
     """Whether it breaks before or after the command took effect."""
-    client: Word = ALL
-    """Whose commands: a worker's, a load entry's, or all."""
+
+    def prepare(self) -> None:
+        self._break = Break(self.client, self.chance, self.effect, self.rng, self._struck)
+
+    def _struck(self, client: str, detail: str) -> None:
+        self.note(client, detail)
+
+    def turn(self, on: bool) -> None:
+        if on:
+            self.context.server.breaks.append(self._break)
+        else:
+            self.context.server.breaks.remove(self._break)
+
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {"probability": draw_probability(rng, 0.1), "effect": rng.choice(["before", "after", "either"])}
 
 
-class ReadOnlyFields(Lasting):
+@fault("redis.read-only")
+class RedisReadOnly(Lasting):
     """Clients talk to a replica: it answers questions and refuses whatever would change something."""
 
+    needs = Need.PRIVATE_SERVER
 
-class FailoverFields(Timing):
+    def turn(self, on: bool) -> None:
+        self.context.server.read_only += 1 if on else -1
+
+    async def strike_live(self, strike: Strike) -> None:
+        """The server becomes a replica of one that does not exist: it keeps its data and refuses writes."""
+        host = self.context.host
+        assert host is not None
+        row = self.note("", lasting=True)
+        await host.follow_nobody(True)
+        try:
+            await self.schedule.over(strike)
+        finally:
+            await host.follow_nobody(False)
+            end(row)
+
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return draw_span(rng, duration, 30.0)
+
+
+@fault("redis.failover")
+class RedisFailover(Fault):
     """A replica takes over that had not got the last writes yet: they are undone."""
+
+    not_live = (
+        "it takes a replica that lags behind by just so much, and the ids of the jobs that it has not got are given "
+        "again, so that nobody could tell which job is which"
+    )
 
     lose: PositiveSeconds
     """How much of the past is lost."""
@@ -182,45 +166,122 @@ class FailoverFields(Timing):
             raise refuse("a failover needs at or every: what it undoes must be kept beforehand")
         return self
 
+    async def run(self) -> None:
+        broker, server = self.context.broker, self.context.server
+        async for when in self.schedule.ahead(self.lose):
+            kept, image = now(), broker.save()
+            await sleep_until(when)
+            lost = round(when - kept, 6)
+            row = self.note("", f"the last {format_duration(lost)} are lost", lasting=True, lost=lost)
+            server.go_away()
+            broker.restore(image)
+            await self.context.pauses.restore()
+            try:
+                if self.down:
+                    await sleep(self.down)
+            finally:
+                server.come_back()
+                end(row)
 
-class RestartFields(Timing):
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {
+            **draw_times(rng, duration),
+            "lose": round(rng.uniform(0.01, 2.0), 3),
+            "down": rng.choice([0.0, 3.0]),
+        }
+
+
+@fault("redis.restart")
+class RedisRestart(Fault):
     """The server restarts."""
+
+    needs = Need.PRIVATE_SERVER
 
     empty: Annotated[bool, Field(strict=True)] = False
     """Without what it held in memory; otherwise everything is still there."""
     down: Seconds = 1.0
     """For how long nobody reaches it."""
 
+    async def strike(self, strike: Strike) -> None:
+        detail, lost = ("its memory is lost", math.inf) if self.empty else ("", None)
+        row = self.note("", detail, lasting=True, lost=lost)
+        self.context.server.go_away()
+        if self.empty:
+            self.context.broker.forget()
+            await self.context.pauses.restore()
+        try:
+            if self.down:
+                await sleep(self.down)
+        finally:
+            self.context.server.come_back()
+            end(row)
 
-class ScriptFlushFields(Timing):
+    async def strike_live(self, strike: Strike) -> None:
+        """The server's process is killed by SIGKILL, and started again."""
+        host = self.context.host
+        assert host is not None
+        lost = self.empty or not host.persistent
+        if lost:
+            # what clients sent until then is read before
+            self.context.server.go_away()
+        await host.kill(self.empty)
+        detail = "its memory is lost" if lost else "killed by SIGKILL"
+        row = self.note("", detail, lasting=True, lost=math.inf if lost else None)
+        try:
+            await sleep(self.down)
+        finally:
+            await host.start()
+            if lost:
+                self.context.server.come_back()
+                await self.context.pauses.restore()
+            end(row)
+
+    def needs_live(self, durable: bool) -> Need:
+        forgets = Need.PROXY if self.empty or not durable else Need.PRIVATE_SERVER
+        return self.needs | forgets | (Need.PRIVATE_SERVER if self.empty else Need.DURABLE_SERVER)
+
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {
+            **draw_times(rng, duration),
+            "empty": rng.random() < 0.3,
+            "down": rng.choice([0.0, 1.0, 5.0]),
+        }
+
+
+@fault("redis.script-flush")
+class RedisScriptFlush(Fault):
     """SCRIPT FLUSH: the server forgets all scripts. A queue in memory has none: there it changes nothing."""
 
-
-# -- What somebody does to the queue itself, at work
-
-
-class Pause(Fault):
-    """The queue is paused. Pauses that overlap end with the last of them. A failover neither ends nor revives one."""
-
-    def prepare(self) -> None:
-        self.plant.may_pause = True
+    needs = Need.PRIVATE_SERVER
 
     async def strike(self, strike: Strike) -> None:
-        row = self.plant.note(self.kind, self.plant.broker.queue, lasting=True)
-        self.plant.pauses += 1
-        if self.plant.pauses == 1:
-            await self.plant.pause_as_told()
+        flush = getattr(self.context.broker, "flush_scripts", None)
+        if flush is None:
+            self.note("", "a queue in memory has no scripts")
+        else:
+            await flush()
+            self.note("")
+
+
+@fault("queue.pause")
+class QueuePause(Lasting):
+    """Somebody pauses the queue, and resumes it later: meanwhile no job starts, and those that run go on."""
+
+    def prepare(self) -> None:
+        self.context.pauses.possible = True
+
+    async def strike(self, strike: Strike) -> None:
+        """Pauses that overlap end with the last of them. A failover neither ends nor revives one."""
+        row = self.note(self.context.broker.queue, lasting=True)
+        await self.context.pauses.change(1)
         try:
             await self.schedule.over(strike)
         finally:
-            self.plant.pauses -= 1
-            if not self.plant.pauses:
-                await self.plant.pause_as_told()
+            await self.context.pauses.change(-1)
             end(row)
 
-
-# -- What somebody may do to the queue itself
-
-
-class PauseFields(Lasting):
-    """Somebody pauses the queue, and resumes it later: meanwhile no job starts, and those that run go on."""
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return draw_span(rng, duration, 60.0)

@@ -1,76 +1,77 @@
-"""Faults of the clock that begins scans, at work."""
+"""Faults of the clock that begins scans for overdue tasks."""
 
 from __future__ import annotations
 
+import asyncio
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import Protocol
 
-from queuesim.faults.base import Chance, end
-from queuesim.faults.timing import Likely
+from queuesim.faults.base import Chance, Draw, Problem, ScenarioOutline, end, fault
 from queuesim.simulation.distributions import ServiceTime
 
-if TYPE_CHECKING:
-    from queuesim.runs.overdue import OverdueTasks
+
+class Scans(Protocol):
+    """The scans of a run, as their faults act on them."""
+
+    def scan_beside(self, name: str, tick: float | None, page: Draw | None = None) -> asyncio.Task[None]:
+        """Scan once more, in a process of its own; `page` draws how many seconds longer each page takes."""
+        ...
 
 
 class CronFault(Chance):
     """A fault of ticks: on for a while, or always, it strikes each with a probability."""
 
-    async def tick(self, overdue: OverdueTasks, name: str, tick: float | None) -> bool:
+    not_live = "its schedulers are processes of their own, whose clocks nobody can get at"
+
+    def unmet_needs(self, scenario: ScenarioOutline) -> Iterator[Problem]:
+        if not scenario.scans:
+            yield "", 'nobody scans here: it needs the key "overdue"'
+
+    async def tick(self, scans: Scans, name: str, tick: float | None) -> bool:
         """The scheduler of that name is about to scan. False: it is not to."""
         raise NotImplementedError
 
 
-class MissedTick(CronFault):
-    """Nobody scans."""
+@fault("cron.missed")
+class CronMissed(CronFault):
+    """A tick does not happen: nobody scans."""
 
-    async def tick(self, overdue: OverdueTasks, name: str, tick: float | None) -> bool:
-        if not self.struck():
+    async def tick(self, scans: Scans, name: str, tick: float | None) -> bool:
+        if not self.strikes():
             return True
-        self.plant.note(self.kind, name)
+        self.note(name)
         return False
 
 
-class TwoSchedulers(CronFault):
-    """Another process scans too, and is no part of the scheduler's agreement on who does."""
+@fault("cron.twice")
+class CronTwice(CronFault):
+    """A second scheduler is there that nobody knows of: it scans at the same tick."""
 
-    async def tick(self, overdue: OverdueTasks, name: str, tick: float | None) -> bool:
-        if self.struck():
-            self.plant.note(self.kind, name)
-            overdue.scan_beside(f"{name}, twin", None)
+    async def tick(self, scans: Scans, name: str, tick: float | None) -> bool:
+        if self.strikes():
+            self.note(name)
+            # it is no part of the scheduler's agreement on who scans for which tick
+            scans.scan_beside(f"{name}, twin", None)
         return True
 
 
-class Overlap(CronFault):
-    """A process of its own scans, slowly, and the scheduler goes on to the next tick."""
-
-    def prepare(self) -> None:
-        self._delay = self.sampler(self.settings.delay, "delay")
-        self._count = 0
-
-    async def tick(self, overdue: OverdueTasks, name: str, tick: float | None) -> bool:
-        if not self.struck():
-            return True
-        self._count += 1
-        row = self.plant.note(self.kind, name, lasting=True)
-        scan = overdue.scan_beside(f"{name}, slow {self._count}", tick, self._delay)
-        scan.add_done_callback(lambda _: end(row) if math.isnan(row.ended) else None)
-        return False
-
-
-# -- What can go wrong with the clock that begins scans for overdue tasks
-
-
-class MissedTickFields(Likely):
-    """A tick does not happen: nobody scans."""
-
-
-class TwoSchedulersFields(Likely):
-    """A second scheduler is there that nobody knows of: it scans at the same tick."""
-
-
-class OverlapFields(Likely):
+@fault("cron.overlap")
+class CronOverlap(CronFault):
     """A scan takes so long that the next begins while it goes on, as where cron starts a program at every tick."""
 
     delay: ServiceTime
     """How much longer each of its pages takes."""
+
+    def prepare(self) -> None:
+        self._draw_delay = self.sampler(self.delay, "delay")
+        self._count = 0
+
+    async def tick(self, scans: Scans, name: str, tick: float | None) -> bool:
+        if not self.strikes():
+            return True
+        self._count += 1
+        row = self.note(name, lasting=True)
+        scan = scans.scan_beside(f"{name}, slow {self._count}", tick, self._draw_delay)
+        scan.add_done_callback(lambda _: end(row) if math.isnan(row.ended) else None)
+        return False

@@ -23,7 +23,7 @@ from pydantic import (
 
 from queuesim.core.clock import now, sleep, sleep_until
 from queuesim.core.job import JobState
-from queuesim.fields import NOT_EMPTY, Probability, Seconds, Section, or_single, refuse
+from queuesim.fields import NOT_EMPTY, Seconds, Section, or_single, refuse
 from queuesim.simulation.distributions import ServiceTime
 from queuesim.simulation.random import Streams
 from queuesim.text import listing, show, unknown
@@ -145,37 +145,6 @@ class Timing(Section):
             more = ", probability" if self.by_chance else ""
             raise refuse(f"when does it strike? One of these keys is needed: at, every, while{more}")
         return self
-
-
-class Lasting(Timing):
-    """A fault that lasts for some time."""
-
-    lasting = True
-
-    for_: ServiceTime | None = Field(None, alias="for")
-    """For how long; with `while` at most so long."""
-
-    @model_validator(mode="after")
-    def _how_long(self) -> Any:
-        if self.timed and self.while_ is None and self.for_ is None:
-            raise refuse('"for" is missing: how long it lasts, as "for: 2m"')
-        if self.for_ is not None and not self.timed:
-            raise refuse('"for" needs a beginning: add at or every')
-        return self
-
-
-class Likely(Lasting):
-    """A fault that strikes with a probability: at any time, or only while it lasts."""
-
-    by_chance = True
-
-    probability: Probability | None = None
-    """How likely each single one is struck; 1 if left out."""
-
-    @property
-    def chance(self) -> float:
-        """The probability, 1 if it was left out."""
-        return 1.0 if self.probability is None else self.probability
 
 
 LOOK = 1.0

@@ -1,107 +1,151 @@
-"""Faults of workers, at work."""
+"""Faults of workers: they die, stand still, start slowly, come and go, or have a wrong clock."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator
+from random import Random
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
 from queuesim.core.clock import now, sleep
 from queuesim.core.job import Job
-from queuesim.faults.base import Fault, HandlerHook, Plant, end
+from queuesim.faults.base import (
+    AttemptHook,
+    Chance,
+    Deadly,
+    Draw,
+    Fault,
+    Lasting,
+    Need,
+    Problem,
+    ScenarioOutline,
+    Settings,
+    draw_probability,
+    draw_span,
+    draw_times,
+    end,
+    fault,
+    means,
+)
 from queuesim.faults.network import outside
-from queuesim.faults.timing import ALL, ANY, Lasting, Strike, Timing
+from queuesim.faults.timing import ALL, ANY, Strike
 from queuesim.fields import CountFromZero, Probability, Seconds, Word, refuse, seconds
 from queuesim.simulation.distributions import ServiceTime
-from queuesim.simulation.process import CURRENT, State
+from queuesim.simulation.process import State
+from queuesim.text import unknown
 from queuesim.units import DURATION_PATTERN, format_duration
 
-if TYPE_CHECKING:
-    from queuesim.runs.virtual.fleet import Member
+
+class WorkerFault(Fault):
+    """A fault of some workers."""
+
+    needs = Need.PROCESSES
+
+    worker: Word = ANY
+    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
+
+    def unknown_names(self, scenario: ScenarioOutline) -> Iterator[Problem]:
+        known = dict.fromkeys([ANY, ALL, *scenario.worker_kinds, *scenario.workers])
+        if self.worker not in known:
+            yield "worker", unknown("worker", self.worker, known, "workers")
 
 
-async def crash(fault: Fault, member: Member, restart: float) -> None:
-    """Kill a worker, and start its successor in `restart` seconds; infinity: never."""
-    died = await fault.plant.fleet.kill(member)
-    member.wanted = member.wanted and math.isfinite(restart)
-    row = fault.plant.note(fault.kind, member.name, f"{died} attempts died", lasting=True)
-    try:
-        await (asyncio.Event().wait() if math.isinf(restart) else sleep(restart))
-    finally:
-        if math.isfinite(restart):
-            fault.plant.fleet.revive(member)
-            end(row)
-    await fault.plant.fleet.arrived(member)
-    end(row)
+class Killing(Deadly):
+    """A fault by which workers die one by one, and are replaced a while later."""
+
+    def replace_after(self, delay: Draw) -> None:
+        """Draw by `delay` how many seconds later a successor starts; infinity: never."""
+        self._delay = delay
+        self._kills: set[asyncio.Task[None]] = set()
+
+    def kill(self, slot: Any) -> asyncio.Task[None]:
+        """Kill a worker now, and start its successor later. The task ends when that one takes jobs."""
+        killing = outside(self._kill(slot, self._delay()))
+        self._kills.add(killing)
+        return killing
+
+    async def _kill(self, slot: Any, restart: float) -> None:
+        fleet = self.context.fleet
+        died = await fleet.kill(slot)
+        slot.wanted = slot.wanted and math.isfinite(restart)
+        row = self.note(slot.name, f"{died} attempts died", lasting=True)
+        try:
+            await (asyncio.Event().wait() if math.isinf(restart) else sleep(restart))
+        finally:
+            if math.isfinite(restart):
+                fleet.revive(slot)
+                end(row)
+        await fleet.arrived(slot)
+        end(row)
 
 
-class Deadly(Fault):
-    """A fault by which workers die one by one."""
+@fault("worker.crash")
+class WorkerCrash(WorkerFault, Killing, AttemptHook):
+    """A worker dies as by SIGKILL: nothing in it runs again, no `finally`. Another one takes its place."""
 
-    _restart: Callable[[], float]
+    by_chance = True
+    needs = Need.PROCESSES | Need.SPARES
 
-    def __init__(self, kind: str, settings: Any, plant: Plant, name: str) -> None:
-        super().__init__(kind, settings, plant, name)
-        self._crashes: set[asyncio.Task[None]] = set()
-
-    def kill(self, member: Member) -> None:
-        """Kill a worker now, and start its successor later."""
-        self._crashes.add(outside(crash(self, member, self._restart())))
-
-
-class Crash(Deadly, HandlerHook):
-    """With a probability, workers die of an attempt that they start."""
+    probability: Probability | None = None
+    """How likely a worker dies of an attempt that it starts."""
+    restart: ServiceTime | Literal["never"] = ServiceTime(constant=1.0)
+    """How long until its successor runs, or never."""
 
     def prepare(self) -> None:
-        self.by_attempt = self.active = not self.settings.timed
-        restart = self.settings.restart
-        self._restart = (lambda: math.inf) if restart == "never" else self.sampler(restart, "restart")
+        self.active = not self.timed
+        self.replace_after((lambda: math.inf) if self.restart == "never" else self.sampler(self.restart, "restart"))
 
     async def run(self) -> None:
-        if self.settings.timed:
+        if self.timed:
             await super().run()
             return
         try:
             await asyncio.Event().wait()
         finally:
-            for task in self._crashes:
+            for task in self._kills:
                 task.cancel()
 
     async def strike(self, strike: Strike) -> None:
-        members = self.plant.choose(self.settings.worker, self.rng.choice)
-        crashes = [outside(crash(self, member, self._restart())) for member in members]
         # with one that never ends, the next may strike all the same
-        self._crashes.update(crashes)
+        kills = [self.kill(slot) for slot in self.choose(self.worker)]
+        finite = self.restart != "never"
         try:
-            finite = self.settings.restart != "never"
-            if crashes and finite:
-                await asyncio.wait(crashes)
+            if kills and finite:
+                await asyncio.wait(kills)
         finally:
-            for task in crashes if finite else ():
+            for task in kills if finite else ():
                 task.cancel()
+
+    def concerns(self, job_type: str) -> bool:
+        return not self.timed
 
     async def before(self, job: Job) -> None:
-        process = CURRENT.get(None)
-        member = next((m for m in self.plant.fleet.members if m.alive and m.process is process), None)
-        meant = self.settings.worker
-        if member is None or meant not in ("any", "all", member.name, member.settings.name):
+        slot = self.context.here()
+        if slot is None or not means(self.worker, slot):
             return
-        if self.rng.random() < self.settings.probability:
-            self.kill(member)
+        assert self.probability is not None
+        if self.rng.random() < self.probability:
+            self.context.kill_here(self, slot)
             await asyncio.Event().wait()
 
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {
+            **draw_times(rng, duration),
+            "worker": rng.choice(["any", "all"]),
+            "restart": round(rng.uniform(0.0, 40.0), 3),
+        }
 
-class Freeze(Fault):
-    """SIGSTOP and SIGCONT. A blocked event loop looks the same from outside."""
+
+@fault("worker.freeze")
+class WorkerFreeze(WorkerFault, Lasting):
+    """A worker stops as by SIGSTOP, and goes on later. Its locks expire meanwhile."""
 
     async def strike(self, strike: Strike) -> None:
-        frozen = [
-            (member.process, self.plant.note(self.kind, member.name, lasting=True))
-            for member in self.plant.choose(self.settings.worker, self.rng.choice)
-        ]
+        frozen = [(slot.process, self.note(slot.name, lasting=True)) for slot in self.choose(self.worker)]
         for process, _ in frozen:
             process.freeze()
         try:
@@ -112,188 +156,110 @@ class Freeze(Fault):
                     process.thaw()
                 end(row)
 
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {**draw_span(rng, duration, 100.0), "worker": rng.choice(["any", "all"])}
 
-class SlowStart(Fault):
-    """Workers sleep before they begin."""
 
-    def prepare(self) -> None:
-        self._delay = self.sampler(self.settings.delay, "delay")
-        self._on = not self.settings.timed
-        self._before, self.plant.fleet.start_delay = self.plant.fleet.start_delay, self.start_delay
+@fault("worker.block")
+class WorkerBlock(WorkerFreeze):
+    """A worker's event loop is held: by a handler that computes, or waits without `await`."""
 
-    async def strike(self, strike: Strike) -> None:
-        self._on = True
+    async def strike_live(self, strike: Strike) -> None:
+        """Its event loop is held from inside. In virtual time that looks as if its process was stopped."""
+        fleet: Any = self.context.fleet
+        blocked = [(slot, slot.worker.process, self.note(slot.name, lasting=True)) for slot in self.choose(self.worker)]
+        for slot, _, _ in blocked:
+            fleet.block(slot, True)
         try:
             await self.schedule.over(strike)
         finally:
-            self._on = False
+            for slot, process, row in blocked:
+                # another one may have taken its place
+                if slot.worker.process is process:
+                    fleet.block(slot, False)
+                end(row)
 
-    def start_delay(self, member: Member) -> float:
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return draw_span(rng, duration, 60.0)
+
+
+@fault("worker.slow-start")
+class WorkerSlowStart(WorkerFault, Chance):
+    """Workers that start take their time before they take jobs."""
+
+    worker: Word = ALL
+    delay: ServiceTime
+    """How long they take."""
+
+    def prepare(self) -> None:
+        fleet = self.context.fleet
+        self._draw_delay = self.sampler(self.delay, "delay")
+        self.active = not self.timed
+        self._others, fleet.start_delay = fleet.start_delay, self.start_delay
+
+    def start_delay(self, slot: Any) -> float:
         """How long the worker takes to start."""
-        others = 0.0 if self._before is None else self._before(member)
-        chance = 1.0 if self.settings.probability is None else self.settings.probability
-        meant = self.settings.worker in ("any", "all", member.name, member.settings.name)
-        if not (self._on and meant and self.rng.random() < chance):
+        others = 0.0 if self._others is None else self._others(slot)
+        if not (means(self.worker, slot) and self.strikes()):
             return others
-        delay: float = self._delay()
-        row = self.plant.note(self.kind, member.name, lasting=True)
+        delay = self._draw_delay()
+        row = self.note(slot.name, lasting=True)
         row.ended = row.began + delay
         return others + delay
 
-
-class Deploy(Fault):
-    """One worker after the other is replaced."""
-
-    async def strike(self, strike: Strike) -> None:
-        row = self.plant.note(self.kind, self.settings.worker, lasting=True)
-        killed = 0
-        try:
-            members = self.plant.choose(self.settings.worker, self.rng.choice)
-            for i, member in enumerate(members):
-                if i and self.settings.pause:
-                    await sleep(self.settings.pause)
-                try:
-                    killed += await self.plant.fleet.retire(member, self.settings.grace)
-                    await sleep(self.settings.down)
-                except asyncio.CancelledError:
-                    # it takes no more jobs, so that nobody would work in its place
-                    await self.plant.fleet.kill(member)
-                    raise
-                finally:
-                    self.plant.fleet.revive(member)
-        finally:
-            row.detail = f"{killed} attempts were killed"
-            end(row)
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {"probability": draw_probability(rng, 1.0), "delay": round(rng.uniform(0, 20), 3)}
 
 
-class Scale(Fault):
-    """Members are added to the fleet, or leave it."""
-
-    async def strike(self, strike: Strike) -> None:
-        members = self._members()
-        # those that are down come back
-        before = sum(member.wanted for member in members)
-        row = self.plant.note(
-            self.kind, members[0].settings.name, f"from {before} to {self.settings.to} workers", lasting=True
-        )
-        try:
-            await self._scale(self.settings.to)
-            if self.settings.for_ is not None:
-                await self.schedule.over(strike)
-        finally:
-            if self.settings.for_ is not None:
-                self._grow(before)
-            end(row)
-        if self.settings.for_ is not None:
-            await self._scale(before)
-
-    def _members(self) -> list[Member]:
-        kind = self.settings.worker or self.plant.fleet.members[0].settings.name
-        return [member for member in self.plant.fleet.members if member.settings.name == kind]
-
-    def _grow(self, count: int) -> None:
-        members = sorted(self._members(), key=lambda member: not member.wanted)
-        for member in members:
-            if sum(m.alive for m in members) < count:
-                member.wanted = True
-                self.plant.fleet.revive(member)
-        settings = members[0].settings
-        # at the end of a run nobody is revived: those who are missing are counted once
-        for _ in range(count - sum(m.alive for m in members)):
-            new = self.plant.fleet.add(settings, f"{settings.name}-{len(self._members()) + 1}", now())
-            self.plant.fleet.revive(new)
-
-    async def _scale(self, count: int) -> None:
-        self._grow(count)
-        members = self._members()
-        staying = [member for member in members if member.alive][:count]
-        for member in members:
-            member.wanted = member in staying
-        # whoever is down and not wanted any more has nothing to finish
-        going = [member for member in members if member.alive and not member.wanted]
-        leaving = [outside(self.plant.fleet.retire(member, self.settings.grace)) for member in going]
-        if leaving:
-            await asyncio.wait(leaving)
-
-
-class ClockSkew(Fault):
-    """A member's clock is ahead, or behind."""
-
-    async def strike(self, strike: Strike) -> None:
-        skew = self.settings.skew
-        members = self.plant.choose(self.settings.worker, self.rng.choice)
-        rows = [self.plant.note(self.kind, member.name, f"{skew:+g} s", lasting=True) for member in members]
-        for member in members:
-            member.skew += skew
-        try:
-            await self.schedule.over(strike)
-        finally:
-            for member, row in zip(members, rows, strict=True):
-                member.skew -= skew
-                end(row)
-
-
-# -- What can happen to workers
-
-Who = Word
-"""A worker's name, the name of a kind of workers, `any` for one that is drawn, or `all`."""
-
-
-class CrashFields(Timing):
-    """A worker dies as by SIGKILL: nothing in it runs again, no `finally`. Another one takes its place."""
-
-    by_chance = True
-
-    probability: Probability | None = None
-    """How likely a worker dies of an attempt that it starts."""
-    worker: Who = ANY
-    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
-    restart: ServiceTime | Literal["never"] = ServiceTime(constant=1.0)
-    """How long until its successor runs, or never."""
-
-
-class FreezeFields(Lasting):
-    """A worker stops as by SIGSTOP, and goes on later. Its locks expire meanwhile."""
-
-    worker: Who = ANY
-    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
-
-
-class Block(Lasting):
-    """A worker's event loop is held: by a handler that computes, or waits without `await`."""
-
-    worker: Who = ANY
-    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
-
-
-class SlowStartFields(Lasting):
-    """Workers that start take their time before they take jobs."""
-
-    by_chance = True
-
-    probability: Probability | None = None
-    """How likely a start is slow; 1 if left out."""
-    delay: ServiceTime
-    """How long they take."""
-    worker: Who = ALL
-    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
-
-
-class DeployFields(Timing):
+@fault("worker.deploy")
+class WorkerDeploy(WorkerFault):
     """A rolling deploy: one worker after the other finishes what it runs, ends, and is replaced."""
 
+    needs = Need.PROCESSES | Need.SPARES
+
+    worker: Word = ALL
     grace: Seconds = 30.0
     """How long a worker may take to finish what it runs; then it is killed."""
     down: Seconds = 1.0
     """From the end of a worker to the start of its successor."""
     pause: Seconds = 0.0
     """From the start of a successor to the end of the next worker."""
-    worker: Who = ALL
-    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
+
+    async def strike(self, strike: Strike) -> None:
+        fleet = self.context.fleet
+        row = self.note(self.worker, lasting=True)
+        killed = 0
+        try:
+            for i, slot in enumerate(self.choose(self.worker)):
+                if i and self.pause:
+                    await sleep(self.pause)
+                try:
+                    killed += await fleet.retire(slot, self.grace)
+                    await sleep(self.down)
+                except asyncio.CancelledError:
+                    # it takes no more jobs, so that nobody would work in its place
+                    await fleet.kill(slot)
+                    raise
+                finally:
+                    fleet.revive(slot)
+        finally:
+            row.detail = f"{killed} attempts were killed"
+            end(row)
+
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {**draw_times(rng, duration), "grace": round(rng.uniform(0.0, 20.0), 3)}
 
 
-class ScaleFields(Timing):
+@fault("worker.scale")
+class WorkerScale(Fault):
     """The number of workers of one kind changes; those that go finish what they run."""
+
+    needs = Need.PROCESSES | Need.SPARES
+    must_name = "worker"
 
     to: CountFromZero
     """How many there are from then on."""
@@ -303,6 +269,64 @@ class ScaleFields(Timing):
     """How long a worker that goes may take to finish what it runs; then it is killed."""
     worker: Word | None = None
     """Which kind of workers; needed if there are several."""
+
+    def unknown_names(self, scenario: ScenarioOutline) -> Iterator[Problem]:
+        kinds = scenario.worker_kinds
+        if self.worker is not None and self.worker not in kinds:
+            yield "worker", unknown("kind of workers", self.worker, kinds, "kinds")
+
+    def unmet_needs(self, scenario: ScenarioOutline) -> Iterator[Problem]:
+        if self.worker is None and len(scenario.worker_kinds) > 1:
+            yield "", f'"worker" is missing: which kind of workers, of {", ".join(scenario.worker_kinds)}'
+
+    async def strike(self, strike: Strike) -> None:
+        slots = self._slots()
+        # those that are down come back
+        before = sum(slot.wanted for slot in slots)
+        row = self.note(slots[0].settings.name, f"from {before} to {self.to} workers", lasting=True)
+        try:
+            await self._scale(self.to)
+            if self.for_ is not None:
+                await self.schedule.over(strike)
+        finally:
+            if self.for_ is not None:
+                self._grow(before)
+            end(row)
+        if self.for_ is not None:
+            await self._scale(before)
+
+    def _slots(self) -> list[Any]:
+        members = self.context.fleet.members
+        kind = self.worker or members[0].settings.name
+        return [slot for slot in members if slot.settings.name == kind]
+
+    def _grow(self, count: int) -> None:
+        fleet = self.context.fleet
+        slots = sorted(self._slots(), key=lambda slot: not slot.wanted)
+        for slot in slots:
+            if sum(each.alive for each in slots) < count:
+                slot.wanted = True
+                fleet.revive(slot)
+        settings = slots[0].settings
+        # at the end of a run nobody is revived: those who are missing are counted once
+        for _ in range(count - sum(slot.alive for slot in slots)):
+            fleet.revive(fleet.add(settings, f"{settings.name}-{len(self._slots()) + 1}", now()))
+
+    async def _scale(self, count: int) -> None:
+        self._grow(count)
+        slots = self._slots()
+        staying = [slot for slot in slots if slot.alive][:count]
+        for slot in slots:
+            slot.wanted = slot in staying
+        # whoever is down and not wanted any more has nothing to finish
+        going = [slot for slot in slots if slot.alive and not slot.wanted]
+        leaving = [outside(self.context.fleet.retire(slot, self.grace)) for slot in going]
+        if leaving:
+            await asyncio.wait(leaving)
+
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {**draw_span(rng, duration, 60.0), "to": rng.randint(1, 6)}
 
 
 def _signed(value: Any, info: ValidationInfo) -> float:
@@ -317,7 +341,8 @@ def _format_signed(value: float) -> str:
     return f"-{format_duration(-value)}" if value < 0 else format_duration(value)
 
 
-class ClockSkewFields(Lasting):
+@fault("worker.clock")
+class WorkerClockSkew(WorkerFault, Lasting):
     """A worker's clock is wrong."""
 
     skew: Annotated[
@@ -327,11 +352,25 @@ class ClockSkewFields(Lasting):
         WithJsonSchema({"type": "string", "pattern": f"^-?{DURATION_PATTERN.removeprefix('^')}", "examples": ["-5s"]}),
     ]
     """How much it is ahead; below 0, how much it is behind."""
-    worker: Who = ANY
-    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
 
     @model_validator(mode="after")
     def _some(self) -> Any:
         if self.skew == 0:
             raise refuse("a skew of 0 is none")
         return self
+
+    async def strike(self, strike: Strike) -> None:
+        slots = self.choose(self.worker)
+        rows = [self.note(slot.name, f"{self.skew:+g} s", lasting=True) for slot in slots]
+        for slot in slots:
+            slot.skew += self.skew
+        try:
+            await self.schedule.over(strike)
+        finally:
+            for slot, row in zip(slots, rows, strict=True):
+                slot.skew -= self.skew
+                end(row)
+
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {**draw_span(rng, duration, 60.0), "skew": rng.choice([-20.0, -1.0, 1.0, 20.0])}

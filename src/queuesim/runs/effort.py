@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from queuesim.core.job import JobOptions
 from queuesim.error import QueuesimError
+from queuesim.faults.producers import ProducerBurst
+from queuesim.faults.workers import WorkerScale
 from queuesim.runs.failures import Failures
 from queuesim.runs.handlers import build_processor, job_options
 from queuesim.runs.judging import what_is_asked
@@ -275,10 +277,10 @@ def _faults(scenario: Scenario) -> Iterator[Part]:
             strikes = math.inf if not period else scenario.duration / period
         place: Location = ("faults", i, entry.kind)
         yield _part(place, strikes, "strikes", STRIKE)
-        if entry.kind == "producer.burst":
-            yield _part(place, times(strikes, getattr(settings, "size", 0)), "jobs", JOB)
-        if entry.kind == "worker.scale" and strikes:
-            yield _part(place, times(getattr(settings, "to", 0), 1.0), "workers", WORKER)
+        if isinstance(settings, ProducerBurst):
+            yield _part(place, times(strikes, settings.size), "jobs", JOB)
+        if isinstance(settings, WorkerScale) and strikes:
+            yield _part(place, times(settings.to, 1.0), "workers", WORKER)
 
 
 def _mean(service: ServiceTime | None) -> float:

@@ -3,104 +3,93 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Protocol
 
 from queuesim.faults.registry import FaultEntry
-from queuesim.faults.timing import ALL, ANY, Timing
 from queuesim.inputfile import TableError
-from queuesim.scenario.queue import name_workers
+from queuesim.scenario.jobs import JobSettings
+from queuesim.scenario.load import LoadEntry
+from queuesim.scenario.overdue import OverdueSettings
+from queuesim.scenario.queue import WorkerSettings, name_workers
+from queuesim.scenario.thresholds import Threshold
 from queuesim.text import Location, show, unknown
 from queuesim.units import format_duration
 
-if TYPE_CHECKING:
-    from queuesim.scenario.model import Scenario
+Problem = tuple[Location, str]
+"""Where in the scenario, and what is wrong."""
 
 
-# -- What must hold between a scenario's faults and the rest of it
+class ScenarioParts(Protocol):
+    """A scenario, each of whose parts is right by itself; see Scenario."""
 
-FaultProblem = tuple[Location, str]
+    @property
+    def duration(self) -> float: ...
+
+    @property
+    def warmup(self) -> float:
+        """Seconds that metrics leave out."""
+        ...
+
+    @property
+    def workers(self) -> Sequence[WorkerSettings]: ...
+
+    @property
+    def processor(self) -> str | None:
+        """The user's own processor."""
+        ...
+
+    @property
+    def jobs(self) -> Mapping[str, JobSettings]: ...
+
+    @property
+    def load(self) -> Sequence[LoadEntry]: ...
+
+    @property
+    def overdue(self) -> OverdueSettings | None: ...
+
+    @property
+    def faults(self) -> Sequence[FaultEntry]: ...
+
+    @property
+    def thresholds(self) -> Sequence[Threshold]:
+        """What must hold."""
+        ...
 
 
-def fault_problems(scenario: Scenario) -> Iterator[FaultProblem]:
-    """Targets that there are not, and times that can't be."""
+class FaultSurroundings:
+    """A scenario as its faults are validated against it; see ScenarioOutline."""
+
+    def __init__(self, scenario: ScenarioParts) -> None:
+        self._scenario = scenario
+        self.duration = scenario.duration
+        self.worker_kinds = [workers.name for workers in scenario.workers]
+        self.loads = [entry.name for entry in scenario.load]
+        self.traces = {entry.name for entry in scenario.load if entry.trace is not None}
+        self.jobs = None if scenario.processor is not None or self.traces else list(scenario.jobs)
+        self.scans = scenario.overdue is not None
+
+    @cached_property
+    def workers(self) -> list[str]:
+        """The name of every worker."""
+        return [name for name, _ in name_workers(self._scenario.workers)]
+
+
+def fault_problems(scenario: ScenarioParts) -> Iterator[Problem]:
+    """What each fault says that does not fit to the rest of the scenario."""
+    surroundings = FaultSurroundings(scenario)
     for i, entry in enumerate(scenario.faults):
         place = ("faults", i, entry.kind)
-        for key, message in (
-            *_targets(scenario, entry),
-            *_fault_times(scenario, entry.settings),
-            *_needs(scenario, entry),
-        ):
+        for key, message in entry.settings.problems(surroundings):
             yield (*place, key) if key else place, message
-
-
-def _targets(scenario: Scenario, entry: FaultEntry) -> Iterator[tuple[str, str]]:
-    settings: Any = entry.settings
-    kinds = [workers.name for workers in scenario.workers]
-    loads = [load.name for load in scenario.load]
-    worker, client, job, load = (getattr(settings, key, None) for key in ("worker", "client", "job", "load"))
-    known = [*kinds] if worker is None and client is None else [name for name, _ in name_workers(scenario.workers)]
-    workers = dict.fromkeys([*kinds, *known])
-    if entry.kind == "worker.scale":
-        if worker is not None and worker not in kinds:
-            yield "worker", unknown("kind of workers", worker, kinds, "kinds")
-    elif worker is not None and worker not in (ANY, ALL, *workers):
-        yield "worker", unknown("worker", worker, [ANY, ALL, *workers], "workers")
-    if client is not None and client not in (ALL, *workers, *loads):
-        yield "client", unknown("client", client, [ALL, *workers, *loads], "clients")
-    open_names = scenario.processor is not None or any(entry.trace for entry in scenario.load)
-    if job is not None and job not in scenario.jobs and not open_names:
-        yield "job", unknown("job", job, scenario.jobs, "jobs")
-    if load is not None and load not in loads:
-        yield "load", unknown("load entry", load, loads, "load entries")
-
-
-def _fault_times(scenario: Scenario, settings: Timing) -> Iterator[tuple[str, str]]:
-    duration = format_duration(scenario.duration)
-    times = settings.at or ()
-    length = getattr(settings, "for_", None)
-    lasts = None if length is None else length.constant
-    for time in times:
-        if time >= scenario.duration:
-            yield "at", f"{format_duration(time)} is after the end of the run, {duration}"
-        elif lasts is not None and time + lasts > scenario.duration:
-            end = format_duration(time + lasts)
-            yield "for", f"it would end at {end}, after the end of the run, {duration}"
-    for earlier, later in pairwise(times):
-        if lasts is not None and earlier + lasts > later:
-            end = format_duration(earlier + lasts)
-            yield "at", f"at {format_duration(later)} it is still on: until {end}"
-    if settings.every is not None and (settings.every.constant or 0.0) >= scenario.duration:
-        yield "every", f"that is not before the end of the run, {duration}"
-
-
-def _needs(scenario: Scenario, entry: FaultEntry) -> Iterator[tuple[str, str]]:
-    settings: Any = entry.settings
-    if entry.kind == "worker.scale" and settings.worker is None and len(scenario.workers) > 1:
-        kinds = ", ".join(workers.name for workers in scenario.workers)
-        yield "", f'"worker" is missing: which kind of workers, of {kinds}'
-    if entry.kind == "producer.burst":
-        if settings.load is None and len(scenario.load) > 1:
-            yield "", f'"load" is missing: whose jobs, of {", ".join(load.name for load in scenario.load)}'
-        chosen = [load for load in scenario.load if settings.load in (None, load.name)]
-        if chosen and chosen[0].trace is not None:
-            yield "load", f'"{chosen[0].name}" replays a trace: it has no jobs to draw from'
-    if entry.kind.startswith("cron.") and scenario.overdue is None:
-        yield "", 'nobody scans here: it needs the key "overdue"'
-    if entry.kind == "handler.payload" and settings.size > settings.memory:
-        yield "size", "one such job alone is more than a worker can hold: all of them would fail"
 
 
 MOST_WORKERS = 1_000_000
 """Workers of a run: each has a name, and 10 KB of memory in a simulation."""
 
 
-Problem = tuple[Location, str]
-"""Where in the scenario, and what is wrong."""
-
-
-def problems(scenario: Scenario) -> Iterator[Problem]:
+def problems(scenario: ScenarioParts) -> Iterator[Problem]:
     """Everything that does not go together, without reading a file."""
     yield from _times(scenario)
     yield from _jobs(scenario)
@@ -113,7 +102,7 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
     yield from _twice("workers", (workers.name for workers in scenario.workers))
 
 
-def file_problems(scenario: Scenario) -> Iterator[Problem]:
+def file_problems(scenario: ScenarioParts) -> Iterator[Problem]:
     """What is wrong with the files that the scenario names."""
     for name, job in scenario.jobs.items():
         for key in ("service", "blocking"):
@@ -142,7 +131,7 @@ def _readable(read: object, location: Location) -> Iterator[Problem]:
         yield location, str(error)
 
 
-def _times(scenario: Scenario) -> Iterator[Problem]:
+def _times(scenario: ScenarioParts) -> Iterator[Problem]:
     duration = format_duration(scenario.duration)
     if scenario.warmup >= scenario.duration:
         yield ("warmup",), f"{format_duration(scenario.warmup)} leaves nothing of the duration of {duration}"
@@ -154,14 +143,14 @@ def _times(scenario: Scenario) -> Iterator[Problem]:
             yield ("workers", i, "start"), f"{format_duration(workers.start)} is after the end of the run, {duration}"
 
 
-def _workers(scenario: Scenario) -> Iterator[Problem]:
+def _workers(scenario: ScenarioParts) -> Iterator[Problem]:
     total = sum(workers.count for workers in scenario.workers)
     if total > MOST_WORKERS:
         largest = max(range(len(scenario.workers)), key=lambda i: scenario.workers[i].count)
         yield ("workers", largest, "count"), f"{show(total)} workers in all: the most is {MOST_WORKERS:,}"
 
 
-def _jobs(scenario: Scenario) -> Iterator[Problem]:
+def _jobs(scenario: ScenarioParts) -> Iterator[Problem]:
     named = all(entry.trace or (scenario.processor and entry.jobs) for entry in scenario.load)
     if not scenario.jobs and not named:
         yield (), '"jobs" is missing: the types of jobs that the load is made of'
@@ -174,7 +163,7 @@ def _jobs(scenario: Scenario) -> Iterator[Problem]:
             yield ("jobs", name), '"service" is missing: how long an attempt takes, as "service: 80ms"'
 
 
-def _load(scenario: Scenario) -> Iterator[Problem]:
+def _load(scenario: ScenarioParts) -> Iterator[Problem]:
     if not scenario.load and scenario.overdue is None:
         yield (), '"load" is missing: where jobs come from'
     for i, entry in enumerate(scenario.load):
@@ -184,7 +173,7 @@ def _load(scenario: Scenario) -> Iterator[Problem]:
                 yield ("load", i, "jobs", name), unknown("job", name, scenario.jobs, "jobs")
 
 
-def _thresholds(scenario: Scenario) -> Iterator[Problem]:
+def _thresholds(scenario: ScenarioParts) -> Iterator[Problem]:
     loads = [entry.name for entry in scenario.load]
     open_names = scenario.processor is not None or any(entry.trace for entry in scenario.load)
     for i, threshold in enumerate(scenario.thresholds):

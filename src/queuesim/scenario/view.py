@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from queuesim.results.markup import fill
 from queuesim.scenario.thresholds import describe
 from queuesim.text import percent, readable
 
-if TYPE_CHECKING:
-    from queuesim.scenario.model import Scenario
 
-
-def to_html(scenario: Scenario) -> str:
-    """Its name, what it is about, and tables of workers, jobs, load and thresholds."""
+def to_html(scenario: Any) -> str:
+    """Of a Scenario: its name, what it is about, and tables of workers, jobs, load and thresholds."""
     written = scenario.model_dump(mode="json", exclude_defaults=True, by_alias=True)
     drain = f", then drains for up to {readable(scenario.drain_time)}" if 0 < scenario.drain_time < 1e12 else ""
     drain = ", then drains" if scenario.drain is True else drain

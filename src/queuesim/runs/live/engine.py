@@ -23,13 +23,14 @@ from queuesim.core.job import Job, JobState, number_of
 from queuesim.core.processor import Processor
 from queuesim.core.retry import retry_forever
 from queuesim.core.worker import Worker
+from queuesim.faults.base import Need
 from queuesim.faults.registry import FaultEntry
 from queuesim.results.recording import CheckRow, Recording, Stop, StopReason
 from queuesim.runs.abort import Abort
 from queuesim.runs.engine import LOOKS, Engine, Progress
 from queuesim.runs.handlers import build_processor
 from queuesim.runs.judging import Patience, gather, promises
-from queuesim.runs.live.faults import Trouble, check_faults, needs_persistence, spares
+from queuesim.runs.live.faults import LiveFaults, check_faults, needs_of, spares
 from queuesim.runs.live.messages import FollowedBroker, Reports, StreamFollower
 from queuesim.runs.live.processes import LiveFleet, ProcessPool
 from queuesim.runs.live.reconciliation import Post, account_for, judge_live
@@ -105,8 +106,8 @@ class LiveRun(Engine):
         self.pool = ProcessPool(self._note, spares=spares(scenario.faults))
         self._own = own
         self._overdue = overdue
-        self._trouble = Trouble(scenario.faults, address, private, self.recorder.faults)
-        self._reports = Reports(self.recorder, self._number_at, self._trouble)
+        self._faults = LiveFaults(scenario.faults, address, private, self.recorder.faults)
+        self._reports = Reports(self.recorder, self._number_at, self._faults)
         self._workers: list[Worker] = []
         self._places: dict[str, RealServer] = {}
         """Connections to the server of the loads and workers that have their own, by name."""
@@ -136,7 +137,7 @@ class LiveRun(Engine):
         set_clock(self._clock)
         async with AsyncExitStack() as stack:
             self._place = await connect(self.url)
-            stack.push_async_callback(self._trouble.close)
+            stack.push_async_callback(self._faults.close)
             stack.push_async_callback(self._disconnect)
             stack.push_async_callback(self._stop_processes)
             self._directory = stack.enter_context(TemporaryDirectory(prefix="queuesim-"))
@@ -166,10 +167,10 @@ class LiveRun(Engine):
 
     async def _connect_clients(self) -> None:
         """Connect whoever is a task of this process and reaches the server by a way of its own."""
-        loads = [] if self._trouble.injector is None else [entry.name for entry in self.scenario.load]
+        loads = [] if self._faults.injector is None else [entry.name for entry in self.scenario.load]
         workers = [] if self._own is None else [launch.name for launch in self._launches]
         for name in dict.fromkeys((*loads, *workers)):
-            self._places[name] = place = RealServer(Address(await self._trouble.way(name)))
+            self._places[name] = place = RealServer(Address(await self._faults.way(name)))
             await connect_early(place)
 
     async def _prepare(self) -> None:
@@ -187,12 +188,12 @@ class LiveRun(Engine):
         return FollowedBroker(self._processor.queue, place, self.prefix, origin=self.epoch, watch=self.stream)
 
     def _load_broker(self, load: str) -> Broker:
-        if self._trouble.injector is None:
+        if self._faults.injector is None:
             return cast(Broker, self.broker)
-        return cast(Broker, self._trouble.injector.outbox(self._broker_at(self._places[load]), load))
+        return cast(Broker, self._faults.injector.outbox(self._broker_at(self._places[load]), load))
 
     async def _start_parts(self) -> None:
-        self._trouble.start(self._start)
+        self._faults.start(self._start)
         self._start_workers()
         if self._overdue is not None:
             await self._overdue.start(
@@ -205,7 +206,7 @@ class LiveRun(Engine):
             )
 
     async def _end_faults(self) -> None:
-        await self._trouble.end()
+        await self._faults.end()
 
     def interrupt(self) -> None:
         """End the run now. Any thread may call this."""
@@ -228,11 +229,11 @@ class LiveRun(Engine):
     def _engage(self) -> None:
         """Give every worker its place, and faults their hold on all of it."""
         self._launches = [self._launch(settings, name) for name, settings in name_workers(self.scenario.workers)]
-        self.fleet = LiveFleet(self.pool, self._launch, self._start, self._trouble.way, self.stream.held)
+        self.fleet = LiveFleet(self.pool, self._launch, self._start, self._faults.way, self.stream.held)
         if self._own is None:
             for launch in self._launches:
                 self.fleet.add(launch.settings, launch.name)
-        self._trouble.prepare(self.fleet, self.broker, self._place, self.stream, self._producers, self._streams)
+        self._faults.prepare(self.fleet, self.broker, self._place, self.stream, self._producers, self._streams)
 
     def _start_workers(self) -> None:
         self.fleet.start(self.epoch)
@@ -243,7 +244,7 @@ class LiveRun(Engine):
                 queue = cast(Broker, broker)
                 worker = make_worker(launch, queue, self.recorder, self._own, self._overdue, clock=self._clock)
                 self._workers.append(worker)
-                self._trouble.began(worker.name, self.time)
+                self._faults.began(worker.name, self.time)
                 self._start(worker.run(), worker.name)
 
     # -- what happens meanwhile
@@ -388,7 +389,7 @@ class LiveRun(Engine):
         if self._own is not None:
             places = [Post(launch.name, launch.settings) for launch in self._launches]
         promised = promises(self.scenario, self._processor, places, self.recorder)
-        began = self._trouble.first_beginnings()
+        began = self._faults.first_beginnings()
         return judge_live(recording, promised, self._evidence, began, self.stream.chronicle.gaps)
 
 
@@ -450,7 +451,7 @@ def server(url: str | None, faults: Sequence[FaultEntry] = ()) -> Iterator[tuple
     if url is None or not is_embedded(url):
         yield url, None
         return
-    defaults = DURABLE if needs_persistence(faults) else {}
+    defaults = DURABLE if Need.DURABLE_SERVER in needs_of(faults) else {}
     with EmbeddedServer.from_url(url, defaults) as private:
         yield private.url, private
 

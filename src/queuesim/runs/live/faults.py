@@ -1,200 +1,72 @@
-"""Faults that are made otherwise on a real server than in a simulation."""
+"""The faults of a live run, and what they need: proxies before the server, and control of the server itself."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from operator import or_
+from typing import Any, cast
 
 from queuesim.brokers.redis.embedded import EmbeddedServer
 from queuesim.brokers.redis.scripts import names
 from queuesim.brokers.redis.server import Address, RealServer
-from queuesim.core.clock import sleep
 from queuesim.core.job import JobState
 from queuesim.core.processor import Processor
 from queuesim.core.retry import retry_forever
-from queuesim.faults.base import Fault, Plant, end
+from queuesim.faults.base import NO_NEEDS, Deadly, Fault, FaultContext, FleetSlot, Need, QueuePauses
+from queuesim.faults.handlers import HandlerFault
 from queuesim.faults.network import Server
-from queuesim.faults.producers import Outbox, ProducerFault
-from queuesim.faults.registry import FAULTS, FaultEntry, Injector, Launch
-from queuesim.faults.timing import ANY, Strike
-from queuesim.faults.workers import Deadly
+from queuesim.faults.registry import FaultEntry, Injector, Launch
 from queuesim.results.recording import FaultRow
 from queuesim.runs.live.messages import FollowedBroker, StreamFollower
-from queuesim.runs.live.processes import LiveFleet
+from queuesim.runs.live.processes import LiveFleet, LiveMember
 from queuesim.runs.live.proxy import Proxy, Treatment
 from queuesim.runs.producers import Producer
 from queuesim.scenario.model import BackendError, Scenario
 from queuesim.simulation.random import Streams
 
-if TYPE_CHECKING:
-    from queuesim.runs.virtual.fleet import Fleet, Member
-
-
-class Host(Protocol):
-    """The private server of a run, as its faults need it."""
-
-    persistent: bool
-    """Whether it has its data again when it starts again."""
-
-    async def kill(self, forget: bool) -> None:
-        """Kill its process; what it has on disk goes, too, if it is to forget."""
-        ...
-
-    async def start(self) -> None:
-        """Start it again."""
-        ...
-
-    async def follow_nobody(self, follow: bool) -> None:
-        """Make it a replica of a server that is not there, or a primary again."""
-        ...
-
-
-class LivePlant(Plant):
-    """A live run, as its faults see it."""
-
-    host: Host
-
-    def choose(self, who: str, draw: Callable[[list[Member]], Member]) -> list[Member]:
-        """See Plant.choose. Where one is drawn, it is one that takes jobs, if there is any: a process that has only
-        just started has nothing to lose."""
-        ready: list[Any] = [member for member in self.fleet.members if member.alive and getattr(member, "ready", True)]
-        return [draw(ready)] if who == ANY and ready else super().choose(who, draw)
-
-
-class ReadOnly(Fault):
-    """The server becomes a replica of one that is not there: it keeps its data and refuses writes."""
-
-    plant: LivePlant
-
-    async def strike(self, strike: Strike) -> None:
-        row = self.plant.note(self.kind, "", lasting=True)
-        await self.plant.host.follow_nobody(True)
-        try:
-            await self.schedule.over(strike)
-        finally:
-            await self.plant.host.follow_nobody(False)
-            end(row)
-
-
-class Restart(Fault):
-    """The server's process is killed by SIGKILL, and started again."""
-
-    plant: LivePlant
-
-    async def strike(self, strike: Strike) -> None:
-        host, forget = self.plant.host, self.settings.empty
-        lost = forget or not host.persistent
-        if lost:
-            # what it was told until then is read before
-            self.plant.server.go_away()
-        await host.kill(forget)
-        detail = "its memory is lost" if lost else "killed by SIGKILL"
-        row = self.plant.note(self.kind, "", detail, lasting=True, lost=math.inf if lost else None)
-        try:
-            await sleep(self.settings.down)
-        finally:
-            await host.start()
-            if lost:
-                self.plant.server.come_back()
-                await self.plant.restore_pause()
-            end(row)
-
-
-class Block(Fault):
-    """The event loops of workers are held, from inside."""
-
-    async def strike(self, strike: Strike) -> None:
-        fleet: Any = self.plant.fleet
-        members: list[Any] = list(self.plant.choose(self.settings.worker, self.rng.choice))
-        blocked = [
-            (member, member.worker.process, self.plant.note(self.kind, member.name, lasting=True)) for member in members
-        ]
-        for member, _, _ in blocked:
-            fleet.block(member, True)
-        try:
-            await self.schedule.over(strike)
-        finally:
-            for member, process, row in blocked:
-                # another one may have taken its place
-                if member.worker.process is process:
-                    fleet.block(member, False)
-                end(row)
-
-
-KINDS = {**FAULTS, "redis.read-only": ReadOnly, "redis.restart": Restart, "worker.block": Block}
-"""What makes each kind happen in real time."""
-
-WAY = ("redis.outage", "redis.latency", "redis.drop")
-"""Faults of the way to the server: they take proxies."""
-PRIVATE = ("redis.read-only", "redis.restart", "redis.script-flush")
-"""Faults of the server itself: nobody else may use it."""
-INSIDE = ("worker.", "handler.", "database.")
-"""Faults of workers, and inside of them: each has to be a process of its own."""
-REPLACING = ("worker.crash", "worker.deploy", "worker.scale", "handler.payload")
-"""Faults after which other processes take the places of workers."""
 SPARES = 2
 """Processes that stand by where faults have workers replaced."""
-IMPOSSIBLE = {
-    "redis.failover": "it takes a replica that lags behind by just so much, and the ids of the jobs that it has "
-    "not got are given again, so that nobody could tell which job is which",
-    **dict.fromkeys(
-        (kind for kind in FAULTS if kind.startswith("cron.")),
-        "its schedulers are processes of their own, whose clocks nobody can get at",
-    ),
-}
-"""Faults that can't be had in real time, and why."""
 
 
-def takes_proxies(entries: Sequence[FaultEntry], private: EmbeddedServer | None) -> bool:
-    """Whether clients have to go through proxies."""
-    return any(entry.kind in WAY or _forgets(entry, private) for entry in entries)
-
-
-def _forgets(entry: FaultEntry, private: EmbeddedServer | None) -> bool:
-    if entry.kind != "redis.restart":
-        return False
-    return entry.redis_restart is not None and (entry.redis_restart.empty or not is_persistent(private))
-
-
-def is_persistent(private: EmbeddedServer | None) -> bool:
-    """Whether a server has its data again when it starts again."""
+def is_durable(private: EmbeddedServer | None) -> bool:
+    """Whether a server has its data again after a restart."""
     return private is not None and private.options.get("appendonly") == "yes"
 
 
-def needs_persistence(entries: Sequence[FaultEntry]) -> bool:
-    """Whether the server is to have its data again when it starts again."""
-    return any(entry.redis_restart is not None and not entry.redis_restart.empty for entry in entries)
+def needs_of(entries: Iterable[FaultEntry], private: EmbeddedServer | None = None) -> Need:
+    """What all faults together need on this server."""
+    return reduce(or_, (entry.settings.needs_live(is_durable(private)) for entry in entries), NO_NEEDS)
 
 
 def check_faults(scenario: Scenario, private: EmbeddedServer | None, url: str, own: Processor | None) -> None:
     """Raise BackendError if the scenario has a fault that can't be had in real time, or not on this server."""
     for entry in scenario.faults:
-        kind = entry.kind
-        if kind in IMPOSSIBLE:
-            raise BackendError(f"the backend redis can't do {kind}: {IMPOSSIBLE[kind]}. Play it on sim or fakeredis")
-        if kind in PRIVATE and private is None:
+        kind, needs = entry.kind, entry.settings.needs
+        if entry.settings.not_live:
+            raise BackendError(
+                f"the backend redis can't do {kind}: {entry.settings.not_live}. Play it on sim or fakeredis"
+            )
+        if Need.PRIVATE_SERVER in needs and private is None:
             raise BackendError(
                 f"{kind} is a fault of the whole server, which others may use: say --redis-url embedded for one that "
                 "belongs to the run"
             )
-        if kind in WAY and private is None and url.startswith("rediss:"):
+        if Need.PROXY in needs and private is None and url.startswith("rediss:"):
             raise BackendError(f"{kind} takes a proxy before the server, which can't look into TLS: give a plain port")
-        if own is not None and kind.startswith(INSIDE):
+        if Need.PROCESSES in needs and own is not None:
             raise BackendError(
                 f"{kind} strikes workers in processes of their own, and a processor object can't be handed to one: "
                 'name it in the scenario, as processor: "module:name"'
             )
 
 
-def spares(entries: Sequence[FaultEntry]) -> int:
+def spares(entries: Iterable[FaultEntry]) -> int:
     """How many processes are to stand by, with these faults."""
-    return SPARES if any(entry.kind in REPLACING for entry in entries) else 0
+    return SPARES if Need.SPARES in needs_of(entries) else 0
 
-
-# -- Trouble: the faults of a live run, and what they need: proxies before the server, and a hand on the server itself
 
 NOBODY = ("127.0.0.1", 1)
 """Where no server listens."""
@@ -203,14 +75,14 @@ PAUSE = 60_000
 
 
 class ServerHost:
-    """The private server of a run; see faults.Host.
+    """The private server of a run; see RestartableServer.
 
     Args:
         place: the way to it past all proxies.
     """
 
     def __init__(self, server: EmbeddedServer, place: RealServer, watch: StreamFollower, rng: random.Random) -> None:
-        self.persistent = server.options.get("appendonly") == "yes"
+        self.persistent = is_durable(server)
         self._server = server
         self._place = place
         self._watch = watch
@@ -218,7 +90,7 @@ class ServerHost:
         self._forgot = False
 
     async def kill(self, forget: bool) -> None:
-        """See faults.Host."""
+        """See RestartableServer."""
         self._forgot = forget or not self.persistent
         if self._forgot:
             await self._place.command("CLIENT", "PAUSE", PAUSE, "WRITE")
@@ -228,18 +100,18 @@ class ServerHost:
             self._server.forget()
 
     async def start(self) -> None:
-        """See faults.Host."""
+        """See RestartableServer."""
         await asyncio.to_thread(self._server.start)
         if self._forgot:
             await retry_forever(self._watch.begin_again, self._rng)
 
     async def follow_nobody(self, follow: bool) -> None:
-        """See faults.Host."""
+        """See RestartableServer."""
         words = NOBODY if follow else ("NO", "ONE")
         await retry_forever(lambda: self._place.command("REPLICAOF", *words), self._rng)
 
 
-class Queue:
+class PatientQueue:
     """The queue as faults see it: they wait while the server is away."""
 
     def __init__(self, broker: FollowedBroker, place: RealServer, rng: random.Random) -> None:
@@ -256,6 +128,10 @@ class Queue:
         """Its name."""
         return self._broker.queue
 
+    async def is_paused(self) -> bool:
+        """See Broker.is_paused."""
+        return await retry_forever(self._broker.is_paused, self._rng)
+
     async def pause(self, now: float) -> None:
         """See Broker.pause."""
         await retry_forever(lambda: self._broker.pause(now), self._rng)
@@ -269,25 +145,57 @@ class Queue:
         await retry_forever(lambda: self._place.command("SCRIPT", "FLUSH"), self._rng)
 
 
-class LiveInjector(Injector):
-    """All faults of a live run."""
+class LiveFaultContext(FaultContext):
+    """A live run as its faults see it."""
 
-    kinds = KINDS
+    live = True
+    directory = None
 
-    def outbox(self, broker: Any, load: str) -> Outbox:
-        """What the producer of a load entry adds its jobs through. Its connection breaks for real."""
-        rng = self._plant.streams.python(f"reconnect/{load}")
-        hooks: Any = [fault for fault in self.faults if isinstance(fault, ProducerFault)]
-        return Outbox(broker, load, rng, hooks)
+    def __init__(
+        self,
+        broker: PatientQueue,
+        fleet: LiveFleet,
+        server: Server,
+        producers: Mapping[str, Producer],
+        rows: list[FaultRow],
+        streams: Streams,
+        host: ServerHost | None,
+    ) -> None:
+        self.broker = broker
+        self.fleet: LiveFleet = fleet
+        self.server = server
+        self.producers = producers
+        self.rows = rows
+        self.streams = self.shared_streams = streams
+        self.pauses = QueuePauses(broker)
+        self.host = host
+
+    def candidates(self) -> list[LiveMember]:
+        """Those that take jobs, if there are any: a process that has only just started has nothing to lose."""
+        living = [member for member in self.fleet.members if member.alive]
+        return [member for member in living if member.ready] or living
+
+    def here(self) -> None:
+        """No worker runs in this process."""
+
+    def kill_here(self, fault: Deadly, slot: FleetSlot) -> None:
+        """A worker that dies of an attempt kills its own process, and reports it before: see LiveFaults.died."""
+        raise NotImplementedError
+
+    def note_active(self, fault: Fault) -> None:
+        self.fleet.switch(fault.number, fault.active)
+
+    def note_struck(self, fault: Fault) -> None:
+        """The workers report it: see LiveFaults.struck."""
 
 
-class Trouble:
-    """What goes wrong in a live run.
+class LiveFaults:
+    """All faults of a live run.
 
     Args:
         address: of the server.
         private: the server itself, if it is the run's own.
-        rows: what becomes of faults.
+        rows: the record of faults.
     """
 
     def __init__(
@@ -300,7 +208,7 @@ class Trouble:
         self._server = Server()
         self._proxies: dict[str, Proxy] = {}
         self._began: dict[str, float] = {}
-        self.injector: LiveInjector | None = None
+        self.injector: Injector | None = None
 
     def prepare(
         self,
@@ -315,12 +223,12 @@ class Trouble:
         self._fleet = fleet
         if not self._entries:
             return
-        queue = Queue(broker, place, streams.python("fault/queue"))
-        plant = LivePlant(queue, cast("Fleet", fleet), self._server, producers, self._rows, streams)
+        queue = PatientQueue(broker, place, streams.python("fault/queue"))
+        host = None
         if self._private is not None:
-            plant.host = ServerHost(self._private, place, watch, streams.python("fault/host"))
-        self.injector = injector = LiveInjector(self._entries, plant)
-        plant.switched = lambda fault, on: fleet.switch(injector.faults.index(fault), on)
+            host = ServerHost(self._private, place, watch, streams.python("fault/host"))
+        context = LiveFaultContext(queue, fleet, self._server, producers, self._rows, streams, host)
+        self.injector = Injector(self._entries, context)
 
     def start(self, launch: Launch) -> None:
         """From now on faults strike."""
@@ -341,7 +249,7 @@ class Trouble:
 
     async def way(self, client: str) -> str:
         """The URL by which a client reaches the server: through a proxy of its own, if a fault needs that."""
-        if not takes_proxies(self._entries, self._private):
+        if Need.PROXY not in needs_of(self._entries, self._private):
             return self._address.url
         proxy = self._proxies.get(client)
         if proxy is None:
@@ -370,14 +278,16 @@ class Trouble:
     def struck(self, fault: int) -> None:
         """See report.Told."""
         assert self.injector is not None
-        self.injector.faults[fault].count += 1  # type: ignore[attr-defined]
+        striking = self.injector.faults[fault]
+        assert isinstance(striking, HandlerFault)
+        striking.count += 1
 
     def died(self, worker: str, fault: int) -> None:
         """See report.Told."""
         assert self.injector is not None
         deadly = self.injector.faults[fault]
         assert isinstance(deadly, Deadly)
-        deadly.kill(self._fleet.member(worker))  # type: ignore[arg-type]
+        deadly.kill(self._fleet.member(worker))
 
     def first_beginnings(self) -> Mapping[str, float]:
         """When each worker first took jobs, by its own word."""

@@ -7,7 +7,6 @@ stop.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import pickle
@@ -28,14 +27,12 @@ from queuesim.brokers.redis.scripts import names
 from queuesim.brokers.redis.server import Address, RealServer
 from queuesim.core.broker import Broker, Observer
 from queuesim.core.clock import set_clock
-from queuesim.core.errors import BrokerUnavailableError, DatabaseError
-from queuesim.core.job import Job
+from queuesim.core.errors import BrokerUnavailableError
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker, WorkerObserver
-from queuesim.faults import databases, handlers, workers
-from queuesim.faults.base import HandlerHook, Plant, disturb
+from queuesim.faults.base import AttemptHook, Deadly, Fault, FaultContext, FleetSlot, QueuePauses, disturb
 from queuesim.faults.network import Server
-from queuesim.faults.registry import FAULTS, make_fault, named
+from queuesim.faults.registry import bind
 from queuesim.runs.handlers import build_processor
 from queuesim.runs.live.messages import LENGTH, READY, Reporter
 from queuesim.runs.worker_clock import RunClockRecorder, SkewedBroker, WorkerClock
@@ -47,7 +44,6 @@ from queuesim.simulation.random import Streams
 
 if TYPE_CHECKING:
     from queuesim.runs.overdue import OverdueStore
-    from queuesim.runs.virtual.fleet import Fleet
 
 
 # -- ControlChannel: what a worker's process is told by the run that started it, a line of JSON each on standard input
@@ -115,135 +111,70 @@ async def listen(handlers: Mapping[str, Callable[..., Any]]) -> asyncio.Future[N
     return channel.over
 
 
-# -- Disturbance: the faults of a scenario that are carried out inside of a worker's process, around its handlers
-
-LOOK = 0.01
-"""Seconds between two looks for a free connection."""
+# -- The faults of a scenario that act inside of a worker's process, around its handlers
 
 
-class Inside(Plant):
-    """A run as the faults see it that are inside of one worker.
+@dataclass(frozen=True, slots=True)
+class OwnSlot:
+    """The worker of this process, as its faults see it."""
+
+    name: str
+    settings: WorkerSettings
+    process: None = None
+
+
+class InProcessFaultContext(FaultContext):
+    """A run as the faults see it that act inside of one worker.
 
     Args:
         broker: the queue, as this worker reaches it.
         streams: this worker's own.
     """
 
+    live = True
+    host = None
+    fleet: Any = None
+    """The other workers are in other processes."""
+
     def __init__(self, launch: WorkerLaunch, broker: Any, reporter: Reporter, streams: Streams) -> None:
-        super().__init__(broker, cast("Fleet", None), Server(), {}, [], streams)
-        self.launch = launch
+        self.broker, self.server, self.pauses = broker, Server(), QueuePauses(broker)
+        self.producers, self.rows = {}, []
+        self.streams = streams
+        self.shared_streams = Streams(launch.seed)
+        self.directory = Path(launch.directory)
+        self._slot = OwnSlot(launch.name, launch.settings)
         self._reporter = reporter
-        self._numbers: dict[int, int] = {}
 
-    def know(self, fault: Any, number: int) -> None:
-        """This fault is the one at that place among the scenario's."""
-        self._numbers[id(fault)] = number
+    def candidates(self) -> list[Any]:
+        return [self._slot]
 
-    def number_of(self, fault: Any) -> int:
-        """A fault's place among the scenario's."""
-        return self._numbers[id(fault)]
+    def here(self) -> Any:
+        return self._slot
 
-    def die(self, fault: Any) -> None:
-        """Kill this process, and say which fault did it."""
-        self._reporter.died(self.launch.name, self.number_of(fault))
+    def kill_here(self, fault: Deadly, slot: FleetSlot) -> None:
+        """Kill this process, and report before which fault did it."""
+        self._reporter.died(slot.name, fault.number)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def tell_struck(self, fault: Any) -> None:
-        """A fault struck an attempt."""
-        self._reporter.struck(self.number_of(fault))
+    def note_active(self, fault: Fault) -> None:
+        """The run says when a fault begins and ends."""
+
+    def note_struck(self, fault: Fault) -> None:
+        self._reporter.struck(fault.number)
 
 
-class Crash(workers.Crash):
-    """With a probability, this worker dies of an attempt that it starts."""
-
-    plant: Inside
-
-    async def before(self, job: Job) -> None:
-        """See HandlerHook."""
-        if self.rng.random() < self.settings.probability:
-            self.plant.die(self)
-
-
-class Payload(handlers.Payload):
-    """Who holds too much is killed, as by a system that is out of memory. The bytes are counted all the same."""
-
-    plant: Inside
-
-    async def before(self, job: Job) -> None:
-        if self.strikes(job):
-            held = self._held.setdefault(None, {})
-            held[job.token + job.id] = self.settings.size
-            if sum(held.values()) > self.settings.memory:
-                self.plant.die(self)
-
-    def finally_(self, job: Job) -> None:
-        self._held.get(None, {}).pop(job.token + job.id, None)
-
-
-class ExhaustedPool(databases.DatabaseFault):
-    """A pool that all workers share: a connection is a locked file, which is free again when its holder dies."""
-
-    plant: Inside
-
-    def prepare(self) -> None:
-        super().prepare()
-        self._timeout = self.sampler(self.settings.timeout, "timeout")
-        self._held: dict[object, int] = {}
-
-    async def hinder(self, transaction: object) -> None:
-        try:
-            async with asyncio.timeout(self._timeout()):
-                while (file := self._take()) is None:  # noqa: ASYNC110 - another process lets it go
-                    await asyncio.sleep(LOOK)
-        except TimeoutError:
-            raise DatabaseError("simulated exhaustion: no connection became free in time") from None
-        self._held[transaction] = file
-
-    def _take(self) -> int | None:
-        for number in range(self.settings.size):
-            path = Path(self.plant.launch.directory) / f"pool-{self.plant.number_of(self)}-{number}"
-            file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(file)
-            else:
-                return file
-        return None
-
-    def release(self, transaction: object) -> None:
-        file = self._held.pop(transaction, None)
-        if file is not None:
-            os.close(file)
-
-
-KINDS = {**FAULTS, "worker.crash": Crash, "handler.payload": Payload, "database.pool": ExhaustedPool}
-
-
-class Disturbance:
+class InProcessFaults:
     """All faults inside of one worker. They are on when the run says so."""
 
     def __init__(self, launch: WorkerLaunch, broker: Any, reporter: Reporter, streams: Streams) -> None:
-        plant = Inside(launch, broker, reporter, streams)
-        plant.struck = plant.tell_struck
-        self._faults: dict[int, Any] = {}
-        for number, (entry, name) in enumerate(named(launch.scenario.faults)):
-            if not issubclass(KINDS[entry.kind], HandlerHook):
-                continue
-            # which jobs are poisoned is the same in all workers, and in a simulation
-            shared = issubclass(KINDS[entry.kind], handlers.ByNumber)
-            plant.streams = Streams(launch.seed) if shared else streams
-            fault: Any = make_fault(entry, name, plant, KINDS)
-            if isinstance(fault, Crash):
-                meant = entry.settings.worker in ("any", "all", launch.name, launch.settings.name)  # type: ignore[attr-defined]
-                fault.by_attempt = fault.by_attempt and meant
-            plant.know(fault, number)
-            self._faults[number] = fault
+        context = InProcessFaultContext(launch, broker, reporter, streams)
+        hooks = bind(launch.scenario.faults, context, AttemptHook)
+        self._faults = {hook.number: hook for hook in hooks}
         for number in launch.faults_on:
             self.switch(number, True)
 
     def disturb(self, processor: Processor) -> None:
-        """Let the faults get at its handlers."""
+        """Let the faults act on its handlers."""
         disturb(processor, list(self._faults.values()))
 
     def switch(self, number: int, on: bool) -> None:
@@ -307,7 +238,7 @@ def make_worker(
     overdue: OverdueStore | None = None,
     *,
     clock: Callable[[], float],
-    disturbance: Disturbance | None = None,
+    faults: InProcessFaults | None = None,
 ) -> Worker:
     """The worker that a scenario asks for."""
     streams = streams_of(launch)
@@ -315,8 +246,8 @@ def make_worker(
     processor = build_processor(launch.scenario, own, streams)
     if overdue is not None:
         overdue.serve(processor)
-    if disturbance is not None:
-        disturbance.disturb(processor)
+    if faults is not None:
+        faults.disturb(processor)
     return Worker(
         processor,
         broker,
@@ -378,8 +309,8 @@ async def work(launch: WorkerLaunch) -> None:
     recorder = RunClockRecorder(reporter, clock)
     broker.observe(cast(Observer, recorder))
     skewed = cast(Broker, SkewedBroker(cast(Broker, broker), clock, recorder, None))
-    disturbance = Disturbance(launch, broker, reporter, streams_of(launch))
-    worker = make_worker(launch, skewed, recorder, own, open_tasks(launch), clock=clock, disturbance=disturbance)
+    faults = InProcessFaults(launch, broker, reporter, streams_of(launch))
+    worker = make_worker(launch, skewed, recorder, own, open_tasks(launch), clock=clock, faults=faults)
     gone: asyncio.Future[float] = loop.create_future()
 
     def go(origin: float, delay: float) -> None:
@@ -389,7 +320,7 @@ async def work(launch: WorkerLaunch) -> None:
     def set_skew(seconds: float) -> None:
         clock.skew = seconds
 
-    over = await listen({"go": go, "skew": set_skew, "switch": disturbance.switch})
+    over = await listen({"go": go, "skew": set_skew, "switch": faults.switch})
     await connect(place)
     reporter.ready()
     told: list[asyncio.Future[Any]] = [over, gone]

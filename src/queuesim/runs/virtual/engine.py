@@ -21,15 +21,15 @@ from queuesim.core.broker import Broker
 from queuesim.core.job import RUNNING_JOB, Job, JobState
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker, WorkerObserver
-from queuesim.faults.base import Plant
-from queuesim.faults.network import Server
 from queuesim.faults.registry import Injector
+from queuesim.faults.workers import WorkerClockSkew
 from queuesim.oracles import judge
 from queuesim.results.recording import CheckRow, Facts, Recording, Refusal, Stop, StopReason
 from queuesim.runs.abort import Abort
 from queuesim.runs.engine import LOOKS, Engine, Progress
 from queuesim.runs.handlers import OVERDUE, build_processor
 from queuesim.runs.judging import Patience, all_since, gather, promises, slot_tasks, starved_since
+from queuesim.runs.virtual.fault_context import VirtualFaultContext
 from queuesim.runs.virtual.fleet import Fleet, Member
 from queuesim.runs.virtual.slow_pickup import SlowPickup
 from queuesim.runs.worker_clock import RunClockRecorder, SkewedBroker
@@ -156,8 +156,8 @@ class Simulation(Engine):
     def _with_faults(self) -> Injector | None:
         if not self.scenario.faults:
             return None
-        plant = Plant(self.broker, self.fleet, Server(), self._producers, self.recorder.faults, self._streams)
-        injector = Injector(self.scenario.faults, plant)
+        context = VirtualFaultContext(self.broker, self.fleet, self._producers, self.recorder.faults, self._streams)
+        injector = Injector(self.scenario.faults, context)
         injector.disturb(self._processor)
         if self._overdue is not None:
             injector.disturb_overdue(self._overdue, OVERDUE)
@@ -199,7 +199,7 @@ class Simulation(Engine):
         server: Broker = self._server
         observer: WorkerObserver = self.recorder
         clock = None
-        if any(entry.kind == "worker.clock" for entry in self.scenario.faults):
+        if any(isinstance(entry.settings, WorkerClockSkew) for entry in self.scenario.faults):
             clock = member.clock
             member.records = observer = RunClockRecorder(self.recorder, clock)
             server = cast(Broker, SkewedBroker(server, clock, observer, self.broker))
