@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesim.results.views.digest import BLOCKS, chart
+from queuesim.results.views.terminal import BLOCKS, chart
 
 
 def test_a_ramp() -> None:

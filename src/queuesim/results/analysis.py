@@ -5,20 +5,58 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from queuesim.results.levels import active, backlog, delayed
+from queuesim.results.levels import Array, Level, active, backlog, delayed
+from queuesim.results.little import Little, littles_law
 from queuesim.results.recording import RunFrames, rows_of
 from queuesim.results.timeline import bin_edges, count_in_bins
+from queuesim.results.top_errors import errors_frame, errors_of_result
 
-if TYPE_CHECKING:
-    import pandas as pd
+COLUMNS = (
+    *("batch", "origin", "began", "ended", "jobs", "first_started", "half_done", "drained", "to_drain", "rate"),
+    *("backlog_before", "backlog_peak", "others", "others_p95", "next_began_before_drained"),
+)
+SHARES = (0.5, 0.95, 0.99)
+DURATIONS = ("latency", "waiting", "service")
 
-    from queuesim.results.levels import Array, Level
-    from queuesim.results.little import Little
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Jobs that came together."""
+
+    origin: str
+    began: float
+    ended: float
+    own: Array
+    """A mask over the jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterCost:
+    """What the limiter allowed, and what was lost to it, in the measured time."""
+
+    max: int
+    """Starts that a window allows."""
+    duration: float
+    """Seconds a window."""
+    windows: int
+    full: int
+    """Windows whose starts were used up."""
+    used: float
+    """Starts over those that the windows allowed; NaN without a window."""
+    shut: float
+    """Seconds in which no start was left."""
+    blocked: float
+    """Of these, the seconds in which a job waited and a slot was free: time that only the limiter took."""
+    slot_seconds: float
+    """Seconds times slots that idled then, though there were jobs for them."""
+    job_seconds: float
+    """Seconds that jobs waited while no start was left, summed over the jobs."""
+    capacity: float
+    """Jobs per second that it lets through at most, each attempt counted as a start."""
 
 
 class Analysis:
@@ -40,29 +78,111 @@ class Analysis:
     ) -> pd.DataFrame:
         """How `latency`, `waiting` or `service` is spread, in a row for each label of the jobs' column `by`, or one.
 
+        Columns: count, mean, min, one a percentile as p95, max.
+
         Raises:
             ValueError: there is nothing such to measure, no such column, or a percentile outside 0 to 100.
         """
-
-        return percentiles(self._frames, of, by, percents)
+        jobs = self._frames.jobs
+        if of not in DURATIONS:
+            raise ValueError(f"there are percentiles of {', '.join(DURATIONS)}, not of {of!r}")
+        if by is not None and by not in jobs:
+            raise ValueError(f"jobs have no column {by!r}; there are {', '.join(jobs.columns)}")
+        if wrong := [percent for percent in percents if not 0 <= percent <= 100]:
+            raise ValueError(f"a percentile is a number from 0 to 100, not {wrong[0]:g}")
+        measured = ~jobs["warmup"].to_numpy() & jobs[of].notna().to_numpy()
+        if of != "waiting":
+            measured &= jobs["finished"].notna().to_numpy()
+        values = jobs.loc[measured, of]
+        if by is None:
+            rows = {"all": _percentiles_row(values.to_numpy(), percents)}
+            return pd.DataFrame.from_dict(rows, orient="index")
+        groups = values.groupby(jobs.loc[measured, by], observed=True)
+        rows = {label: _percentiles_row(group.to_numpy(), percents) for label, group in groups}
+        columns = list(_percentiles_row(np.zeros(0), percents))
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis(by)
 
     def occupancy(self, start: float | None = None, end: float | None = None) -> pd.DataFrame:
         """Backlog, active, delayed jobs and utilisation: averages, percentiles and extremes, weighted by time.
 
         A row each, over [start, end) seconds; without them over the measured time.
-        """
 
-        return occupancy(self._frames, start, end)
+        Columns: mean, p50, p95, p99 (at most so much for that share of the time), max,
+        max_at (when that was first reached, in seconds), end.
+        """
+        frames, facts = self._frames, self._frames.facts
+        start = facts.warmup if start is None else start
+        end = facts.duration if end is None else end
+        running = active(frames)
+        slots = facts.concurrency or np.nan
+        return pd.DataFrame.from_dict(
+            {
+                "backlog": _occupancy_row(backlog(frames), start, end),
+                "active": _occupancy_row(running, start, end),
+                "delayed": _occupancy_row(delayed(frames), start, end),
+                "utilisation": _occupancy_row(running, start, end, slots),
+            },
+            orient="index",
+        )
 
     def workers(self) -> pd.DataFrame:
-        """What each worker did: a row a worker."""
+        """What each worker did: a row a worker.
 
-        return workers(self._frames)
+        Columns: slots, attempts (starts of measured jobs), failed (of these, those with an error), busy (seconds in the
+        measured time, over all slots, for jobs of the warm-up too), utilisation (busy over its slots and the measured
+        time). Of a worker that the scenario does not ask for, or in a result of an older version, `slots` are those
+        that it used.
+        """
+        frames = self._frames
+        facts, attempts = frames.facts, frames.attempts
+        span = facts.duration - facts.warmup
+        # an attempt counts for the part of it that is in the measured time
+        ended = attempts["ended"].fillna(facts.duration).clip(facts.warmup, facts.duration)
+        busy = ended - attempts["started"].clip(facts.warmup, facts.duration)
+        counted = attempts["job"].isin(frames.jobs["job"][~frames.jobs["warmup"]])
+        tallied = attempts.assign(busy=busy, measured=counted, error=counted & attempts["error_type"].notna())
+        by = tallied.groupby("worker", observed=True)
+        used = by["slot"].nunique()
+        workers = list(dict.fromkeys((*facts.slots, *map(str, used.index))))
+        slots = pd.Series([facts.slots.get(name) or used[name] for name in workers], workers, dtype=np.int64)
+        spent = by["busy"].sum().reindex(workers, fill_value=0.0)
+        frame = pd.DataFrame(
+            {
+                "slots": slots,
+                "attempts": by["measured"].sum().reindex(workers, fill_value=0),
+                "failed": by["error"].sum().reindex(workers, fill_value=0),
+                "busy": spent,
+                "utilisation": spent / (slots * span) if span > 0 else np.nan,
+            }
+        )
+        return frame.rename_axis("worker")
 
     def retries(self) -> pd.DataFrame:
-        """What retries cost, by category of error: a row a category, and the row `all`."""
+        """What retries cost, by category of error: a row a category, and the row `all`.
 
-        return retries(self._frames)
+        Columns: errors (attempts that ended with one), retried (those that were to run again), failed (those that
+        failed for good), jobs (that ever had such an error), saved (of these, those that completed in the end),
+        amplification (what these retries add to one attempt per job; in the row `all`, attempts per job), service
+        (seconds in which slots were busy with attempts that failed so), backoff (seconds that jobs waited for the next
+        attempt).
+        """
+        frames = self._frames
+        attempts = frames.attempts[_measured(frames)]
+        failed = attempts[attempts["outcome"].isin(["retried", "failed"])]
+        started = int((frames.jobs["started"].notna() & ~frames.jobs["warmup"]).sum())
+        named = failed.assign(category=failed["category"].cat.add_categories("(none)").fillna("(none)"))
+        rows = {
+            str(category): _retries_row(frames, group, started)
+            for category, group in named.groupby("category", observed=True)
+            if len(group)
+        }
+        frame = pd.DataFrame.from_dict(
+            {**rows, "all": _retries_row(frames, failed, started)},
+            orient="index",
+            columns=list(_retries_row(frames, failed[:0], 0)),
+        ).rename_axis("category")
+        frame.loc["all", "amplification"] = len(attempts) / started if started else np.nan
+        return frame.sort_values("errors", ascending=False, kind="stable", key=lambda errors: errors)
 
     def errors(self, warmup: bool = False) -> pd.DataFrame:
         """The errors of attempts, the most frequent first: a row for each job type, error type and message.
@@ -72,91 +192,127 @@ class Analysis:
         first (when the first of these attempts ended, in seconds). An attempt that lost its job's lock and left no
         error has the type "lost attempt". With `warmup` jobs of the warm-up count too.
         """
-        from queuesim.results.top_errors import errors_frame, errors_of_result
-
         return errors_frame(errors_of_result(self._frames, warmup))
 
     def retries_over_time(self, every: str | float = "1m") -> pd.DataFrame:
-        """Retry amplification in each bin of time, and what was retried by category: of the whole run."""
+        """Retry amplification in each bin of time, and what was retried by category: of the whole run.
 
-        return retries_over_time(self._frames, every)
+        The index is the start of each bin in seconds; columns: first (first attempts started), again (later ones),
+        amplification (attempts started per first attempt; NaN without one), and one for each category of error that was
+        retried: attempts that failed so in the bin and were to run again.
+        """
+        frames = self._frames
+        attempts = frames.attempts
+        edges = bin_edges(frames.facts.duration, every)
+        started, first = attempts["started"].to_numpy(), (attempts["attempt"] == 1).to_numpy()
+        news, all_starts = count_in_bins(edges, started[first]), count_in_bins(edges, started)
+        amplification = np.full(len(news), np.nan)
+        np.divide(all_starts, news, out=amplification, where=news > 0)
+        retried = attempts[attempts["outcome"] == "retried"]
+        by_category = {
+            str(category): count_in_bins(edges, group.to_numpy())
+            for category, group in retried["ended"].groupby(retried["category"], observed=True)
+        }
+        return pd.DataFrame(
+            {"first": news, "again": all_starts - news, "amplification": amplification, **by_category},
+            index=pd.Index(edges[:-1], name="time"),
+        )
 
     def time_to_drain(self, since: float | None = None) -> float:
         """Seconds from a moment until no job waits that could start; without one, from when most did.
 
         NaN: the run ended before. 0: none waited then.
         """
-
-        return time_to_drain(self._frames, since)
+        frames = self._frames
+        level = backlog(frames)
+        if since is None:
+            since = level.extreme(frames.facts.warmup, frames.facts.duration)[1]
+        if math.isnan(since):
+            return math.nan
+        return drained_at(level, since, frames.facts.duration) - since
 
     def backlogs(self, least: int | None = None) -> pd.DataFrame:
         """Each time that a backlog built up and drained, in the whole run: a row for each that reached `least` jobs.
 
         Without `least`, for those that reached a hundredth of the highest, and two jobs.
-        """
 
-        return backlogs(self._frames, least)
+        Columns, in seconds but `peak`: began, peak_at, peak (jobs), drained (NaN: not before the end of the run),
+        build_up (peak_at - began), to_drain (drained - peak_at), job_seconds (that jobs waited in it, summed over
+        them).
+        """
+        frames = self._frames
+        level, duration = backlog(frames), frames.facts.duration
+        times, values = level.times[1:], level.values[1:]
+        waiting = values > 0
+        begins = np.flatnonzero(waiting & ~np.append(False, waiting)[:-1])
+        rows = []
+        for begin, after in zip(begins, [*begins[1:], len(times)], strict=False):
+            highest = begin + int(values[begin:after].argmax())
+            empty = np.flatnonzero(values[begin:after] == 0)
+            drained = float(times[begin + empty[0]]) if len(empty) else math.nan
+            until = duration if math.isnan(drained) else drained
+            began, peak_at = float(times[begin]), float(times[highest])
+            spent = float(level.area(until) - level.area(began))
+            peak = int(values[highest])
+            rows.append((began, peak_at, peak, drained, peak_at - began, drained - peak_at, spent))
+        columns = ["began", "peak_at", "peak", "drained", "build_up", "to_drain", "job_seconds"]
+        frame = pd.DataFrame(rows, columns=columns).astype({"peak": np.int64})
+        if least is None:
+            least = max(2, math.ceil(frame["peak"].max() / 100)) if len(frame) else 0
+        return frame[frame["peak"] >= least].reset_index(drop=True)
 
     def limiter(self) -> LimiterCost | None:
         """How far the rate limiter was used, and what it cost; None without one."""
-
-        return limiter_cost(self._frames)
+        frames, facts = self._frames, self._frames.facts
+        if facts.limiter is None:
+            return None
+        windows = frames.limiter[frames.limiter["opened"] >= facts.warmup]
+        starts, allowed = windows["starts"].to_numpy(), windows["max"].to_numpy()
+        shut = windows["time_limited"].to_numpy()
+        closes = np.minimum(windows["closes"].to_numpy(), facts.duration)
+        blocked, slots, jobs = _lost(frames, closes - shut, closes)
+        return LimiterCost(
+            max=facts.limiter[0],
+            duration=facts.limiter[1],
+            windows=len(windows),
+            full=int((starts >= allowed).sum()),
+            used=float(starts.sum() / allowed.sum()) if allowed.sum() else np.nan,
+            shut=float(shut.sum()),
+            blocked=blocked,
+            slot_seconds=slots,
+            job_seconds=jobs,
+            capacity=facts.limiter[0] / facts.limiter[1],
+        )
 
     def batches(self, least: int = 10) -> pd.DataFrame:
-        """The anatomy of each batch of the whole run: overdue scans if there were any, else `least` jobs or more that
-        came at once."""
+        """The anatomy of each batch of the whole run: overdue scans, or, without any, `least` jobs or more that came at
+        once.
 
-        return batches(self._frames, least)
+        Columns, times in seconds: batch (its number), origin (what triggered the scan, or the load entry), began, ended
+        (the first and the last job were added), jobs, first_started, half_done (half of the jobs had finished), drained
+        (all had; NaN: not before the end), to_drain (drained - began), rate (jobs finished per second until then),
+        backlog_before, backlog_peak (jobs), others (other jobs that came meanwhile), others_p95 (95th percentile of
+        their latency), next_began_before_drained (the next batch came on top of this one).
+        """
+        frames = self._frames
+        level = backlog(frames)
+        rows = [
+            (number, *_batches_row(frames, level, batch))
+            for number, batch in enumerate(find_batches(frames, least), start=1)
+        ]
+        frame = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
+        ends = frame["drained"].fillna(math.inf).to_numpy(dtype=np.float64)
+        following = np.append(frame["began"].to_numpy(dtype=np.float64)[1:], math.inf)
+        frame[COLUMNS[-1]] = following[: len(frame)] < ends
+        return frame
 
     def littles_law(self) -> Little:
         """L = λW over the whole run, its sides from records that know nothing of each other: events, and attempts."""
-        from queuesim.results.little import littles_law
-
         return littles_law(self._frames)
 
     def __repr__(self) -> str:
         names = [name for name in vars(type(self)) if not name.startswith("_")]
         return f"<Analysis: {', '.join(names)}>"
-
-
-# -- Batches: the anatomy of many jobs that come at once, such as the notifications of an overdue scan
-
-COLUMNS = (
-    *("batch", "origin", "began", "ended", "jobs", "first_started", "half_done", "drained", "to_drain", "rate"),
-    *("backlog_before", "backlog_peak", "others", "others_p95", "next_began_before_drained"),
-)
-
-
-def batches(frames: RunFrames, least: int) -> pd.DataFrame:
-    """See `Analysis.batches`. Columns, times in seconds:
-
-    batch (its number), origin (what triggered the scan, or the load entry), began, ended (the first and the last job
-    were added), jobs, first_started, half_done (half of the jobs had finished), drained (all had; NaN: not before the
-    end), to_drain (drained - began), rate (jobs finished per second until then), backlog_before, backlog_peak (jobs),
-    others (other jobs that came meanwhile), others_p95 (95th percentile of their latency), next_began_before_drained
-    (the next batch came on top of this one).
-    """
-    level = backlog(frames)
-    rows = [
-        (number, *_batches_row(frames, level, batch))
-        for number, batch in enumerate(find_batches(frames, least), start=1)
-    ]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
-    ends = frame["drained"].fillna(math.inf).to_numpy(dtype=np.float64)
-    following = np.append(frame["began"].to_numpy(dtype=np.float64)[1:], math.inf)
-    frame[COLUMNS[-1]] = following[: len(frame)] < ends
-    return frame
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Jobs that came together."""
-
-    origin: str
-    began: float
-    ended: float
-    own: Array
-    """A mask over the jobs."""
 
 
 def find_batches(frames: RunFrames, least: int) -> list[Batch]:
@@ -227,19 +383,6 @@ def _batches_row(frames: RunFrames, level: Level, batch: Batch) -> tuple[object,
     )
 
 
-# -- Draining: how backlogs build up, and how long it takes until they are gone
-
-
-def time_to_drain(frames: RunFrames, since: float | None) -> float:
-    """See `Analysis.time_to_drain`."""
-    level = backlog(frames)
-    if since is None:
-        since = level.extreme(frames.facts.warmup, frames.facts.duration)[1]
-    if math.isnan(since):
-        return math.nan
-    return drained_at(level, since, frames.facts.duration) - since
-
-
 def drained_at(level: Level, since: float, end: float) -> float:
     """When a level is first 0, from `since` on; NaN: not before `end`."""
     if level.at(since) == 0:
@@ -248,85 +391,6 @@ def drained_at(level: Level, since: float, end: float) -> float:
     empty = np.flatnonzero(level.values[after:] == 0)
     moment = float(level.times[after + empty[0]]) if len(empty) else math.nan
     return moment if moment <= end else math.nan
-
-
-def backlogs(frames: RunFrames, least: int | None) -> pd.DataFrame:
-    """See `Analysis.backlogs`. Columns, in seconds but `peak`:
-
-    began, peak_at, peak (jobs), drained (NaN: not before the end of the run), build_up (peak_at - began), to_drain
-    (drained - peak_at), job_seconds (that jobs waited in it, summed over them).
-    """
-    level, duration = backlog(frames), frames.facts.duration
-    times, values = level.times[1:], level.values[1:]
-    waiting = values > 0
-    begins = np.flatnonzero(waiting & ~np.append(False, waiting)[:-1])
-    rows = []
-    for begin, after in zip(begins, [*begins[1:], len(times)], strict=False):
-        highest = begin + int(values[begin:after].argmax())
-        empty = np.flatnonzero(values[begin:after] == 0)
-        drained = float(times[begin + empty[0]]) if len(empty) else math.nan
-        until = duration if math.isnan(drained) else drained
-        began, peak_at = float(times[begin]), float(times[highest])
-        spent = float(level.area(until) - level.area(began))
-        peak = int(values[highest])
-        rows.append((began, peak_at, peak, drained, peak_at - began, drained - peak_at, spent))
-    columns = ["began", "peak_at", "peak", "drained", "build_up", "to_drain", "job_seconds"]
-    frame = pd.DataFrame(rows, columns=columns).astype({"peak": np.int64})
-    if least is None:
-        least = max(2, math.ceil(frame["peak"].max() / 100)) if len(frame) else 0
-    return frame[frame["peak"] >= least].reset_index(drop=True)
-
-
-# -- The rate limiter's cost: slots that idled and jobs that waited because no start was left
-
-
-@dataclass(frozen=True, slots=True)
-class LimiterCost:
-    """What the limiter allowed, and what was lost to it, in the measured time."""
-
-    max: int
-    """Starts that a window allows."""
-    duration: float
-    """Seconds a window."""
-    windows: int
-    full: int
-    """Windows whose starts were used up."""
-    used: float
-    """Starts over those that the windows allowed; NaN without a window."""
-    shut: float
-    """Seconds in which no start was left."""
-    blocked: float
-    """Of these, the seconds in which a job waited and a slot was free: time that only the limiter took."""
-    slot_seconds: float
-    """Seconds times slots that idled then, though there were jobs for them."""
-    job_seconds: float
-    """Seconds that jobs waited while no start was left, summed over the jobs."""
-    capacity: float
-    """Jobs per second that it lets through at most, each attempt counted as a start."""
-
-
-def limiter_cost(frames: RunFrames) -> LimiterCost | None:
-    """See `Analysis.limiter`."""
-    facts = frames.facts
-    if facts.limiter is None:
-        return None
-    windows = frames.limiter[frames.limiter["opened"] >= facts.warmup]
-    starts, allowed = windows["starts"].to_numpy(), windows["max"].to_numpy()
-    shut = windows["time_limited"].to_numpy()
-    closes = np.minimum(windows["closes"].to_numpy(), facts.duration)
-    blocked, slots, jobs = _lost(frames, closes - shut, closes)
-    return LimiterCost(
-        max=facts.limiter[0],
-        duration=facts.limiter[1],
-        windows=len(windows),
-        full=int((starts >= allowed).sum()),
-        used=float(starts.sum() / allowed.sum()) if allowed.sum() else np.nan,
-        shut=float(shut.sum()),
-        blocked=blocked,
-        slot_seconds=slots,
-        job_seconds=jobs,
-        capacity=facts.limiter[0] / facts.limiter[1],
-    )
 
 
 def _lost(frames: RunFrames, begins: Array, ends: Array) -> tuple[float, float, float]:
@@ -346,30 +410,6 @@ def _lost(frames: RunFrames, begins: Array, ends: Array) -> tuple[float, float, 
     return float(widths[lost > 0].sum()), float((widths * lost).sum()), float((widths * jobs).sum())
 
 
-# -- Occupancy in numbers: levels over time, weighted by time, and what each worker did
-
-SHARES = (0.5, 0.95, 0.99)
-
-
-def occupancy(frames: RunFrames, start: float | None, end: float | None) -> pd.DataFrame:
-    """See `Analysis.occupancy`. Columns: mean, p50, p95, p99 (at most so much for that share of the time), max,
-    max_at (when that was first reached, in seconds), end."""
-    facts = frames.facts
-    start = facts.warmup if start is None else start
-    end = facts.duration if end is None else end
-    running = active(frames)
-    slots = facts.concurrency or np.nan
-    return pd.DataFrame.from_dict(
-        {
-            "backlog": _occupancy_row(backlog(frames), start, end),
-            "active": _occupancy_row(running, start, end),
-            "delayed": _occupancy_row(delayed(frames), start, end),
-            "utilisation": _occupancy_row(running, start, end, slots),
-        },
-        orient="index",
-    )
-
-
 def _occupancy_row(level: Level, start: float, end: float, unit: float = 1.0) -> dict[str, float]:
     highest, at = level.extreme(start, end)
     spread = level.quantiles(start, end, SHARES)
@@ -380,62 +420,6 @@ def _occupancy_row(level: Level, start: float, end: float, unit: float = 1.0) ->
         "max_at": at,
         "end": float(level.at(end)) / unit if end > start else np.nan,
     }
-
-
-def workers(frames: RunFrames) -> pd.DataFrame:
-    """See `Analysis.workers`. Columns: slots, attempts (starts of measured jobs), failed (of these, those with an
-    error), busy (seconds in the measured time, over all slots, for jobs of the warm-up too), utilisation (busy over its
-    slots and the measured time). Of a worker that the scenario does not ask for, or in a result of an older version,
-    `slots` are those that it used."""
-    facts, attempts = frames.facts, frames.attempts
-    span = facts.duration - facts.warmup
-    # an attempt counts for the part of it that is in the measured time
-    ended = attempts["ended"].fillna(facts.duration).clip(facts.warmup, facts.duration)
-    busy = ended - attempts["started"].clip(facts.warmup, facts.duration)
-    counted = attempts["job"].isin(frames.jobs["job"][~frames.jobs["warmup"]])
-    told = attempts.assign(busy=busy, measured=counted, error=counted & attempts["error_type"].notna())
-    by = told.groupby("worker", observed=True)
-    used = by["slot"].nunique()
-    workers = list(dict.fromkeys((*facts.slots, *map(str, used.index))))
-    slots = pd.Series([facts.slots.get(name) or used[name] for name in workers], workers, dtype=np.int64)
-    spent = by["busy"].sum().reindex(workers, fill_value=0.0)
-    frame = pd.DataFrame(
-        {
-            "slots": slots,
-            "attempts": by["measured"].sum().reindex(workers, fill_value=0),
-            "failed": by["error"].sum().reindex(workers, fill_value=0),
-            "busy": spent,
-            "utilisation": spent / (slots * span) if span > 0 else np.nan,
-        }
-    )
-    return frame.rename_axis("worker")
-
-
-# -- Percentiles of durations, for all jobs or for each label of a column
-
-DURATIONS = ("latency", "waiting", "service")
-
-
-def percentiles(frames: RunFrames, of: str, by: str | None, percents: Sequence[float]) -> pd.DataFrame:
-    """See `Analysis.percentiles`. Columns: count, mean, min, one a percentile as p95, max."""
-    jobs = frames.jobs
-    if of not in DURATIONS:
-        raise ValueError(f"there are percentiles of {', '.join(DURATIONS)}, not of {of!r}")
-    if by is not None and by not in jobs:
-        raise ValueError(f"jobs have no column {by!r}; there are {', '.join(jobs.columns)}")
-    if wrong := [percent for percent in percents if not 0 <= percent <= 100]:
-        raise ValueError(f"a percentile is a number from 0 to 100, not {wrong[0]:g}")
-    measured = ~jobs["warmup"].to_numpy() & jobs[of].notna().to_numpy()
-    if of != "waiting":
-        measured &= jobs["finished"].notna().to_numpy()
-    values = jobs.loc[measured, of]
-    if by is None:
-        rows = {"all": _percentiles_row(values.to_numpy(), percents)}
-        return pd.DataFrame.from_dict(rows, orient="index")
-    groups = values.groupby(jobs.loc[measured, by], observed=True)
-    rows = {label: _percentiles_row(group.to_numpy(), percents) for label, group in groups}
-    columns = list(_percentiles_row(np.zeros(0), percents))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis(by)
 
 
 def _percentiles_row(values: np.ndarray, percents: Sequence[float]) -> dict[str, float]:
@@ -449,35 +433,6 @@ def _percentiles_row(values: np.ndarray, percents: Sequence[float]) -> dict[str,
         **{f"p{percent:g}": float(value) for percent, value in zip(percents, found, strict=True)},
         "max": float(values.max()),
     }
-
-
-# -- Retries: what they add to the load, by category of error and over time
-
-
-def retries(frames: RunFrames) -> pd.DataFrame:
-    """See `Analysis.retries`. Columns:
-
-    errors (attempts that ended with one), retried (those that were to run again), failed (those that failed for good),
-    jobs (that ever had such an error), saved (of these, those that completed in the end), amplification (what these
-    retries add to one attempt per job; in the row `all`, attempts per job), service (seconds in which slots were busy
-    with attempts that failed so), backoff (seconds that jobs waited for the next attempt).
-    """
-    attempts = frames.attempts[_measured(frames)]
-    failed = attempts[attempts["outcome"].isin(["retried", "failed"])]
-    started = int((frames.jobs["started"].notna() & ~frames.jobs["warmup"]).sum())
-    named = failed.assign(category=failed["category"].cat.add_categories("(none)").fillna("(none)"))
-    rows = {
-        str(category): _retries_row(frames, group, started)
-        for category, group in named.groupby("category", observed=True)
-        if len(group)
-    }
-    frame = pd.DataFrame.from_dict(
-        {**rows, "all": _retries_row(frames, failed, started)},
-        orient="index",
-        columns=list(_retries_row(frames, failed[:0], 0)),
-    ).rename_axis("category")
-    frame.loc["all", "amplification"] = len(attempts) / started if started else np.nan
-    return frame.sort_values("errors", ascending=False, kind="stable", key=lambda errors: errors)
 
 
 def _retries_row(frames: RunFrames, failed: pd.DataFrame, started: int) -> dict[str, float]:
@@ -501,24 +456,3 @@ def _measured(frames: RunFrames) -> Array:
     jobs, attempts = frames.jobs, frames.attempts
     measured: Array = np.append(~jobs["warmup"].to_numpy(), False)
     return measured[rows_of(jobs["job"].to_numpy(), attempts["job"].to_numpy())]
-
-
-def retries_over_time(frames: RunFrames, every: str | float) -> pd.DataFrame:
-    """See `Analysis.retries_over_time`. The index is the start of each bin in seconds; columns: first (first attempts
-    started), again (later ones), amplification (attempts started per first attempt; NaN without one), and one for each
-    category of error that was retried: attempts that failed so in the bin and were to run again."""
-    attempts = frames.attempts
-    edges = bin_edges(frames.facts.duration, every)
-    started, first = attempts["started"].to_numpy(), (attempts["attempt"] == 1).to_numpy()
-    news, all_starts = count_in_bins(edges, started[first]), count_in_bins(edges, started)
-    amplification = np.full(len(news), np.nan)
-    np.divide(all_starts, news, out=amplification, where=news > 0)
-    retried = attempts[attempts["outcome"] == "retried"]
-    by_category = {
-        str(category): count_in_bins(edges, group.to_numpy())
-        for category, group in retried["ended"].groupby(retried["category"], observed=True)
-    }
-    return pd.DataFrame(
-        {"first": news, "again": all_starts - news, "amplification": amplification, **by_category},
-        index=pd.Index(edges[:-1], name="time"),
-    )

@@ -260,9 +260,6 @@ def _row(check: HealthCheck, found: Finding, expected: bool) -> CheckRow:
     )
 
 
-# -- the checks
-
-
 @health_check("no-jobs-added", "loads")
 def no_jobs_added(health: RunHealth) -> Finding:
     """A load entry, or the scans for overdue tasks, added no job although jobs were asked for.

@@ -1,4 +1,4 @@
-"""Level: a number that steps up and down over time, such as the jobs that wait, with its averages over time."""
+"""Levels: numbers that step up and down over time, such as the jobs that wait, with their averages over time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ import numpy.typing as npt
 from queuesim.results.recording import RunFrames, rows_of
 
 Array = npt.NDArray[Any]
+PENDING = ("waiting", "prioritized", "delayed", "removed")
+"""States of jobs that wait, or did until they were removed."""
+PARTS = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
+HOURS = (1, 2, 3, 4, 6, 8, 12, 24, 48, 168)
+WIDTHS = (*PARTS, *(60 * part for part in PARTS), *(3600 * hour for hour in HOURS))
+"""Seconds that divide a minute, an hour, a day or a week evenly."""
 
 
 class Level:
@@ -74,12 +80,6 @@ class Level:
         levels, place = np.unique(self.values[first:after], return_inverse=True)
         held = np.cumsum(np.bincount(place, weights=np.diff(edges), minlength=len(levels)))
         return [float(levels[min(int(np.searchsorted(held, share * held[-1])), len(levels) - 1)]) for share in shares]
-
-
-# -- Occupancy: how many jobs were waiting, running and delayed at each moment, worked out from the attempts
-
-PENDING = ("waiting", "prioritized", "delayed", "removed")
-"""States of jobs that wait, or did until they were removed."""
 
 
 @dataclass(slots=True)
@@ -161,14 +161,6 @@ def removed_at(frames: RunFrames) -> Array:
     row = rows_of(jobs["job"].to_numpy(), events["job"].to_numpy())
     moment[row[row >= 0]] = events["time"].to_numpy()[row >= 0]
     return moment
-
-
-# -- Bins: widths in time that people think in
-
-PARTS = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
-HOURS = (1, 2, 3, 4, 6, 8, 12, 24, 48, 168)
-WIDTHS = (*PARTS, *(60 * part for part in PARTS), *(3600 * hour for hour in HOURS))
-"""Seconds that divide a minute, an hour, a day or a week evenly."""
 
 
 def bin_width(duration: float, most: int) -> float:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from queuesim.results.analysis import Analysis
-    from queuesim.results.frames import Calendar
+    from queuesim.results.frames import CalendarFrames
     from queuesim.results.plots import Plots
     from queuesim.results.summary import Summary
 
@@ -131,11 +131,11 @@ class Result:
         return bool(self.checks["ok"].all()) and not (stopped is not None and stopped.stuck)
 
     @property
-    def calendar(self) -> Calendar:
+    def calendar(self) -> CalendarFrames:
         """The same frames with the calendar's times in place of seconds since the run began: `result.calendar.jobs`."""
-        from queuesim.results.frames import Calendar
+        from queuesim.results.frames import CalendarFrames
 
-        return Calendar(self)
+        return CalendarFrames(self)
 
     def timeline(self, every: str | float = "10s") -> pd.DataFrame:
         """What happened in each bin of time. `every` is a number of seconds, or text such as "10s", "1m", "1h".

@@ -1,4 +1,4 @@
-"""Runs overlaid: one quantity of several results over the same axis of time."""
+"""Runs beside each other: one quantity of several runs over time, and a measurement of a sweep over two axes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
 LINES = (
     (style.BLUE, "-"),
     (style.ORANGE, "--"),
@@ -29,9 +28,10 @@ LINES = (
     (style.SKY, "--"),
 )
 """Colour and style of each run: either is enough to tell two apart."""
-
 LONGEST = 80
 """Characters of a title above axes of the usual size."""
+AS_TEXT = {"s": brief, "share": percent, "1/s": rate}
+"""By the unit of a metric."""
 
 
 def overlay(
@@ -96,9 +96,6 @@ def _title(what: str, highest: Mapping[str, float], scope: str) -> str:
     return f"{told}{scope}" if len(told) + len(scope) <= LONGEST else told
 
 
-# -- The heat map of a sweep: one measurement over two axes
-
-
 def heat_map(frame: pd.DataFrame, x: str, y: str, value: str, ax: Axes | None = None) -> Axes:
     """Draw a column of a sweep's frame over two of its axes; several runs of one combination are averaged.
 
@@ -141,10 +138,6 @@ def _scaled(cells: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float, fl
     if lowest > 0 and highest / lowest > 30:
         return np.log(cells), float(np.log(lowest)), float(np.log(highest))
     return cells, lowest, highest if highest > lowest else lowest + 1.0
-
-
-AS_TEXT = {"s": brief, "share": percent, "1/s": rate}
-"""By the unit of a metric."""
 
 
 def cell_text(value: str, number: float) -> str:

@@ -1,4 +1,4 @@
-"""The distribution of waiting and latency, with the slowest jobs drawn large."""
+"""Plots that leave time out: how waiting and latency are spread, attempts and their ends, and what retries saved."""
 
 from __future__ import annotations
 
@@ -17,11 +17,26 @@ from queuesim.text import counted, percent, readable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
 Values = npt.NDArray[np.float64]
-
 MARKED = (50.0, 95.0, 99.0)
 TICKS = (0.0, 50.0, 90.0, 95.0, 99.0, 99.9, 99.99, 99.999)
+MOST = 8
+"""Attempts with a group of bars of their own; later ones share the last."""
+OUTCOMES = {
+    "ok": style.GREEN,
+    "rate-limited": style.SKY,
+    "delayed": style.PINK,
+    "lost": style.YELLOW,
+    "unfinished": style.GREY,
+}
+"""Colours of what is no error."""
+ERRORS = (style.BLUE, style.ORANGE, style.PINK, style.SKY, style.YELLOW, style.GREY)
+"""Colours of the categories of errors, by how frequent they are."""
+Key = tuple[str, str]
+"""An outcome, and the category of its error or ""."""
+MOST_BARS = 5
+"""Attempts with a step of their own; later ones share the last."""
+SAVED, LOST, OTHER = style.GREEN, style.RED, style.GREY
 
 
 def latency_distribution(result: Run, ax: Axes | None) -> Axes:
@@ -86,28 +101,6 @@ def _percent_axis(ax: Axes, top: float) -> None:
     shown = [tick for tick in TICKS if tick <= top + 1e-9]
     ax.set_yticks([float(_tail(tick)) for tick in shown], [f"{tick:g} %" for tick in shown])
     ax.set_ylim(0, float(_tail(top)) * 1.03)
-
-
-# -- Attempts: how many jobs came to each attempt, and how these ended
-
-MOST = 8
-"""Attempts with a group of bars of their own; later ones share the last."""
-
-OUTCOMES = {
-    "ok": style.GREEN,
-    "rate-limited": style.SKY,
-    "delayed": style.PINK,
-    "lost": style.YELLOW,
-    "unfinished": style.GREY,
-}
-"""Colours of what is no error."""
-
-ERRORS = (style.BLUE, style.ORANGE, style.PINK, style.SKY, style.YELLOW, style.GREY)
-"""Colours of the categories of errors, by how frequent they are."""
-
-
-Key = tuple[str, str]
-"""An outcome, and the category of its error or ""."""
 
 
 def attempts(result: Run, ax: Axes | None) -> Axes:
@@ -181,14 +174,6 @@ def _title(result: Run) -> str:
         return "No measured job was started"
     failed = f"{jobs.failed:,} of {counted(jobs.added, 'job')} failed for good"
     return f"{jobs.retry_amplification:.2f} attempts per job; {failed}"
-
-
-# -- The retry waterfall: what becomes of the jobs whose first attempt fails
-
-MOST_BARS = 5
-"""Attempts with a step of their own; later ones share the last."""
-
-SAVED, LOST, OTHER = style.GREEN, style.RED, style.GREY
 
 
 def retry_waterfall(result: Run, ax: Axes | None) -> Axes:

@@ -1,4 +1,4 @@
-"""Backlog and throughput over time, each in a panel."""
+"""Plots over the time of a run: throughput, backlog, latency, limiter windows, and batches that are worked off."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-
 COUNTS = ("added", "started", "completed", "failed", "retried")
 """The timeline's columns that are counts."""
+PERCENTS = (50.0, 95.0, 99.0)
+COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PINK, style.SKY)
+STYLES = ("-", "--", "-.", ":")
+NAMED = 12
+"""Batches with an entry in the legend."""
 
 
 def backlog_and_throughput(result: Run, ax: Axes | None, every: str | float | None) -> Axes:
@@ -151,11 +155,6 @@ def _backlog_title(result: Run) -> str:
     return f"a backlog of up to {counted(summary.backlog_max, 'job')} at {readable(summary.backlog_max_at)}"
 
 
-# -- Latency percentiles over time
-
-PERCENTS = (50.0, 95.0, 99.0)
-
-
 def latency_over_time(result: Run, ax: Axes | None, every: str | float | None) -> Axes:
     """See `Plots.latency_over_time`."""
     ax = style.axes(ax)
@@ -205,9 +204,6 @@ def _steps(values: np.ndarray) -> np.ndarray:
     return np.append(values, values[-1:])
 
 
-# -- Limiter windows: how far each was used
-
-
 def limiter_windows(result: Run, ax: Axes | None) -> Axes:
     """See `Plots.limiter_windows`."""
     ax = style.axes(ax)
@@ -248,14 +244,6 @@ def _outline(opened: Array, closes: Array, heights: Array) -> tuple[Array, Array
     corners = np.column_stack((opened, opened, closes, closes)).ravel()
     zero = np.zeros(len(heights))
     return corners, np.column_stack((zero, heights, heights, zero)).ravel()
-
-
-# -- Batches: how the jobs of each overdue scan, or of any other batch, were worked off
-
-COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PINK, style.SKY)
-STYLES = ("-", "--", "-.", ":")
-NAMED = 12
-"""Batches with an entry in the legend."""
 
 
 def overdue_batches(result: Run, ax: Axes | None, least: int) -> Axes:
