@@ -204,8 +204,6 @@ def _by_child(known: dict[JobRef, str]) -> list[tuple[str, str]]:
     return sorted((str(child), text) for child, text in known.items())
 
 
-# -- The event stream of a queue in memory
-
 MAX_EVENTS = 10_000
 """Events that a stream keeps at least (BullMQ's default; it trims roughly, too)."""
 

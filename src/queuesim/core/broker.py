@@ -122,7 +122,7 @@ class Returned:
 
 
 Outcome = Completed | Failed | Retried | Postponed | Returned
-"""What became of an attempt. Its two counts let a repeated exchange tell whether the first try applied it."""
+"""The outcome of an attempt. By its two counts a repeated exchange sees whether the first try applied it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Reply:
         self.limited_until: float | None = None
         """The queue is rate-limited until then."""
         self.next_due: float | None = None
-        """When the first delayed job is due; only told if there was less to take than was asked for."""
+        """When the first delayed job is due; only set if there were fewer jobs than were asked for."""
 
     def refuse(self, outcome: Outcome, code: int) -> None:
         """Note that an outcome was dropped."""
@@ -184,7 +184,7 @@ class FlowRow:
 
 
 class Observer(Protocol):
-    """Told of what happens inside a broker, as it happens. Only brokers that live in this process can tell."""
+    """Gets everything that happens inside a broker, as it happens. Only brokers in this process report it."""
 
     def added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
         """A job was added, and is no duplicate. `number` is its place in the order of adding."""

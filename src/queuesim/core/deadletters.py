@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from queuesim.core.broker import Broker
 from queuesim.core.clock import time_at
@@ -28,15 +28,160 @@ from queuesim.core.job import (
     to_plain,
 )
 
-# -- Redrives: which dead letters were redriven, and the status of their jobs
-
-if TYPE_CHECKING:
-    pass
-
+logger = logging.getLogger("queuesim.core.deadletters")
+MAX_HISTORY = 100
+"""Rows of a letter's history. Of longer ones the first, the newest redrive and the last are kept, and a row says how
+many are left out."""
 MAX_REDRIVES = 1000
 """Redrives of which a record is kept: the newest."""
 PAGE = 1000
 """Jobs that are read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter."""
+
+    id: str
+    """Its id in the dead-letter queue."""
+    queue: str
+    """Where the job failed."""
+    job_id: str
+    name: str
+    data: Any
+    """The job's data, as they were added."""
+    options: JobOptions
+    reason: str
+    added: float
+    """When the job was added, in seconds on the queue's clock."""
+    buried: float
+    """When it failed for good."""
+    history: Sequence[dict[str, Any]]
+    """What happened to it, through all redrives. A row for each attempt: attempt, started, worker, type, category,
+    retryable, message. A row for each redrive: redriven (when), letter, job_id (of the job that had failed), origin,
+    redrives, status ("dead again"). A row with omitted: how many rows are left out here."""
+    origin: str = ""
+    """The id of the job that was added at first, before any redrive."""
+    redrives: int = 0
+    """How often it was redriven before."""
+    key: str = ""
+    """Stands for this very failure, in the id that a redrive gives."""
+    unreadable: str = ""
+    """Why the letter can't be read; "" if it can. The other fields of an unreadable letter are empty. It can be
+    discarded."""
+
+
+def describe(queue: str, job: Job, reason: str, history: Sequence[dict[str, Any]]) -> str:
+    """The JSON text of a dead letter. Data that are not valid JSON go into it as text."""
+    redrive = _newest_redrive(history)
+    head = to_json({"queue": queue, "id": job.id, "name": job.name})
+    tail = to_json(
+        {
+            "options": to_plain(replace(job.options, deduplication=None)),
+            "reason": reason,
+            "added": job.timestamp,
+            "history": shortened(history),
+            "origin": redrive.get("origin", job.id),
+            "redrives": redrive.get("redrives", 0),
+            "key": _key(queue, job),
+        }
+    )
+    return f'{head[:-1]},"data":{_data(job)},{tail[1:]}'
+
+
+def is_letter_of(data: str, queue: str, job_id: str) -> bool:
+    """Whether the data of a job are the dead letter of another job."""
+    try:
+        letter = parse_json(data)
+    except ValueError:
+        return False
+    if not isinstance(letter, dict) or (letter.get("queue"), letter.get("id")) != (queue, job_id):
+        return False
+    return isinstance(letter.get("reason"), str) and isinstance(letter.get("history"), list)
+
+
+def _data(job: Job) -> str:
+    """The job's data as they were added, as JSON text."""
+    raw = job.raw_data
+    if raw is None:
+        return to_json(job.data)
+    return to_json(raw) if any(fault.field == "data" for fault in job.unreadable) else raw
+
+
+def _key(queue: str, job: Job) -> str:
+    """A unique name for this failure: no lock token is used twice, not even after the queue was obliterated or restored
+    from a copy."""
+    facts = (queue, job.id, job.token, job.timestamp, job.processed_on, job.attempts_started)
+    return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def shortened(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A history of at most MAX_HISTORY rows."""
+    surplus = len(history) - MAX_HISTORY
+    if surplus <= 0:
+        return list(history)
+    first, rest = history[0], history[1:]
+    # one row counts those left out, and another may be the newest redrive
+    left_out, kept = rest[: surplus + 2], rest[surplus + 2 :]
+    redrive = [] if _newest_redrive(kept) else [row for row in left_out if "redriven" in row][-1:]
+    omitted = sum(row.get("omitted", 1) for row in left_out) - len(redrive)
+    return [first, {"omitted": omitted}, *redrive, *kept]
+
+
+def _newest_redrive(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return next((row for row in reversed(history) if "redriven" in row), {})
+
+
+def _read(job: Job) -> Letter:
+    try:
+        return _parse(job)
+    except Exception as error:  # noqa: BLE001 - another program may have written anything, and other letters must stay readable
+        reason = f"not a dead letter: {type(error).__name__}: {error}"
+        nothing = ("", "", job.name, job.data, DEFAULT_OPTIONS, "", 0.0)
+        return Letter(job.id, *nothing, buried=job.timestamp, history=(), unreadable=reason)
+
+
+def _parse(job: Job) -> Letter:
+    data = job.data
+    history = [dict(row) for row in data["history"]]
+    for row in history:
+        if "redriven" in row:
+            # it failed again: here is its letter
+            row["status"] = RedriveStatus.DEAD_AGAIN.value
+    return Letter(
+        job.id,
+        _text(data["queue"]),
+        _text(data["id"]),
+        _text(data["name"]),
+        data["data"],
+        _options(data["options"]),
+        _text(data["reason"]),
+        float(data["added"]),
+        job.timestamp,
+        history,
+        _text(data.get("origin", data["id"])),
+        int(data.get("redrives", 0)),
+        _text(data.get("key", "")),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"not text: {value!r:.100}")
+    return value
+
+
+def _options(plain: Mapping[str, Any]) -> JobOptions:
+    """The job's options. Its id is left out where a job could not have it today: a redrive gives another one."""
+    try:
+        return from_plain(plain)
+    except ValueError:
+        return from_plain({key: value for key, value in plain.items() if key != "job_id"})
+
+
+def _redriven_id(letter: Letter) -> str:
+    # letters of earlier versions have no key
+    return f"redriven-{letter.id}-{letter.key or round(letter.buried * 1000)}"
 
 
 class RedriveStatus(StrEnum):
@@ -53,7 +198,7 @@ class RedriveStatus(StrEnum):
     REMOVED = "removed"
     """It was removed before it ended."""
     UNKNOWN = "unknown"
-    """It is gone, and the events that told how are gone, too."""
+    """It is gone, and so are its events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +233,9 @@ LIVING = {
     JobState.ACTIVE: RedriveStatus.ACTIVE,
     JobState.COMPLETED: RedriveStatus.COMPLETED,
 }
-TELLING = {
+
+
+ENDS = {
     EventKind.COMPLETED: RedriveStatus.COMPLETED,
     EventKind.FAILED: RedriveStatus.FAILED,
     EventKind.REMOVED: RedriveStatus.REMOVED,
@@ -101,7 +248,7 @@ def redrives_of(letters: str) -> str:
 
 
 class RedriveRecords:
-    """The records of the redrives from one dead-letter queue: the jobs of a queue beside it, which nobody works.
+    """The records of the redrives from one dead-letter queue: the jobs of a queue beside it, which has no workers.
 
     Args:
         letters: the broker of the dead-letter queue.
@@ -125,13 +272,13 @@ class RedriveRecords:
             await self.broker.clean(0.0, surplus, JobState.WAITING, now)
 
     async def list(self, start: int, end: int) -> list[Redrive]:
-        """Records from `start` to `end` inclusive, the newest first, without the status of the jobs."""
+        """Records from `start` to `end` inclusive, the newest first, without the status of their jobs."""
         jobs = await self.broker.jobs(JobState.WAITING, start, end, False)
         return [redrive for redrive in map(_read_redrive, jobs) if redrive is not None]
 
 
 def _read_redrive(job: Job) -> Redrive | None:
-    """None for a job that is no record: another program added it."""
+    """None for a job that another program added: it is not a record."""
     try:
         data = job.data
         texts = {name: data[name] for name in ("letter", "queue", "job_id", "failed", "name", "origin")}
@@ -142,8 +289,8 @@ def _read_redrive(job: Job) -> Redrive | None:
         return None
 
 
-class Fates:
-    """Finds out the status of redriven jobs. Looks at letters and events only if a job itself does not tell.
+class RedriveStatuses:
+    """Finds the status of redriven jobs: from the job itself, and only if that is not enough from letters and events.
 
     Args:
         letters: the broker of the dead-letter queue.
@@ -154,7 +301,7 @@ class Fates:
         self._letters = letters
         self._redriven = {JobRef(record.queue, record.failed) for record in records}
         self._dead: set[JobRef] | None = None
-        self._told: dict[str, dict[str, RedriveStatus]] = {}
+        self._ends_of: dict[str, dict[str, RedriveStatus]] = {}
 
     async def of(self, redrive: Redrive) -> tuple[RedriveStatus, str]:
         """The status of a redrive, and why its job failed if that is known."""
@@ -183,20 +330,20 @@ class Fates:
         return self._dead
 
     async def _ends(self, queue: str) -> dict[str, RedriveStatus]:
-        """How jobs of a queue ended, as far as its events tell."""
-        if queue not in self._told:
-            told: dict[str, RedriveStatus] = {}
+        """How jobs of a queue ended, according to its events."""
+        if queue not in self._ends_of:
+            ends: dict[str, RedriveStatus] = {}
             for event in await self._letters.sibling(queue).events(0):
-                if event.job_id is not None and event.kind in TELLING:
-                    # one that ended is removed at last by retention, or by hand
-                    if event.kind is EventKind.REMOVED and event.job_id in told:
+                if event.job_id is not None and event.kind in ENDS:
+                    # a finished job is removed later, by retention or by hand
+                    if event.kind is EventKind.REMOVED and event.job_id in ends:
                         continue
-                    told[event.job_id] = TELLING[event.kind]
-                elif event.job_id in told and event.kind is EventKind.WAITING:
+                    ends[event.job_id] = ENDS[event.kind]
+                elif event.job_id in ends and event.kind is EventKind.WAITING:
                     # it ran once more
-                    del told[event.job_id]
-            self._told[queue] = told
-        return self._told[queue]
+                    del ends[event.job_id]
+            self._ends_of[queue] = ends
+        return self._ends_of[queue]
 
 
 def _job_of(letter: Job) -> JobRef | None:
@@ -204,106 +351,6 @@ def _job_of(letter: Job) -> JobRef | None:
     if not isinstance(data, dict) or not isinstance(data.get("queue"), str) or not isinstance(data.get("id"), str):
         return None
     return JobRef(data["queue"], data["id"])
-
-
-logger = logging.getLogger("queuesim.core.deadletters")
-
-MAX_HISTORY = 100
-"""Rows of a letter's history. Of longer ones the first, the newest redrive and the last are kept, and a row says how
-many are left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """One dead letter."""
-
-    id: str
-    """Its id in the dead-letter queue."""
-    queue: str
-    """Where the job failed."""
-    job_id: str
-    name: str
-    data: Any
-    """The job's data, as they were added."""
-    options: JobOptions
-    reason: str
-    added: float
-    """When the job was added, in seconds on the queue's clock."""
-    buried: float
-    """When it failed for good."""
-    history: Sequence[dict[str, Any]]
-    """What happened to it, through all redrives. A row for each attempt: attempt, started, worker, type, category,
-    retryable, message. A row for each redrive: redriven (when), letter, job_id (of the job that had failed), origin,
-    redrives, status ("dead again"). A row with omitted: how many rows are left out here."""
-    origin: str = ""
-    """The id of the job that was added at first, before any redrive."""
-    redrives: int = 0
-    """How often it was redriven before."""
-    key: str = ""
-    """Stands for this very failure, in the id that a redrive gives."""
-    unreadable: str = ""
-    """Why the letter can't be read, for one that can't; its other fields say nothing then. It can be discarded."""
-
-
-def describe(queue: str, job: Job, reason: str, history: Sequence[dict[str, Any]]) -> str:
-    """The JSON text of a dead letter. Data that can't be read as JSON go into it as the text that they are."""
-    redrive = _newest_redrive(history)
-    head = to_json({"queue": queue, "id": job.id, "name": job.name})
-    tail = to_json(
-        {
-            "options": to_plain(replace(job.options, deduplication=None)),
-            "reason": reason,
-            "added": job.timestamp,
-            "history": shortened(history),
-            "origin": redrive.get("origin", job.id),
-            "redrives": redrive.get("redrives", 0),
-            "key": _key(queue, job),
-        }
-    )
-    return f'{head[:-1]},"data":{_data(job)},{tail[1:]}'
-
-
-def is_letter_of(data: str, queue: str, job_id: str) -> bool:
-    """Whether the data of a job are the dead letter of the job of that id in that queue."""
-    try:
-        letter = parse_json(data)
-    except ValueError:
-        return False
-    if not isinstance(letter, dict) or (letter.get("queue"), letter.get("id")) != (queue, job_id):
-        return False
-    return isinstance(letter.get("reason"), str) and isinstance(letter.get("history"), list)
-
-
-def _data(job: Job) -> str:
-    """The job's data as they were added, as JSON text."""
-    raw = job.raw_data
-    if raw is None:
-        return to_json(job.data)
-    return to_json(raw) if any(fault.field == "data" for fault in job.unreadable) else raw
-
-
-def _key(queue: str, job: Job) -> str:
-    """A name for this failure that no other has: no lock token is given out twice, not even after the queue was
-    obliterated, or restored from a copy."""
-    facts = (queue, job.id, job.token, job.timestamp, job.processed_on, job.attempts_started)
-    return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def shortened(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A history of MAX_HISTORY rows at most."""
-    surplus = len(history) - MAX_HISTORY
-    if surplus <= 0:
-        return list(history)
-    first, rest = history[0], history[1:]
-    # one row says what is left out, and another may be the newest redrive
-    left_out, kept = rest[: surplus + 2], rest[surplus + 2 :]
-    redrive = [] if _newest_redrive(kept) else [row for row in left_out if "redriven" in row][-1:]
-    omitted = sum(row.get("omitted", 1) for row in left_out) - len(redrive)
-    return [first, {"omitted": omitted}, *redrive, *kept]
-
-
-def _newest_redrive(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return next((row for row in reversed(history) if "redriven" in row), {})
 
 
 class DeadLetters:
@@ -330,12 +377,12 @@ class DeadLetters:
         """Redrives from `start` to `end` inclusive, the newest first, each with the status of its job. Records of the
         newest MAX_REDRIVES are kept."""
         known = await self._records.list(0, -1)
-        fates = Fates(self.broker, known)
-        told = []
+        statuses = RedriveStatuses(self.broker, known)
+        found = []
         for redrive in known[start : None if end == -1 else end + 1]:
-            status, reason = await fates.of(redrive)
-            told.append(replace(redrive, status=status, reason=reason))
-        return told
+            status, reason = await statuses.of(redrive)
+            found.append(replace(redrive, status=status, reason=reason))
+        return found
 
     async def redrive(self, letter_ids: Iterable[str] | None = None) -> dict[str, str]:
         """Add the jobs again, with the options that they had and all of their attempts, and remove their letters.
@@ -372,7 +419,7 @@ class DeadLetters:
                 continue
             redriven[letter.id] = job_id
             await self._records.add(letter, job_id, time_at(self.broker))
-            # somebody else may redrive it at the same time
+            # another program may redrive it at the same time
             with suppress(JobError):
                 await self.broker.remove(letter.id, time_at(self.broker))
         if redriven:
@@ -425,55 +472,3 @@ class DeadLetters:
                 raise JobError(letter_id, -1, "find dead letter of")
             letters.append(_read(job))
         return letters
-
-
-def _redriven_id(letter: Letter) -> str:
-    # letters of earlier versions have no key
-    return f"redriven-{letter.id}-{letter.key or round(letter.buried * 1000)}"
-
-
-def _read(job: Job) -> Letter:
-    try:
-        return _parse(job)
-    except Exception as error:  # noqa: BLE001 - another program may have written anything; it blocks no other letter
-        reason = f"not a dead letter: {type(error).__name__}: {error}"
-        nothing = ("", "", job.name, job.data, DEFAULT_OPTIONS, "", 0.0)
-        return Letter(job.id, *nothing, buried=job.timestamp, history=(), unreadable=reason)
-
-
-def _parse(job: Job) -> Letter:
-    data = job.data
-    history = [dict(row) for row in data["history"]]
-    for row in history:
-        if "redriven" in row:
-            # or else this letter would not be there
-            row["status"] = RedriveStatus.DEAD_AGAIN.value
-    return Letter(
-        job.id,
-        _text(data["queue"]),
-        _text(data["id"]),
-        _text(data["name"]),
-        data["data"],
-        _options(data["options"]),
-        _text(data["reason"]),
-        float(data["added"]),
-        job.timestamp,
-        history,
-        _text(data.get("origin", data["id"])),
-        int(data.get("redrives", 0)),
-        _text(data.get("key", "")),
-    )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"not text: {value!r:.100}")
-    return value
-
-
-def _options(plain: Mapping[str, Any]) -> JobOptions:
-    """The job's options. Its id is left out where a job could not have it today: a redrive gives another one."""
-    try:
-        return from_plain(plain)
-    except ValueError:
-        return from_plain({key: value for key, value in plain.items() if key != "job_id"})

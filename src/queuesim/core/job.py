@@ -15,7 +15,28 @@ from typing import Any, ClassVar, Literal, Protocol
 from queuesim.core.clock import Clock, time_at
 from queuesim.text import well_formed
 
-# -- Limits: how many jobs may start in a window, and how many finished jobs are kept
+MAX_PRIORITY = 2**21 - 1
+"""The largest priority that fits the score of a prioritized job (BullMQ 6.7)."""
+LONGEST_NUMBER = 16
+"""Digits of the largest counts that are exact in Lua and in JavaScript."""
+_INTEGER = re.compile("0|-?[1-9][0-9]*")
+RESERVED_IDS = frozenset(
+    (
+        *("id", "meta", "wait", "paused", "active", "prioritized", "pc", "delayed", "waiting-children", "completed"),
+        *("failed", "marker", "stalled", "stalled-check", "limiter", "events", "repeat"),
+    )
+)
+"""Names of a queue's own keys in Redis: a job's hash has its id in the same place (BullMQ 6.7)."""
+RESERVED_BEGINNINGS = frozenset(("repeat", "de", "dn", "metrics"))
+"""The part before the first colon of such keys: job schedulers, deduplication ids, metrics."""
+RESERVED_ENDINGS = frozenset(("lock", "logs", "dependencies", "processed", "failed", "unsuccessful"))
+"""The part behind the last colon of the other keys of a job."""
+BackoffStrategy = Callable[[int, BaseException], float | None]
+"""Custom backoff: (attempts made, this one included; the error) -> seconds. 0 retries at once; None or a negative
+number (BullMQ: -1) fails the job."""
+
+
+# -- options: how a job is to be run
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +87,6 @@ KEEP_ALL = Keep()
 """BullMQ's default: finished jobs stay for ever."""
 
 
-# -- Backoff: how long a job waits before its next attempt
-
-BackoffStrategy = Callable[[int, BaseException], float | None]
-"""Custom backoff: (attempts made, this one included; the error) -> seconds. 0 retries at once; None, or what is no time
-(BullMQ has -1), fails the job."""
-
-
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """A delay before each retry.
@@ -117,32 +131,9 @@ class Backoff:
         return math.floor((base * (1 - self.jitter) + rng.random() * base * self.jitter) * 1000) / 1000
 
     def bounds(self, attempts_made: int) -> tuple[float, float]:
-        """Shortest and longest delay that `seconds` can return, for whoever checks it."""
+        """Shortest and longest delay that `seconds` can return, for checks."""
         base = self.base(attempts_made)
         return math.floor(base * (1 - self.jitter) * 1000) / 1000 if self.jitter else base, base
-
-
-MAX_PRIORITY = 2**21 - 1
-"""The largest priority that fits the score of a prioritized job (BullMQ 6.7)."""
-
-
-class JobState(StrEnum):
-    """Where a job is. A job is in exactly one state at any time."""
-
-    code: int
-    """Position in this list, from 1: what a recording packs (0 stands for none)."""
-
-    WAITING = "waiting"
-    PRIORITIZED = "prioritized"
-    DELAYED = "delayed"
-    ACTIVE = "active"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    WAITING_CHILDREN = "waiting-children"
-
-
-for _code, _state in enumerate(JobState, start=1):
-    _state.code = _code
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +162,6 @@ class Deduplication:
             raise ValueError("a deduplication needs an id")
         if self.ttl is not None and not 0 <= self.ttl < math.inf:
             raise ValueError(f"ttl must be 0 s or more, not {self.ttl}")
-
-
-def check_priority(priority: int) -> None:
-    """Raise ValueError for a priority that BullMQ 6.7 would refuse."""
-    if not isinstance(priority, int) or not 0 <= priority <= MAX_PRIORITY:
-        raise ValueError(f"priority must be a whole number from 0 to {MAX_PRIORITY}, not {priority}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,23 +239,29 @@ def _check_limit(name: str, limit: int) -> None:
         raise ValueError(f"{name} must be 0 or more, not {limit}")
 
 
+def check_priority(priority: int) -> None:
+    """Raise ValueError for a priority that BullMQ 6.7 would refuse."""
+    if not isinstance(priority, int) or not 0 <= priority <= MAX_PRIORITY:
+        raise ValueError(f"priority must be a whole number from 0 to {MAX_PRIORITY}, not {priority}")
+
+
 DEFAULT_OPTIONS = JobOptions()
+PARTS = {"backoff": Backoff, "keep_completed": Keep, "keep_failed": Keep, "deduplication": Deduplication}
+"""Options with several fields."""
 
-LONGEST_NUMBER = 16
-"""Digits of the largest counts that are exact in Lua and in JavaScript."""
-_INTEGER = re.compile("0|-?[1-9][0-9]*")
 
-RESERVED_IDS = frozenset(
-    (
-        *("id", "meta", "wait", "paused", "active", "prioritized", "pc", "delayed", "waiting-children", "completed"),
-        *("failed", "marker", "stalled", "stalled-check", "limiter", "events", "repeat"),
-    )
-)
-"""Names of a queue's own keys in Redis: a job's hash has its id in the same place (BullMQ 6.7)."""
-RESERVED_BEGINNINGS = frozenset(("repeat", "de", "dn", "metrics"))
-"""Whatever comes before the first colon of such keys: job schedulers, deduplication ids, metrics."""
-RESERVED_ENDINGS = frozenset(("lock", "logs", "dependencies", "processed", "failed", "unsuccessful"))
-"""What comes behind the last colon of the further keys of each job."""
+def to_plain(options: JobOptions) -> dict[str, Any]:
+    """The options that differ from their default."""
+    default = asdict(JobOptions())
+    return {key: value for key, value in asdict(options).items() if value != default[key]}
+
+
+def from_plain(plain: Mapping[str, Any]) -> JobOptions:
+    """The options that `to_plain` wrote."""
+    return JobOptions(**{key: PARTS[key](**value) if key in PARTS and value else value for key, value in plain.items()})
+
+
+# -- ids
 
 
 def check_job_id(job_id: str) -> None:
@@ -300,6 +291,14 @@ def _reserved(job_id: str, instead: str) -> ValueError:
     )
 
 
+def number_of(job_id: str) -> int:
+    """The number that an id is if the queue gave it; 0 for a custom id, such as "007" or one with digits of another
+    script."""
+    if job_id.isdecimal() and job_id.isascii() and job_id[0] != "0" and len(job_id) <= LONGEST_NUMBER:
+        return int(job_id)
+    return 0
+
+
 class JobId(str):
     """The id that an add returns: an ordinary string that also tells whether the job was added just now."""
 
@@ -327,30 +326,14 @@ class JobRef:
         return f"{self.queue}:{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job that is to be added: its name, its data as JSON text, its options."""
+# -- JSON text
 
-    name: str
-    data: str = "{}"
-    options: JobOptions = DEFAULT_OPTIONS
-    source: str = ""
-    """Which load made it, for whoever observes the queue; it is not stored."""
-    scheduled: float | None = None
-    """When it was meant to arrive, where that is not when it is added; for observers, too."""
-    history: Sequence[dict[str, Any]] = ()
-    """What happened to it in an earlier life, for a job that is redriven from its dead letter: `Job.history` of the
-    new one begins with it."""
 
-    @property
-    def job_id(self) -> str | None:
-        """The id that its options give it."""
-        return self.options.job_id
-
-    @property
-    def deduplication(self) -> Deduplication | None:
-        """Which jobs its options count as the same job."""
-        return self.options.deduplication
+MAX_NESTING = 500
+"""Levels of lists and objects in data, results and other JSON of a job. Python 3.11 can do fewer than 1,000."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_BRACKETS = re.compile(r"[\[\]{}]")
 
 
 def to_json(value: Any) -> str:
@@ -359,7 +342,7 @@ def to_json(value: Any) -> str:
     A lone surrogate, half of a character pair, is written as an escape, since UTF-8 has no bytes for it.
 
     Raises:
-        TypeError, ValueError: it holds something that JSON can't say (an object, a NaN, an infinity, a cycle), or is
+        TypeError, ValueError: it holds something that has no JSON (an object, a NaN, an infinity, a cycle), or is
             nested too deeply.
         RecursionError: it is nested much too deeply.
     """
@@ -399,16 +382,8 @@ def _check_nesting(text: str) -> None:
             raise ValueError(f"nested too deeply: more than {MAX_NESTING} levels")
 
 
-def number_of(job_id: str) -> int:
-    """The number that an id is if the queue gave it; 0 for a custom id, such as "007" or one with digits of another
-    script."""
-    if job_id.isdecimal() and job_id.isascii() and job_id[0] != "0" and len(job_id) <= LONGEST_NUMBER:
-        return int(job_id)
-    return 0
-
-
 def parse_json(text: str) -> Any:
-    """What a JSON text says, whoever wrote it.
+    """The value of a JSON text from any program.
 
     Raises:
         ValueError: it is not valid JSON, nested too deeply, or holds a number that is too long. The message says which.
@@ -426,7 +401,7 @@ def parse_json(text: str) -> Any:
 
 
 def parse_json_or_text(text: str) -> Any:
-    """What a JSON text says; the text itself where it can't be read: for fields that are only shown."""
+    """The value of a JSON text; the text itself if it is not valid JSON: for fields that are only shown."""
     try:
         return parse_json(text)
     except ValueError:
@@ -444,11 +419,69 @@ def _escaped(surrogate: re.Match[str]) -> str:
 # made once: json.dumps and json.loads make one at each call
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_BRACKETS = re.compile(r"[\[\]{}]")
-MAX_NESTING = 500
-"""Levels of lists and objects in data, results and other JSON of a job. Python 3.11 can do fewer than 1,000."""
+
+
+def _encoder_in_c() -> Callable[[Any, int], Iterable[str]] | None:
+    """The encoder that `_ENCODER` makes again for each value, which takes longer than to encode a short one; None if
+    Python has none in C. It does not look for cycles, which takes a table for each call."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return None
+    encoder: Callable[[Any, int], Iterable[str]] = make(
+        None, _ENCODER.default, json.encoder.encode_basestring, None, ":", ",", False, False, False
+    )
+    return encoder
+
+
+_encode = _encoder_in_c()
+
+
+# -- jobs
+
+
+class JobState(StrEnum):
+    """Where a job is. A job is in exactly one state at any time."""
+
+    code: int
+    """Position in this list, from 1, as packed in recordings; 0 stands for none."""
+
+    WAITING = "waiting"
+    PRIORITIZED = "prioritized"
+    DELAYED = "delayed"
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    WAITING_CHILDREN = "waiting-children"
+
+
+for _code, _state in enumerate(JobState, start=1):
+    _state.code = _code
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job that is to be added: its name, its data as JSON text, its options."""
+
+    name: str
+    data: str = "{}"
+    options: JobOptions = DEFAULT_OPTIONS
+    source: str = ""
+    """Which load made it, for whoever observes the queue; it is not stored."""
+    scheduled: float | None = None
+    """When it was meant to arrive, where that is not when it is added; for observers, too."""
+    history: Sequence[dict[str, Any]] = ()
+    """What happened to it in an earlier life, for a job that is redriven from its dead letter: `Job.history` of the
+    new one begins with it."""
+
+    @property
+    def job_id(self) -> str | None:
+        """The id that its options give it."""
+        return self.options.job_id
+
+    @property
+    def deduplication(self) -> Deduplication | None:
+        """Which jobs its options count as the same job."""
+        return self.options.deduplication
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,21 +495,6 @@ class Unreadable:
 
     def __str__(self) -> str:
         return f"{self.field} is {self.reason}"
-
-
-def _encoder_in_c() -> Callable[[Any, int], Iterable[str]] | None:
-    """The encoder that `_ENCODER` makes again for each value, which takes longer than to encode a short one; None where
-    Python has none in C. It does not look for cycles: that would need a table that no two calls share."""
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return None
-    encoder: Callable[[Any, int], Iterable[str]] = make(
-        None, _ENCODER.default, json.encoder.encode_basestring, None, ":", ",", False, False, False
-    )
-    return encoder
-
-
-_encode = _encoder_in_c()
 
 
 @dataclass(frozen=True, slots=True)
@@ -653,20 +671,3 @@ class Job:
 
 RUNNING_JOB: ContextVar[Job | None] = ContextVar("queuesim_running_job", default=None)
 """The job that the running code works on: its handler, and the tasks that this starts."""
-
-
-# -- Options of a job as plain JSON, for whoever keeps them: without those that have their default
-
-PARTS = {"backoff": Backoff, "keep_completed": Keep, "keep_failed": Keep, "deduplication": Deduplication}
-"""Options that are made of several values."""
-
-
-def to_plain(options: JobOptions) -> dict[str, Any]:
-    """The options that differ from their default."""
-    default = asdict(JobOptions())
-    return {key: value for key, value in asdict(options).items() if value != default[key]}
-
-
-def from_plain(plain: Mapping[str, Any]) -> JobOptions:
-    """The options that `to_plain` wrote."""
-    return JobOptions(**{key: PARTS[key](**value) if key in PARTS and value else value for key, value in plain.items()})

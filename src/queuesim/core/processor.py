@@ -37,17 +37,24 @@ from queuesim.core.job import RUNNING_JOB, BackoffStrategy, Job, JobOptions, Kee
 from queuesim.core.retry import Retries, RetryPolicy
 from queuesim.core.storable import mended, storable
 
-# -- Threads for handlers that are ordinary functions: they hold up neither the event loop nor the renewal of locks
+RATE_LIMITED = "bullmq:rateLimitExceeded"
+"""BullMQ recognises a rate-limit error by this message."""
+INCOMPLETE: dict[int, type[PendingChildrenError | FailedChildrenError]] = {
+    -4: PendingChildrenError,
+    -9: FailedChildrenError,
+}
+"""By the code with which a completion is refused: the error that fails the attempt (BullMQ 6.7)."""
 
 Call = tuple[Context, Callable[[Any], Any], Any, Callable[[Any, BaseException | None], None]]
-"""What a thread is to call, in which context and with which argument, and whom it tells the result or the error."""
+"""A call in a thread: its context, function and argument, and the callback for its result or error."""
 
 
 class HandlerThreads:
-    """Daemon threads, as many as there are calls at one time. Idle ones are used again.
+    """Daemon threads for handlers that are ordinary functions, as many as there are calls at one time. They hold up
+    neither the event loop nor the renewal of locks.
 
-    `asyncio.to_thread` has too few for a worker of high concurrency. Its threads are also waited for when the program
-    ends, so that a handler which never returns would keep a worker from ending.
+    `asyncio.to_thread` has too few for a worker of high concurrency. A program also waits for its threads when it ends,
+    so that a handler which never returns would keep a worker from ending.
     """
 
     def __init__(self) -> None:
@@ -75,12 +82,12 @@ class HandlerThreads:
                 # not set_exception, which takes no StopIteration
                 ended.set_result((value, error))
 
-        def tell(value: Any, error: BaseException | None) -> None:
-            # where the loop was closed, nobody waits any more
+        def report(value: Any, error: BaseException | None) -> None:
+            # nobody waits on a closed loop
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(settle, value, error)
 
-        self._submit((copy_context(), function, argument, tell))
+        self._submit((copy_context(), function, argument, report))
         value, error = await ended
         try:
             if error is not None:
@@ -98,19 +105,19 @@ class HandlerThreads:
 
     def _work(self) -> None:
         while True:
-            context, function, argument, tell = self._calls.get()
+            context, function, argument, report = self._calls.get()
             try:
                 value, error = context.run(function, argument), None
             except BaseException as raised:  # noqa: BLE001 - the handler may raise anything
                 value, error = None, raised
-            tell(value, error)
+            report(value, error)
             # hold nothing of this call while waiting for the next
-            del context, function, argument, tell, value, error
+            del context, function, argument, report, value, error
             self._idle.release()
 
 
 THREADS = HandlerThreads()
-"""Of this process."""
+"""The threads of this process."""
 os.register_at_fork(after_in_child=THREADS.forget)
 
 
@@ -220,7 +227,7 @@ class Processor:
         return register
 
     def add(self, job_type: JobType) -> None:
-        """Know a type of jobs, in place of another one of its name."""
+        """Add a type of jobs, in place of another one of its name."""
         self.types[job_type.name] = job_type
         self.plain_handlers.pop(job_type.name, None)
         if job_type.plain:
@@ -276,20 +283,11 @@ def _parser(schema: Any) -> Callable[[Any], Any]:
     return parse
 
 
-# -- One attempt at a job: run its handler and say what becomes of the job. It touches neither broker nor clock
-
-RATE_LIMITED = "bullmq:rateLimitExceeded"
-"""BullMQ recognises a rate-limit error by this message."""
-
-INCOMPLETE: dict[int, type[PendingChildrenError | FailedChildrenError]] = {
-    -4: PendingChildrenError,
-    -9: FailedChildrenError,
-}
-"""By the code with which a completion is refused: the error that fails the attempt (BullMQ 6.7)."""
+# -- one attempt: run the handler and decide on the outcome, without broker and clock
 
 
 async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome:
-    """Run the job's handler once. Whatever it does is the job's outcome; only cancellation from outside gets through.
+    """Run the job's handler once. Whatever it does becomes the outcome; only cancellation from outside is raised.
 
     Args:
         rng: where jitter of the backoff is drawn from.
@@ -329,18 +327,18 @@ def _exit(error: SystemExit) -> HandlerExitError:
 
 
 def judge(processor: Processor, job: Job, error: BaseException, rng: random.Random) -> Outcome:
-    """What becomes of the job, even if a user's own rule, backoff strategy or error message is what breaks."""
+    """The outcome of a failed attempt, even if a user's own rule, backoff strategy or error message raises an error."""
     try:
         return mended(failure(processor, job, error, rng))
     except Exception as fault:  # noqa: BLE001
         reason = f"{type(error).__name__}, and then {type(fault).__name__} while it was judged: {_message(fault)}"
         info = ErrorInfo(type(error).__name__, UNKNOWN, retryable=False)
-        letter = _bury(processor, job, reason, info)
+        letter = _dead_letter(processor, job, reason, info)
         return storable(_failed(processor, job, reason, _traceback(processor, fault), letter, info))
 
 
 def _message(error: BaseException) -> str:
-    """The error's message, even if the error can't tell it."""
+    """The error's message, even if the error's own code fails."""
     try:
         return str(error)
     except Exception as fault:  # noqa: BLE001
@@ -348,7 +346,7 @@ def _message(error: BaseException) -> str:
 
 
 def _traceback(processor: Processor, error: BaseException) -> tuple[str, ...]:
-    """The formatted traceback as the one row of a stacktrace; nothing if it is not wanted or can't be had."""
+    """The formatted traceback as the one row of a stacktrace; no row if it is not wanted or can't be formatted."""
     if not processor.stack_traces:
         return ()
     try:
@@ -358,7 +356,7 @@ def _traceback(processor: Processor, error: BaseException) -> tuple[str, ...]:
 
 
 def failure(processor: Processor, job: Job, error: BaseException, rng: random.Random) -> Outcome:
-    """What becomes of a job whose handler raised `error`."""
+    """The outcome of a job whose handler raised `error`."""
     if isinstance(error, DelayedError):
         return Postponed(job.id, job.token, error.delay, job.attempts_started, job.attempts_made)
     if isinstance(error, RateLimitError) or str(error) == RATE_LIMITED:
@@ -372,7 +370,7 @@ def failure(processor: Processor, job: Job, error: BaseException, rng: random.Ra
         entry = _history(job, info, reason) if processor.dead_letters else None
         counts = (job.attempts_started, job.attempts_made + 1)
         return Retried(job.id, job.token, delay, reason, stacktrace, entry, info, *counts)
-    return _failed(processor, job, reason, stacktrace, _bury(processor, job, reason, info), info)
+    return _failed(processor, job, reason, stacktrace, _dead_letter(processor, job, reason, info), info)
 
 
 def _failed(
@@ -412,8 +410,8 @@ def _history(job: Job, info: ErrorInfo, reason: str) -> dict[str, Any]:
     }
 
 
-def _bury(processor: Processor, job: Job, reason: str, info: ErrorInfo) -> DeadLetter | None:
-    """The dead letter, where there are any: the job as it was added, and all that happened to it."""
+def _dead_letter(processor: Processor, job: Job, reason: str, info: ErrorInfo) -> DeadLetter | None:
+    """The job's dead letter, if the processor has dead letters: the job as it was added, and its history."""
     if not processor.dead_letters:
         return None
     from queuesim.core.deadletters import describe
@@ -422,6 +420,6 @@ def _bury(processor: Processor, job: Job, reason: str, info: ErrorInfo) -> DeadL
     try:
         letter = describe(processor.queue, job, reason, [*job.history, last])
     except (TypeError, ValueError, AttributeError, RecursionError):
-        # another program wrote into the history what no letter can hold
+        # another program wrote a history that no letter can hold
         letter = describe(processor.queue, job, reason, [last])
     return DeadLetter(processor.dead_letters, letter)

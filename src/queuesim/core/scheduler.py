@@ -14,15 +14,13 @@ from queuesim.core.job import DEFAULT_OPTIONS, Job, JobOptions
 from queuesim.error import QueuesimError
 from queuesim.extras import need
 
-# -- Schedules: when a job scheduler's next job is due, by cron line or fixed interval, and what becomes of missed ticks
-
 
 class ScheduleError(QueuesimError, ValueError):
-    """A schedule that can't be: an unknown zone, a broken cron line, one that never fires, an interval of 0."""
+    """An invalid schedule: an unknown zone, a broken cron line, one that never fires, an interval of 0."""
 
 
 class Missed(StrEnum):
-    """What becomes of ticks that came while no worker was there. The job that waits is late, and runs anyway."""
+    """What happens to ticks that came while there was no worker. The job that waits is late, and runs anyway."""
 
     SKIP = "skip"
     """The others never happen: the next job is the first one in the future (BullMQ 6.7)."""
@@ -212,7 +210,7 @@ class Scheduler:
     options: JobOptions = DEFAULT_OPTIONS
     missed: Missed = Missed.SKIP
     limit: int | None = None
-    """So many jobs at most."""
+    """Maximum number of jobs."""
     start: float | None = None
     """No job is due before then, in seconds on the queue's clock."""
     end: float | None = None

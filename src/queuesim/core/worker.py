@@ -1,4 +1,4 @@
-"""The worker: takes jobs from a broker, runs them in its slots, keeps their locks, hands in what became of them."""
+"""The worker: takes jobs from a broker, runs them in its slots, renews their locks, hands in their outcomes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from queuesim.core.scheduler import ScheduleError, advance
 logger = logging.getLogger("queuesim.core.worker")
 
 UNREADABLE = 60.0
-"""Seconds by which a job is put off whose scheduler can't be read."""
+"""Seconds by which a job is postponed if its scheduler can't be read."""
 ROWS = 10
-"""Rows that such a job's log keeps."""
+"""Rows of such a job's log that are kept."""
 LONGEST_HOLD = 30.0
 """A rate-limited worker looks again after this many seconds at the latest, for delayed jobs (BullMQ 6.7)."""
 
@@ -36,7 +36,7 @@ SHORTEST_HOLD = 1e-6
 
 
 class WorkerObserver(Protocol):
-    """Told of every attempt that ended."""
+    """Gets every attempt that ended."""
 
     def attempt(self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
         """An attempt ended at `ended`; `lost`: its lock was gone, so the outcome was dropped."""
@@ -335,8 +335,8 @@ class Worker:
         return None
 
     async def _unless_unlimited(self, job: Job, outcome: Returned) -> Outcome:
-        """What becomes of a job whose handler raised RateLimitError without a duration: without any rate limit it would
-        start again at once, for ever. Then the attempt fails."""
+        """The outcome of a job whose handler raised RateLimitError without a duration. Without any rate limit the job
+        would start again at once, for ever: then the attempt fails."""
         if self.terms.limiter is not None or await retry_forever(self.broker.get_rate_limit, self._rng) is not None:
             return outcome
         # the handler may have called Queue.rate_limit
