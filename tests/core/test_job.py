@@ -61,6 +61,9 @@ def test_ids_that_only_look_like_it(job_id: str) -> None:
     ("options", "named"),
     [
         ({"attempts": -1}, "attempts"),
+        ({"attempts": 2.5}, "attempts must be a whole number"),
+        ({"job_id": 5}, "a custom job id must be text, not 5"),
+        ({"job_id": "half \ud83d"}, "half of a surrogate pair"),
         ({"delay": -0.5}, "delay"),
         ({"delay": math.nan}, "delay"),
         ({"delay": math.inf}, "delay"),
@@ -79,7 +82,9 @@ def test_options_out_of_range(options: dict[str, Any], named: str) -> None:
         JobOptions(**options)
 
 
-@pytest.mark.parametrize("fields", [{"id": ""}, {"id": "d", "ttl": -1.0}, {"id": "d", "ttl": math.nan}])
+@pytest.mark.parametrize(
+    "fields", [{"id": ""}, {"id": 5}, {"id": "\ud83d"}, {"id": "d", "ttl": -1.0}, {"id": "d", "ttl": math.nan}]
+)
 def test_a_deduplication_that_makes_no_sense(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"deduplication|ttl"):
         Deduplication(**fields)

@@ -16,6 +16,7 @@ from queuesim.core.errors import QueueActiveError, QueueNotPausedError, Validati
 from queuesim.core.events import EventKind
 from queuesim.core.job import Deduplication, JobOptions, JobState, NewJob, RateLimit
 from queuesim.core.queue import Queue
+from queuesim.core.scheduler import Every, ScheduleError
 from queuesim.simulation.runner import run
 
 
@@ -63,6 +64,19 @@ def test_data_that_are_nested_too_deep_are_refused() -> None:
         deep = [deep]
     with pytest.raises(ValidationError, match="no JSON"):
         run(queue().add("a", deep))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("caf\ud83d", "half of a surrogate pair"), (None, "must be text, not None")]
+)
+def test_names_that_no_server_stores_are_refused_in_memory_too(name: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"a job's name .*{reason}"):
+        run(queue().add(name))
+    with pytest.raises(ValueError, match=f"a job's name .*{reason}"):
+        run(queue().upsert_scheduler("daily", Every(1.0), name))
+    with pytest.raises(ScheduleError, match=f"a scheduler's id .*{reason}"):
+        run(queue().upsert_scheduler(name, Every(1.0), "a"))
+    assert run(queue().add("caf\u00e9 \U0001f600")) == "1"
 
 
 def test_a_size_limit_counts_bytes() -> None:

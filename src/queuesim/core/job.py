@@ -160,6 +160,7 @@ class Deduplication:
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError("a deduplication needs an id")
+        check_text(self.id, "a deduplication id")
         if self.ttl is not None and not 0 <= self.ttl < math.inf:
             raise ValueError(f"ttl must be 0 s or more, not {self.ttl}")
 
@@ -195,8 +196,8 @@ class JobOptions:
     """Refuse data of more than this many bytes of UTF-8 JSON."""
 
     def __post_init__(self) -> None:
-        if self.attempts < 0:
-            raise ValueError(f"attempts must be 0 or more, not {self.attempts}")
+        if not isinstance(self.attempts, int) or self.attempts < 0:
+            raise ValueError(f"attempts must be a whole number of 0 or more, not {self.attempts!r}")
         if not 0 <= self.delay < math.inf:
             raise ValueError(f"delay must be 0 s or more, not {self.delay}")
         if self.timestamp is not None and not math.isfinite(self.timestamp):
@@ -264,8 +265,17 @@ def from_plain(plain: Mapping[str, Any]) -> JobOptions:
 # -- ids
 
 
+def check_text(text: object, what: str) -> None:
+    """Raise ValueError, with `what` it was meant for, unless it is text that every broker can store."""
+    if not isinstance(text, str):
+        raise ValueError(f"{what} must be text, not {text!r}")
+    if not text.isascii() and well_formed(text)[1]:
+        raise ValueError(f"{what} can't be {text!r}: half of a surrogate pair, as of a cut emoji, can't be stored")
+
+
 def check_job_id(job_id: str) -> None:
     """Raise ValueError where BullMQ 6.7 would refuse a custom id, for another program may share the queue."""
+    check_text(job_id, "a custom job id")
     if not job_id:
         raise ValueError("a custom job id can't be empty")
     if _INTEGER.fullmatch(job_id):

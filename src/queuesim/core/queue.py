@@ -21,6 +21,7 @@ from queuesim.core.job import (
     NewJob,
     RateLimit,
     check_priority,
+    check_text,
     to_json,
 )
 from queuesim.core.scheduler import Cron, Every, Missed, Scheduler, upsert
@@ -315,7 +316,8 @@ _new, _set = object.__new__, object.__setattr__
 
 
 def data_text(name: str, data: Any, options: JobOptions) -> str:
-    """A job's data as JSON. Raises ValidationError."""
+    """A job's data as JSON. Raises ValidationError, and ValueError for a name that can't be stored."""
+    check_text(name, "a job's name")
     try:
         text = "{}" if data is None else to_json(data)
     except (TypeError, ValueError, RecursionError) as error:

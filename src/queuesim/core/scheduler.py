@@ -10,7 +10,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from queuesim.core.errors import JobError
-from queuesim.core.job import DEFAULT_OPTIONS, Job, JobOptions
+from queuesim.core.job import DEFAULT_OPTIONS, Job, JobOptions, check_text
 from queuesim.error import QueuesimError
 from queuesim.extras import need
 
@@ -313,6 +313,10 @@ SLOTS = 32
 
 def check_id(scheduler_id: str) -> None:
     """Raise ScheduleError for an id that a new scheduler can't have: part of it could be taken for a tick's time."""
+    try:
+        check_text(scheduler_id, "a scheduler's id")
+    except ValueError as error:
+        raise ScheduleError(str(error)) from None
     if not scheduler_id or ":" in scheduler_id:
         raise ScheduleError(f"a scheduler's id is text without ':', not {scheduler_id!r}")
 

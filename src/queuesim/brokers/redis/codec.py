@@ -35,6 +35,7 @@ from queuesim.core.job import (
     to_json,
 )
 from queuesim.core.scheduler import Cron, Every, Missed, ScheduleError, Scheduler
+from queuesim.text import well_formed
 
 LARGEST = 2**53
 """Whole numbers up to this one are exact in Lua and in JavaScript, as counts and as milliseconds."""
@@ -146,10 +147,24 @@ def decode_options(text: str, origin: float = 0.0) -> JobOptions:
         raise ValueError(f"not an object: {text[:100]}")
     try:
         return _decode_options(opts, origin)
-    except ValueError as error:
-        raise ValueError(f"not valid: {error}") from error
-    except (TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise ValueError(f"not valid: {type(error).__name__}: {error}") from error
+    except UNFIT as error:
+        raise ValueError(f"not valid: {_wrong_option(opts, origin) or error}") from error
+
+
+UNFIT = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
+"""What comes of reading an option whose value has another form than it should have."""
+
+
+def _wrong_option(opts: dict[str, Any], origin: float) -> str:
+    """The first option that can't be read by itself, with its value and the reason, if that says more."""
+    for key, value in opts.items():
+        try:
+            _decode_options({key: value}, origin)
+        except UNFIT as error:
+            text = json.dumps(value)
+            shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+            return f"{key} can't be {shown}" + (f" ({error})" if isinstance(error, ValueError) else "")
+    return ""
 
 
 def _decode_options(opts: dict[str, Any], origin: float) -> JobOptions:
@@ -221,7 +236,7 @@ def _decode_deduplication(fields: Any) -> Deduplication | None:
     if isinstance(dedup_id, bool) or not isinstance(dedup_id, (str, int, float)):
         raise ValueError(f"a deduplication id must be text, not {type(dedup_id).__name__}")
     return Deduplication(
-        str(dedup_id),
+        well_formed(str(dedup_id))[0],
         ttl=_seconds(fields.get("ttl")),
         extend=bool(fields.get("extend")),
         replace=bool(fields.get("replace")),
