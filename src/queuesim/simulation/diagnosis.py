@@ -8,15 +8,11 @@ from functools import cache
 from importlib.util import find_spec
 from linecache import getline
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from queuesim.error import QueuesimError
 from queuesim.simulation.process import CURRENT, is_buried, suspended_frames
 from queuesim.simulation.timers import SimulatedTask, Waking
-
-if TYPE_CHECKING:
-    from queuesim.simulation.loop import VirtualLoop
-
 
 # -- Who waits for what: a description of suspended tasks
 
@@ -150,12 +146,10 @@ def sleeps(task: asyncio.Task[Any]) -> bool:
 class Deadlock(QueuesimError):  # noqa: N818  (a state of the program, by its usual name)
     """Nothing is ready, no timer is left, and the program has not ended. Says what every task waits for."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self.time = loop.time()
+    def __init__(self, time: float, tasks: Sequence[asyncio.Task[Any]]) -> None:
+        self.time = time
         """Seconds of virtual time at which nothing could happen any more."""
-        self.detail = (
-            f"nothing is ready, no timer is left, and the program has not ended.\n{describe_waiters(loop.tasks())}"
-        )
+        self.detail = f"nothing is ready, no timer is left, and the program has not ended.\n{describe_waiters(tasks)}"
         """Why, and what every task waits for."""
         super().__init__(f"deadlock at {self.time:g} s of virtual time: {self.detail}")
 
@@ -163,9 +157,9 @@ class Deadlock(QueuesimError):  # noqa: N818  (a state of the program, by its us
 class BusyThread(Deadlock):
     """A thread that the simulation started goes on for too long in real time, and virtual time waits for it."""
 
-    def __init__(self, loop: VirtualLoop, busy: str) -> None:
-        self.time = loop.time()
-        self.detail = f"{busy} is still busy after {loop.thread_limit:g} s of real time, and virtual time waits for it"
+    def __init__(self, time: float, busy: str, limit: float) -> None:
+        self.time = time
+        self.detail = f"{busy} is still busy after {limit:g} s of real time, and virtual time waits for it"
         QueuesimError.__init__(self, f"deadlock at {self.time:g} s of virtual time: {self.detail}")
 
 
@@ -176,14 +170,14 @@ class Livelock(QueuesimError):  # noqa: N818
     virtual time does not: let it sleep for a while, or wait for an event.
     """
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self.time = loop.time()
+    def __init__(self, time: float, generations: int, tasks: Sequence[asyncio.Task[Any]]) -> None:
+        self.time = time
         """Seconds of virtual time that can't get on."""
         self.detail = (
-            f"callbacks were followed by callbacks {loop.most_generations} times at this one instant. A task that "
+            f"callbacks were followed by callbacks {generations} times at this one instant. A task that "
             "polls with sleep(0), or sleeps for less than the clock can tell, must sleep for a while or wait for an "
             "event.\n"
-            f"{describe_waiters(loop.tasks())}"
+            f"{describe_waiters(tasks)}"
         )
         """Why, and what every task does."""
         super().__init__(f"livelock at {self.time:g} s of virtual time: {self.detail}")

@@ -11,19 +11,14 @@ import simpy
 from simpy.core import EmptySchedule, SimTime, StopSimulation
 from simpy.events import Event, EventPriority
 
-from queuesim.simulation.process import running_loop
-from queuesim.simulation.timers import Nap, Sleep, Timer, Waking
-
-if TYPE_CHECKING:
-    from queuesim.simulation.loop import VirtualLoop
-
+from queuesim.simulation.timers import Nap, SimulatedLoop, Sleep, Timer, Waking, running_loop
 
 PURGE_FROM = 64
 """A heap with fewer cancelled timers than this is not worth tidying."""
 
 
 class Environment(simpy.Environment):
-    """SimPy's environment, driven by a `VirtualLoop`.
+    """SimPy's environment, driven by a virtual-time loop.
 
     Processes, resources and conditions work as SimPy documents them. It differs in three things: the loop's timers
     are in its heap, a cancelled timer never moves the clock, and the exception of an event that failed unnoticed is
@@ -133,7 +128,7 @@ class Wait(Waking):
 
     __slots__ = ("event",)
 
-    def __init__(self, loop: VirtualLoop, event: Event) -> None:
+    def __init__(self, loop: SimulatedLoop, event: Event) -> None:
         super().__init__(loop)
         self.event = event
 

@@ -26,7 +26,17 @@ from queuesim.simulation.io_guard import IOGuard
 from queuesim.simulation.process import CURRENT, Process, State, empty, is_buried, no_running_loop, task_of
 from queuesim.simulation.refused_io import RealIORefused
 from queuesim.simulation.threads import Threads
-from queuesim.simulation.timers import INFINITY, Handle, Nap, SimulatedTask, Sleep, Timer, Waking, number_of
+from queuesim.simulation.timers import (
+    INFINITY,
+    Handle,
+    Nap,
+    SimulatedLoop,
+    SimulatedTask,
+    Sleep,
+    Timer,
+    Waking,
+    number_of,
+)
 
 # -- The part of the loop that needs no speed: what asyncio's own loop does, adapted to a simulation
 
@@ -44,8 +54,11 @@ PROPAGATED = (SystemExit, KeyboardInterrupt, Interrupted)
 """What a callback raises to end the whole run."""
 
 
-class BaseLoop(RealIORefused, asyncio.BaseEventLoop):
+class BaseLoop(RealIORefused, SimulatedLoop, asyncio.BaseEventLoop):
     """asyncio's base loop on an `Environment`, in one thread, without input or output."""
+
+    guard: IOGuard
+    env: Environment
 
     if TYPE_CHECKING:  # asyncio's own, for its subclasses
         _ready: deque[Handle | Timer]
@@ -275,7 +288,7 @@ class VirtualLoop(BaseLoop):
         """Nothing is ready: wait for the threads, and take over what they handed to the loop."""
         busy = self.threads.wait(self.thread_limit, lambda: self.ready)
         if busy is not None:
-            raise BusyThread(self, busy)
+            raise BusyThread(self.time(), busy, self.thread_limit)
         self.ready.extend(self.threads.take())
 
     def call_later(
@@ -320,7 +333,7 @@ class VirtualLoop(BaseLoop):
         self._due_rounds = self._due_rounds + 1 if now == self._due_at else 1
         self._due_at = now
         if self._due_rounds > self.most_generations:
-            raise Livelock(self)
+            raise Livelock(self.time(), self.most_generations, self.tasks())
         while self._due:
             self._append(heappop(self._due)[2])
 
@@ -475,7 +488,7 @@ class VirtualLoop(BaseLoop):
             if remaining:
                 generations += 1
                 if generations > self.most_generations:
-                    raise Livelock(self)
+                    raise Livelock(self.time(), self.most_generations, self.tasks())
             elif queue:
                 when, _, _, event = heappop(queue)
                 if when > env._now:
@@ -483,7 +496,7 @@ class VirtualLoop(BaseLoop):
                 else:
                     generations += 1
                     if generations > self.most_generations:
-                        raise Livelock(self)
+                        raise Livelock(self.time(), self.most_generations, self.tasks())
                 kind = type(event)
                 if queue and queue[0][0] == when:
                     self._let_happen(event, when)
@@ -506,7 +519,7 @@ class VirtualLoop(BaseLoop):
             elif self.threads:
                 return  # a thread outside of the simulation handed something over
             else:
-                raise Deadlock(self)
+                raise Deadlock(self.time(), self.tasks())
             while remaining:
                 remaining -= 1
                 handle = ready.popleft()
@@ -568,13 +581,13 @@ class VirtualLoop(BaseLoop):
         """One generation of what is ready, or one event: while processes are halted, or with a shuffle."""
         self._generations += 1
         if self._generations > self.most_generations:
-            raise Livelock(self)
+            raise Livelock(self.time(), self.most_generations, self.tasks())
         if not self.ready:
             env = self.env
             if env.peek() == INFINITY:
                 if self.threads.handed_over:
                     return
-                raise Deadlock(self)
+                raise Deadlock(self.time(), self.tasks())
             when, _, _, event = heappop(env._queue)
             if when > env._now:
                 self._generations = 0

@@ -13,13 +13,9 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from enum import Enum
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from queuesim.simulation.timers import Handle, SimulatedTask, Timer
-
-if TYPE_CHECKING:
-    from queuesim.simulation.loop import VirtualLoop
-
+from queuesim.simulation.timers import Handle, SimulatedLoop, SimulatedTask, Timer, running_loop
 
 # -- The frames of a suspended task
 
@@ -100,7 +96,7 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.state = State.RUNNING
-        self._loop: VirtualLoop | None = None
+        self._loop: SimulatedLoop | None = None
         self._freezes = 0
         self._held: deque[Handle | Timer] = deque()
 
@@ -152,7 +148,7 @@ class Process:
         loop.call_later(seconds, self._unblock, loop, blocked, context=Context())
         await blocked
 
-    def _unblock(self, loop: VirtualLoop, blocked: asyncio.Future[None]) -> None:
+    def _unblock(self, loop: SimulatedLoop, blocked: asyncio.Future[None]) -> None:
         if self.state is State.DEAD:
             return
         ready_before = len(loop.ready)
@@ -221,16 +217,6 @@ class Process:
 
 CURRENT: ContextVar[Process | None] = ContextVar("queuesim_process", default=None)
 """The process that the running code belongs to; None outside of all of them."""
-
-
-def running_loop() -> VirtualLoop:
-    """The virtual-time loop that runs. Raises RuntimeError if none does."""
-    from queuesim.simulation.loop import VirtualLoop
-
-    loop = asyncio.get_running_loop()
-    if not isinstance(loop, VirtualLoop):
-        raise RuntimeError(f"this works in a simulation only, not on {loop!r}")
-    return loop
 
 
 def task_of(handle: Handle | Timer) -> asyncio.Task[Any] | None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from queuesim.error import QueuesimError
 from queuesim.simulation.allowed_io import Reach, Target
-
-if TYPE_CHECKING:
-    from queuesim.simulation.io_guard import IOGuard
-
 
 STAND_IN = "put a stand-in with a simulated delay (await asyncio.sleep, or a SimPy resource) in its place"
 FILES = "use an ordinary blocking call, or asyncio.to_thread, which takes no virtual time"
@@ -116,10 +112,18 @@ def _refuse(call: str, advice: str) -> Callable[..., NoReturn]:
     return refuse
 
 
+class Guard(Protocol):
+    """Keeps the loop's thread from the world; see io_guard.IOGuard."""
+
+    def note(self, call: str, target: Target | None) -> None:
+        """Record a refusal."""
+        ...
+
+
 class RealIORefused:
     """The part of an event loop that does real input and output: all of it raises RealIOError."""
 
-    guard: IOGuard
+    guard: Guard
     """What keeps the loop's thread from the world, and is told of every refusal."""
 
 

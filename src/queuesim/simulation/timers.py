@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from contextvars import Context
 from heapq import heappush
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from simpy.events import NORMAL
 
-if TYPE_CHECKING:
-    from queuesim.simulation.loop import VirtualLoop
+
+class SimulatedLoop(asyncio.AbstractEventLoop):
+    """What timers, processes and the environment know of the loop that drives them; see loop.VirtualLoop."""
+
+    env: Any
+    """The SimPy environment whose time is the loop's."""
+    ready: deque[Handle | Timer]
+    """What runs before time moves."""
+
+    def call(self, handle: Handle | Timer) -> None:
+        """Run a callback here and now."""
+        raise NotImplementedError
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """The tasks that are not done."""
+        raise NotImplementedError
+
+    def hold(self, process: Any) -> None:
+        """A process stopped running: keep from running what of it is ready."""
+        raise NotImplementedError
+
+    def release(self, process: Any, held: Iterable[Handle | Timer]) -> None:
+        """A process runs again: what was held back comes first."""
+        raise NotImplementedError
+
+    def wake(self, waking: Waking) -> None:
+        """What a task waited for has happened: step it now."""
+        raise NotImplementedError
+
+
+def running_loop() -> SimulatedLoop:
+    """The virtual-time loop that runs. Raises RuntimeError if none does."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, SimulatedLoop):
+        raise RuntimeError(f"this works in a simulation only, not on {loop!r}")
+    return loop
 
 
 class Timer(asyncio.TimerHandle):
@@ -31,13 +66,13 @@ class Timer(asyncio.TimerHandle):
     _callback: Callable[..., object] | None
     _args: tuple[Any, ...]
     _context: Context
-    _loop: VirtualLoop
+    _loop: SimulatedLoop
     _when: float
     _scheduled: bool
     """Whether it is in the heap: not once it has fired, nor with an infinite time."""
 
     def __init__(
-        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], loop: VirtualLoop, context: Context
+        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], loop: SimulatedLoop, context: Context
     ) -> None:
         self._when = when
         self._callback = callback
@@ -172,7 +207,7 @@ class Waking:
     wakeup: Callable[[Any], object] | None
     context: Context
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: SimulatedLoop) -> None:
         self.loop = loop
         self.wakeup = None
         self._asyncio_future_blocking = True
@@ -237,7 +272,7 @@ class Sleep(Waking):
     _value: ClassVar[None] = None
     _defused: ClassVar[bool] = True
 
-    def __init__(self, loop: VirtualLoop, when: float) -> None:
+    def __init__(self, loop: SimulatedLoop, when: float) -> None:
         # Waking.__init__, inlined: one of these is made for every wait of every task.
         self.loop = loop
         self.wakeup = None
@@ -268,9 +303,6 @@ class Sleep(Waking):
 
 
 # -- Tasks whose order is the same in every run, and which sleep without a future
-
-if TYPE_CHECKING:
-    pass
 
 
 class SimulatedTask(asyncio.Task[Any]):

@@ -92,7 +92,7 @@ class DatabaseModel:
     def _new_pool(self) -> simpy.Resource:
         import simpy
 
-        from queuesim.simulation.process import running_loop
+        from queuesim.simulation.timers import running_loop
 
         return simpy.Resource(running_loop().env, self.connections)
 
