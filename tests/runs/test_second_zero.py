@@ -111,3 +111,8 @@ def test_a_worker_that_is_added_takes_jobs_at_once() -> None:
         return [float(added["started"].min() - result.faults["began"].iloc[0])]
 
     _soon(gap)
+
+
+def test_a_live_run_finds_nothing_wrong_with_its_own_clock(caplog: pytest.LogCaptureFixture) -> None:
+    assert queuesim.run(FIRST, backend="redis", redis_url="embedded", progress=False).ok
+    assert [record.getMessage() for record in caplog.records] == []

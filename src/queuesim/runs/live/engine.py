@@ -134,9 +134,10 @@ class LiveRun(Engine):
         """Run from second 0 to the end. However it ends, what was recorded until then is there."""
         self._loop = asyncio.get_running_loop()
         self._over = self._loop.create_future()
-        set_clock(self._clock)
         async with AsyncExitStack() as stack:
+            # compares the calendar with the server's, and so comes before this task counts from second 0
             self._place = await connect(self.url)
+            set_clock(self._clock)
             stack.push_async_callback(self._faults.close)
             stack.push_async_callback(self._disconnect)
             stack.push_async_callback(self._stop_processes)
