@@ -45,7 +45,7 @@ MOVED = {
     "metrics.calendar": "results.frames",
     "metrics.metric": "results.metrics",
     "metrics.plots": "results.plots",
-    "metrics.report": "results.views.report",
+    "metrics.report": "results.views.reports",
     "metrics.result": "results.result",
     "metrics.storage": "results.storage",
     "metrics.summary": "results.summary",

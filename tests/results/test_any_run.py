@@ -21,8 +21,7 @@ from queuesim.results.frames import FRAMES
 from queuesim.results.metrics import METRICS, measure
 from queuesim.results.plots.comparison import heat_map, overlay
 from queuesim.results.result import Result, load
-from queuesim.results.views.junit import junit
-from queuesim.results.views.markdown import markdown
+from queuesim.results.views.reports import junit, markdown
 from queuesim.results.views.terminal import render
 
 matplotlib = pytest.importorskip("matplotlib")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from queuesim.cli.app import app
 from queuesim.results.recording import CheckRow, Stop, StopReason
 from queuesim.results.result import Result
-from queuesim.results.views.report import ReportError, write_report
+from queuesim.results.views.reports import ReportError, write_report
 
 
 def checked(ok: bool = False, **facts: object) -> Result:

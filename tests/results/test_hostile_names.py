@@ -22,9 +22,8 @@ from queuesim.results.plots.comparison import heat_map, overlay
 from queuesim.results.result import Result
 from queuesim.results.views import digest
 from queuesim.results.views.html import page
-from queuesim.results.views.junit import junit
-from queuesim.results.views.markdown import markdown
 from queuesim.results.views.progress import run_bar
+from queuesim.results.views.reports import junit, markdown
 from queuesim.results.views.terminal import render
 from queuesim.scenario.model import Scenario
 from queuesim.testing.soak import save

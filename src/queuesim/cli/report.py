@@ -39,7 +39,7 @@ def report(
     with interruptible():
         with refusing():
             from queuesim.results.result import load
-            from queuesim.results.views.report import check_ending, write_report
+            from queuesim.results.views.reports import check_ending, write_report
 
             for file in output:
                 check_ending(file)

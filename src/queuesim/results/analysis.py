@@ -63,7 +63,7 @@ class Analysis:
     """Answers about a result, as pandas frames or small records.
 
     Durations are seconds. Jobs of the warm-up are left out, and what is averaged over time is averaged over the time
-    after it, except where a method says that it tells of the whole run. Where nothing happened the frames are empty and
+    after it, except where a method says that it covers the whole run. Where nothing happened the frames are empty and
     the numbers NaN.
     """
 
@@ -341,7 +341,7 @@ def _notification(jobs: pd.DataFrame) -> str:
 
 
 def _bulks(frames: RunFrames, least: int) -> list[Batch]:
-    """The jobs of one load entry that were added at one moment, if they are so many."""
+    """The jobs of one load entry that were added at one moment, `least` or more."""
     jobs = frames.jobs
     sizes = jobs.groupby(["added", "load"], observed=True)["job"].size().reset_index(name="size")
     sizes = sizes[sizes["size"] >= least]

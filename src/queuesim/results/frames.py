@@ -163,7 +163,7 @@ def _ends(recording: Recording, starts: Starts) -> tuple[Array, Array]:
 
     The queue's own word on what is left in it goes first: a failed job may have been put back by hand. Else the
     attempt that started last decides. An attempt that lost its lock decides nothing: another one took its place. Where
-    nobody knows, for a worker died before it heard that its outcome had been applied, the queue's events do.
+    neither knows, because a worker died before the queue confirmed its outcome, the queue's events decide.
     """
     ending, ended = starts.take("ending"), starts.take("ended")
     state = np.full(len(starts.jobs), STATES.index(LOST), dtype=np.int8)
@@ -249,7 +249,7 @@ def _errors(recording: Recording, starts: Starts) -> dict[str, object]:
 
 def events_frame(recording: Recording) -> pd.DataFrame:
     """Columns: time (seconds since the run began), job (its number; 0: an event of the queue), kind (EventKind),
-    previous (the JobState that the job came from; missing where the event tells none)."""
+    previous (the JobState that the job came from; missing where the event has none)."""
     rows = recording.events
     return frame(
         {

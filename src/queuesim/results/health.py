@@ -85,7 +85,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Finding:
+class HealthFinding:
     """What a health check found."""
 
     findings: list[str] = field(default_factory=list)
@@ -107,13 +107,13 @@ class HealthCheck:
     """What a failure means, in a sentence."""
     unit: str
     """What its value counts."""
-    look: Callable[[RunHealth], Finding]
+    look: Callable[[RunHealth], HealthFinding]
 
 
 HEALTH_CHECKS: dict[str, HealthCheck] = {}
 """Every health check by its name."""
 
-Look = Callable[["RunHealth"], Finding]
+Look = Callable[["RunHealth"], HealthFinding]
 
 
 def health_check(name: str, unit: str) -> Callable[[Look], Look]:
@@ -243,7 +243,7 @@ def judge_health(recording: Recording, asked: Asked) -> list[CheckRow]:
     return [_row(check, check.look(health), check.name in asked.expect) for check in HEALTH_CHECKS.values()]
 
 
-def _row(check: HealthCheck, found: Finding, expected: bool) -> CheckRow:
+def _row(check: HealthCheck, found: HealthFinding, expected: bool) -> CheckRow:
     if found.unjudged and not found.findings:
         row = CheckRow(check.name, True, math.nan, "> 0" if expected else "== 0", None, found.unjudged, "health")
         row.judged, row.unit = 0.0, check.unit
@@ -261,7 +261,7 @@ def _row(check: HealthCheck, found: Finding, expected: bool) -> CheckRow:
 
 
 @health_check("no-jobs-added", "loads")
-def no_jobs_added(health: RunHealth) -> Finding:
+def no_jobs_added(health: RunHealth) -> HealthFinding:
     """A load entry, or the scans for overdue tasks, added no job although jobs were asked for.
 
     By chance a Poisson load of few expected jobs may add none: that is not judged.
@@ -269,7 +269,7 @@ def no_jobs_added(health: RunHealth) -> Finding:
     recording = health.recording
     by_load = np.bincount(recording.jobs["load"], minlength=len(recording.loads))
     added = {name: int(count) for name, count in zip(recording.loads, by_load, strict=False)}
-    found = Finding()
+    found = HealthFinding()
     doubts = []
     for load in health.asked.loads:
         if added.get(load.name):
@@ -316,12 +316,12 @@ def _overdue_without_jobs(health: RunHealth) -> Iterator[str]:
 
 
 @health_check("trace-outside-run", "rows")
-def trace_outside_run(health: RunHealth) -> Finding:
+def trace_outside_run(health: RunHealth) -> HealthFinding:
     """Rows of a trace lie outside of the run, so that they are not replayed.
 
     A load entry that gives a `duration` cuts its trace on purpose, unless no row at all is left.
     """
-    found = Finding(count=0)
+    found = HealthFinding(count=0)
     for load in health.asked.loads:
         trace = load.trace
         if trace is None or not trace.outside or (trace.cut and trace.outside < trace.rows):
@@ -367,9 +367,9 @@ def _trace_advice(trace: TraceAsked) -> str:
 
 
 @health_check("type-never-started", "types")
-def type_never_started(health: RunHealth) -> Finding:
+def type_never_started(health: RunHealth) -> HealthFinding:
     """No job of a type ever started, although jobs of it were added, or the load had to draw some."""
-    found, doubts = Finding(), []
+    found, doubts = HealthFinding(), []
     recording, started = health.recording, health.count(health.started)
     added, lost = health.count(~health.removed), health.count(health.lost)
     ready = health.earliest(recording.jobs["added"] + recording.jobs["delay"], recording.jobs["name"].astype(np.int64))
@@ -377,17 +377,17 @@ def type_never_started(health: RunHealth) -> Finding:
         if not added[code] or started[code]:
             continue
         waited = health.end - ready[code]
-        told = f"{name}: {counted(int(added[code]), 'job')} added, none started"
+        text = f"{name}: {counted(int(added[code]), 'job')} added, none started"
         if lost[code] == added[code]:
-            doubts.append(f"{told}; {_took(health)}")
+            doubts.append(f"{text}; {_took(health)}")
         elif waited < 0:
             due = f"all are delayed until after the run's end: the first was due at {readable(float(ready[code]))}"
-            found.findings.append(f"{told}: {due}")
+            found.findings.append(f"{text}: {due}")
         elif waited <= max(LATE * health.end, _longest(health, "ready", "started")):
-            doubts.append(f"{told}: the first could start only {readable(waited)} before the end")
+            doubts.append(f"{text}: the first could start only {readable(waited)} before the end")
         else:
             found.findings.append(
-                f"{told}, though the first could have {readable(waited)} before the end{_why_not_started(health)}"
+                f"{text}, though the first could have {readable(waited)} before the end{_why_not_started(health)}"
             )
     for name, chance, jobs in _never_drawn(health):
         if chance < SLIGHT:
@@ -437,9 +437,9 @@ def _never_drawn(health: RunHealth) -> Iterator[tuple[str, float, int]]:
 
 
 @health_check("nothing-completed", "types")
-def nothing_completed(health: RunHealth) -> Finding:
+def nothing_completed(health: RunHealth) -> HealthFinding:
     """Jobs of a type started, and none of them ever finished."""
-    found, doubts = Finding(), []
+    found, doubts = HealthFinding(), []
     recording = health.recording
     started, finished = health.count(health.started & ~health.removed), health.count(health.completed | health.failed)
     lost = health.count(health.started & health.lost)
@@ -448,13 +448,13 @@ def nothing_completed(health: RunHealth) -> Finding:
         if not started[code] or finished[code]:
             continue
         first = float(health.first_starts[code])
-        told = f"{name}: {counted(int(started[code]), 'job')} started, the first at {readable(first)}, none finished"
+        text = f"{name}: {counted(int(started[code]), 'job')} started, the first at {readable(first)}, none finished"
         if lost[code] == started[code] or _taken_by_faults(health, code, int(started[code])):
-            doubts.append(f"{told}; {_took(health)}")
+            doubts.append(f"{text}; {_took(health)}")
         elif health.end - first <= max(LATE * health.end, longest):
-            doubts.append(f"{told} before the run's end")
+            doubts.append(f"{text} before the run's end")
         else:
-            found.findings.append(f"{told}{_instead(health, name, code)}")
+            found.findings.append(f"{text}{_instead(health, name, code)}")
     found.unjudged = "; ".join(doubts)
     return found
 
@@ -481,22 +481,22 @@ def _instead(health: RunHealth, name: str, code: int) -> str:
 
 
 @health_check("everything-failed", "jobs")
-def everything_failed(health: RunHealth) -> Finding:
+def everything_failed(health: RunHealth) -> HealthFinding:
     """All jobs of a type that finished failed for good."""
-    found, doubts = Finding(count=0), []
+    found, doubts = HealthFinding(count=0), []
     failed, completed = health.count(health.failed), health.count(health.completed)
     for code, name in enumerate(health.recording.names):
         number = int(failed[code])
         if not number or completed[code]:
             continue
         error = health.top_error(name)
-        told = f"{name}: all {number:,} jobs that finished failed" if number > 1 else f"{name}: its only job failed"
+        text = f"{name}: all {number:,} jobs that finished failed" if number > 1 else f"{name}: its only job failed"
         if doubt := _may_fail(health, name, number):
-            doubts.append(f"{told}, {doubt}")
+            doubts.append(f"{text}, {doubt}")
             continue
         assert found.count is not None
         found.count += number
-        found.findings.append(f"{told}{f': {error}' if error else ''}")
+        found.findings.append(f"{text}{f': {error}' if error else ''}")
     found.unjudged = "; ".join(doubts)
     return found
 
@@ -514,16 +514,16 @@ def _may_fail(health: RunHealth, name: str, number: int) -> str:
 
 
 @health_check("real-io", "calls")
-def real_io(health: RunHealth) -> Finding:
+def real_io(health: RunHealth) -> HealthFinding:
     """A handler called for real input or output, which a simulation refuses."""
     if health.asked.real_io:
         return (
-            Finding(unjudged="in real time handlers may use the network")
+            HealthFinding(unjudged="in real time handlers may use the network")
             if "real-io" in health.asked.expect
-            else Finding()
+            else HealthFinding()
         )
     refusals = sorted(health.recording.facts.refusals, key=lambda refusal: (-refusal.count, refusal.first))
-    return Finding(
+    return HealthFinding(
         [
             f"{refusal.job_type or 'no job'}: {refusal.call}({refusal.target}) was refused, "
             f"{counted(refusal.count, 'time')}, first at {readable(refusal.first)}"
@@ -537,12 +537,12 @@ def real_io(health: RunHealth) -> Finding:
 
 
 @health_check("programming-errors", "attempts")
-def programming_errors(health: RunHealth) -> Finding:
+def programming_errors(health: RunHealth) -> HealthFinding:
     """A handler failed by an error in its own code: NameError, AttributeError, ImportError, SyntaxError or
     NotImplementedError, also if an exception group or another error hides it."""
     found = [(error.name, describe(error), error.count, error.first) for error in health.errors if _is_bug(error)]
     found += _hidden_bugs(health)
-    return Finding(
+    return HealthFinding(
         [
             f"{name}: {error}, {counted(number, 'attempt')}, first at {readable(first)}"
             for name, error, number, first in found

@@ -152,7 +152,7 @@ def _pending(frames: RunFrames, chosen: Selection) -> tuple[Array, Array]:
 
 
 def removed_at(frames: RunFrames) -> Array:
-    """When each job was removed, in seconds; NaN: it was not, or no event tells."""
+    """When each job was removed, in seconds; NaN: it was not, or no event says so."""
     jobs = frames.jobs
     moment = np.full(len(jobs), np.nan)
     if not (jobs["state"] == "removed").any():
@@ -164,7 +164,7 @@ def removed_at(frames: RunFrames) -> Array:
 
 
 def bin_width(duration: float, most: int) -> float:
-    """The narrowest such width, in seconds, that makes at most so many bins of a duration.
+    """The narrowest such width, in seconds, that divides a duration into at most `most` bins.
 
     Durations too short or too long for any of WIDTHS are divided evenly.
     """

@@ -100,9 +100,9 @@ def _on_the_way(frames: RunFrames, chosen: Array, added: Array, finished: Array)
     total = 0.0
     for recorded, kinds in ((added, ["added"]), (finished, ["completed", "failed", "removed"])):
         # the last of each job's
-        told = events[events["kind"].isin(kinds)].drop_duplicates("job", keep="last")
-        rows = rows_of(jobs, told["job"].to_numpy())
-        after = told["time"].to_numpy()[rows >= 0] - recorded[rows[rows >= 0]]
+        announced = events[events["kind"].isin(kinds)].drop_duplicates("job", keep="last")
+        rows = rows_of(jobs, announced["job"].to_numpy())
+        after = announced["time"].to_numpy()[rows >= 0] - recorded[rows[rows >= 0]]
         total += float(np.abs(after[(after >= -EARLY) & (after <= LATE)]).sum())
     return total
 
@@ -129,7 +129,7 @@ def _by_records(frames: RunFrames) -> Array:
 
 
 def check(frames: RunFrames) -> CheckRow:
-    """Little's law as a row of the checks: of those jobs of which workers and queue could hear from each other."""
+    """Little's law as a row of the checks: for the jobs that no fault of PARTING touched."""
     if not len(frames.jobs):
         return _unjudged("nothing to measure")
     chosen = _untouched(frames)

@@ -1,4 +1,4 @@
-"""The recorder: told of everything while a run goes on, it packs rows and thinks about them later.
+"""The recorder: packs a row for everything that happens in a run; they are evaluated later.
 
 A row is packed with `struct` into one growing buffer: a few dozen bytes and no object for the garbage collector to look
 at, so that a million jobs are recorded at the speed of a thousand.
@@ -307,8 +307,8 @@ class Recorder:
         """The jobs that were removed before they ended, in whatever way."""
         events = np.frombuffer(bytes(self._events), EVENT_ROW)
         ended = np.isin(events["previous"], (JobState.COMPLETED.code, JobState.FAILED.code))
-        told = events["number"][(events["kind"] == EventKind.REMOVED.code) & ~ended]
-        return sorted(self._removed.union(int(number) for number in told))
+        removed = events["number"][(events["kind"] == EventKind.REMOVED.code) & ~ended]
+        return sorted(self._removed.union(int(number) for number in removed))
 
     def close(self) -> None:
         """Take nothing more: what happens from now on is the cleaning up."""

@@ -131,7 +131,7 @@ class FaultRow:
 
 @dataclass(slots=True)
 class ScanRow:
-    """A scan for overdue tasks, and what became of it."""
+    """A scan for overdue tasks, and its outcome."""
 
     scan: int
     """Its number, from 1."""
@@ -189,14 +189,14 @@ class StuckJob:
     """How often it was put off or retried since it last got further."""
 
     def __str__(self) -> str:
-        told = f"job {self.number} ({self.type})"
+        text = f"job {self.number} ({self.type})"
         if self.worker:
-            told += f" on {self.worker}"
+            text += f" on {self.worker}"
         if self.awaits:
-            return f"{told} hangs in `{self.awaits}` at {self.place}"
+            return f"{text} hangs in `{self.awaits}` at {self.place}"
         if self.put_off:
-            return f"{told} was put off {self.put_off:,} times"
-        return f"{told} is {self.state}"
+            return f"{text} was put off {self.put_off:,} times"
+        return f"{text} is {self.state}"
 
 
 MOST_TOLD = 5
@@ -223,14 +223,14 @@ class Stop:
     def __str__(self) -> str:
         """The sentence that is shown: "no progress since 30 s"."""
         if self.reason is StopReason.THRESHOLD:
-            told = f"threshold {self.detail} failed"
-            return told if self.at is None else f"{told} at {self.at:g} s"
+            text = f"threshold {self.detail} failed"
+            return text if self.at is None else f"{text} at {self.at:g} s"
         word = "since" if self.reason is StopReason.NO_PROGRESS else "at"
         when = "" if self.at is None else f" {word} {self.at:g} s"
         more = len(self.jobs) - MOST_TOLD
         parts = [self.detail, *map(str, self.jobs[:MOST_TOLD]), f"and {more} more" if more > 0 else ""]
-        told = "; ".join(part for part in parts if part)
-        return f"{self.reason}{when}" + (f": {told}" if told else "")
+        text = "; ".join(part for part in parts if part)
+        return f"{self.reason}{when}" + (f": {text}" if text else "")
 
 
 @dataclass(slots=True)

@@ -80,7 +80,7 @@ def read(directory: str | Path, names: tuple[str, ...]) -> tuple[Facts, dict[str
             frames["checks"] = _with_kind(frames["checks"])
         if text["version"] < 3:
             frames["checks"] = _with_status(frames["checks"])
-            # what a worker's clock showed was taken for the time, and is not to be told from it any more
+            # what a worker's clock showed was taken for the time, and nothing distinguishes the two any more
             frames["attempts"]["clock_error"] = 0.0
             frames["faults"] = _with_lost(frames["faults"])
         return facts, frames

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from queuesim.results.plots import distributions, over_time
 from queuesim.results.plots.comparison import heat_map, overlay
+from queuesim.results.plots.gantt import gantt as draw_gantt
+from queuesim.results.plots.overview import overview as draw_overview
 from queuesim.results.plots.style import literal
 from queuesim.results.summary import Run
 
@@ -36,45 +39,31 @@ class Plots:
 
         Both are averages over bins of `every` (as `Result.timeline` takes it); without it about 150 bins are made.
         """
-        from queuesim.results.plots.over_time import backlog_and_throughput
-
-        return _literal(backlog_and_throughput(self._result, ax, every))
+        return _literal(over_time.backlog_and_throughput(self._result, ax, every))
 
     def throughput(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
         """Offered load, throughput and the limiter's rate over time; `every` as above."""
-        from queuesim.results.plots.over_time import throughput
-
-        return _literal(throughput(self._result, ax, every))
+        return _literal(over_time.throughput(self._result, ax, every))
 
     def backlog(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
         """The jobs that could start and did not, and those in a delay or backoff, over time; `every` as above."""
-        from queuesim.results.plots.over_time import backlog
-
-        return _literal(backlog(self._result, ax, every))
+        return _literal(over_time.backlog(self._result, ax, every))
 
     def latency_over_time(self, ax: Axes | None = None, every: str | float | None = None) -> Axes:
         """Percentiles 50, 95 and 99 of the latency, by when jobs finished; `every` as above."""
-        from queuesim.results.plots.over_time import latency_over_time
-
-        return _literal(latency_over_time(self._result, ax, every))
+        return _literal(over_time.latency_over_time(self._result, ax, every))
 
     def latency_distribution(self, ax: Axes | None = None) -> Axes:
-        """The share of jobs that waited, and took, at most so long; the slowest jobs are drawn large."""
-        from queuesim.results.plots.distributions import latency_distribution
-
-        return _literal(latency_distribution(self._result, ax))
+        """The share of jobs that waited, and took, at most a given time; the slowest jobs are drawn large."""
+        return _literal(distributions.latency_distribution(self._result, ax))
 
     def attempts(self, ax: Axes | None = None) -> Axes:
         """How many jobs came to a first, second, ... attempt, and how these ended, by category of error."""
-        from queuesim.results.plots.distributions import attempts
-
-        return _literal(attempts(self._result, ax))
+        return _literal(distributions.attempts(self._result, ax))
 
     def retry_waterfall(self, ax: Axes | None = None) -> Axes:
-        """What became of the jobs that had an error: saved by which attempt, or failed for good."""
-        from queuesim.results.plots.distributions import retry_waterfall
-
-        return _literal(retry_waterfall(self._result, ax))
+        """How the jobs that had an error ended: saved by which attempt, or failed for good."""
+        return _literal(distributions.retry_waterfall(self._result, ax))
 
     def gantt(self, ax: Axes | None = None, start: float | None = None, end: float | None = None) -> Axes:
         """What each slot of each worker did from `start` to `end`, in seconds, coloured by outcome.
@@ -82,27 +71,19 @@ class Plots:
         Without them, of a long run, around the moment when the most jobs waited. Raises ValueError if `end` is not
         after `start`.
         """
-        from queuesim.results.plots.gantt import gantt
-
-        return _literal(gantt(self._result, ax, start, end))
+        return _literal(draw_gantt(self._result, ax, start, end))
 
     def overdue_batches(self, ax: Axes | None = None, least: int = 10) -> Axes:
         """How the jobs of each overdue scan were worked off; without scans, of any `least` jobs that came at once."""
-        from queuesim.results.plots.over_time import overdue_batches
-
-        return _literal(overdue_batches(self._result, ax, least))
+        return _literal(over_time.overdue_batches(self._result, ax, least))
 
     def limiter_windows(self, ax: Axes | None = None) -> Axes:
         """Starts in each window of the rate limiter, beside what it allows."""
-        from queuesim.results.plots.over_time import limiter_windows
-
-        return _literal(limiter_windows(self._result, ax))
+        return _literal(over_time.limiter_windows(self._result, ax))
 
     def overview(self, figure: Figure | None = None) -> Array:
         """All four in one figure, the given one or a new one; returns their axes, two by two."""
-        from queuesim.results.plots.overview import overview
-
-        return _literal(overview(self._result, figure))
+        return _literal(draw_overview(self._result, figure))
 
     def beside(
         self,
@@ -115,8 +96,6 @@ class Plots:
 
         Raises ValueError if there is no such column.
         """
-        from queuesim.results.plots.comparison import overlay
-
         return _literal(overlay({self._result.facts.scenario: self._result, **others}, what, ax, every))
 
     def __repr__(self) -> str:

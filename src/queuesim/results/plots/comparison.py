@@ -86,14 +86,14 @@ def overlay(
 
 def _title(what: str, highest: Mapping[str, float], scope: str) -> str:
     """The highest bin of each run; of many runs, or runs with long names, only of the highest one."""
-    told = f"{what}, highest bin: {', '.join(f'{name} {top:,.4g}' for name, top in highest.items())}{scope}"
+    text = f"{what}, highest bin: {', '.join(f'{name} {top:,.4g}' for name, top in highest.items())}{scope}"
     known = {name: top for name, top in highest.items() if top == top}
-    if len(told) <= LONGEST or not known:
-        return told
+    if len(text) <= LONGEST or not known:
+        return text
     name = max(known, key=known.__getitem__)
-    told = f"{what}, highest bin: {known[name]:,.4g} of {name}"
+    text = f"{what}, highest bin: {known[name]:,.4g} of {name}"
     # what a title has no room for is in the documentation
-    return f"{told}{scope}" if len(told) + len(scope) <= LONGEST else told
+    return f"{text}{scope}" if len(text) + len(scope) <= LONGEST else text
 
 
 def heat_map(frame: pd.DataFrame, x: str, y: str, value: str, ax: Axes | None = None) -> Axes:

@@ -85,7 +85,7 @@ def _curve(ax: Axes, values: Values, floor: float, top: float, color: str, style
     ax.plot(np.maximum(np.percentile(values, percents), floor), heights, line, color=color, linewidth=1.8)
     marked = np.percentile(values, MARKED)
     fill = "none" if marker == "s" else "full"
-    told = ", ".join(f"p{percent:g} {readable(float(value))}" for percent, value in zip(MARKED, marked, strict=True))
+    text = ", ".join(f"p{percent:g} {readable(float(value))}" for percent, value in zip(MARKED, marked, strict=True))
     ax.plot(
         np.maximum(marked, floor),
         _tail(np.array(MARKED)),
@@ -93,7 +93,7 @@ def _curve(ax: Axes, values: Values, floor: float, top: float, color: str, style
         color=color,
         fillstyle=fill,
         markersize=8,
-        label=f"{name}: {told}",
+        label=f"{name}: {text}",
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 MOST = 400
-"""Attempts that a chart shows unless it is told from when until when."""
+"""Attempts that a chart shows unless it gets a start or an end."""
 
 
 def gantt(result: Run, ax: Axes | None, start: float | None, end: float | None) -> Axes:

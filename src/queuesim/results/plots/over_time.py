@@ -235,8 +235,8 @@ def _limiter_title(result: Run) -> str:
     use = result.summary().limiter
     if use is None:
         return "limiter windows"
-    told = f"{use.full:,} of {counted(use.windows, 'limiter window')} were used up"
-    return f"{told}: nothing could start for {readable(use.time_limited)}" if use.time_limited else told
+    text = f"{use.full:,} of {counted(use.windows, 'limiter window')} were used up"
+    return f"{text}: nothing could start for {readable(use.time_limited)}" if use.time_limited else text
 
 
 def _outline(opened: Array, closes: Array, heights: Array) -> tuple[Array, Array]:
@@ -275,8 +275,8 @@ def overdue_batches(result: Run, ax: Axes | None, least: int) -> Axes:
     ax.set_ylim(0, largest * 1.15)
     ax.yaxis.set_major_formatter("{x:,g}")
     ax.set_ylabel("jobs of the batch that are not done")
-    told = f"the slowest of {counted(len(batches), 'batch').replace('batchs', 'batches')} took {readable(slowest)}"
-    told = f"{undrained} of {len(batches)} were not done at the end" if undrained else told
-    style.finish(ax, f"{told}{style.whole_run(result)}")
+    text = f"the slowest of {counted(len(batches), 'batch').replace('batchs', 'batches')} took {readable(slowest)}"
+    text = f"{undrained} of {len(batches)} were not done at the end" if undrained else text
+    style.finish(ax, f"{text}{style.whole_run(result)}")
     style.legend(ax, "upper right", columns=2)
     return ax

@@ -172,11 +172,11 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" + (f".{part:03}".rstrip("0") if part else "")
 
 
-def time_axis(ax: Axes, result: Run, unit: float, told: str) -> None:
+def time_axis(ax: Axes, result: Run, unit: float, label: str) -> None:
     """The whole run from left to right, with what is left out or went wrong shaded."""
     shade(ax, result, unit)
     ax.set_xlim(0, result.facts.duration / unit)
-    ax.set_xlabel(told)
+    ax.set_xlabel(label)
 
 
 def legend(

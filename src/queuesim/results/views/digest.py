@@ -42,12 +42,12 @@ class CheckLine:
 def headline(result: Run) -> str:
     """What happened, in a sentence or two."""
     facts, jobs = result.facts, result.summary().jobs
-    told = [f"{jobs.completed:,} completed", f"{jobs.failed:,} failed for good"]
-    told += [f"{jobs.unfinished:,} had not finished"] if jobs.unfinished else []
-    told += [f"{jobs.removed:,} were removed"] if jobs.removed else []
-    told += [f"{jobs.lost:,} were LOST"] if jobs.lost else []
+    parts = [f"{jobs.completed:,} completed", f"{jobs.failed:,} failed for good"]
+    parts += [f"{jobs.unfinished:,} had not finished"] if jobs.unfinished else []
+    parts += [f"{jobs.removed:,} were removed"] if jobs.removed else []
+    parts += [f"{jobs.lost:,} were LOST"] if jobs.lost else []
     span = f"{readable(facts.duration - facts.warmup)}{after_warmup(result)}"
-    sentence = f"{counted(jobs.added, 'job')} in {span}: {_and(told)}."
+    sentence = f"{counted(jobs.added, 'job')} in {span}: {_and(parts)}."
     if jobs.latency.count:
         sentence += f" Of those that finished, 95 % took at most {readable(jobs.latency.p95)}."
     if facts.stopped:
@@ -149,13 +149,13 @@ def limiter(result: Run) -> str | None:
     use = summary.limiter
     if use is None:
         return None
-    told = (
+    text = (
         f"limiter, {use.max:,} per {readable(use.duration)}: {use.full:,} of {counted(use.windows, 'window')} used up"
     )
     if not use.time_limited:
-        return told
+        return text
     share = percent(use.time_limited / (summary.end - summary.start))
-    return f"{told}; nothing could start for {readable(use.time_limited)} ({share} of the time)"
+    return f"{text}; nothing could start for {readable(use.time_limited)} ({share} of the time)"
 
 
 def checks(result: Run) -> list[CheckLine]:
@@ -163,8 +163,8 @@ def checks(result: Run) -> list[CheckLine]:
     frame = result.checks
     # an expected failure has found something, though it passed
     quiet = (frame["kind"] != "threshold") & (frame["status"] == "passed") & ~(frame["value"] > 0)
-    told = frame[~quiet]
-    columns = (told[name].tolist() for name in ("status", "kind", "check", "value", "unit", "limit", "at", "detail"))
+    listed = frame[~quiet]
+    columns = (listed[name].tolist() for name in ("status", "kind", "check", "value", "unit", "limit", "at", "detail"))
     lines = [CheckLine(status, shown(_check(status, *rest))) for status, *rest in zip(*columns, strict=True)]
     for kind, noun, found in (("health", "health check", "passed"), ("oracle", "oracle", "found no violation")):
         if count := int((quiet & (frame["kind"] == kind)).sum()):
@@ -180,9 +180,9 @@ def _check(status: str, kind: str, name: str, value: float, unit: str, limit: st
         return f"{name}: {detail}"
     title = f"{name} failed" if status == "failed" else name
     when = "" if math.isnan(at) else f" at {readable(at)}"
-    told = measured(value, unit) if unit in COUNTED or math.isnan(value) else f"measured {measured(value, unit)}"
+    text = measured(value, unit) if unit in COUNTED or math.isnan(value) else f"measured {measured(value, unit)}"
     asked = "" if kind == "oracle" or limit in name else f" (asked for {limit})"
-    return f"{title}{asked}: {told}{when}{f' ({detail})' if detail else ''}"
+    return f"{title}{asked}: {text}{when}{f' ({detail})' if detail else ''}"
 
 
 def verdict(result: Run) -> str:

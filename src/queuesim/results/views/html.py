@@ -162,7 +162,7 @@ def _points(values: Sequence[float]) -> str:
 
 
 INK, PAPER = "#1a1c1f", "#fefefd"
-"""Colours that only text and grounds have, so that they can be told from the curves' and follow the theme."""
+"""Colours that only text and grounds have, so that they differ from those of curves and can follow the theme."""
 
 THEMED = {
     INK: "var(--ink)",

@@ -50,7 +50,7 @@ class ProgressBar:
         self._next = now + INTERVAL
         if self._bar is None:
             self._show()
-        self._bar.update(self._task, completed=min(done, self._total), told=self._words(done, number))
+        self._bar.update(self._task, completed=min(done, self._total), text=self._words(done, number))
         if self._cell is None:
             self._bar.refresh()
         else:
@@ -63,7 +63,7 @@ class ProgressBar:
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[told]}", markup=False),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeElapsedColumn(),
             console=self._console or Console(stderr=True),
             auto_refresh=False,
@@ -71,7 +71,7 @@ class ProgressBar:
             # what handlers print goes where it would have gone
             redirect_stdout=sys.stdout.isatty(),
         )
-        self._task = self._bar.add_task(self._name, total=self._total, told="")
+        self._task = self._bar.add_task(self._name, total=self._total, text="")
         if in_notebook():
             from IPython import display
 
