@@ -136,7 +136,7 @@ def test_a_tree_with_an_id_that_is_taken_is_not_added_at_all(tree: Tree) -> None
 
 
 def test_data_that_is_no_json_is_refused(tree: Tree) -> None:
-    with pytest.raises(ValidationError, match="'leaf' is no JSON"):
+    with pytest.raises(ValidationError, match="'leaf' is not JSON"):
         tree.add(parent(leaf(data={1, 2})))
     assert tree.tests.counts() == {}
 

@@ -124,7 +124,7 @@ def test_a_repeatable_job_without_a_hash_is_refused_by_name_and_kept() -> None:
     [
         ({"every": "often", "offset": 0, "ic": 1}, "often"),
         ({"offset": 0, "ic": 1}, "it has no 'every'"),
-        ({"pattern": "when I like", "offset": 0, "ic": 1}, "is no cron line"),
+        ({"pattern": "when I like", "offset": 0, "ic": 1}, "is not a cron line"),
         ({"every": 500, "offset": 0, "ic": 1, "opts": "[1]"}, "opts is not an object"),
         ({"every": 500, "offset": 0, "ic": 1, "opts": '{"attempts":{"a":1}}'}, "its opts: "),
         ({"every": 500, "offset": 0, "ic": 1, "limit": "few"}, "few"),

@@ -81,7 +81,7 @@ def deep() -> list[Any]:
 def test_what_is_no_json_fails_at_once_for_the_work_was_done(value: Any) -> None:
     outcome = judge(returning(value))
     assert isinstance(outcome, Failed)
-    assert outcome.reason.startswith("the handler returned something that is no JSON")
+    assert outcome.reason.startswith("the handler returned something that is not JSON")
     assert outcome.error is not None
     assert (outcome.error.type, outcome.error.category, outcome.error.retryable) == ("ResultError", "Validation", False)
 

@@ -54,7 +54,7 @@ def test_times_are_those_of_the_running_loop_or_of_a_clock_that_was_set() -> Non
 
 @pytest.mark.parametrize("data", [math.nan, object(), {1}, b"x"])
 def test_data_that_are_no_json_are_refused(data: Any) -> None:
-    with pytest.raises(ValidationError, match="the data of job 'a' is no JSON"):
+    with pytest.raises(ValidationError, match="the data of job 'a' is not JSON"):
         run(queue().add("a", data))
 
 
@@ -62,7 +62,7 @@ def test_data_that_are_nested_too_deep_are_refused() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(ValidationError, match="no JSON"):
+    with pytest.raises(ValidationError, match="not JSON"):
         run(queue().add("a", deep))
 
 
@@ -265,5 +265,5 @@ def test_of_a_draft_that_is_dropped_nobody_makes_the_data() -> None:
 
 def test_data_of_drafts_that_are_no_json_are_refused_when_they_are_asked_for() -> None:
     draft = queue().drafts("notice", lambda about: about).draft(object(), "a", "b")
-    with pytest.raises(ValidationError, match="no JSON"):
+    with pytest.raises(ValidationError, match="not JSON"):
         draft.data

@@ -363,7 +363,7 @@ def test_a_private_server_ends_with_it(start: Start) -> None:
     ("options", "message"),
     [
         (["--redis-url", "redis://127.0.0.1:1"], "can't be reached"),
-        (["--redis-url", "http://x"], "no Redis URL"),
+        (["--redis-url", "http://x"], "not a Redis URL"),
         (["--redis-url", "embedded:reddis"], 'no embedded server "reddis"'),
         (["--processes", "2", "--redis-url", "redis://127.0.0.1:1"], "can't be reached"),
         (["--log", "xml"], "neither json nor console"),

@@ -666,7 +666,7 @@ class MemoryBroker:
                 home.queue._release_parent(home.parent, now)
 
     def _child_failed(self, record: Record, reason: str, now: float) -> None:
-        """The child's own option says what follows; by default its parent waits for ever."""
+        """The child's option `on_failure` decides; by default its parent waits for ever."""
         home, child = self._home(record), JobRef(self.queue, record.id)
         if home is None or record.on_failure == "wait" or child not in home.family.pending:
             return

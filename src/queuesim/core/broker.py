@@ -112,7 +112,7 @@ class Returned:
     job_id: str
     token: str
     hold: float | None = None
-    """Rate-limit the queue for so many seconds first."""
+    """Rate-limit the queue for this many seconds first."""
     attempt: int = 0
     """The job's `attempts_started` in this attempt."""
     attempts_made: int = 0
@@ -187,7 +187,7 @@ class Observer(Protocol):
     """Gets everything that happens inside a broker, as it happens. Only brokers in this process report it."""
 
     def added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
-        """A job was added, and is no duplicate. `number` is its place in the order of adding."""
+        """A job was added that is not a duplicate. `number` is its place in the order of adding."""
         ...
 
     def events(self, entries: Sequence[tuple[float, EventKind, int, str | None, JobState | None, Any]]) -> None:
@@ -200,7 +200,7 @@ class Observer(Protocol):
         ...
 
     def removed(self, numbers: Sequence[int]) -> None:
-        """Jobs that had not ended were removed by an operation of which no event tells: drain, clean, obliterate."""
+        """Jobs that had not ended were removed by an operation without events: drain, clean, obliterate."""
         ...
 
 
@@ -237,7 +237,7 @@ class Broker(JobHandle, SchedulerStore, Protocol):
 
     async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
         """Add jobs in one step and return their ids. A custom id that exists, in any state, or a duplicate returns the
-        existing job's id, which tells so (`JobId.added`), and adds nothing."""
+        existing job's id (`JobId.added` is False), and adds nothing."""
         ...
 
     # -- flows

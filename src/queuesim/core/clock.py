@@ -44,7 +44,7 @@ def set_clock(clock: Clock | None) -> None:
 
 
 def get_clock() -> Clock | None:
-    """The clock that was set for this task, for whoever starts others that do not inherit it."""
+    """The clock that was set for this task, for code that starts tasks that do not inherit it."""
     return _clock.get()
 
 
@@ -59,7 +59,7 @@ def sleep_until(when: float) -> Awaitable[object]:
 
 
 def sleeper_until() -> Callable[[float], Awaitable[object]]:
-    """`sleep_until` for the present loop and clock, for whoever calls it often."""
+    """`sleep_until` for the present loop and clock, for frequent calls."""
     exact: Callable[[float], Awaitable[object]] | None = getattr(asyncio.get_running_loop(), "sleep_until", None)
     if exact is not None and _clock.get() is None:
         return exact
@@ -67,6 +67,6 @@ def sleeper_until() -> Callable[[float], Awaitable[object]]:
 
 
 def sleep(seconds: float) -> Awaitable[object]:
-    """Wait so many seconds: `asyncio.sleep`, or what the loop has that is faster."""
+    """Wait: `asyncio.sleep`, or the faster one of the loop."""
     faster = getattr(asyncio.get_running_loop(), "sleep", None)
     return asyncio.sleep(seconds) if faster is None else faster(seconds)

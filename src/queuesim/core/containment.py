@@ -10,8 +10,8 @@ from contextlib import suppress
 logger = logging.getLogger("queuesim.core.containment")
 
 FATAL = (KeyboardInterrupt, GeneratorExit)
-"""What ends the program or the coroutine, whoever is running when it is raised. SystemExit is not among them: an
-observer does not decide when a worker ends."""
+"""Exceptions that end the program or the coroutine, whatever code is running. SystemExit is not among them: an observer
+does not decide when a worker ends."""
 
 
 class Contained:
@@ -34,7 +34,7 @@ class Contained:
         self.first: BaseException | None = None
         self.last: BaseException | None = None
         self.when_first: Callable[[BaseException], object] | None = None
-        """Also called with the first error, by whoever can't do without this bystander."""
+        """Also called with the first error, for a bystander that is needed."""
 
     def __repr__(self) -> str:
         return f"<Contained {self.what}: {self.count} errors>"

@@ -70,8 +70,8 @@ class UnreadableJobError(UnrecoverableError):
         self.job_id = job_id
         self.faults = faults
         """What could not be read; see job.Unreadable."""
-        told = "; ".join(map(str, faults))
-        super().__init__(f"job {job_id} can't be read: {told}. Correct its hash and retry it.")
+        reasons = "; ".join(map(str, faults))
+        super().__init__(f"job {job_id} can't be read: {reasons}. Correct its hash and retry it.")
 
 
 class PendingChildrenError(QueuesimError):
@@ -110,8 +110,8 @@ class RateLimitError(QueuesimError):
 
 
 class NoRateLimitError(QueuesimError):
-    """A handler raised RateLimitError without a duration, and no rate limit is in force: nothing says for how long to
-    hold. The attempt fails."""
+    """A handler raised RateLimitError without a duration, and no rate limit is in force, so that there is no
+    time to wait. The attempt fails."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -135,7 +135,7 @@ class ValidationError(QueuesimError):
 
 
 class ResultError(QueuesimError):
-    """A handler returned something that is no JSON. Never retried: the work itself was done."""
+    """A handler returned something that is not JSON. Never retried: the work itself was done."""
 
 
 class HandlerBlockedError(BaseException):
@@ -211,7 +211,7 @@ MOST_CHARACTERS = 120
 def hidden_bug(error: BaseException) -> str:
     """The first programming error inside an exception group, or among the causes and contexts of an error; "": none.
 
-    An error that was raised `from None` hides nothing: whoever wrote that has dealt with what was before.
+    An error that was raised `from None` hides nothing: its author has dealt with the one before.
     """
     seen: set[int] = {id(error)}
     waiting = [*((each, False) for each in _inside(error)), *_before(error)]

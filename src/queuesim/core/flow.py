@@ -60,8 +60,8 @@ class FlowProducer:
         Raises:
             FlowError: an id is taken, or two jobs of the flow have one id; or a job has a deduplication id, for a flow
                 with a job that is not added would be incomplete.
-            ValidationError: the data is no JSON, or larger than `size_limit`.
-            ValueError: an id that is no custom id.
+            ValidationError: the data is not JSON, or larger than `size_limit`.
+            ValueError: an invalid custom id.
         """
         root = self._name(flow)
         rows = list(_rows(flow, root, None))

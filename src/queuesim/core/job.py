@@ -310,7 +310,7 @@ def number_of(job_id: str) -> int:
 
 
 class JobId(str):
-    """The id that an add returns: an ordinary string that also tells whether the job was added just now."""
+    """The id that an add returns: a string with the attribute `added`."""
 
     __slots__ = ()
     added: ClassVar[bool] = True
@@ -476,7 +476,7 @@ class NewJob:
     data: str = "{}"
     options: JobOptions = DEFAULT_OPTIONS
     source: str = ""
-    """Which load made it, for whoever observes the queue; it is not stored."""
+    """The load that made it, for observers; not stored."""
     scheduled: float | None = None
     """When it was meant to arrive, where that is not when it is added; for observers, too."""
     history: Sequence[dict[str, Any]] = ()
@@ -527,8 +527,8 @@ class JobHandle(Protocol):
 
     queue: str
     clock: Clock | None
-    """The clock of whoever uses the queue: the calendar, as the queue has it, where it is on a real server; None: the
-    running loop's time. See `queuesim.core.clock.time_at`."""
+    """The clock of the queue's users: the calendar for a queue on a real server; None: the running loop's time. See
+    `queuesim.core.clock.time_at`."""
 
     async def children(self, job_id: str) -> Children:
         """The outcomes of a job's children so far. A job that does not exist has none."""
@@ -552,7 +552,7 @@ class JobHandle(Protocol):
 
 
 class Job:
-    """A job as its broker knew it at one moment. A handler gets one, and so does whoever asks the queue for a job.
+    """A job as its broker knew it at one moment. Handlers get one, and so do callers of `Queue.get_job`.
 
     Times are seconds on the queue's clock. Changing an attribute changes nothing in the queue; the methods do.
     """

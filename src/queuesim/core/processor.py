@@ -351,7 +351,7 @@ def _traceback(processor: Processor, error: BaseException) -> tuple[str, ...]:
         return ()
     try:
         return ("".join(traceback.format_exception(error)),)
-    except Exception:  # noqa: BLE001 - the error's own code runs here, and its message says what broke
+    except Exception:  # noqa: BLE001 - the error's own code runs here
         return ()
 
 
@@ -389,7 +389,7 @@ def _result(value: Any) -> str:
     try:
         return encode_json(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ResultError(f"the handler returned something that is no JSON: {error}") from None
+        raise ResultError(f"the handler returned something that is not JSON: {error}") from None
 
 
 def _cancelled_from_outside() -> bool:

@@ -57,9 +57,9 @@ class Queue:
     # -- adding
 
     async def add(self, name: str, data: Any = None, options: JobOptions | None = None, **changes: Any) -> JobId:
-        """Add a job and return its id, or that of the job that was there already and stands for it: the id is a string
-        whose attribute `added` tells which. A job of the same custom id stands for it in whatever state, also completed
-        or failed, as long as it is kept.
+        """Add a job and return its id, or that of an existing job that stands for it: the id is a string with an
+        attribute `added`. A job of the same custom id stands for it in any state, also completed or failed, as long as
+        it is kept.
 
         Args:
             name: its type.
@@ -68,7 +68,7 @@ class Queue:
             changes: single options that differ, as ``delay=5.0``.
 
         Raises:
-            ValidationError: the data is no JSON, or larger than `size_limit`.
+            ValidationError: the data is not JSON, or larger than `size_limit`.
             ValueError: an option out of its range.
             TypeError: an unknown option.
         """
@@ -90,12 +90,12 @@ class Queue:
         return NewJob(name, data_text(name, data, options), options, source)
 
     def drafts(self, name: str, data: Callable[[Any], Any], *, source: str = "") -> Drafts:
-        """For jobs with the queue's default options of which most will be dropped as duplicates: their data and options
-        are made when somebody asks for them, and what `new_job` raises is raised then.
+        """A maker of jobs with the queue's default options, most of which will be dropped as duplicates. Their data and
+        options are made when they are needed, and errors of `new_job` are raised then.
 
         Args:
             name: the type of the jobs.
-            data: makes the data of one of them, out of what it is about.
+            data: makes the data of one job from its subject.
             source: where they come from, for observers.
         """
         return Drafts(self.defaults, name, data, source)
@@ -119,8 +119,8 @@ class Queue:
 
         Args:
             options: of each job; a deduplication id is stored and not applied (BullMQ 6.7).
-            missed: what becomes of ticks that came while no worker was there.
-            limit: so many jobs at most.
+            missed: what happens to ticks that came while there was no worker.
+            limit: the maximum number of jobs.
             start: no job is due before, in seconds on the queue's clock.
             end: none is due after.
 
@@ -173,7 +173,7 @@ class Queue:
         return await self.broker.events(after, limit)
 
     async def read_events(self, after: int = 0, limit: int | None = None) -> EventPage:
-        """As `events`, for readers that follow a queue: the page also says whether they may have missed any."""
+        """As `events`, for readers that follow a queue: the page also has whether any may be missing."""
         return await self.broker.read_events(after, limit)
 
     # -- the whole queue
@@ -287,15 +287,15 @@ class Drafts:
 
 
 class Draft(NewJob):
-    """A new job whose attributes are not made until somebody asks for them. The constructor, which
-    `dataclasses.replace` calls, makes one that is complete."""
+    """A new job whose attributes are made when they are needed. The constructor, which `dataclasses.replace` calls,
+    makes a complete one."""
 
     __slots__ = ("_about", "_drafts", "deduplication", "job_id")
     deduplication: Deduplication | None
     job_id: str | None
 
     def __getattr__(self, attribute: str) -> Any:
-        """What was not made yet."""
+        """Make an attribute that was not made yet."""
         if attribute in ("job_id", "deduplication"):
             return getattr(self.options, attribute)
         if attribute not in ("name", "data", "options", "source", "scheduled", "history"):
@@ -321,7 +321,7 @@ def data_text(name: str, data: Any, options: JobOptions) -> str:
     try:
         text = "{}" if data is None else to_json(data)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValidationError(f"the data of job {name!r} is no JSON: {error}") from None
+        raise ValidationError(f"the data of job {name!r} is not JSON: {error}") from None
     if options.size_limit is not None and len(text.encode()) > options.size_limit:
         size = len(text.encode())
         raise ValidationError(f"the data of job {name!r} has {size} bytes, its size limit is {options.size_limit}")

@@ -156,7 +156,7 @@ class Cron:
                 if (found < now) if reverse else (found > now):
                     return on_clock(found, self.origin)
         except cronsim.CronSimError as error:
-            raise ScheduleError(f'"{self.line}" is no cron line: {str(error).lower()}; {FIELDS}') from None
+            raise ScheduleError(f'"{self.line}" is not a cron line: {str(error).lower()}; {FIELDS}') from None
         return None
 
 
@@ -333,7 +333,7 @@ async def upsert(broker: SchedulerStore, scheduler: Scheduler, now: float) -> st
         JobError: -11, there is a job at each of its next ticks.
     """
     check_id(scheduler.id)
-    # a broker that stores calendar times knows what the calendar says at second 0 of its clock
+    # a broker that stores calendar times knows the calendar time of second 0 of its clock
     origin = getattr(broker, "origin", scheduler.schedule.origin)
     scheduler = replace(scheduler, schedule=replace(scheduler.schedule, origin=origin))
     first = scheduler.first(now)

@@ -17,7 +17,7 @@ LONGEST_DELAY = 1e9
 
 
 def storable(outcome: Outcome) -> Outcome:
-    """The outcome with texts that every broker can store, or else a failure of its job that says why it can't be."""
+    """The outcome with texts that every broker can store, or else a failure of its job with the reason."""
     try:
         return mended(outcome)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it concerns this job alone
@@ -33,7 +33,7 @@ def unstorable(outcome: Outcome, error: Exception) -> str:
 
 
 def mended(outcome: Outcome) -> Outcome:
-    """The outcome with lone surrogates replaced, which its note says. The same object if there is nothing to mend.
+    """The outcome with lone surrogates replaced, and a note of that. The same object if there is nothing to mend.
 
     Raises:
         TypeError, ValueError: it can't be stored: a text is too long or not text, a delay is not a time.

@@ -184,7 +184,7 @@ class Worker:
     async def _compare_clock(self) -> None:
         compare = getattr(self.broker, "compare_clock", None)
         if compare is not None:
-            # a server that does not tell its time is no reason to end
+            # a server that refuses TIME is no reason to end
             with suppress(BrokerUnavailableError):
                 await compare(self._now)
 
@@ -232,7 +232,7 @@ class Worker:
     # -- slots
 
     def slot_task(self, slot: int) -> asyncio.Task[None] | None:
-        """The task in which a busy slot's handler runs, for whoever asks what it waits for."""
+        """The task in which a busy slot's handler runs, for diagnosis."""
         return self._tasks.get(slot)
 
     async def _fill_slots(self) -> None:

