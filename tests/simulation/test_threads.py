@@ -67,6 +67,13 @@ async def pool_of_ones_own():
         return await asyncio.gather(*futures)
 
 
+async def timer_of_threading():
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    threading.Timer(0.01, lambda: loop.call_soon_threadsafe(done.set)).start()
+    return await done.wait()
+
+
 PROGRAMS = [
     anyio_thread,
     anyio_thread_beside_a_timer,
@@ -75,6 +82,7 @@ PROGRAMS = [
     plain_thread_sets_a_future,
     plain_thread_runs_a_coroutine,
     pool_of_ones_own,
+    timer_of_threading,
 ]
 
 
@@ -186,6 +194,16 @@ def test_threads_that_wait_for_each_other_are_a_deadlock():
     with pytest.raises(Deadlock, match="waits for a Future"):
         run(main())
     never.set()
+
+
+@pytest.mark.timeout(60)
+def test_a_thread_whose_wait_ends_without_effect_is_a_deadlock():
+    async def main():
+        threading.Thread(target=lambda: threading.Event().wait(0.02)).start()
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(Deadlock, match="waits for a Future"):
+        run(main())
 
 
 @pytest.mark.timeout(60)

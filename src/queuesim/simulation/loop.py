@@ -585,7 +585,7 @@ class VirtualLoop(BaseLoop):
         if not self.ready:
             env = self.env
             if env.peek() == INFINITY:
-                if self.threads.handed_over:
+                if self.threads and self.threads.wait_for_alarms(self.thread_limit, lambda: self.ready):
                     return
                 raise Deadlock(self.time(), self.tasks())
             when, _, _, event = heappop(env._queue)

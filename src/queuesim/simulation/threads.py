@@ -108,6 +108,29 @@ class Threads:
             pause = min(2 * pause, LONGEST_PAUSE)
         return None
 
+    def wait_for_alarms(self, limit: float, interrupted: Callable[[], object]) -> bool:
+        """Nothing else can happen: wait in real time for threads whose wait has a limit, such as a `threading.Timer`.
+
+        False if there are none, or if they handed nothing over in `limit` seconds.
+        """
+        until = time.monotonic() + limit
+        while not (self._calls or interrupted()):
+            if time.monotonic() > until:
+                return False
+            if not self._any_alarm():
+                return next(self._busy(), None) is not None or bool(self._calls)
+            time.sleep(LONGEST_PAUSE)
+        return True
+
+    def _any_alarm(self) -> bool:
+        frames = sys._current_frames()
+        idents = {thread.ident for thread in list(self._threads)} | set(self._working)
+        waiting = (frames.get(ident or 0) for ident in idents)
+        return any(
+            frame is not None and frame.f_code is WAIT and frame.f_locals.get("timeout") is not None
+            for frame in waiting
+        )
+
     def take(self) -> Iterator[Handle]:
         """The callbacks that were handed over, in the order of their threads and then of the calls."""
         calls, self._calls = self._calls, []
