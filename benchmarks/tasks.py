@@ -35,9 +35,9 @@ from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.outbox import AfterCommit, Outbox, Relay, drained
 from queuesim.tasks.overdue import OverdueScan, count_delivered
 from queuesim.tasks.queries import overdue_page
-from queuesim.tasks.service import TaskService
 from queuesim.tasks.store import TaskStore, fill
 from queuesim.tasks.tables import notifications, tasks
+from queuesim.tasks.task_service import TaskService
 
 CRASHES = 100
 
@@ -231,7 +231,7 @@ def serve() -> None:
 
     import uvicorn
 
-    from queuesim.admin.app import create_app
+    from queuesim.admin.api import create_app
     from queuesim.admin.serving import assemble
     from queuesim.admin.tokens import Verifier
 

@@ -12,7 +12,7 @@ import httpx
 import jwt
 
 from queuesim.admin.administration import Administration
-from queuesim.admin.app import create_app
+from queuesim.admin.api import create_app
 from queuesim.admin.tokens import Verifier
 from queuesim.brokers.memory import MemoryBroker
 from queuesim.core.clock import set_clock
@@ -23,8 +23,8 @@ from queuesim.core.worker import Worker
 from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.outbox import AfterCommit
 from queuesim.tasks.overdue import OverdueScan
-from queuesim.tasks.service import TaskService
 from queuesim.tasks.store import TaskStore
+from queuesim.tasks.task_service import TaskService
 
 SECRET = "a secret that only the tests know, and 32 bytes or more"
 ISSUER, AUDIENCE = "https://issuer.example", "queuesim-admin"

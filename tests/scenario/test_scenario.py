@@ -12,7 +12,7 @@ from queuesim.scenario.load import Arrivals, LoadEntry
 from queuesim.scenario.model import Scenario
 from queuesim.scenario.queue import QueueSettings, WorkerSettings
 from queuesim.scenario.thresholds import parse_threshold
-from queuesim.simulation.distributions import ExponentialTime, ServiceTime
+from queuesim.simulation.service_times import ExponentialTime, ServiceTime
 
 WRITTEN: dict[str, Any] = {
     "name": "x",

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from queuesim.inputfile import TableError
-from queuesim.simulation.distributions import ServiceTime
 from queuesim.simulation.random import Constant, Empirical, Exponential, Gamma, Service, Uniform
+from queuesim.simulation.service_times import ServiceTime
 
 FILE = {"file": True}
 

@@ -16,9 +16,9 @@ from queuesim.tasks.cost import DatabaseModel, DistantQueue
 from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.outbox import AfterCommit, Delivery, Outbox, Relay, drained
 from queuesim.tasks.overdue import OverdueScan, count_delivered
-from queuesim.tasks.service import TaskService
 from queuesim.tasks.store import TaskStore
 from queuesim.tasks.tables import notifications, tasks
+from queuesim.tasks.task_service import TaskService
 
 
 class TaskBench:

@@ -7,9 +7,15 @@ import math
 import pandas as pd
 import pytest
 
-from queuesim.theory.validation import Case, mean_latency, mean_waiting, probability_of_waiting, waiting_percentile
+from queuesim.theory.validation import (
+    ValidationCase,
+    mean_latency,
+    mean_waiting,
+    probability_of_waiting,
+    waiting_percentile,
+)
 
-CASE = Case("station", "a book", 2.0, {"name": "station"}, (mean_waiting(1.0),))
+CASE = ValidationCase("station", "a book", 2.0, {"name": "station"}, (mean_waiting(1.0),))
 
 
 def frame(**columns: list[float]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from queuesim.simulation.random import Service
 from queuesim.theory.general import MG1
 from queuesim.theory.markovian import MM1
 from queuesim.theory.priority import PriorityClass, PriorityMG1, PriorityMMc
-from queuesim.theory.validation import UNLIMITED, Case, cases, lognormal_percentile
+from queuesim.theory.validation import UNLIMITED, ValidationCase, cases, lognormal_percentile
 
 
 def test_the_cases_cover_every_closed_form_once() -> None:
@@ -25,7 +25,7 @@ def test_the_cases_cover_every_closed_form_once() -> None:
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
-def test_each_case_is_a_scenario_with_the_load_it_names(case: Case) -> None:
+def test_each_case_is_a_scenario_with_the_load_it_names(case: ValidationCase) -> None:
     scenario = Scenario.model_validate(case.scenario(10_000), context={"file": True})
     (entry,), (workers,) = scenario.load, scenario.workers
     assert entry.poisson is not None
@@ -47,7 +47,7 @@ def _success(scenario: Scenario, name: str) -> float:
     return 1 - sum(scenario.job(name).errors.at(1).values())
 
 
-def _scenario(name: str) -> tuple[Case, Scenario]:
+def _scenario(name: str) -> tuple[ValidationCase, Scenario]:
     (case,) = (case for case in cases() if case.name == name)
     return case, Scenario.model_validate(case.scenario(10_000))
 

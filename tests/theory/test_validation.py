@@ -12,11 +12,11 @@ import pytest
 
 from queuesim.theory import validation
 from queuesim.theory.markovian import MM1
-from queuesim.theory.validation import Case, mean_latency, mean_waiting
+from queuesim.theory.validation import ValidationCase, mean_latency, mean_waiting
 
 MODEL = MM1(0.5, 1.0)
 QUANTITIES = (mean_waiting(MODEL.mean_waiting_time), mean_latency(MODEL.mean_time_in_system))
-CASE = Case("M/M/1", "Kleinrock vol. 1, 3.2", 0.5, {"service": 1.0}, QUANTITIES)
+CASE = ValidationCase("M/M/1", "Kleinrock vol. 1, 3.2", 0.5, {"service": 1.0}, QUANTITIES)
 
 
 def lindley(scenario: dict[str, Any], seed: int) -> Any:
@@ -39,7 +39,7 @@ def lindley(scenario: dict[str, Any], seed: int) -> Any:
 
 
 def test_the_right_model_agrees_and_a_slower_one_differs() -> None:
-    slower = Case("slower", "", 0.5, {"service": 1.1}, QUANTITIES)
+    slower = ValidationCase("slower", "", 0.5, {"service": 1.1}, QUANTITIES)
     comparisons = validation.validate([CASE, slower], replications=10, jobs=20_000, seed=1, run=lindley)
     assert [comparison.case.name for comparison in comparisons] == ["M/M/1", "M/M/1", "slower", "slower"]
     assert [comparison.agrees for comparison in comparisons] == [True, True, False, False]
@@ -55,7 +55,7 @@ def test_a_cases_seeds_depend_on_its_name_and_the_seed_only() -> None:
         seen.setdefault(scenario["service"], []).append(seed)
         return lindley(scenario, seed)
 
-    other = Case("other", "", 0.5, {"service": 0.9}, QUANTITIES)
+    other = ValidationCase("other", "", 0.5, {"service": 0.9}, QUANTITIES)
     validation.validate([CASE, other], replications=3, jobs=200, seed=1, run=note)
     together, others = seen.pop(1.0), seen.pop(0.9)
     validation.validate([CASE], replications=3, jobs=200, seed=1, run=note)
@@ -82,7 +82,7 @@ def test_the_command_writes_the_same_page_again(tmp_path: Path, monkeypatch: pyt
 def test_the_command_fails_if_a_row_differs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = Case("wrong", "", 0.5, {"service": 1.0}, (mean_waiting(2.0),))
+    wrong = ValidationCase("wrong", "", 0.5, {"service": 1.0}, (mean_waiting(2.0),))
     monkeypatch.setattr(validation, "simulate", lindley)
     monkeypatch.setattr(validation, "cases", lambda: (CASE, wrong))
     assert validation.main(["--seed", "1", "--jobs", "5000", "--replications", "5"]) == 1

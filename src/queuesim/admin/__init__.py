@@ -1,1 +1,1 @@
-"""The task service's HTTP API for administrators: `queuesim.admin.app.create_app`. It needs the extra `admin`."""
+"""The task service's HTTP API for administrators: `queuesim.admin.api.create_app`. It needs the extra `admin`."""

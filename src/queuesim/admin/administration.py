@@ -12,8 +12,8 @@ from queuesim.core.clock import Clock
 from queuesim.core.deadletters import DeadLetters
 from queuesim.core.queue import Queue
 from queuesim.tasks.overdue import OverdueScan
-from queuesim.tasks.service import TaskService
 from queuesim.tasks.store import TaskStore
+from queuesim.tasks.task_service import TaskService
 
 
 @dataclass

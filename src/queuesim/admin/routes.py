@@ -20,7 +20,7 @@ from queuesim.core.job import JobState
 from queuesim.core.queue import Queue
 from queuesim.extras import need
 from queuesim.tasks.overdue import OverdueScan, ScanReport
-from queuesim.tasks.service import TaskService
+from queuesim.tasks.task_service import TaskService
 
 
 def queue_routes(queue: Queue, meter: Meter) -> APIRouter:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from queuesim.admin.administration import Administration
-from queuesim.admin.app import create_app
+from queuesim.admin.api import create_app
 from queuesim.admin.guard import RequestLimiter
 from queuesim.admin.tokens import Verifier
 from queuesim.core.broker import Broker
@@ -23,15 +23,15 @@ from queuesim.core.worker import Worker
 from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.outbox import Outbox, Relay
 from queuesim.tasks.overdue import OverdueScan, count_delivered
-from queuesim.tasks.service import TaskService
 from queuesim.tasks.store import TaskStore
+from queuesim.tasks.task_service import TaskService
 
 REQUESTS_A_SECOND, BURST = 20.0, 100
 """What one client may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServeOptions:
     """What is served, and where."""
 
     database: str
@@ -43,7 +43,7 @@ class Place:
     port: int
 
 
-def serve(place: Place, verifier: Verifier, tell: Callable[[str], None]) -> None:
+def serve(place: ServeOptions, verifier: Verifier, tell: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; a second one cuts requests off that are under way.
 
     Args:
@@ -57,7 +57,7 @@ def serve(place: Place, verifier: Verifier, tell: Callable[[str], None]) -> None
         asyncio.run(_serve(place, verifier, store, tell))
 
 
-async def _serve(place: Place, verifier: Verifier, store: TaskStore, tell: Callable[[str], None]) -> None:
+async def _serve(place: ServeOptions, verifier: Verifier, store: TaskStore, tell: Callable[[str], None]) -> None:
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -87,7 +87,7 @@ async def _serve(place: Place, verifier: Verifier, store: TaskStore, tell: Calla
 
 
 @asynccontextmanager
-async def _broker(place: Place) -> AsyncIterator[Broker]:
+async def _broker(place: ServeOptions) -> AsyncIterator[Broker]:
     if place.memory:
         from queuesim.brokers.memory import MemoryBroker
 

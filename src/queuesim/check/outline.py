@@ -16,8 +16,8 @@ from queuesim.runs.handlers import build_processor, job_options
 from queuesim.scenario.jobs import JobSettings
 from queuesim.scenario.model import Scenario
 from queuesim.scenario.queue import name_workers, shared_limiter
-from queuesim.simulation.distributions import ServiceTime
 from queuesim.simulation.random import Streams
+from queuesim.simulation.service_times import ServiceTime
 from queuesim.units import format_duration
 
 if TYPE_CHECKING:

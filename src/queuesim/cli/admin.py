@@ -46,10 +46,10 @@ def admin(
         from queuesim.extras import need
 
         need("uvicorn", "admin", "the admin API's servers")
-        from queuesim.admin.serving import Place, serve
+        from queuesim.admin.serving import ServeOptions, serve
 
         verifier = _verifier(issuer, audience, jwks)
-        place = Place(database, None if memory else redis_url, memory, queue, work, host, port)
+        place = ServeOptions(database, None if memory else redis_url, memory, queue, work, host, port)
         serve(
             place, verifier, lambda url: typer.echo(f"the admin API answers on {url}, its documentation on {url}/docs")
         )

@@ -12,20 +12,20 @@ import typer
 
 from queuesim import __version__
 from queuesim.cli.admin import admin
-from queuesim.cli.check import check
-from queuesim.cli.compare import compare
+from queuesim.cli.check_command import check
+from queuesim.cli.compare_command import compare
 from queuesim.cli.evaluate import evaluate
-from queuesim.cli.fit import fit
+from queuesim.cli.fit_command import fit
 from queuesim.cli.init import init
 from queuesim.cli.letters import letters
 from queuesim.cli.plot import plot
-from queuesim.cli.report import report
-from queuesim.cli.run import run
+from queuesim.cli.report_command import report
+from queuesim.cli.run_command import run
 from queuesim.cli.schema import schema
 from queuesim.cli.show import show
-from queuesim.cli.soak import soak
+from queuesim.cli.soak_command import soak
 from queuesim.cli.validate import validate
-from queuesim.cli.worker import worker
+from queuesim.cli.worker_command import worker
 
 COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
     init: ("queuesim init", "queuesim init load/mail.yaml"),

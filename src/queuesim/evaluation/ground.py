@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from queuesim.admin.administration import Administration
-from queuesim.admin.app import create_app
+from queuesim.admin.api import create_app
 from queuesim.admin.tokens import Verifier
 from queuesim.core.broker import Broker
 from queuesim.core.clock import now, set_clock
@@ -23,8 +23,8 @@ from queuesim.error import QueuesimError
 from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.outbox import AfterCommit, Outbox, Relay, drained
 from queuesim.tasks.overdue import OverdueScan, count_delivered
-from queuesim.tasks.service import TaskService
 from queuesim.tasks.store import TaskStore, temporary_database
+from queuesim.tasks.task_service import TaskService
 
 BACKENDS = ("sim", "fakeredis", "redis")
 FEATURES = (

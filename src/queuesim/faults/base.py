@@ -20,9 +20,9 @@ from queuesim.faults.network import Server
 from queuesim.faults.timing import ANY, Schedule, Strike, Timing
 from queuesim.fields import Probability, refuse
 from queuesim.results.recording import FaultRow
-from queuesim.simulation.distributions import ServiceTime
 from queuesim.simulation.process import State
 from queuesim.simulation.random import Streams
+from queuesim.simulation.service_times import ServiceTime
 from queuesim.units import format_duration
 
 Draw = Callable[[], float]

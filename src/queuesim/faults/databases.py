@@ -18,8 +18,8 @@ from queuesim.core.job import Job
 from queuesim.faults.base import Draw, FleetSlot, Settings, draw_probability, draw_span, fault
 from queuesim.faults.handlers import HandlerFault
 from queuesim.fields import Count
-from queuesim.simulation.distributions import ServiceTime
 from queuesim.simulation.process import CURRENT
+from queuesim.simulation.service_times import ServiceTime
 
 LOOK = 0.01
 """Seconds between two looks for a free connection, where other processes use the pool."""

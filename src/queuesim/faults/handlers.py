@@ -28,9 +28,9 @@ from queuesim.faults.base import (
 from queuesim.faults.workers import Killing
 from queuesim.fields import Word, refuse
 from queuesim.results.recording import FaultRow
-from queuesim.simulation.distributions import ServiceTime
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.random import Streams, mixed
+from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import show, unknown
 
 Category = Literal["database", "validation", "network", "unknown"]

@@ -65,7 +65,7 @@ class Server:
         self.read_only = 0
         self.delays: list[Delay] = []
         self.breaks: list[Break] = []
-        self.connections: list[Connection] = []
+        self.connections: list[FaultyConnection] = []
         self._flights: set[asyncio.Task[Any]] = set()
 
     def go_away(self) -> None:
@@ -156,7 +156,7 @@ LOCAL = frozenset({"queue", "clock", "sibling", "observe", "flush", "idle"})
 MICROSECOND = 1e-6
 
 
-class Connection:
+class FaultyConnection:
     """A broker as one client reaches it.
 
     Args:

@@ -24,7 +24,7 @@ from queuesim.faults.base import (
 )
 from queuesim.faults.timing import Strike
 from queuesim.fields import Count, Word
-from queuesim.simulation.distributions import ServiceTime
+from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import unknown
 
 

@@ -29,7 +29,7 @@ from queuesim.faults.network import Break, Delay
 from queuesim.faults.timing import ALL, Strike
 from queuesim.fields import PositiveSeconds, Seconds, Word, refuse
 from queuesim.results.recording import FaultRow
-from queuesim.simulation.distributions import ServiceTime
+from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import unknown
 from queuesim.units import format_duration
 

@@ -16,7 +16,7 @@ import queuesim.faults
 from queuesim.core.processor import Processor
 from queuesim.faults.base import KINDS, AttemptHook, Fault, FaultContext, disturb
 from queuesim.faults.databases import DatabaseFault
-from queuesim.faults.network import Connection
+from queuesim.faults.network import FaultyConnection
 from queuesim.faults.producers import Outbox, ProducerFault
 from queuesim.faults.schedulers import CronFault, Scans
 from queuesim.fields import Section, refuse
@@ -126,7 +126,7 @@ class Injector:
     def __init__(self, entries: Sequence[FaultEntry], context: FaultContext) -> None:
         self._context = context
         self._tasks: list[asyncio.Task[None]] = []
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, FaultyConnection] = {}
         self.faults = list(bind(entries, context, Fault))
         context.fleet.gone = self._gone
 
@@ -141,14 +141,14 @@ class Injector:
     def _of(self, kind: type[F]) -> list[F]:
         return [fault for fault in self.faults if isinstance(fault, kind)]
 
-    def connect(self, broker: Any, client: str) -> Connection:
+    def connect(self, broker: Any, client: str) -> FaultyConnection:
         """A new connection of a worker, or of another client, to the queue."""
-        self._connections[client] = connection = Connection(broker, self._context.server, client)
+        self._connections[client] = connection = FaultyConnection(broker, self._context.server, client)
         return connection
 
     def outbox(self, broker: Any, load: str) -> Outbox:
         """What the producer of a load entry adds its jobs through. In real time its connection breaks by itself."""
-        connection = broker if self._context.live else Connection(broker, self._context.server, load)
+        connection = broker if self._context.live else FaultyConnection(broker, self._context.server, load)
         return Outbox(connection, load, self._context.streams.python(f"reconnect/{load}"), self._of(ProducerFault))
 
     def disturb_overdue(self, overdue: OverdueScans, job: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from queuesim.faults.base import Chance, Draw, Problem, ScenarioOutline, end, fault
-from queuesim.simulation.distributions import ServiceTime
+from queuesim.simulation.service_times import ServiceTime
 
 
 class Scans(Protocol):

@@ -24,8 +24,8 @@ from pydantic import (
 from queuesim.core.clock import now, sleep, sleep_until
 from queuesim.core.job import JobState
 from queuesim.fields import NOT_EMPTY, Seconds, Section, or_single, refuse
-from queuesim.simulation.distributions import ServiceTime
 from queuesim.simulation.random import Streams
+from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import listing, show, unknown
 
 # -- Conditions while which a fault holds: ``waiting > 1000``

@@ -33,8 +33,8 @@ from queuesim.faults.base import (
 from queuesim.faults.network import outside
 from queuesim.faults.timing import ALL, ANY, Strike
 from queuesim.fields import CountFromZero, Probability, Seconds, Word, refuse, seconds
-from queuesim.simulation.distributions import ServiceTime
 from queuesim.simulation.process import State
+from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import unknown
 from queuesim.units import DURATION_PATTERN, format_duration
 

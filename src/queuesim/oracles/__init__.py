@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from queuesim.oracles import concurrency, delivery, limiter, order, overdue, timing, work_conservation
+from queuesim.oracles import concurrency, delays, delivery, limiter, order, overdue, work_conservation
 from queuesim.oracles.run_view import Case, Evidence, Promises, unjudged
 from queuesim.results.recording import CheckRow, Recording
 
@@ -18,7 +18,7 @@ ORACLES: tuple[Callable[[Case], CheckRow], ...] = (
     concurrency.exclusive,
     concurrency.concurrency,
     concurrency.attempts,
-    timing.backoff,
+    delays.backoff,
     limiter.limiter,
     order.order,
     work_conservation.prompt,

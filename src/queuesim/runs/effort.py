@@ -14,8 +14,8 @@ from queuesim.faults.workers import WorkerScale
 from queuesim.runs.failures import Failures
 from queuesim.runs.handlers import build_processor, job_options
 from queuesim.runs.judging import what_is_asked
-from queuesim.simulation.distributions import ServiceTime
 from queuesim.simulation.random import Streams
+from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import Location
 from queuesim.units import format_duration
 

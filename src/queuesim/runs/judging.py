@@ -39,7 +39,7 @@ MOST_LETTERS = 100_000
 """With more dead letters than that nobody reads them all."""
 
 
-class Place(Protocol):
+class WorkerSlot(Protocol):
     """A worker's place, in whatever kind of run."""
 
     @property
@@ -54,7 +54,7 @@ class Place(Protocol):
         ...
 
 
-def promises(scenario: Scenario, processor: Processor, places: Sequence[Place], recorder: Recorder) -> Promises:
+def promises(scenario: Scenario, processor: Processor, places: Sequence[WorkerSlot], recorder: Recorder) -> Promises:
     """What a run has promised, with workers in these places."""
     shared = scenario.queue.rate_limit
     terms = [

@@ -10,7 +10,7 @@ from queuesim.core.errors import DATABASE, NETWORK, UNKNOWN, VALIDATION
 from queuesim.core.job import MAX_PRIORITY, JobOptions, to_json
 from queuesim.fields import NOT_EMPTY, Count, Number, PositiveSeconds, Probability, Seconds, Section, or_single, refuse
 from queuesim.scenario.queue import BackoffSettings, QueueSettings
-from queuesim.simulation.distributions import ServiceTime
+from queuesim.simulation.service_times import ServiceTime
 
 CATEGORIES = {"database": DATABASE, "validation": VALIDATION, "network": NETWORK, "unknown": UNKNOWN}
 """Categories of errors as files write them, and their names in `queuesim.core.errors`."""

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from queuesim.fields import NOT_EMPTY, Count, Number, PerSecond, PositiveSeconds, Seconds, Section, Word, refuse
 from queuesim.inputfile import only_known
 from queuesim.scenario.trace import COLUMNS, TraceJob, read_trace
-from queuesim.simulation.distributions import DataFile, ServiceTime
+from queuesim.simulation.service_times import DataFile, ServiceTime
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pydantic import field_validator, model_validator
 
 from queuesim.core.scheduler import Cron, Every, Missed, ScheduleError
 from queuesim.fields import Count, CountFromZero, PositiveSeconds, Seconds, Section, Word, refuse
-from queuesim.simulation.distributions import ServiceTime
+from queuesim.simulation.service_times import ServiceTime
 
 
 class DatabaseSettings(Section):

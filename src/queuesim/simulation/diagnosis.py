@@ -28,7 +28,7 @@ def library_directories() -> tuple[str, ...]:
     return tuple(str(Path(file).parent) for file in files)
 
 
-class Place(NamedTuple):
+class StackFrame(NamedTuple):
     """A line in a suspended function."""
 
     function: str
@@ -88,10 +88,10 @@ def process_of(task: asyncio.Task[Any]) -> str:
     return "" if process is None or process.runs else f"; its process {process.name!r} is {process.state.value}"
 
 
-def places_of(task: asyncio.Task[Any]) -> list[Place]:
+def places_of(task: asyncio.Task[Any]) -> list[StackFrame]:
     """The lines at which the task is suspended, outermost first."""
     return [
-        Place(frame.f_code.co_qualname.rpartition("<locals>.")[2], frame.f_code.co_filename, frame.f_lineno)
+        StackFrame(frame.f_code.co_qualname.rpartition("<locals>.")[2], frame.f_code.co_filename, frame.f_lineno)
         for frame in suspended_frames(task)
     ]
 

@@ -112,7 +112,7 @@ def _refuse(call: str, advice: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-class Guard(Protocol):
+class RefusalLog(Protocol):
     """Keeps the loop's thread from the world; see io_guard.IOGuard."""
 
     def note(self, call: str, target: Target | None) -> None:
@@ -123,7 +123,7 @@ class Guard(Protocol):
 class RealIORefused:
     """The part of an event loop that does real input and output: all of it raises RealIOError."""
 
-    guard: Guard
+    guard: RefusalLog
     """What keeps the loop's thread from the world, and is told of every refusal."""
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from queuesim.tasks.outbox import Outbox as Outbox
     from queuesim.tasks.outbox import Relay as Relay
     from queuesim.tasks.overdue import OverdueScan as OverdueScan
-    from queuesim.tasks.service import TaskService as TaskService
     from queuesim.tasks.store import TaskStore as TaskStore
+    from queuesim.tasks.task_service import TaskService as TaskService
 
 HOMES = {
     "AfterCommit": "outbox",
@@ -32,7 +32,7 @@ HOMES = {
     "Status": "model",
     "Task": "model",
     "TaskMissingError": "model",
-    "TaskService": "service",
+    "TaskService": "task_service",
     "TaskStore": "store",
     "task_processor": "handlers",
 }

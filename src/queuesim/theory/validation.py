@@ -50,7 +50,7 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Case:
+class ValidationCase:
     """A station in steady state, as a scenario, and what is known of it."""
 
     name: str
@@ -121,7 +121,7 @@ UNLIMITED = 1_000_000
 """Attempts that no job will ever use up."""
 
 
-def cases() -> tuple[Case, ...]:
+def cases() -> tuple[ValidationCase, ...]:
     """All cases. Services have a mean of 1 s, save where classes differ."""
     return (
         _mm1(),
@@ -164,17 +164,17 @@ def _single(
     service: Mapping[str, Any],
     *quantities: Quantity,
     servers: int = 1,
-) -> Case:
+) -> ValidationCase:
     """A case with one type of job."""
     settings = _settings(name, arrival_rate, {"job": {"service": service}}, servers)
-    return Case(name, source, arrival_rate, settings, quantities)
+    return ValidationCase(name, source, arrival_rate, settings, quantities)
 
 
 EXPONENTIAL = {"exponential": {"mean": "1s"}}
 CONSTANT = {"constant": "1s"}
 
 
-def _mm1() -> Case:
+def _mm1() -> ValidationCase:
     model = MM1(0.8, 1.0)
     return _single(
         "M/M/1",
@@ -188,7 +188,7 @@ def _mm1() -> Case:
     )
 
 
-def _mmc() -> Case:
+def _mmc() -> ValidationCase:
     model = MMc(4.0, 1.0, 5)
     return _single(
         "M/M/5",
@@ -203,7 +203,7 @@ def _mmc() -> Case:
     )
 
 
-def _md1() -> Case:
+def _md1() -> ValidationCase:
     model = MD1(0.8, 1.0)
     return _single(
         "M/D/1",
@@ -215,7 +215,7 @@ def _md1() -> Case:
     )
 
 
-def _mdc() -> Case:
+def _mdc() -> ValidationCase:
     model = MDc(4.0, 1.0, 5)
     return _single(
         "M/D/5",
@@ -228,7 +228,7 @@ def _mdc() -> Case:
     )
 
 
-def _mg1(distribution: str, scv: float, service: Mapping[str, Any]) -> Case:
+def _mg1(distribution: str, scv: float, service: Mapping[str, Any]) -> ValidationCase:
     model = MG1(0.7, 1.0, scv)
     return _single(
         f"M/G/1, {distribution}, scv {scv:g}",
@@ -240,7 +240,7 @@ def _mg1(distribution: str, scv: float, service: Mapping[str, Any]) -> Case:
     )
 
 
-def _feedback() -> Case:
+def _feedback() -> ValidationCase:
     """A failed attempt goes back to the tail of the queue at once, and its next attempt draws a new service."""
     model = BernoulliFeedback(0.5, 1.0, 0.3)
     name = "M/M/1, Bernoulli feedback 0.3"
@@ -250,19 +250,19 @@ def _feedback() -> Case:
         mean_waiting(model.mean_first_waiting_time, "mean first waiting time"),
         mean_latency(model.mean_time_in_system),
     )
-    return Case(name, "Takács 1963", model.arrival_rate, settings, quantities)
+    return ValidationCase(name, "Takács 1963", model.arrival_rate, settings, quantities)
 
 
-def _priority_mg1() -> Case:
+def _priority_mg1() -> ValidationCase:
     model = PriorityMG1([PriorityClass(0.2, 0.5), PriorityClass(0.3, 1.0), PriorityClass(0.2, 1.5)])
     return _priorities("M/M/1, 3 priorities, own services", model, 1)
 
 
-def _priority_mmc() -> Case:
+def _priority_mmc() -> ValidationCase:
     return _priorities("M/M/3, 3 priorities", PriorityMMc((0.4, 0.8, 1.2), 1.0, 3), 3)
 
 
-def _priorities(name: str, model: PriorityModel, servers: int) -> Case:
+def _priorities(name: str, model: PriorityModel, servers: int) -> ValidationCase:
     """Priorities 1, 2 and so on: BullMQ's 1 is the most urgent, and 0 would stand outside the order."""
     rate = sum(model.arrival_rates)
     jobs = {
@@ -277,7 +277,7 @@ def _priorities(name: str, model: PriorityModel, servers: int) -> Case:
         mean_waiting(wait, f"mean waiting time, priority {number}", priority=number)
         for number, wait in enumerate(model.mean_waiting_times, 1)
     )
-    return Case(name, "Cobham 1954", rate, _settings(name, rate, jobs, servers), quantities)
+    return ValidationCase(name, "Cobham 1954", rate, _settings(name, rate, jobs, servers), quantities)
 
 
 SEED = 20_240_229
@@ -290,10 +290,10 @@ Runner = Callable[[dict[str, Any], int], "Result"]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ValidationRow:
     """One quantity of one case: the closed form beside what was simulated."""
 
-    case: Case
+    case: ValidationCase
     quantity: Quantity
     interval: Interval
 
@@ -309,7 +309,7 @@ class Comparison:
 
 
 def validate(
-    chosen: Iterable[Case] | None = None,
+    chosen: Iterable[ValidationCase] | None = None,
     *,
     replications: int = REPLICATIONS,
     jobs: int = JOBS,
@@ -317,7 +317,7 @@ def validate(
     confidence: float = CONFIDENCE,
     run: Runner | None = None,
     progress: Callable[[str], None] = lambda line: None,
-) -> list[Comparison]:
+) -> list[ValidationRow]:
     """Simulate each case `replications` times with about `jobs` arrivals, and compare.
 
     `chosen` defaults to all of `cases()`, and `run` to `queuesim.run` on the simulation backend. `progress` is given a
@@ -343,12 +343,14 @@ def simulate(scenario: dict[str, Any], seed: int) -> Result:
     return result
 
 
-def _seeds(case: Case, seed: int, count: int) -> list[int]:
+def _seeds(case: ValidationCase, seed: int, count: int) -> list[int]:
     sequence = np.random.SeedSequence([seed, zlib.crc32(case.name.encode())])
     return [int(word) for word in sequence.generate_state(count)]
 
 
-def _compare(case: Case, seeds: Sequence[int], jobs: int, confidence: float, run: Runner) -> list[Comparison]:
+def _compare(
+    case: ValidationCase, seeds: Sequence[int], jobs: int, confidence: float, run: Runner
+) -> list[ValidationRow]:
     rows = []
     for seed in seeds:
         result = run(case.scenario(jobs), seed)
@@ -356,12 +358,12 @@ def _compare(case: Case, seeds: Sequence[int], jobs: int, confidence: float, run
         rows.append([quantity.measure(settled) for quantity in case.quantities])
     columns = np.array(rows, dtype=np.float64).T
     return [
-        Comparison(case, quantity, replications(column, confidence=confidence))
+        ValidationRow(case, quantity, replications(column, confidence=confidence))
         for quantity, column in zip(case.quantities, columns, strict=True)
     ]
 
 
-def report(comparisons: Sequence[Comparison], *, seed: int, jobs: int, count: int) -> str:
+def report(comparisons: Sequence[ValidationRow], *, seed: int, jobs: int, count: int) -> str:
     """The comparisons as a Markdown page. It holds no date and no version, so that it only changes with the results."""
     agreeing = sum(comparison.agrees for comparison in comparisons)
     confidence = comparisons[0].interval.confidence if comparisons else CONFIDENCE
@@ -387,7 +389,7 @@ def report(comparisons: Sequence[Comparison], *, seed: int, jobs: int, count: in
     return "\n".join(lines) + "\n"
 
 
-def _row(comparison: Comparison) -> str:
+def _row(comparison: ValidationRow) -> str:
     interval = comparison.interval
     cells = (
         comparison.case.name,

@@ -20,7 +20,7 @@ need("fastapi", "admin", "the admin API's routes")
 
 from fastapi import FastAPI  # noqa: E402
 
-from queuesim.admin.errors import handle_errors  # noqa: E402
+from queuesim.admin.problems import handle_errors  # noqa: E402
 from queuesim.admin.routes import all_routes  # noqa: E402
 
 logger = logging.getLogger("queuesim.admin")
