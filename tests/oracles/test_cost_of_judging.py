@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from queuesim.core.job import Backoff, JobOptions
 from queuesim.oracles import ORACLES
-from queuesim.oracles.run_view import Case, Evidence, Promises, groups
+from queuesim.oracles.run_view import Expectations, FinalState, RunView, groups
 from queuesim.results.recording import Recording
 from queuesim.runs.virtual.engine import record
 from queuesim.scenario.model import Scenario
@@ -20,7 +20,7 @@ from queuesim.scenario.model import Scenario
 FEW, MANY = 1_000, 8_000
 
 
-def traced(directory: Path, count: int) -> tuple[Recording, Promises, Evidence]:
+def traced(directory: Path, count: int) -> tuple[Recording, Expectations, FinalState]:
     """A run of so many jobs, half of which fail once, as its oracles get it; each job has options of its own."""
     file = directory / f"{count}.csv"
     rows = [f"{n * 50},mail,10,{n % 3},{n % 4 * 1000},{'network' if n % 2 else ''}" for n in range(count)]
@@ -38,7 +38,7 @@ def traced(directory: Path, count: int) -> tuple[Recording, Promises, Evidence]:
     )
     recording = record(scenario, 1)
     own = [JobOptions(2, Backoff("fixed", 1.0), job_id=f"job-{n}") for n in range(count)]
-    return recording, Promises(options=own, concurrency={"w": 5}), Evidence(terms=range(count))
+    return recording, Expectations(options=own, concurrency={"w": 5}), FinalState(terms=range(count))
 
 
 def seconds_a_job(directory: Path, count: int) -> float:
@@ -46,7 +46,7 @@ def seconds_a_job(directory: Path, count: int) -> float:
     run = traced(directory, count)
     times = []
     for _ in range(3):
-        case, began = Case(*run), time.process_time()
+        case, began = RunView(*run), time.process_time()
         for oracle in ORACLES:
             oracle(case)
         times.append((time.process_time() - began) / count)
@@ -61,10 +61,10 @@ def test_judging_costs_the_same_per_job(tmp_path: Path) -> None:
 def test_witnesses_are_those_of_the_options_that_were_used_first(tmp_path: Path) -> None:
     recording, promises, evidence = traced(tmp_path, 60)
     attempts = next(oracle for oracle in ORACLES if oracle.__name__ == "attempts")
-    assert attempts(Case(recording, promises, evidence)).ok
+    assert attempts(RunView(recording, promises, evidence)).ok
     # of one kind of options more attempts were made than are allowed, of the other kind fewer
     options = [replace(each, attempts=1 if n % 4 == 1 else 3) for n, each in enumerate(promises.options)]
-    row = attempts(Case(recording, replace(promises, options=options), evidence))
+    row = attempts(RunView(recording, replace(promises, options=options), evidence))
     numbers = [number for number in range(2, 61) if number % 4 == 2]
     assert row.value == 2 * len(numbers)
     assert row.detail == (

@@ -17,7 +17,7 @@ from queuesim.core.job import Backoff, Deduplication, Job, JobOptions
 from queuesim.core.queue import Queue
 from queuesim.core.worker import Worker
 from queuesim.oracles import ORACLES
-from queuesim.oracles.run_view import Case, Evidence, Promises
+from queuesim.oracles.run_view import Expectations, FinalState, RunView
 
 Patch = pytest.MonkeyPatch
 
@@ -285,10 +285,11 @@ def test_a_run_that_leaves_jobs_behind() -> None:
     assert recording is not None
     assert recording.left
     rows = {
-        row.name: row for row in (oracle(Case(recording, Promises(drained=True), Evidence())) for oracle in ORACLES)
+        row.name: row
+        for row in (oracle(RunView(recording, Expectations(drained=True), FinalState())) for oracle in ORACLES)
     }
     assert not rows["drained at the end"].ok
-    rows = {row.name: row for row in (oracle(Case(recording, Promises(), Evidence())) for oracle in ORACLES)}
+    rows = {row.name: row for row in (oracle(RunView(recording, Expectations(), FinalState())) for oracle in ORACLES)}
     assert rows["drained at the end"].ok, "it was not promised"
 
 

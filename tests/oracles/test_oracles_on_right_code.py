@@ -16,7 +16,7 @@ from queuesim import DelayedError, Job, Processor, RateLimitError
 from queuesim.brokers.memory_store import Window
 from queuesim.core.job import Keep, RateLimit
 from queuesim.oracles import ORACLES, judge
-from queuesim.oracles.run_view import Evidence, Promises
+from queuesim.oracles.run_view import Expectations, FinalState
 from queuesim.results.recording import Recording
 from queuesim.runs.virtual.engine import record
 from queuesim.scenario.loading import as_scenario
@@ -213,8 +213,8 @@ def recorded() -> tuple[Recording, Recording, Recording]:
 
 RECORDINGS = recorded()
 PROMISES = (
-    Promises(options=[queuesim.JobOptions()]),
-    Promises(
+    Expectations(options=[queuesim.JobOptions()]),
+    Expectations(
         options=[queuesim.JobOptions(attempts=4)],
         concurrency={"w-1": 3, "w-2": 3, "w-3": 1},
         shared_concurrency=2,
@@ -226,7 +226,7 @@ PROMISES = (
     ),
 )
 CENSUS: dict[str, list[int]] = {"waiting": [], "completed": [1, 2], "failed": [], "active": [3, 3]}
-EVIDENCE = (Evidence(), Evidence(census=CENSUS, known=[1, 2, 4, 4], letters={"1": 1}, terms=[0]))
+EVIDENCE = (FinalState(), FinalState(census=CENSUS, known=[1, 2, 4, 4], letters={"1": 1}, terms=[0]))
 
 
 @settings(deadline=None, max_examples=200)
@@ -270,4 +270,4 @@ def test_nothing_at_all_is_no_violation() -> None:
         faults=[],
     )
     for promised in PROMISES:
-        assert [row.name for row in judge(nothing, promised, Evidence()) if not row.ok] == []
+        assert [row.name for row in judge(nothing, promised, FinalState()) if not row.ok] == []

@@ -9,7 +9,7 @@ import numpy as np
 
 from queuesim.brokers.redis.stream import EventStreamReader
 from queuesim.core.job import Job, JobOptions, JobState, NewJob
-from queuesim.oracles.run_view import Evidence, Promises
+from queuesim.oracles.run_view import Expectations, FinalState
 from queuesim.results.recorder import Recorder
 from queuesim.results.recording import Facts, FaultRow, Recording
 from queuesim.runs.live.messages import Reports
@@ -101,8 +101,8 @@ def test_a_job_that_was_acknowledged_and_is_nowhere_is_lost() -> None:
     reader.report(stream((1, "added", 1), (1, "waiting", 1)))
     reader.report_expected()
     recording = recorder.recording(FACTS, {1: JobState.WAITING.value})
-    evidence = Evidence(census={"waiting": [1]}, terms=recorder.terms)
-    checks = {row.name: row for row in judge_live(recording, Promises(options=recorder.options), evidence, {})}
+    evidence = FinalState(census={"waiting": [1]}, terms=recorder.terms)
+    checks = {row.name: row for row in judge_live(recording, Expectations(options=recorder.options), evidence, {})}
     assert not checks["no job lost"].ok
     assert checks["no job lost"].detail == "job 2 is nowhere"
 
@@ -147,8 +147,8 @@ def test_a_worker_that_never_took_jobs_has_no_idle_slots() -> None:
     recorder = Recorder()
     chronicle(recorder).report(stream((1, "added", 1), (1, "waiting", 1)))
     recording = recorder.recording(FACTS, {1: JobState.WAITING.value})
-    promises = Promises(options=recorder.options, concurrency={"w": 1})
-    evidence = Evidence(census={"waiting": [1]}, terms=recorder.terms)
+    promises = Expectations(options=recorder.options, concurrency={"w": 1})
+    evidence = FinalState(census={"waiting": [1]}, terms=recorder.terms)
 
     def waits(began: dict[str, float]) -> bool:
         return next(row.ok for row in judge_live(recording, promises, evidence, began) if "idle worker" in row.name)
@@ -164,10 +164,10 @@ def test_a_run_whose_events_are_missing_is_not_judged() -> None:
     chronicle(recorder).report(stream((1, "added", 1), (1, "waiting", 1)))
     recorder.faults.append(FaultRow("redis.restart", "", 3.0, 4.0, lost=math.inf))
     recording = recorder.recording(FACTS, {1: "waiting"})
-    explained = judge_live(recording, Promises(), Evidence(), {}, [4.5])
+    explained = judge_live(recording, Expectations(), FinalState(), {}, [4.5])
     assert any(row.judged for row in explained)
     for gaps in ([2.0], [4.5, 6.0]):
-        rows = judge_live(recording, Promises(), Evidence(), {}, gaps)
+        rows = judge_live(recording, Expectations(), FinalState(), {}, gaps)
         assert [row.name for row in rows] == [row.name for row in explained]
         assert not any(row.judged for row in rows)
         assert f"before second {gaps[-1]:.3f}" in rows[0].detail

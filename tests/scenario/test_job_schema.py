@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from queuesim.core.job import Backoff, JobOptions
 from queuesim.scenario.jobs import ErrorRates, JobSettings, Poison
-from queuesim.scenario.queue import QueueSettings
+from queuesim.scenario.queue_settings import QueueSettings
 
 FILE = {"file": True}
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from queuesim.core.job import Backoff, Keep, RateLimit
 from queuesim.core.retry import RetryPolicy
 from queuesim.core.worker import WorkerOptions
-from queuesim.scenario.queue import BackoffSettings, KeepSettings, QueueSettings, WorkerSettings
+from queuesim.scenario.queue_settings import BackoffSettings, KeepSettings, QueueSettings, WorkerSettings
 
 FILE = {"file": True}
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from queuesim.scenario.jobs import JobSettings
 from queuesim.scenario.load import Arrivals, LoadEntry
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.queue import QueueSettings, WorkerSettings
+from queuesim.scenario.queue_settings import QueueSettings, WorkerSettings
 from queuesim.scenario.thresholds import parse_threshold
 from queuesim.simulation.service_times import ExponentialTime, ServiceTime
 

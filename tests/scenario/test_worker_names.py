@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import queuesim
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.queue import name_workers
+from queuesim.scenario.queue_settings import name_workers
 
 SCENARIO = {
     "name": "n",

@@ -32,7 +32,7 @@ from queuesim.results.readings import percentile_of
 from queuesim.runs.handlers import OVERDUE
 from queuesim.scenario.load import Segment
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.queue import WorkerSettings
+from queuesim.scenario.queue_settings import WorkerSettings
 from queuesim.scenario.thresholds import Threshold
 
 DEVIATIONS = 3.0

@@ -15,7 +15,7 @@ from queuesim.runs.failures import Failures
 from queuesim.runs.handlers import build_processor, job_options
 from queuesim.scenario.jobs import JobSettings
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.queue import name_workers, shared_limiter
+from queuesim.scenario.queue_settings import name_workers, shared_limiter
 from queuesim.simulation.random import Streams
 from queuesim.simulation.service_times import ServiceTime
 from queuesim.units import format_duration

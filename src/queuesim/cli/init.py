@@ -44,7 +44,7 @@ def write_starter(file: Path) -> list[Path]:
             raise QueuesimError(f"{path} is there already: choose another name, or remove it")
     file.parent.mkdir(parents=True, exist_ok=True)
     starter = files("queuesim.cli.starter")
-    for path, template in ((file, "scenario.yaml"), (code, "processor.py")):
+    for path, template in ((file, "scenario.yaml"), (code, "starter_processor.py")):
         text = starter.joinpath(template).read_text(encoding="utf-8")
         path.write_text(text.replace("SCENARIO", str(file)).replace("MODULE", module), encoding="utf-8", newline="\n")
     return [file, code]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from queuesim.oracles import concurrency, delays, delivery, limiter, order, overdue, work_conservation
-from queuesim.oracles.run_view import Case, Evidence, Promises, unjudged
+from queuesim.oracles.run_view import Expectations, FinalState, RunView, unjudged
 from queuesim.results.recording import CheckRow, Recording
 
-ORACLES: tuple[Callable[[Case], CheckRow], ...] = (
+ORACLES: tuple[Callable[[RunView], CheckRow], ...] = (
     delivery.lost,
     delivery.duplicated,
     delivery.recovered,
@@ -29,18 +29,18 @@ ORACLES: tuple[Callable[[Case], CheckRow], ...] = (
 )
 """Those of every run."""
 
-OF_SCANS: tuple[Callable[[Case], CheckRow], ...] = (overdue.schedulers, overdue.scans)
+OF_SCANS: tuple[Callable[[RunView], CheckRow], ...] = (overdue.schedulers, overdue.scans)
 """Those of runs with overdue scans."""
 
 IN_REAL_TIME = "the processes that scan in real time are not asked for what it takes"
 
 
-def judge(recording: Recording, promises: Promises, evidence: Evidence) -> list[CheckRow]:
+def judge(recording: Recording, promises: Expectations, evidence: FinalState) -> list[CheckRow]:
     """What each oracle says of a run: a row each, kind "oracle", whose value is the number of violations."""
-    case = Case(recording, promises, evidence)
-    rows = [oracle(case) for oracle in ORACLES]
+    view = RunView(recording, promises, evidence)
+    rows = [oracle(view) for oracle in ORACLES]
     if evidence.overdue is not None:
-        rows += [oracle(case) for oracle in OF_SCANS if oracle is not overdue.schedulers or overdue.has_scheduler(case)]
+        rows += [oracle(view) for oracle in OF_SCANS if oracle is not overdue.schedulers or overdue.has_scheduler(view)]
     elif recording.scans:
         rows += [unjudged(name, IN_REAL_TIME) for name in (overdue.SCHEDULERS, overdue.SCANS)]
     return rows

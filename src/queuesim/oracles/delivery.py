@@ -14,51 +14,51 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.core.job import Deduplication, JobState, Keep
-from queuesim.oracles.run_view import FORGETFUL, Array, Case, first, transitions, unjudged, verdict
+from queuesim.oracles.run_view import FORGETFUL, Array, RunView, first, transitions, unjudged, verdict
 from queuesim.results.recording import CheckRow, Ending
 
 
-def lost(case: Case) -> CheckRow:
+def lost(view: RunView) -> CheckRow:
     """Every job that was added ended, or is still in the queue."""
-    there = np.zeros(len(case.numbers), dtype=bool)
+    there = np.zeros(len(view.numbers), dtype=bool)
     for numbers in (
-        case.ended,
-        np.fromiter(case.recording.left, dtype=np.uint32, count=len(case.recording.left)),
+        view.ended,
+        np.fromiter(view.recording.left, dtype=np.uint32, count=len(view.recording.left)),
     ):
-        rows = case.row(numbers)
+        rows = view.row(numbers)
         there[rows[rows >= 0]] = True
     missing = np.flatnonzero(~there)
     # a server that forgets that a job was added loses it; whatever else it forgets, the job is there
-    by = _lost_by(case, case.numbers[missing])
-    violating = case.numbers[missing[by < 0]]
-    return verdict("no job lost", first(violating, "job {} is nowhere"), case.rollbacks.blame(by, "lost"))
+    by = _lost_by(view, view.numbers[missing])
+    violating = view.numbers[missing[by < 0]]
+    return verdict("no job lost", first(violating, "job {} is nowhere"), view.rollbacks.blame(by, "lost"))
 
 
-def duplicated(case: Case) -> CheckRow:
+def duplicated(view: RunView) -> CheckRow:
     """A job completes once. That it was run again after a stall can't be promised away: it is counted."""
-    completed = np.flatnonzero(case.attempts["ending"] == Ending.OK)
-    done = np.stack((case.attempts["number"][completed].astype(np.int64), case.undone_by[completed]), axis=1)
+    completed = np.flatnonzero(view.attempts["ending"] == Ending.OK)
+    done = np.stack((view.attempts["number"][completed].astype(np.int64), view.undone_by[completed]), axis=1)
     # one completion counts, and one more for each time that the server forgot what it knew of it
     each, counts = np.unique(done, axis=0, return_counts=True)
     violating = np.unique(each[counts > 1, 0])
-    if len(violating) and case.doubtful:
-        violating = violating[~np.isin(violating, _forgiven(case, completed))]
+    if len(violating) and view.doubtful:
+        violating = violating[~np.isin(violating, _forgiven(view, completed))]
     twice = np.isin(each[:, 0], each[each[:, 1] < 0, 0]) | (counts > 1)
     by = each[twice & (each[:, 1] >= 0), 1]
-    again = len(case.interrupted.intersection(case.attempts["number"][case.attempts["attempt"] > 1].tolist()))
+    again = len(view.interrupted.intersection(view.attempts["number"][view.attempts["attempt"] > 1].tolist()))
     notes = []
     if again:
         notes.append(f"{again} jobs ran again after an attempt whose end the queue did not hear of")
-    notes += [blamed] if (blamed := case.rollbacks.blame(by, "duplicated")) else []
+    notes += [blamed] if (blamed := view.rollbacks.blame(by, "duplicated")) else []
     return verdict("no job completed twice", first(violating, "job {} completed twice"), ", ".join(notes))
 
 
-def _forgiven(case: Case, completed: Array) -> Array:
+def _forgiven(view: RunView, completed: Array) -> Array:
     """Jobs of which nobody can say which attempt the server forgot by which rollback, and that completed no more often
     than it may have forgotten a completion."""
-    attempts = case.attempts[completed]
-    forgot = case.rollbacks.may_undo(attempts["started"]) | case.rollbacks.may_undo(case.told_ends[completed])
-    doubtful = np.isin(attempts["number"], list(case.doubtful))
+    attempts = view.attempts[completed]
+    forgot = view.rollbacks.may_undo(attempts["started"]) | view.rollbacks.may_undo(view.told_ends[completed])
+    doubtful = np.isin(attempts["number"], list(view.doubtful))
     found = [
         number
         for number in np.unique(attempts["number"][doubtful]).tolist()
@@ -67,30 +67,30 @@ def _forgiven(case: Case, completed: Array) -> Array:
     return np.array(found, dtype=np.uint32)
 
 
-def unexpected(case: Case) -> CheckRow:
+def unexpected(view: RunView) -> CheckRow:
     """Nothing runs that was not added."""
-    ran = np.unique(case.attempts["number"])
-    strangers = ran[case.row(ran) < 0]
+    ran = np.unique(view.attempts["number"])
+    strangers = ran[view.row(ran) < 0]
     return verdict("nothing unexpected", first(strangers, "job {} ran and was never added"))
 
 
-def recovered(case: Case) -> CheckRow:
+def recovered(view: RunView) -> CheckRow:
     """Jobs whose attempt was lost run again, or are still in the queue."""
-    done = set(case.ended.tolist())
-    unknown = sorted(case.interrupted)
-    missing = np.array([n for n in unknown if n not in done and n not in case.recording.left], dtype=np.uint32)
-    by = _lost_by(case, missing)
+    done = set(view.ended.tolist())
+    unknown = sorted(view.interrupted)
+    missing = np.array([n for n in unknown if n not in done and n not in view.recording.left], dtype=np.uint32)
+    by = _lost_by(view, missing)
     came_back = sum(number in done for number in unknown)
     notes = [f"{came_back} jobs recovered"] if came_back else []
-    notes += [blamed] if (blamed := case.rollbacks.blame(by, "lost")) else []
+    notes += [blamed] if (blamed := view.rollbacks.blame(by, "lost")) else []
     return verdict("interrupted jobs recovered", first(missing[by < 0], "job {} never came back"), ", ".join(notes))
 
 
-def _lost_by(case: Case, numbers: Array) -> Array:
+def _lost_by(view: RunView, numbers: Array) -> Array:
     """The rollback by which the queue forgot that each job was added; -1: none, or it never was."""
-    rows = case.row(numbers)
+    rows = view.row(numbers)
     by = np.full(len(numbers), -1)
-    by[rows >= 0] = case.rollbacks.forgot(case.of_jobs("added")[rows[rows >= 0]])
+    by[rows >= 0] = view.rollbacks.forgot(view.of_jobs("added")[rows[rows >= 0]])
     return by
 
 
@@ -131,18 +131,18 @@ for _before, _after in LEGAL.items():
         _MATRIX[_before.code, _kind.code] = True
 
 
-def legal(case: Case) -> CheckRow:
+def legal(view: RunView) -> CheckRow:
     """Events come in a legal order, and no later one has an earlier time."""
     name = "events in a legal order"
-    if case.lasting is None:
+    if view.lasting is None:
         return unjudged(name, FORGETFUL)
-    events = case.lasting[transitions(case.lasting)]
+    events = view.lasting[transitions(view.lasting)]
     if not len(events):
         return verdict(name, [])
     number, kind, time = events["number"], events["kind"].astype(np.intp), events["time"]
     same = number[1:] == number[:-1]
     wrong = same & ~_MATRIX[kind[:-1], kind[1:]]
-    if not case.late:
+    if not view.late:
         # commands carry the time at which they were sent
         wrong |= same & (time[1:] < time[:-1])
     born = np.concatenate(([True], ~same)) & (kind != EventKind.ADDED.code)
@@ -155,20 +155,20 @@ def legal(case: Case) -> CheckRow:
     return verdict(name, told)
 
 
-def single(case: Case) -> CheckRow:
+def single(view: RunView) -> CheckRow:
     """No job is in two states, twice in one, or in none; each is where its last event put it; and no parent waits for
     children that have all completed or are gone."""
     where: dict[int, list[str]] = {}
-    for state, numbers in case.evidence.census.items():
+    for state, numbers in view.evidence.census.items():
         for number in numbers:
             where.setdefault(number, []).append(state)
     told = [f"job {number} is {' and '.join(states)}" for number, states in where.items() if len(states) > 1]
-    told += [f"job {number} is stored and in no state" for number in case.evidence.known if number not in where]
-    told += [f"job {number} waits for children and has none left" for number in case.evidence.forsaken]
-    twice = [number for number, count in Counter(case.evidence.known).items() if count > 1]
+    told += [f"job {number} is stored and in no state" for number in view.evidence.known if number not in where]
+    told += [f"job {number} waits for children and has none left" for number in view.evidence.forsaken]
+    twice = [number for number, count in Counter(view.evidence.known).items() if count > 1]
     told += [f"job {number} is stored twice" for number in twice]
-    if case.lasting is not None and len(case.lasting):
-        told += _misplaced(case.lasting, where)
+    if view.lasting is not None and len(view.lasting):
+        told += _misplaced(view.lasting, where)
     return verdict("one state at a time", told)
 
 
@@ -190,17 +190,17 @@ def _misplaced(lasting: Array, where: dict[int, list[str]]) -> list[str]:
 # -- Keeping: retention, dead letters, deduplication, and an empty queue at the end
 
 
-def retention(case: Case) -> CheckRow:
+def retention(view: RunView) -> CheckRow:
     """Of the finished jobs those are kept that should be, the newest, and no others."""
     told: list[str] = []
     # which are the newest; that there are not too many can be judged all the same
-    why = FORGETFUL if case.lasting is None else "a worker's clock was wrong" if case.skewed else ""
+    why = FORGETFUL if view.lasting is None else "a worker's clock was wrong" if view.skewed else ""
     for state, kind, keep in (
-        (JobState.COMPLETED, EventKind.COMPLETED, case.promises.keep_completed),
-        (JobState.FAILED, EventKind.FAILED, case.promises.keep_failed),
+        (JobState.COMPLETED, EventKind.COMPLETED, view.promises.keep_completed),
+        (JobState.FAILED, EventKind.FAILED, view.promises.keep_failed),
     ):
-        if state.value in case.evidence.census:
-            told += _kept(None if why else case.lasting, set(case.evidence.census[state.value]), state, kind, keep)
+        if state.value in view.evidence.census:
+            told += _kept(None if why else view.lasting, set(view.evidence.census[state.value]), state, kind, keep)
     name = "retention honoured"
     return unjudged(name, why) if why and not told else verdict(name, told)
 
@@ -226,16 +226,16 @@ def _kept(events: Array | None, kept: set[int], state: JobState, kind: EventKind
     return first(gone, "job {} should be kept and is gone")
 
 
-def dead_letters(case: Case) -> CheckRow:
+def dead_letters(view: RunView) -> CheckRow:
     """Every job that failed for good has one dead letter, and no other job has any."""
     name = "dead letters complete"
-    letters = case.evidence.letters
-    if not case.promises.dead_letters or letters is None:
+    letters = view.evidence.letters
+    if not view.promises.dead_letters or letters is None:
         return verdict(name, [])
-    if case.lasting is None:
+    if view.lasting is None:
         return unjudged(name, FORGETFUL)
-    failed = case.lasting["number"][case.lasting["kind"] == EventKind.FAILED.code]
-    ids = case.recording.ids
+    failed = view.lasting["number"][view.lasting["kind"] == EventKind.FAILED.code]
+    ids = view.recording.ids
     expected = Counter(ids.get(number, str(number)) for number in failed.tolist())
     told = [
         f"job {job_id} failed {count} times and has {letters.get(job_id, 0)} dead letters"
@@ -246,20 +246,20 @@ def dead_letters(case: Case) -> CheckRow:
     return verdict(name, told)
 
 
-def deduplication(case: Case) -> CheckRow:
+def deduplication(view: RunView) -> CheckRow:
     """While a job holds a deduplication id, no other is added with it."""
     name = "deduplication"
     held: dict[str, list[tuple[float, float, int]]] = {}
-    if not case.evidence.deduplications:
+    if not view.evidence.deduplications:
         return verdict(name, [])
-    begins = _places(case, EventKind.ADDED)
-    ends = _places(case, EventKind.COMPLETED, EventKind.FAILED, EventKind.REMOVED)
-    added = dict(zip(case.numbers.tolist(), case.of_jobs("added").tolist(), strict=True))
+    begins = _places(view, EventKind.ADDED)
+    ends = _places(view, EventKind.COMPLETED, EventKind.FAILED, EventKind.REMOVED)
+    added = dict(zip(view.numbers.tolist(), view.of_jobs("added").tolist(), strict=True))
     # a job that the server forgot holds no id any more
-    lost = set(case.numbers[case.rollbacks.forgot(case.of_jobs("added")) >= 0].tolist())
-    for number, rule in case.evidence.deduplications.items():
+    lost = set(view.numbers[view.rollbacks.forgot(view.of_jobs("added")) >= 0].tolist())
+    for number, rule in view.evidence.deduplications.items():
         if number in added and number not in lost:
-            ended = case.events["time"][ends[number]] if number in ends else np.inf
+            ended = view.events["time"][ends[number]] if number in ends else np.inf
             until = _held_until(rule, added[number], float(ended))
             held.setdefault(rule.id, []).append((added[number], until, number))
     told = []
@@ -267,8 +267,8 @@ def deduplication(case: Case) -> CheckRow:
         spans.sort()
         for (_, until, earlier), (since, _, later) in pairwise(spans):
             # with latency times are those of sending, but the order is the queue's own
-            in_order = case.late and ends.get(earlier, np.inf) < begins.get(later, -1)
-            if since < until - case.promises.slack and not in_order:
+            in_order = view.late and ends.get(earlier, np.inf) < begins.get(later, -1)
+            if since < until - view.promises.slack and not in_order:
                 told.append(f"job {later} was added at {since:g} s with {id!r}, which job {earlier} held")
     return verdict(name, told)
 
@@ -280,32 +280,32 @@ def _held_until(rule: Deduplication, added: float, ended: float) -> float:
     return min(added + rule.ttl, ended) if rule.ttl else ended
 
 
-def _places(case: Case, *kinds: EventKind) -> dict[int, int]:
+def _places(view: RunView, *kinds: EventKind) -> dict[int, int]:
     """The place among all events of each job's last event of these kinds."""
-    places = np.flatnonzero(np.isin(case.events["kind"], [kind.code for kind in kinds]))
-    return dict(zip(case.events["number"][places].tolist(), places.tolist(), strict=True))
+    places = np.flatnonzero(np.isin(view.events["kind"], [kind.code for kind in kinds]))
+    return dict(zip(view.events["number"][places].tolist(), places.tolist(), strict=True))
 
 
-def drained(case: Case) -> CheckRow:
+def drained(view: RunView) -> CheckRow:
     """A run that had all the time it needed leaves nothing behind."""
     name = "drained at the end"
-    if not case.promises.drained or case.recording.facts.stopped:
+    if not view.promises.drained or view.recording.facts.stopped:
         return verdict(name, [])
     ended = ("removed", JobState.WAITING_CHILDREN.value)
-    left = np.array(sorted(n for n, state in case.recording.left.items() if state not in ended), dtype=np.uint32)
-    unfinished = np.flatnonzero(case.attempts["ending"] == Ending.UNFINISHED)
-    running = case.attempts[unfinished]
+    left = np.array(sorted(n for n, state in view.recording.left.items() if state not in ended), dtype=np.uint32)
+    unfinished = np.flatnonzero(view.attempts["ending"] == Ending.UNFINISHED)
+    running = view.attempts[unfinished]
     # a worker may run on with a job that the queue does not know to be its own, and so nobody waits for it
     others = ~np.isin(running["number"], left)
-    undone = np.where(others, case.undone_by[unfinished], -1)
-    stalled = others & (undone < 0) & np.array([case.stalled_since(row) for row in running], dtype=bool)
+    undone = np.where(others, view.undone_by[unfinished], -1)
+    stalled = others & (undone < 0) & np.array([view.stalled_since(row) for row in running], dtype=bool)
     # the queue has taken its outcome, and the answer is still under way
-    unanswered = others & case.late_at(case.end) & ~np.isin(running["number"], sorted(case.started_twice))
+    unanswered = others & view.late_at(view.end) & ~np.isin(running["number"], sorted(view.started_twice))
     violating = np.union1d(left, running["number"][(undone < 0) & ~stalled & ~unanswered])
     notes = [f"{int(stalled.sum())} still ran though stalled"] if stalled.any() else []
     notes += [f"{int(unanswered.sum())} waited for an answer"] if unanswered.any() else []
     # a child that failed keeps its parent waiting, for ever, unless it has a rule of its own (BullMQ 6.7)
-    parents = sum(state == JobState.WAITING_CHILDREN for state in case.recording.left.values())
+    parents = sum(state == JobState.WAITING_CHILDREN for state in view.recording.left.values())
     notes += [f"{parents} wait for children"] if parents else []
-    notes += [blamed] if (blamed := case.rollbacks.blame(undone, "still ran though forgotten")) else []
+    notes += [blamed] if (blamed := view.rollbacks.blame(undone, "still ran though forgotten")) else []
     return verdict(name, first(violating, "job {} is left"), ", ".join(notes))

@@ -8,49 +8,49 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.oracles.rollback import TICK
-from queuesim.oracles.run_view import Array, Case, share_outside, verdict
+from queuesim.oracles.run_view import Array, RunView, share_outside, verdict
 from queuesim.results.recording import CheckRow
 
 
-def limiter(case: Case) -> CheckRow:
+def limiter(view: RunView) -> CheckRow:
     """No window is exceeded, none begins before the last is over, and no job starts outside of one."""
     name = "limiter windows never exceeded"
-    limits = case.promises.limiters
+    limits = view.promises.limiters
     if not limits:
         return verdict(name, [])
-    starts = np.sort(case.events["time"][case.events["kind"] == EventKind.ACTIVE.code], kind="stable")
+    starts = np.sort(view.events["time"][view.events["kind"] == EventKind.ACTIVE.code], kind="stable")
     # where times are whole milliseconds, so are the moments at which windows close: two roundings come together.
     # 1e-6 s and less is no more than rounding of floats: there a window and the start that opens it have one time
-    edge = 2 * case.promises.resolution if case.promises.resolution > TICK else 0.0
+    edge = 2 * view.promises.resolution if view.promises.resolution > TICK else 0.0
     longest = max(limit.duration for limit in limits)
     # a window of before may go on after a rollback, with a smaller count; who forgets all forgets the queue's limit too
-    rolled_back = [(each.until, each.until + longest if each.since > 0 else math.inf) for each in case.rollbacks.all]
-    windows, starts = _on_time(case, starts, edge, [*case.late_spans, *rolled_back])
-    shortest, uncounted = min(limit.duration for limit in limits), _uncounted(case)
+    rolled_back = [(each.until, each.until + longest if each.since > 0 else math.inf) for each in view.rollbacks.all]
+    windows, starts = _on_time(view, starts, edge, [*view.late_spans, *rolled_back])
+    shortest, uncounted = min(limit.duration for limit in limits), _uncounted(view)
     # one that opens within rounding of the end of the last
     told = _sliding(
         starts,
         max(limit.max for limit in limits),
         shortest * (1 - 1e-9) - max(edge, TICK),
-        case.holds[:, 0],
+        view.holds[:, 0],
         uncounted,
     )
-    if len(windows) and not case.promises.slack:
+    if len(windows) and not view.promises.slack:
         # elsewhere a worker's clock says when one opened, and the server's when jobs started
         if len(limits) > 1:
             # each worker holds the starts against a max of its own, whoever opened the window
             windows = windows.copy()
             windows["max"] = np.maximum(windows["max"], max(limit.max for limit in limits))
-        told += _windows(_cut_short(windows, case.holds[:, 0], edge), starts, uncounted, edge)
-    elif len(starts) > uncounted and not case.late and case.recording.facts.backend == "sim":
+        told += _windows(_cut_short(windows, view.holds[:, 0], edge), starts, uncounted, edge)
+    elif len(starts) > uncounted and not view.late and view.recording.facts.backend == "sim":
         told.append(f"{len(starts)} jobs started and no window ever opened")
-    return verdict(name, told, judged=share_outside([*case.late_spans, *rolled_back], case.end))
+    return verdict(name, told, judged=share_outside([*view.late_spans, *rolled_back], view.end))
 
 
-def _on_time(case: Case, starts: Array, edge: float, spans: list[tuple[float, float]]) -> tuple[Array, Array]:
+def _on_time(view: RunView, starts: Array, edge: float, spans: list[tuple[float, float]]) -> tuple[Array, Array]:
     """The windows and starts that can be judged: not those of some spans. Where commands are late, starts bear the time
     at which their worker asked, and so do windows."""
-    windows = case.recording.windows
+    windows = view.recording.windows
     for since, until in spans:
         touched = (windows["opened"] <= until) & (windows["closes"] >= since)
         first = min([since, *windows["opened"][touched].tolist()]) - edge
@@ -63,12 +63,12 @@ def _on_time(case: Case, starts: Array, edge: float, spans: list[tuple[float, fl
     return windows, starts
 
 
-def _uncounted(case: Case) -> int:
+def _uncounted(view: RunView) -> int:
     """Jobs that failed at once, for they had stalled too often, do not count as starts."""
-    return sum(1 for kind, _, _ in case.recording.errors if kind == "AbandonedError") and int(
+    return sum(1 for kind, _, _ in view.recording.errors if kind == "AbandonedError") and int(
         np.isin(
-            case.attempts["error"],
-            [i for i, (kind, _, _) in enumerate(case.recording.errors) if kind == "AbandonedError"],
+            view.attempts["error"],
+            [i for i, (kind, _, _) in enumerate(view.recording.errors) if kind == "AbandonedError"],
         ).sum()
     )
 

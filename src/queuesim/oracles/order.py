@@ -9,34 +9,34 @@ import numpy as np
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobState
 from queuesim.oracles.rollback import FLIGHT
-from queuesim.oracles.run_view import Array, Case, share_outside, verdict
+from queuesim.oracles.run_view import Array, RunView, share_outside, verdict
 from queuesim.results.recording import CheckRow
 
 MOST_PRIORITIES = 50
 """With more different priorities than this, only the order within each is judged."""
 
 
-def order(case: Case) -> CheckRow:
+def order(view: RunView) -> CheckRow:
     """Jobs start in the order in which they came to wait, those of each priority among themselves; and none starts
     while a more urgent one waits. Jobs that came back (put back, stalled, retried at once), and parents that waited for
     their children, have places of their own."""
     name = "order within a priority"
-    events = case.events
+    events = view.events
     if not len(events):
         return verdict(name, [])
     judged = 1.0
-    if case.rollbacks:
-        judged = share_outside([(case.rollbacks.all[0].until, math.inf)], case.end)
+    if view.rollbacks:
+        judged = share_outside([(view.rollbacks.all[0].until, math.inf)], view.end)
         # in the order in which things happened, whatever time they bear
-        after = events["time"] >= case.rollbacks.all[0].until - (FLIGHT if case.late else 0.0)
+        after = events["time"] >= view.rollbacks.all[0].until - (FLIGHT if view.late else 0.0)
         events = events[: int(np.argmax(after)) if after.any() else len(events)]
-    moves = _moves(case, events)
+    moves = _moves(view, events)
     told = _overtaken(events, *moves)
-    told += _less_urgent(case, events, *moves)
-    return verdict(name, told, f"judged until {case.rollbacks.all[0]}" if case.rollbacks else "", judged=judged)
+    told += _less_urgent(view, events, *moves)
+    return verdict(name, told, f"judged until {view.rollbacks.all[0]}" if view.rollbacks else "", judged=judged)
 
 
-def _moves(case: Case, events: Array) -> tuple[Array, Array, Array]:
+def _moves(view: RunView, events: Array) -> tuple[Array, Array, Array]:
     """The starts (positions of events, in order), when each came to wait (positions, -1: it came back), and each job's
     priority."""
     moving = np.flatnonzero(
@@ -49,15 +49,15 @@ def _moves(case: Case, events: Array) -> tuple[Array, Array, Array]:
     )
     starts, entered = by_job[paired + 1], by_job[paired]
     came_back = np.isin(events["previous"][entered], (JobState.ACTIVE.code, JobState.WAITING_CHILDREN.code))
-    rows = case.row(events["number"][starts])
+    rows = view.row(events["number"][starts])
     known = rows >= 0
-    priorities = case.of_jobs("priority")
+    priorities = view.of_jobs("priority")
     priority = np.zeros(len(starts), dtype=np.int64)
     priority[known] = priorities[rows[known]]
-    lifo = np.array([options.lifo for options in case.promises.options], dtype=bool)
+    lifo = np.array([options.lifo for options in view.promises.options], dtype=bool)
     at_front = np.zeros(len(starts), dtype=bool)
     if lifo.any():
-        terms = case.terms[rows]
+        terms = view.terms[rows]
         at_front = known & (terms >= 0) & lifo[np.maximum(terms, 0)]
     entered = np.where(came_back | at_front, -1, entered)
     in_order = np.argsort(starts, kind="stable")
@@ -76,13 +76,13 @@ def _overtaken(events: Array, starts: Array, entered: Array, priority: Array) ->
     return told
 
 
-def _less_urgent(case: Case, events: Array, starts: Array, entered: Array, priority: Array) -> list[str]:
+def _less_urgent(view: RunView, events: Array, starts: Array, entered: Array, priority: Array) -> list[str]:
     """Starts of jobs while a more urgent one waited."""
     levels = np.unique(priority)
     if len(levels) < 2 or len(levels) > MOST_PRIORITIES:
         return []
-    rows = case.row(events["number"])
-    priorities = np.where(rows >= 0, case.of_jobs("priority")[rows], 0)
+    rows = view.row(events["number"])
+    priorities = np.where(rows >= 0, view.of_jobs("priority")[rows], 0)
     waiting, leaving = (JobState.WAITING.code, JobState.PRIORITIZED.code), np.zeros(len(events), dtype=np.int64)
     leaving[starts] = -1
     leaving[(events["kind"] == EventKind.REMOVED.code) & np.isin(events["previous"], waiting)] = -1

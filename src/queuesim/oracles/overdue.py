@@ -12,8 +12,8 @@ from queuesim.oracles.run_view import (
     FORGETFUL,
     UNFINISHED,
     WITNESSES,
-    Case,
     OverdueEvidence,
+    RunView,
     Scan,
     Ticks,
     unjudged,
@@ -30,40 +30,40 @@ SCHEDULERS = "schedulers go on"
 SCANS = "overdue scans complete"
 
 
-def evidence_of(case: Case) -> OverdueEvidence:
+def evidence_of(view: RunView) -> OverdueEvidence:
     """What is known of the scans; only asked for where there are some."""
-    assert case.evidence.overdue is not None
-    return case.evidence.overdue
+    assert view.evidence.overdue is not None
+    return view.evidence.overdue
 
 
 # -- job schedulers
 
 
-def has_scheduler(case: Case) -> bool:
+def has_scheduler(view: RunView) -> bool:
     """Whether a job scheduler begins the scans: not where timers do."""
-    return evidence_of(case).ticks is not None
+    return evidence_of(view).ticks is not None
 
 
-def schedulers(case: Case) -> CheckRow:
+def schedulers(view: RunView) -> CheckRow:
     """A job scheduler that is not finished has a pending job; every tick ran, or something accounts for it; and the
     ticks that ran are ticks of the schedule, none before its time."""
-    ticks = evidence_of(case).ticks
+    ticks = evidence_of(view).ticks
     assert ticks is not None
-    if case.rollbacks:
+    if view.rollbacks:
         return unjudged(SCHEDULERS, FORGETFUL)
     ran = sorted(
-        (scan for scan in evidence_of(case).scans if scan.trigger == "cron" and scan.tick is not None),
+        (scan for scan in evidence_of(view).scans if scan.trigger == "cron" and scan.tick is not None),
         key=lambda scan: scan.tick or 0.0,
     )
     # one that has stopped accounts for all ticks that did not run
-    stopped = _pending(case, ticks, ran)
-    return verdict(SCHEDULERS, (stopped or _missing(case, ticks, ran)) + _untimely(ticks, ran))
+    stopped = _pending(view, ticks, ran)
+    return verdict(SCHEDULERS, (stopped or _missing(view, ticks, ran)) + _untimely(ticks, ran))
 
 
-def _pending(case: Case, ticks: Ticks, ran: list[Scan]) -> list[str]:
+def _pending(view: RunView, ticks: Ticks, ran: list[Scan]) -> list[str]:
     if not ticks.stored:
         # whoever makes it may not have reached the queue
-        expected = ran or not (case.had("redis.") or ticks.dead)
+        expected = ran or not (view.had("redis.") or ticks.dead)
         return ["the job scheduler is gone"] if expected and ticks.asked_at > 0 else []
     if ticks.state not in UNFINISHED:
         where = "nowhere" if ticks.state is None else ticks.state.value
@@ -87,12 +87,12 @@ def _untimely(ticks: Ticks, ran: list[Scan]) -> list[str]:
     return told
 
 
-def _missing(case: Case, ticks: Ticks, ran: list[Scan]) -> list[str]:
+def _missing(view: RunView, ticks: Ticks, ran: list[Scan]) -> list[str]:
     """Ticks that should have run by now: those before the pending one, and that one itself if it is long overdue."""
     until = min(ticks.due if ticks.due is not None else math.inf, ticks.asked_at) - MILLISECOND
-    strikes = sorted(fault.began for fault in case.faults if fault.kind == "cron.missed")
+    strikes = sorted(fault.began for fault in view.faults if fault.kind == "cron.missed")
     # a process of its own scans for such a tick, perhaps not yet
-    beside = [fault.began for fault in case.faults if fault.kind == "cron.overlap"]
+    beside = [fault.began for fault in view.faults if fault.kind == "cron.overlap"]
     # each tick that was begun, and when
     begun = [(scan.tick or 0.0, scan.began) for scan in ran]
     begun = sorted(begun + [(tick, tick if started is None else started) for tick, started in ticks.under_way])
@@ -107,10 +107,10 @@ def _missing(case: Case, ticks: Ticks, ran: list[Scan]) -> list[str]:
         late = ticks.missed is not Missed.ALL and tick <= busy_until + MILLISECOND
         if round(tick / MILLISECOND) not in known and not late:
             following = begun[place][1] if place < len(begun) else ticks.asked_at
-            if not _struck(tick, following, strikes, beside) and not _away(case, ticks, tick):
+            if not _struck(tick, following, strikes, beside) and not _away(view, ticks, tick):
                 told.append(f"the tick at {tick:.3f} s never ran")
         tick = ticks.schedule.after(tick)
-    return told + _overdue(case, ticks)
+    return told + _overdue(view, ticks)
 
 
 def _struck(tick: float, following: float, strikes: list[float], beside: list[float]) -> bool:
@@ -118,11 +118,11 @@ def _struck(tick: float, following: float, strikes: list[float], beside: list[fl
     return any(tick - MILLISECOND <= struck <= following + MILLISECOND for struck in (*strikes, *beside))
 
 
-def _away(case: Case, ticks: Ticks, tick: float) -> bool:
+def _away(view: RunView, ticks: Ticks, tick: float) -> bool:
     """Whether at this tick nobody could make a scheduler, or run its job and write so; or whoever ran it may have died,
     so late that its job need not have been found stalled yet."""
     spans = list(ticks.dead)
-    spans += [(fault.began, fault.ended) for fault in case.faults if fault.kind.startswith("redis.")]
+    spans += [(fault.began, fault.ended) for fault in view.faults if fault.kind.startswith("redis.")]
     for began, ended in spans:
         over = (math.inf if math.isnan(ended) else ended) + PATIENCE
         if tick <= over and (began - MILLISECOND <= tick or over >= ticks.asked_at):
@@ -130,13 +130,13 @@ def _away(case: Case, ticks: Ticks, tick: float) -> bool:
     return False
 
 
-def _overdue(case: Case, ticks: Ticks) -> list[str]:
+def _overdue(view: RunView, ticks: Ticks) -> list[str]:
     """The pending job waits though it was due long ago, and nobody runs a scan."""
     due, now = ticks.due, ticks.asked_at
     if due is None or ticks.state not in UNFINISHED or ticks.state is JobState.ACTIVE or due > now - PATIENCE:
         return []
-    busy = any(scan.ended is None or scan.ended > due for scan in evidence_of(case).scans)
-    if busy or any(_away(case, ticks, moment) for moment in (due, now - PATIENCE, now)):
+    busy = any(scan.ended is None or scan.ended > due for scan in evidence_of(view).scans)
+    if busy or any(_away(view, ticks, moment) for moment in (due, now - PATIENCE, now)):
         return []
     return [f"the tick at {due:.3f} s has not begun by {now:.3f} s"]
 
@@ -144,16 +144,16 @@ def _overdue(case: Case, ticks: Ticks) -> list[str]:
 # -- scans
 
 
-def scans(case: Case) -> CheckRow:
+def scans(view: RunView) -> CheckRow:
     """Nobody who is overdue is left out by a scan or told twice; a scan that was left unfinished is taken over; and its
     counts agree with each other and with the jobs."""
-    evidence = evidence_of(case)
+    evidence = evidence_of(view)
     told = _twice(evidence) + _abandoned(evidence) + _counts(evidence)
     notes = []
-    if case.rollbacks:
+    if view.rollbacks:
         notes.append(f"counts and left out: not judged, {FORGETFUL}")
     else:
-        told += _left_out(case, evidence) + _against_jobs(case, evidence)
+        told += _left_out(view, evidence) + _against_jobs(view, evidence)
     return verdict(SCANS, told, ", ".join(notes))
 
 
@@ -187,7 +187,7 @@ def _counts(evidence: OverdueEvidence) -> list[str]:
     return told
 
 
-def _left_out(case: Case, evidence: OverdueEvidence) -> list[str]:
+def _left_out(view: RunView, evidence: OverdueEvidence) -> list[str]:
     """Tasks that a scan went by, whose assignee was not told, and of which no job is left, or failed."""
     ended = [scan for scan in evidence.scans if scan.ended is not None]
     if not ended or evidence.staged:
@@ -196,28 +196,28 @@ def _left_out(case: Case, evidence: OverdueEvidence) -> list[str]:
     untold = [task for task, since in evidence.untold if since <= passed - MILLISECOND]
     if not untold:
         return []
-    pending = _pending_notifications(case)
+    pending = _pending_notifications(view)
     if evidence.per_page:
         return [] if pending else [f"task {task} was left out" for task in untold]
     tasks = {job_id.rpartition("-")[2] for job_id in pending}
     return [f"task {task} was left out" for task in untold if str(task) not in tasks]
 
 
-def _pending_notifications(case: Case) -> list[str]:
+def _pending_notifications(view: RunView) -> list[str]:
     """The ids of the notification jobs that have not completed."""
     from queuesim.core.events import EventKind
 
-    events = case.events
+    events = view.events
     completed = set(events["number"][events["kind"] == EventKind.COMPLETED.code].tolist())
-    return [job_id for number, job_id in case.recording.ids.items() if number not in completed]
+    return [job_id for number, job_id in view.recording.ids.items() if number not in completed]
 
 
-def _against_jobs(case: Case, evidence: OverdueEvidence) -> list[str]:
+def _against_jobs(view: RunView, evidence: OverdueEvidence) -> list[str]:
     """Scans that count other than the jobs that came into the queue by them."""
-    if evidence.crashed or evidence.staged or case.had("redis.", "database.", "worker.freeze", "cron.", "producer."):
+    if evidence.crashed or evidence.staged or view.had("redis.", "database.", "worker.freeze", "cron.", "producer."):
         # a page may have been delivered twice, or not counted yet
         return []
-    parts = (job_id.split("-") for job_id in case.recording.ids.values())
+    parts = (job_id.split("-") for job_id in view.recording.ids.values())
     jobs = Counter(int(part[1]) for part in parts if len(part) >= 3 and part[0] == "overdue" and part[1].isdigit())
     return [
         f"scan {scan.number} counted {scan.enqueued} new jobs, and {jobs[scan.number]} came into the queue"

@@ -88,7 +88,7 @@ class OverdueEvidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Promises:
+class Expectations:
     """The rules of one run."""
 
     options: Sequence[JobOptions] = ()
@@ -143,7 +143,7 @@ class Promises:
 
 
 @dataclass(slots=True)
-class Evidence:
+class FinalState:
     """What the queue itself says when a run is over, beside what was recorded."""
 
     census: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -189,7 +189,7 @@ TELLING = np.isin(
 """Which kinds of events tell of a job's transition, by their codes."""
 
 
-class Case:
+class RunView:
     """One run before its judges.
 
     Args:
@@ -197,7 +197,7 @@ class Case:
         evidence: what the queue said at its end.
     """
 
-    def __init__(self, recording: Recording, promises: Promises, evidence: Evidence) -> None:
+    def __init__(self, recording: Recording, promises: Expectations, evidence: FinalState) -> None:
         self.recording = recording
         self.promises = promises
         self.evidence = evidence

@@ -8,7 +8,7 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobState
-from queuesim.oracles.run_view import Array, Case, settled, share_outside, unjudged, verdict
+from queuesim.oracles.run_view import Array, RunView, settled, share_outside, unjudged, verdict
 from queuesim.results.recording import CheckRow, FaultRow
 
 SLACK = 0.001
@@ -19,22 +19,22 @@ AFTERMATH = 5.0
 """For so many seconds after a fault of Redis or of workers, starts may be late: workers come back with pauses."""
 
 
-def prompt(case: Case) -> CheckRow:
+def prompt(view: RunView) -> CheckRow:
     """No job that could start waits while a slot is idle: no wake-up is lost, and no limit holds longer than it may."""
     name = "no job waits beside an idle worker"
-    if not case.promises.concurrency:
+    if not view.promises.concurrency:
         return unjudged(name, "it is not known which workers there were")
-    doubts = _doubts(case)
-    judged = share_outside(doubts, case.end)
+    doubts = _doubts(view)
+    judged = share_outside(doubts, view.end)
     if not judged:
         return unjudged(name, "faults or handlers that hold the event loop lasted for the whole run")
-    waits = _waiting(case)
+    waits = _waiting(view)
     if not len(waits):
         return verdict(name, [], judged=judged)
-    slots = _slots(case)
-    runs = np.stack((case.attempts["started"], _ended(case)), axis=1)
-    found = _idle(waits, runs, slots, _spans([*doubts, *_held(case)]), case.end)
-    tolerance = SLACK + case.promises.pickup
+    slots = _slots(view)
+    runs = np.stack((view.attempts["started"], _ended(view)), axis=1)
+    found = _idle(waits, runs, slots, _spans([*doubts, *_held(view)]), view.end)
+    tolerance = SLACK + view.promises.pickup
     told = [
         f"from {begin:g} s to {end:g} s a job waited and a slot was idle"
         for begin, end in found
@@ -43,81 +43,81 @@ def prompt(case: Case) -> CheckRow:
     return verdict(name, told, judged=judged)
 
 
-def _ended(case: Case) -> Array:
-    ended = case.attempts["ended"]
-    until: Array = np.where(np.isnan(ended), case.end, ended)
+def _ended(view: RunView) -> Array:
+    ended = view.attempts["ended"]
+    until: Array = np.where(np.isnan(ended), view.end, ended)
     return until
 
 
-def _waiting(case: Case) -> Array:
+def _waiting(view: RunView) -> Array:
     """From when until when each attempt could have started and did not; and jobs that never did."""
-    attempts = case.attempts
+    attempts = view.attempts
     ready = attempts["ready"]
     known = ~np.isnan(ready)
-    if case.rollbacks:
+    if view.rollbacks:
         # that a job waits again since then, for it was forgotten that it ran, was not so before
-        last = case.rollbacks.all[-1].until
-        known &= (attempts["started"] < case.rollbacks.all[0].until) | (ready > last)
+        last = view.rollbacks.all[-1].until
+        known &= (attempts["started"] < view.rollbacks.all[0].until) | (ready > last)
     waits = np.stack((ready[known], attempts["started"][known]), axis=1)
     late: Array = waits[waits[:, 1] - waits[:, 0] > SLACK]
-    left = case.recording.left
+    left = view.recording.left
     never = [number for number, state in left.items() if state in (JobState.WAITING.value, JobState.PRIORITIZED.value)]
-    if never and not case.rollbacks:
-        late = np.concatenate((late, _since(case, np.array(sorted(never), dtype=np.uint32))))
+    if never and not view.rollbacks:
+        late = np.concatenate((late, _since(view, np.array(sorted(never), dtype=np.uint32))))
     return late
 
 
-def _since(case: Case, numbers: Array) -> Array:
+def _since(view: RunView, numbers: Array) -> Array:
     """Since when jobs wait that are left: since the last event that put them there."""
-    events = case.events[case.events["kind"] == EventKind.WAITING.code]
+    events = view.events[view.events["kind"] == EventKind.WAITING.code]
     chosen = events[np.isin(events["number"], numbers)]
     number, last = np.unique(chosen["number"][::-1], return_index=True)
     since = chosen["time"][::-1][last]
-    return np.stack((since, np.full(len(number), case.end)), axis=1)
+    return np.stack((since, np.full(len(number), view.end)), axis=1)
 
 
-def _slots(case: Case) -> Array:
+def _slots(view: RunView) -> Array:
     """(when, how many slots are there from then on, more than before)."""
-    concurrency, presence = case.promises.concurrency, case.promises.presence
+    concurrency, presence = view.promises.concurrency, view.promises.presence
     if presence is None:
-        return np.array([(case.promises.starts.get(worker, 0.0), slots) for worker, slots in concurrency.items()])
+        return np.array([(view.promises.starts.get(worker, 0.0), slots) for worker, slots in concurrency.items()])
     came = [(since, concurrency[worker]) for worker, since, _ in presence]
     left = [(until, -concurrency[worker]) for worker, _, until in presence if until < math.inf]
     return np.array([*came, *left]).reshape(-1, 2)
 
 
-def _doubts(case: Case) -> list[Span]:
+def _doubts(view: RunView) -> list[Span]:
     """Spans in which starts may be late for a reason that nobody can see: faults and their aftermath, and handlers that
     hold the event loop of their worker."""
     spans = [
         (fault.began, _over(fault))
-        for fault in case.faults
+        for fault in view.faults
         if fault.kind.startswith(("redis.", "worker.", "handler.payload"))
     ]
     # a wrong clock says when the jobs are due that its worker puts off, and whose time has come
-    spans += [(since, math.inf) for since, _ in case.skewed_spans]
-    limited = bool(case.promises.limiters) or case.promises.shared_concurrency is not None
-    for rollback in case.rollbacks.all:
+    spans += [(since, math.inf) for since, _ in view.skewed_spans]
+    limited = bool(view.promises.limiters) or view.promises.shared_concurrency is not None
+    for rollback in view.rollbacks.all:
         # how much of a limit is left then nobody has told
-        spans.append((rollback.until, math.inf if limited or case.late else rollback.until + AFTERMATH))
-    return spans + _blocked(case)
+        spans.append((rollback.until, math.inf if limited or view.late else rollback.until + AFTERMATH))
+    return spans + _blocked(view)
 
 
-def _blocked(case: Case) -> list[Span]:
+def _blocked(view: RunView) -> list[Span]:
     """While handlers run that hold the event loop: their worker may have been woken, and can't take the job."""
-    names = case.recording.names
-    blocking = np.array([place for place, name in enumerate(names) if name in case.promises.blocking], dtype=np.int64)
+    names = view.recording.names
+    blocking = np.array([place for place, name in enumerate(names) if name in view.promises.blocking], dtype=np.int64)
     if not len(blocking):
         return []
-    rows = case.row(case.attempts["number"])
-    chosen = (rows >= 0) & np.isin(case.of_jobs("name")[rows], blocking)
-    return list(zip(case.attempts["started"][chosen].tolist(), _ended(case)[chosen].tolist(), strict=True))
+    rows = view.row(view.attempts["number"])
+    chosen = (rows >= 0) & np.isin(view.of_jobs("name")[rows], blocking)
+    return list(zip(view.attempts["started"][chosen].tolist(), _ended(view)[chosen].tolist(), strict=True))
 
 
-def _held(case: Case) -> list[Span]:
+def _held(view: RunView) -> list[Span]:
     """Spans in which nothing may start: full windows, pauses, a full queue, handlers that limited it."""
-    holds = [(float(since), float(until)) for since, until in case.holds]
-    return _full_windows(case) + _pauses(case) + _full_queue(case) + holds
+    holds = [(float(since), float(until)) for since, until in view.holds]
+    return _full_windows(view) + _pauses(view) + _full_queue(view) + holds
 
 
 def _spans(spans: list[Span]) -> Array:
@@ -133,28 +133,28 @@ def _over(fault: FaultRow) -> float:
     return math.inf if math.isnan(fault.ended) else fault.ended + AFTERMATH
 
 
-def _full_windows(case: Case) -> list[Span]:
+def _full_windows(view: RunView) -> list[Span]:
     """From the start that used a window up until it closed."""
-    windows = case.recording.windows
+    windows = view.recording.windows
     if not len(windows):
         return []
-    starts = np.sort(case.events["time"][case.events["kind"] == EventKind.ACTIVE.code], kind="stable")
+    starts = np.sort(view.events["time"][view.events["kind"] == EventKind.ACTIVE.code], kind="stable")
     # a worker with a smaller limit than the one that opened the window is held sooner
-    most = np.minimum(windows["max"], min((limit.max for limit in case.promises.limiters), default=2**32))
+    most = np.minimum(windows["max"], min((limit.max for limit in view.promises.limiters), default=2**32))
     place = np.searchsorted(starts, windows["opened"], side="left") + most.astype(np.int64) - 1
     there = place < len(starts)
     used_up = np.where(there, starts[np.minimum(place, max(len(starts) - 1, 0))] if len(starts) else np.inf, np.inf)
     full = there & (used_up < windows["closes"])
-    for since, until in case.late_spans:
+    for since, until in view.late_spans:
         # starts bear the time at which their worker asked, which may be before the window opened that they used up
         touched = (windows["opened"] <= until) & (windows["closes"] >= since)
         used_up, full = np.where(touched, windows["opened"], used_up), full | touched
     return list(zip(used_up[full].tolist(), windows["closes"][full].tolist(), strict=True))
 
 
-def _pauses(case: Case) -> list[Span]:
-    events, spans, since = case.events, [], None
-    for kind, time in zip(events["kind"].tolist(), events["time"].tolist(), strict=True) if _paused(case) else ():
+def _pauses(view: RunView) -> list[Span]:
+    events, spans, since = view.events, [], None
+    for kind, time in zip(events["kind"].tolist(), events["time"].tolist(), strict=True) if _paused(view) else ():
         if kind == EventKind.PAUSED.code:
             since = time if since is None else since
         elif kind == EventKind.RESUMED.code and since is not None:
@@ -163,21 +163,21 @@ def _pauses(case: Case) -> list[Span]:
     return spans if since is None else [*spans, (since, math.inf)]
 
 
-def _paused(case: Case) -> bool:
-    return bool((case.events["kind"] == EventKind.PAUSED.code).any())
+def _paused(view: RunView) -> bool:
+    return bool((view.events["kind"] == EventKind.PAUSED.code).any())
 
 
-def _full_queue(case: Case) -> list[Span]:
+def _full_queue(view: RunView) -> list[Span]:
     """While as many jobs are active as the queue allows."""
-    limit = case.promises.shared_concurrency
+    limit = view.promises.shared_concurrency
     if limit is None:
         return []
-    events = case.events
+    events = view.events
     active = events["kind"] == EventKind.ACTIVE.code
-    running = np.cumsum(active.astype(np.int64) - case.ends_of_runs)
+    running = np.cumsum(active.astype(np.int64) - view.ends_of_runs)
     full = running >= limit
     edges = np.flatnonzero(np.diff(np.concatenate(([False], full, [False])).astype(np.int8)))
-    times = np.append(events["time"], case.end)
+    times = np.append(events["time"], view.end)
     return [(float(times[a]), float(times[b])) for a, b in edges.reshape(-1, 2).tolist()]
 
 

@@ -13,7 +13,7 @@ from queuesim.core.broker import Broker
 from queuesim.core.job import Job, JobState
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker
-from queuesim.oracles.run_view import Evidence
+from queuesim.oracles.run_view import FinalState
 from queuesim.results.recorder import Recorder
 from queuesim.results.recording import CheckRow, Facts, Recording, Stop, StopReason
 from queuesim.runs.abort import Abort
@@ -22,7 +22,7 @@ from queuesim.runs.judging import Patience, goes_round, no_progress, stands_stil
 from queuesim.runs.producers import Endings, Producer
 from queuesim.scenario.load import LoadEntry
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.queue import shared_limiter, slots_of
+from queuesim.scenario.queue_settings import shared_limiter, slots_of
 from queuesim.simulation.io_guard import outside
 from queuesim.simulation.random import Streams
 
@@ -83,7 +83,7 @@ class Engine(ABC):
         self._producers: dict[str, Producer] = {}
         self._parts: list[Task] = []
         self._left: dict[int, str] = {}
-        self._evidence = Evidence()
+        self._evidence = FinalState()
 
     # -- what a backend supplies
 

@@ -16,7 +16,7 @@ from queuesim.core.broker import Broker
 from queuesim.core.job import KEEP_ALL, Job, JobState, RateLimit
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker
-from queuesim.oracles.run_view import Evidence, Promises
+from queuesim.oracles.run_view import Expectations, FinalState
 from queuesim.results.health import Asked, LoadAsked, TraceAsked
 from queuesim.results.metrics import METRICS
 from queuesim.results.recorder import Recorder
@@ -25,7 +25,7 @@ from queuesim.runs.handlers import OVERDUE
 from queuesim.runs.virtual.fleet import Fleet
 from queuesim.scenario.load import Arrivals, Bulk, LoadEntry, Trace
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.queue import WorkerSettings
+from queuesim.scenario.queue_settings import WorkerSettings
 from queuesim.scenario.thresholds import Threshold, describe
 from queuesim.simulation.diagnosis import awaited, sleeps
 from queuesim.text import counted
@@ -54,7 +54,9 @@ class WorkerSlot(Protocol):
         ...
 
 
-def promises(scenario: Scenario, processor: Processor, places: Sequence[WorkerSlot], recorder: Recorder) -> Promises:
+def promises(
+    scenario: Scenario, processor: Processor, places: Sequence[WorkerSlot], recorder: Recorder
+) -> Expectations:
     """What a run has promised, with workers in these places."""
     shared = scenario.queue.rate_limit
     terms = [
@@ -67,7 +69,7 @@ def promises(scenario: Scenario, processor: Processor, places: Sequence[WorkerSl
         limiters.append(shared.model())
     unlimited = None in terms and shared is None
     overhead = scenario.overhead
-    return Promises(
+    return Expectations(
         options=recorder.options,
         policies=processor.retries.policies,
         custom_backoff=processor.retries.strategy is not None,
@@ -91,9 +93,9 @@ async def gather(
     recorder: Recorder,
     dead_letters: str | None,
     number_of: Callable[[Job], int] = lambda job: job.number,
-) -> Evidence:
+) -> FinalState:
     """What the queue says of its jobs now."""
-    return Evidence(
+    return FinalState(
         census=await _census(broker, number_of),
         known=broker.stored() if hasattr(broker, "stored") else (),
         forsaken=[

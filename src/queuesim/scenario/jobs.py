@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, mod
 from queuesim.core.errors import DATABASE, NETWORK, UNKNOWN, VALIDATION
 from queuesim.core.job import MAX_PRIORITY, JobOptions, to_json
 from queuesim.fields import NOT_EMPTY, Count, Number, PositiveSeconds, Probability, Seconds, Section, or_single, refuse
-from queuesim.scenario.queue import BackoffSettings, QueueSettings
+from queuesim.scenario.queue_settings import BackoffSettings, QueueSettings
 from queuesim.simulation.service_times import ServiceTime
 
 CATEGORIES = {"database": DATABASE, "validation": VALIDATION, "network": NETWORK, "unknown": UNKNOWN}

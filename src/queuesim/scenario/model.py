@@ -44,7 +44,7 @@ from queuesim.results.health import HEALTH_CHECKS
 from queuesim.scenario.jobs import JobSettings
 from queuesim.scenario.load import LoadEntry
 from queuesim.scenario.overdue import OverdueSettings
-from queuesim.scenario.queue import QueueSettings, WorkerSettings
+from queuesim.scenario.queue_settings import QueueSettings, WorkerSettings
 from queuesim.scenario.thresholds import ThresholdField
 from queuesim.scenario.validation import problems
 from queuesim.simulation.allowed_io import EVERYTHING, parse_pattern

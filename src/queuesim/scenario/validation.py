@@ -12,7 +12,7 @@ from queuesim.inputfile import TableError
 from queuesim.scenario.jobs import JobSettings
 from queuesim.scenario.load import LoadEntry
 from queuesim.scenario.overdue import OverdueSettings
-from queuesim.scenario.queue import WorkerSettings, name_workers
+from queuesim.scenario.queue_settings import WorkerSettings, name_workers
 from queuesim.scenario.thresholds import Threshold
 from queuesim.text import Location, show, unknown
 from queuesim.units import format_duration

@@ -38,7 +38,7 @@ from queuesim.runs.live.worker_process import WorkerLaunch, make_worker, own_pro
 from queuesim.runs.live.worker_process import connect as connect_early
 from queuesim.scenario.model import Overhead, Scenario
 from queuesim.scenario.overdue import schedules_of
-from queuesim.scenario.queue import WorkerSettings, name_workers
+from queuesim.scenario.queue_settings import WorkerSettings, name_workers
 from queuesim.simulation.random import Streams
 
 if TYPE_CHECKING:

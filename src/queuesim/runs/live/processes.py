@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 from queuesim.core.clock import now
 from queuesim.runs.live.messages import LENGTH, READY
 from queuesim.runs.live.reconciliation import WorkerKill
-from queuesim.scenario.queue import WorkerSettings, unused
+from queuesim.scenario.queue_settings import WorkerSettings, unused
 from queuesim.simulation.process import State
 
 STOP_TIMEOUT = 10.0

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from queuesim.core.events import EventKind
 from queuesim.oracles import judge
-from queuesim.oracles.run_view import Evidence, Promises, unjudged
+from queuesim.oracles.run_view import Expectations, FinalState, unjudged
 from queuesim.results.recorder import Names
 from queuesim.results.recording import ATTEMPT_ROW, CheckRow, Ending, FaultRow, Recording
-from queuesim.scenario.queue import WorkerSettings
+from queuesim.scenario.queue_settings import WorkerSettings
 
 ENDINGS = {
     EventKind.COMPLETED.code: Ending.OK,
@@ -103,8 +103,8 @@ PATIENCE = 5.0
 
 def judge_live(
     recording: Recording,
-    promises: Promises,
-    evidence: Evidence,
+    promises: Expectations,
+    evidence: FinalState,
     began: Mapping[str, float],
     gaps: Sequence[float] = (),
 ) -> list[CheckRow]:

@@ -38,7 +38,7 @@ from queuesim.runs.live.messages import LENGTH, READY, Reporter
 from queuesim.runs.worker_clock import RunClockRecorder, SkewedBroker, WorkerClock
 from queuesim.scenario.loading import load_processor
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.queue import WorkerSettings
+from queuesim.scenario.queue_settings import WorkerSettings
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.random import Streams
 

@@ -16,7 +16,7 @@ from queuesim.core.worker import Worker
 from queuesim.results.recorder import Recorder
 from queuesim.results.recording import Ending
 from queuesim.runs.worker_clock import RunClockRecorder, WorkerClock
-from queuesim.scenario.queue import WorkerSettings, name_workers, unused
+from queuesim.scenario.queue_settings import WorkerSettings, name_workers, unused
 from queuesim.simulation.process import Process, State
 
 FATES = {JobState.COMPLETED: Ending.OK, JobState.FAILED: Ending.FAILED}
