@@ -65,7 +65,7 @@ def test_a_run_that_is_interrupted_while_workers_start_ends() -> None:
 
     def starting(run: LiveRun) -> bool:
         members = run.fleet.members if hasattr(run, "fleet") else []
-        return sum(member.hiring is not None and not member.hiring.done() for member in members) >= 2
+        return sum(member.starting is not None and not member.starting.done() for member in members) >= 2
 
     result = play({"worker.scale": {"at": "0.2s", "to": 7, "for": "30s"}}, until=starting, duration=600.0)
     assert result.facts.duration < 600

@@ -19,6 +19,8 @@ from queuesim.core.processor import JobType, Processor, call
 from queuesim.faults.network import Server
 from queuesim.faults.timing import ANY, Schedule, Strike, Timing
 from queuesim.fields import Probability, refuse
+from queuesim.results.colors import RED
+from queuesim.results.fault_kinds import FACTS, NO_EFFECT, Effect, FaultFacts
 from queuesim.results.recording import FaultRow
 from queuesim.simulation.process import State
 from queuesim.simulation.random import Streams
@@ -261,6 +263,7 @@ def fault(kind: str) -> Callable[[F], F]:
             raise ValueError(f"{KINDS[kind].__name__} is the fault {kind} already")
         cls.kind = kind
         KINDS[kind] = cls
+        FACTS[kind] = FaultFacts(cls.effects, cls.color)
         return cls
 
     return register
@@ -271,6 +274,10 @@ class Fault(Timing):
 
     kind: ClassVar[str]
     """The name that scenarios write."""
+    effects: ClassVar[Effect] = NO_EFFECT
+    """What an oracle must know of it."""
+    color: ClassVar[str] = RED
+    """In plots. Kinds of one colour are told apart by their hatches."""
     needs: ClassVar[Need] = NO_NEEDS
     """What it needs in real time."""
     not_live: ClassVar[str] = ""

@@ -18,6 +18,8 @@ from queuesim.core.job import Job
 from queuesim.faults.base import Draw, FleetSlot, Settings, draw_probability, draw_span, fault
 from queuesim.faults.handlers import HandlerFault
 from queuesim.fields import Count
+from queuesim.results.colors import GREY
+from queuesim.results.fault_kinds import Effect
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.service_times import ServiceTime
 
@@ -27,6 +29,9 @@ LOOK = 0.01
 
 class DatabaseFault(HandlerFault):
     """A fault of transactions: see queuesim.tasks.cost. Each method does nothing unless a kind says so."""
+
+    color = GREY
+    effects = Effect.REPEATS_PAGES
 
     at_the_end: ClassVar[bool] = False
     """Whether it lets transactions do their work first."""

@@ -27,6 +27,8 @@ from queuesim.faults.base import (
 )
 from queuesim.faults.workers import Killing
 from queuesim.fields import Word, refuse
+from queuesim.results.colors import GREEN
+from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import FaultRow
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.random import Streams, mixed
@@ -60,6 +62,7 @@ Size = Annotated[
 class HandlerFault(Likely, AttemptHook):
     """A fault of attempts: on for a while, or always, it strikes each with a probability."""
 
+    color = GREEN
     needs = Need.PROCESSES
 
     job: Word | None = None
@@ -125,6 +128,8 @@ class HandlerError(HandlerFault):
 @fault("handler.hang")
 class HandlerHang(HandlerFault):
     """Attempts don't end by themselves."""
+
+    effects = Effect.HANGS
 
     lasts: ServiceTime | None = None
     """How long they hang; for ever if left out."""
@@ -197,6 +202,7 @@ class HandlerPoison(ByNumber):
 class HandlerPayload(ByNumber, Killing):
     """Jobs with much data. Workers that hold too much of it at once are killed for want of memory."""
 
+    effects = Effect.UNHEARD
     needs = Need.PROCESSES | Need.SPARES
 
     size: Size

@@ -15,10 +15,6 @@ from queuesim.core.errors import BrokerUnavailableError
 if TYPE_CHECKING:
     from queuesim.core.broker import Broker, Outcome, Reply, Terms
 
-
-if TYPE_CHECKING:
-    pass
-
 T = TypeVar("T")
 
 READING = frozenset(
@@ -39,7 +35,7 @@ class Delay:
     seconds: Callable[[], float]
     rng: random.Random
     commands: int = 0
-    """How many it has delayed."""
+    """Number of commands that it has delayed."""
     settled: float = 0.0
     """When the last of them is over."""
 
@@ -53,7 +49,7 @@ class Break:
     effect: str
     rng: random.Random
     struck: Callable[[str, str], None]
-    """Told of each: the client, and what happened."""
+    """Called for each broken command: the client, and what happened."""
 
 
 class Server:
@@ -61,21 +57,22 @@ class Server:
 
     def __init__(self) -> None:
         self.away = 0
-        """So many outages are on."""
+        """Outages that are on."""
         self.read_only = 0
+        """Faults that are on by which it refuses writes."""
         self.delays: list[Delay] = []
         self.breaks: list[Break] = []
         self.connections: list[FaultyConnection] = []
         self._flights: set[asyncio.Task[Any]] = set()
 
     def go_away(self) -> None:
-        """Nobody reaches it from now on; whoever waits at it learns of it at once."""
+        """An outage begins: nobody reaches it, and whoever waits at it is notified at once."""
         self.away += 1
         for connection in self.connections:
             connection.cut()
 
     def come_back(self) -> None:
-        """The end of one outage."""
+        """An outage ends."""
         self.away -= 1
 
     def check(self, command: str) -> None:
@@ -86,7 +83,7 @@ class Server:
             raise BrokerUnavailableError("READONLY You can't write against a read only replica.")
 
     async def serve(self, client: str, command: str, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Have a client's command served, or not."""
+        """Execute a client's command. Raises BrokerUnavailableError if a fault breaks it."""
         self.check(command)
         lost = self.broken(client, command)
         if lost == "before":
@@ -119,8 +116,8 @@ class Server:
         return ""
 
     async def _far(self, command: str, delay: float, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Half of the delay on the way there, half on the way back. What is under way arrives, even if its sender
-        is frozen or dead by then."""
+        """Half of the delay is on the way there, half on the way back. A command that is under way arrives even if its
+        sender is frozen or dead by then."""
 
         async def fly() -> T:
             await asyncio.sleep(delay / 2)
@@ -138,20 +135,18 @@ class Server:
     def _landed(self, flight: asyncio.Task[Any]) -> None:
         self._flights.discard(flight)
         if not flight.cancelled():
-            flight.exception()  # nobody may be left to hear of it
+            flight.exception()  # retrieved: there may be nobody left who awaits it
 
 
 def outside(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """A task that belongs to no process: it goes on when the one that asked for it is frozen or dead."""
+    """A task that belongs to no process: it goes on when the process that started it is frozen or dead."""
     context = Context()
     context.run(set_clock, get_clock())
     return asyncio.get_running_loop().create_task(coroutine, context=context)
 
 
-# -- A client's connection to the server: a broker that faults can get at
-
 LOCAL = frozenset({"queue", "clock", "sibling", "observe", "flush", "idle"})
-"""What needs no command."""
+"""Members of a broker that send no command."""
 
 MICROSECOND = 1e-6
 
@@ -193,10 +188,10 @@ class FaultyConnection:
         )
 
     async def wait(self, until: float | None, now: float) -> None:
-        """See Broker.wait. Whoever waits when the connection is cut learns of it."""
+        """See Broker.wait. Raises BrokerUnavailableError when the connection is cut meanwhile."""
         self._server.check("wait")
         if until is not None and 0 < until - now < MICROSECOND:
-            # by a clock that is wrong, what is left may be lost in rounding, again and again
+            # a wrong clock may round the rest to nothing, again and again
             await sleep(MICROSECOND)
             return
         blocked = outside(self._wait(until, now))
@@ -213,12 +208,12 @@ class FaultyConnection:
     async def _wait(self, until: float | None, now: float) -> None:
         first_due = getattr(self._broker, "first_due", None)
         due = None if first_due is None else first_due()
-        # since the caller asked, a job may have been put off that is due before what the caller knows of
+        # meanwhile a job may have been delayed that is due before the caller's next one
         if due is None or (until is not None and until <= due):
             await self._broker.wait(until, now)
 
     def cut(self) -> None:
-        """Break the connection: what waits at the server waits no longer."""
+        """Break the connection: nothing waits at the server any longer."""
         for blocked in list(self._blocked):
             blocked.cancel()
 

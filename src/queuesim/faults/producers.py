@@ -24,6 +24,8 @@ from queuesim.faults.base import (
 )
 from queuesim.faults.timing import Strike
 from queuesim.fields import Count, Word
+from queuesim.results.colors import SKY
+from queuesim.results.fault_kinds import Effect
 from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import unknown
 
@@ -65,6 +67,9 @@ def _meant_for(jobs: Sequence[NewJob], when: float) -> list[NewJob]:
 
 class ProducerFault(Chance):
     """A fault of what producers add: it strikes each add with a probability."""
+
+    color = SKY
+    effects = Effect.REPEATS_PAGES
 
     load: Word | None = None
     """Which load entry; all if left out."""
@@ -127,6 +132,8 @@ class ProducerRetry(ProducerFault):
 class ProducerBurst(Fault):
     """Many jobs at once, beside the load."""
 
+    color = SKY
+    effects = Effect.REPEATS_PAGES
     must_name = "load"
 
     size: Count

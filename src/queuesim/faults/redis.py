@@ -28,6 +28,7 @@ from queuesim.faults.base import (
 from queuesim.faults.network import Break, Delay
 from queuesim.faults.timing import ALL, Strike
 from queuesim.fields import PositiveSeconds, Seconds, Word, refuse
+from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import FaultRow
 from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import unknown
@@ -38,6 +39,7 @@ from queuesim.units import format_duration
 class RedisOutage(Lasting):
     """Nobody reaches Redis: connections break, and no command gets through."""
 
+    effects = Effect.SERVER | Effect.AWAY
     needs = Need.PROXY
 
     def turn(self, on: bool) -> None:
@@ -54,6 +56,7 @@ class RedisOutage(Lasting):
 class ClientFault(Likely):
     """A fault of the commands of clients."""
 
+    effects = Effect.SERVER
     needs = Need.PROXY
 
     client: Word = ALL
@@ -68,6 +71,8 @@ class ClientFault(Likely):
 @fault("redis.latency")
 class RedisLatency(ClientFault):
     """Commands take longer, there and back together."""
+
+    effects = Effect.SERVER | Effect.LATE_COMMANDS
 
     delay: ServiceTime
     """How much longer."""
@@ -124,6 +129,7 @@ class RedisDrop(ClientFault, Chance):
 class RedisReadOnly(Lasting):
     """Clients talk to a replica: it answers questions and refuses whatever would change something."""
 
+    effects = Effect.SERVER
     needs = Need.PRIVATE_SERVER
 
     def turn(self, on: bool) -> None:
@@ -150,6 +156,7 @@ class RedisReadOnly(Lasting):
 class RedisFailover(Fault):
     """A replica takes over that had not got the last writes yet: they are undone."""
 
+    effects = Effect.SERVER
     not_live = (
         "it takes a replica that lags behind by just so much, and the ids of the jobs that it has not got are given "
         "again, so that nobody could tell which job is which"
@@ -196,6 +203,7 @@ class RedisFailover(Fault):
 class RedisRestart(Fault):
     """The server restarts."""
 
+    effects = Effect.SERVER
     needs = Need.PRIVATE_SERVER
 
     empty: Annotated[bool, Field(strict=True)] = False
@@ -254,6 +262,7 @@ class RedisRestart(Fault):
 class RedisScriptFlush(Fault):
     """SCRIPT FLUSH: the server forgets all scripts. A queue in memory has none: there it changes nothing."""
 
+    effects = Effect.SERVER
     needs = Need.PRIVATE_SERVER
 
     async def strike(self, strike: Strike) -> None:

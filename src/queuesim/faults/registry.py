@@ -40,6 +40,11 @@ FAULTS = _registered()
 """The kinds of faults, by the names that scenarios write."""
 
 
+def survivable() -> list[str]:
+    """The kinds that a soak draws: those that have random settings which a queue must survive."""
+    return [kind for kind, cls in FAULTS.items() if cls.draw is not Fault.draw]
+
+
 def attribute_of(kind: str) -> str:
     """Where a `FaultEntry` has the settings of a kind."""
     return kind.replace(".", "_").replace("-", "_")
@@ -161,7 +166,7 @@ class Injector:
         transactions = [fault for fault in self._of(DatabaseFault) if fault.job is None]
         for fault in transactions:
             fault.spared, fault.counted = frozenset({job}), "transactions and attempts"
-        overdue.store.cost.troubles += transactions
+        overdue.store.cost.faults += transactions
 
     def disturb(self, processor: Processor) -> None:
         """Let the faults act on its handlers."""

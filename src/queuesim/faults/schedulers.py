@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from queuesim.faults.base import Chance, Draw, Problem, ScenarioOutline, end, fault
+from queuesim.results.fault_kinds import Effect
 from queuesim.simulation.service_times import ServiceTime
 
 
@@ -22,6 +23,7 @@ class Scans(Protocol):
 class CronFault(Chance):
     """A fault of ticks: on for a while, or always, it strikes each with a probability."""
 
+    effects = Effect.REPEATS_PAGES
     not_live = "its schedulers are processes of their own, whose clocks nobody can get at"
 
     def unmet_needs(self, scenario: ScenarioOutline) -> Iterator[Problem]:
@@ -36,6 +38,8 @@ class CronFault(Chance):
 @fault("cron.missed")
 class CronMissed(CronFault):
     """A tick does not happen: nobody scans."""
+
+    effects = Effect.REPEATS_PAGES | Effect.SKIPS_TICKS
 
     async def tick(self, scans: Scans, name: str, tick: float | None) -> bool:
         if not self.strikes():
@@ -59,6 +63,8 @@ class CronTwice(CronFault):
 @fault("cron.overlap")
 class CronOverlap(CronFault):
     """A scan takes so long that the next begins while it goes on, as where cron starts a program at every tick."""
+
+    effects = Effect.REPEATS_PAGES | Effect.SKIPS_TICKS
 
     delay: ServiceTime
     """How much longer each of its pages takes."""

@@ -33,6 +33,8 @@ from queuesim.faults.base import (
 from queuesim.faults.network import outside
 from queuesim.faults.timing import ALL, ANY, Strike
 from queuesim.fields import CountFromZero, Probability, Seconds, Word, refuse, seconds
+from queuesim.results.colors import PINK
+from queuesim.results.fault_kinds import Effect
 from queuesim.simulation.process import State
 from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import unknown
@@ -42,6 +44,8 @@ from queuesim.units import DURATION_PATTERN, format_duration
 class WorkerFault(Fault):
     """A fault of some workers."""
 
+    color = PINK
+    effects = Effect.WORKERS
     needs = Need.PROCESSES
 
     worker: Word = ANY
@@ -87,6 +91,7 @@ class WorkerCrash(WorkerFault, Killing, AttemptHook):
     """A worker dies as by SIGKILL: nothing in it runs again, no `finally`. Another one takes its place."""
 
     by_chance = True
+    effects = Effect.WORKERS | Effect.UNHEARD
     needs = Need.PROCESSES | Need.SPARES
 
     probability: Probability | None = None
@@ -144,6 +149,8 @@ class WorkerCrash(WorkerFault, Killing, AttemptHook):
 class WorkerFreeze(WorkerFault, Lasting):
     """A worker stops as by SIGSTOP, and goes on later. Its locks expire meanwhile."""
 
+    effects = Effect.WORKERS | Effect.UNHEARD | Effect.REPEATS_PAGES
+
     async def strike(self, strike: Strike) -> None:
         frozen = [(slot.process, self.note(slot.name, lasting=True)) for slot in self.choose(self.worker)]
         for process, _ in frozen:
@@ -164,6 +171,8 @@ class WorkerFreeze(WorkerFault, Lasting):
 @fault("worker.block")
 class WorkerBlock(WorkerFreeze):
     """A worker's event loop is held: by a handler that computes, or waits without `await`."""
+
+    effects = Effect.WORKERS | Effect.UNHEARD
 
     async def strike_live(self, strike: Strike) -> None:
         """Its event loop is held from inside. In virtual time that looks as if its process was stopped."""
@@ -218,6 +227,7 @@ class WorkerSlowStart(WorkerFault, Chance):
 class WorkerDeploy(WorkerFault):
     """A rolling deploy: one worker after the other finishes what it runs, ends, and is replaced."""
 
+    effects = Effect.WORKERS | Effect.UNHEARD
     needs = Need.PROCESSES | Need.SPARES
 
     worker: Word = ALL
@@ -258,6 +268,8 @@ class WorkerDeploy(WorkerFault):
 class WorkerScale(Fault):
     """The number of workers of one kind changes; those that go finish what they run."""
 
+    color = PINK
+    effects = Effect.WORKERS | Effect.UNHEARD
     needs = Need.PROCESSES | Need.SPARES
     must_name = "worker"
 
@@ -344,6 +356,8 @@ def _format_signed(value: float) -> str:
 @fault("worker.clock")
 class WorkerClockSkew(WorkerFault, Lasting):
     """A worker's clock is wrong."""
+
+    effects = Effect.WORKERS | Effect.WRONG_CLOCK
 
     skew: Annotated[
         float,

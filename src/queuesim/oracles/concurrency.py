@@ -9,6 +9,7 @@ import numpy as np
 from queuesim.core.events import EventKind
 from queuesim.oracles.rollback import FLIGHT, TICK
 from queuesim.oracles.run_view import Array, RunView, groups, share_outside, verdict
+from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import CheckRow, Ending
 
 COUNTED = (Ending.OK, Ending.RETRIED, Ending.FAILED)
@@ -42,7 +43,7 @@ def exclusive(view: RunView) -> CheckRow:
             stalled += 1
         elif (by := int(undid[earlier])) >= 0 and view.rollbacks.all[by].until <= until + TICK:
             undone.append(by)
-        elif not (first["ending"] == Ending.LOST and view.had("redis.", "worker.")) and not _given_out_late(
+        elif not (first["ending"] == Ending.LOST and view.had(Effect.SERVER | Effect.WORKERS)) and not _given_out_late(
             view, number, until
         ):
             told.append(f"job {number} ran twice at once from {until:g} s on")

@@ -19,6 +19,7 @@ from queuesim.oracles.run_view import (
     unjudged,
     verdict,
 )
+from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import CheckRow
 
 MILLISECOND = 0.001
@@ -63,7 +64,7 @@ def schedulers(view: RunView) -> CheckRow:
 def _pending(view: RunView, ticks: Ticks, ran: list[Scan]) -> list[str]:
     if not ticks.stored:
         # whoever makes it may not have reached the queue
-        expected = ran or not (view.had("redis.") or ticks.dead)
+        expected = ran or not (view.had(Effect.SERVER) or ticks.dead)
         return ["the job scheduler is gone"] if expected and ticks.asked_at > 0 else []
     if ticks.state not in UNFINISHED:
         where = "nowhere" if ticks.state is None else ticks.state.value
@@ -90,9 +91,7 @@ def _untimely(ticks: Ticks, ran: list[Scan]) -> list[str]:
 def _missing(view: RunView, ticks: Ticks, ran: list[Scan]) -> list[str]:
     """Ticks that should have run by now: those before the pending one, and that one itself if it is long overdue."""
     until = min(ticks.due if ticks.due is not None else math.inf, ticks.asked_at) - MILLISECOND
-    strikes = sorted(fault.began for fault in view.faults if fault.kind == "cron.missed")
-    # a process of its own scans for such a tick, perhaps not yet
-    beside = [fault.began for fault in view.faults if fault.kind == "cron.overlap"]
+    strikes = sorted(fault.began for fault in view.faults if Effect.SKIPS_TICKS in fault.effects)
     # each tick that was begun, and when
     begun = [(scan.tick or 0.0, scan.began) for scan in ran]
     begun = sorted(begun + [(tick, tick if started is None else started) for tick, started in ticks.under_way])
@@ -107,22 +106,22 @@ def _missing(view: RunView, ticks: Ticks, ran: list[Scan]) -> list[str]:
         late = ticks.missed is not Missed.ALL and tick <= busy_until + MILLISECOND
         if round(tick / MILLISECOND) not in known and not late:
             following = begun[place][1] if place < len(begun) else ticks.asked_at
-            if not _struck(tick, following, strikes, beside) and not _away(view, ticks, tick):
+            if not _struck(tick, following, strikes) and not _away(view, ticks, tick):
                 told.append(f"the tick at {tick:.3f} s never ran")
         tick = ticks.schedule.after(tick)
     return told + _overdue(view, ticks)
 
 
-def _struck(tick: float, following: float, strikes: list[float], beside: list[float]) -> bool:
+def _struck(tick: float, following: float, strikes: list[float]) -> bool:
     """Whether a fault dropped a tick, or the one that was run in its place."""
-    return any(tick - MILLISECOND <= struck <= following + MILLISECOND for struck in (*strikes, *beside))
+    return any(tick - MILLISECOND <= struck <= following + MILLISECOND for struck in strikes)
 
 
 def _away(view: RunView, ticks: Ticks, tick: float) -> bool:
     """Whether at this tick nobody could make a scheduler, or run its job and write so; or whoever ran it may have died,
     so late that its job need not have been found stalled yet."""
     spans = list(ticks.dead)
-    spans += [(fault.began, fault.ended) for fault in view.faults if fault.kind.startswith("redis.")]
+    spans += [(fault.began, fault.ended) for fault in view.faults if Effect.SERVER in fault.effects]
     for began, ended in spans:
         over = (math.inf if math.isnan(ended) else ended) + PATIENCE
         if tick <= over and (began - MILLISECOND <= tick or over >= ticks.asked_at):
@@ -214,7 +213,7 @@ def _pending_notifications(view: RunView) -> list[str]:
 
 def _against_jobs(view: RunView, evidence: OverdueEvidence) -> list[str]:
     """Scans that count other than the jobs that came into the queue by them."""
-    if evidence.crashed or evidence.staged or view.had("redis.", "database.", "worker.freeze", "cron.", "producer."):
+    if evidence.crashed or evidence.staged or view.had(Effect.SERVER | Effect.REPEATS_PAGES):
         # a page may have been delivered twice, or not counted yet
         return []
     parts = (job_id.split("-") for job_id in view.recording.ids.values())

@@ -16,6 +16,7 @@ from queuesim.core.job import KEEP_ALL, Backoff, Deduplication, JobOptions, JobS
 from queuesim.core.retry import RetryPolicy
 from queuesim.core.scheduler import Cron, Every, Missed
 from queuesim.oracles.rollback import FLIGHT, Rollbacks
+from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import CheckRow, Ending, FaultRow, Recording, rows_of
 
 # -- What is known of overdue scans when a run is over: what their database and their job scheduler say
@@ -384,7 +385,7 @@ class RunView:
     @cached_property
     def late_spans(self) -> list[tuple[float, float]]:
         """From when until when commands may have taken effect later than they were sent."""
-        return [(fault.began, settled(fault)) for fault in self.faults if fault.kind == "redis.latency"]
+        return [(fault.began, settled(fault)) for fault in self.faults if Effect.LATE_COMMANDS in fault.effects]
 
     @property
     def late(self) -> bool:
@@ -401,7 +402,7 @@ class RunView:
         return [
             (fault.began, math.inf if math.isnan(fault.ended) else fault.ended)
             for fault in self.faults
-            if fault.kind == "worker.clock"
+            if Effect.WRONG_CLOCK in fault.effects
         ]
 
     @property
@@ -409,9 +410,9 @@ class RunView:
         """Whether some worker's clock was wrong."""
         return bool(self.skewed_spans)
 
-    def had(self, *kinds: str) -> bool:
-        """Whether faults of these kinds struck, each named in full or by its part, as ``redis.``."""
-        return any(fault.kind.startswith(kinds) for fault in self.faults)
+    def had(self, effects: Effect) -> bool:
+        """Whether faults struck that have one of these effects."""
+        return any(fault.effects & effects for fault in self.faults)
 
     @cached_property
     def stalls(self) -> dict[int, list[float]]:

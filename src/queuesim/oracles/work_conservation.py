@@ -9,6 +9,7 @@ import numpy as np
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobState
 from queuesim.oracles.run_view import Array, RunView, settled, share_outside, unjudged, verdict
+from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import CheckRow, FaultRow
 
 SLACK = 0.001
@@ -92,7 +93,7 @@ def _doubts(view: RunView) -> list[Span]:
     spans = [
         (fault.began, _over(fault))
         for fault in view.faults
-        if fault.kind.startswith(("redis.", "worker.", "handler.payload"))
+        if fault.effects & (Effect.SERVER | Effect.WORKERS | Effect.UNHEARD)
     ]
     # a wrong clock says when the jobs are due that its worker puts off, and whose time has come
     spans += [(since, math.inf) for since, _ in view.skewed_spans]
@@ -128,7 +129,7 @@ def _spans(spans: list[Span]) -> Array:
 
 def _over(fault: FaultRow) -> float:
     """Until when a fault can make starts late."""
-    if fault.kind == "redis.latency":
+    if Effect.LATE_COMMANDS in fault.effects:
         return settled(fault)
     return math.inf if math.isnan(fault.ended) else fault.ended + AFTERMATH
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from queuesim.results.fault_kinds import Effect, facts_of
 from queuesim.results.levels import Level
 from queuesim.results.recording import CheckRow, RunFrames, rows_of
 
@@ -30,13 +31,10 @@ EARLY, LATE = 0.05, 5.0
 outcome is on its way, or waits for the next exchange, for as long as the machine is busy."""
 
 
-PARTING = ("redis.", "worker.", "handler.payload")
-"""Faults by which the records of workers and those of the queue part."""
-HARMLESS = ("worker.clock", "worker.slow-start")
-"""Those of them by which they don't."""
-AFTERMATH = {"redis.latency": 30.0}
-"""Seconds after which no trace is left of a fault, where it takes longer than SETTLED."""
-SETTLED = 5.0
+PARTING = Effect.SERVER | Effect.UNHEARD
+"""Effects of faults by which the records of workers and those of the queue part."""
+SETTLED, SETTLED_LATE = 5.0, 30.0
+"""Seconds after which no trace is left of a fault; of one that delays commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +170,9 @@ def _parted(frames: RunFrames) -> list[tuple[float, float]]:
     faults = frames.faults
     spans = []
     for kind, began, ended, lost in zip(faults["fault"], faults["began"], faults["ended"], faults["lost"], strict=True):
-        if kind.startswith(PARTING) and kind not in HARMLESS:
-            over = math.inf if math.isnan(ended) else ended + AFTERMATH.get(kind, SETTLED)
+        effects = facts_of(kind).effects
+        if effects & PARTING:
+            settling = SETTLED_LATE if Effect.LATE_COMMANDS in effects else SETTLED
+            over = math.inf if math.isnan(ended) else ended + settling
             spans.append((began - (0.0 if math.isnan(lost) else lost), over))
     return spans

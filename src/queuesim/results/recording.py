@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from queuesim.results.fault_kinds import Effect, facts_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -127,6 +129,11 @@ class FaultRow:
     """Seconds of the server's memory that the fault lost, counted back from its start; inf: all of it; None: none."""
     settled: float | None = None
     """When the last command that it delayed was over; None: the same as `ended`, or unknown."""
+
+    @property
+    def effects(self) -> Effect:
+        """What its kind can do to a run."""
+        return facts_of(self.kind).effects
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from queuesim.core.job import KEEP_ALL, Job, JobState, RateLimit
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker
 from queuesim.oracles.run_view import Expectations, FinalState
+from queuesim.results.fault_kinds import Effect
 from queuesim.results.health import Asked, LoadAsked, TraceAsked
 from queuesim.results.metrics import METRICS
 from queuesim.results.recorder import Recorder
@@ -244,7 +245,7 @@ async def starved_since(broker: Broker, fleet: Fleet, recorder: Recorder, durati
     waiting += [away] if (away := _away_since(recorder.faults, now)) < now else []
     limited = await broker.rate_limit_ttl(None, now) > 0
     working = any(member.worker is not None and member.worker.running for member in fleet.running)
-    hanging = any(fault.kind == "handler.hang" for fault in recorder.faults)
+    hanging = any(Effect.HANGS in fault.effects for fault in recorder.faults)
     if not waiting or limited or (working and not hanging):
         return None
     starts = [job.processed_on or 0.0 for worker in fleet.workers for job in worker.running.values()]
@@ -257,7 +258,7 @@ def _away_since(faults: Sequence[FaultRow], now: float) -> float:
     since = now
     for fault in sorted(faults, key=lambda fault: fault.began, reverse=True):
         ended = now if math.isnan(fault.ended) else fault.ended
-        if fault.kind == "redis.outage" and ended >= since:
+        if Effect.AWAY in fault.effects and ended >= since:
             since = min(since, fault.began)
     return since
 

@@ -17,7 +17,7 @@ Draw = Callable[[], float]
 """Draws a number of seconds."""
 
 
-class Trouble(Protocol):
+class TransactionFault(Protocol):
     """A fault of a simulated database. What it raises is what the transaction fails with."""
 
     active: bool
@@ -54,27 +54,27 @@ class DatabaseModel:
         self.transactions = 0
         self.waited = 0.0
         """Seconds that all transactions together waited for a connection."""
-        self.troubles: list[Trouble] = []
+        self.faults: list[TransactionFault] = []
         self._pools: dict[object, simpy.Resource] = {}
-        """By process: what a dead one held is nobody's trouble."""
+        """By process: what a dead one held is free again."""
 
     async def transact(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the work of a transaction, when it has a connection and its time is over. Raises what it or a trouble
+        """Do the work of a transaction, when it has a connection and its time is over. Raises what it or a fault
         raises."""
-        struck, transaction = [trouble for trouble in self.troubles if trouble.active], object()
+        struck, transaction = [fault for fault in self.faults if fault.active], object()
         try:
-            for trouble in struck:
-                await trouble.begin(transaction)
+            for fault in struck:
+                await fault.begin(transaction)
             async with self.connection():
-                for trouble in struck:
-                    await trouble.commit(transaction)
+                for fault in struck:
+                    await fault.commit(transaction)
                 value = await work()
-            for trouble in struck:
-                await trouble.answer(transaction)
+            for fault in struck:
+                await fault.answer(transaction)
             return value
         finally:
-            for trouble in struck:
-                trouble.release(transaction)
+            for fault in struck:
+                fault.release(transaction)
 
     def connection(self) -> Lease:
         """For ``async with``: waits for a connection, then for as long as the transaction takes.

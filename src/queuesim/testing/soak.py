@@ -13,80 +13,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from queuesim.faults.base import Settings
+from queuesim.faults.registry import FAULTS, survivable
 from queuesim.results.recording import Recording
 from queuesim.text import as_file_name
 
 # -- Random scenarios from a seed: workloads, and schedules of faults that a queue must survive
-
-Draw = Callable[[random.Random, float], dict[str, Any]]
-"""Draws the settings of a fault for a run of so many seconds."""
-
-
-def _times(rng: random.Random, duration: float) -> dict[str, Any]:
-    if rng.random() < 0.5:
-        return {"at": round(rng.uniform(0.05, 0.6) * duration, 3)}
-    return {"every": {"exponential": round(rng.uniform(0.1, 0.5) * duration, 3)}}
-
-
-def _lasting(rng: random.Random, duration: float, longest: float) -> dict[str, Any]:
-    return {**_times(rng, duration), "for": round(rng.uniform(0.5, min(longest, 0.3 * duration)), 3)}
-
-
-def _probability(rng: random.Random, most: float) -> float:
-    return round(rng.uniform(0.001, most), 4)
-
-
-FAULTS: dict[str, Draw] = {
-    "redis.outage": lambda rng, t: _lasting(rng, t, 90.0),
-    "redis.latency": lambda rng, t: {
-        **_lasting(rng, t, 60.0),
-        "delay": {"exponential": round(rng.uniform(0.01, 1), 3)},
-    },
-    "redis.drop": lambda rng, t: {
-        "probability": _probability(rng, 0.1),
-        "effect": rng.choice(["before", "after", "either"]),
-    },
-    "redis.read-only": lambda rng, t: _lasting(rng, t, 30.0),
-    "redis.failover": lambda rng, t: {
-        **_times(rng, t),
-        "lose": round(rng.uniform(0.01, 2.0), 3),
-        "down": rng.choice([0.0, 3.0]),
-    },
-    "redis.restart": lambda rng, t: {
-        **_times(rng, t),
-        "empty": rng.random() < 0.3,
-        "down": rng.choice([0.0, 1.0, 5.0]),
-    },
-    "queue.pause": lambda rng, t: _lasting(rng, t, 60.0),
-    "worker.crash": lambda rng, t: {
-        **_times(rng, t),
-        "worker": rng.choice(["any", "all"]),
-        "restart": round(rng.uniform(0.0, 40.0), 3),
-    },
-    "worker.freeze": lambda rng, t: {**_lasting(rng, t, 100.0), "worker": rng.choice(["any", "all"])},
-    "worker.block": lambda rng, t: _lasting(rng, t, 60.0),
-    "worker.slow-start": lambda rng, t: {"probability": _probability(rng, 1.0), "delay": round(rng.uniform(0, 20), 3)},
-    "worker.deploy": lambda rng, t: {**_times(rng, t), "grace": round(rng.uniform(0.0, 20.0), 3)},
-    "worker.scale": lambda rng, t: {**_lasting(rng, t, 60.0), "to": rng.randint(1, 6)},
-    "worker.clock": lambda rng, t: {**_lasting(rng, t, 60.0), "skew": rng.choice([-20.0, -1.0, 1.0, 20.0])},
-    "handler.error": lambda rng, t: {
-        "probability": _probability(rng, 0.3),
-        "category": rng.choice(["database", "network", "unknown", "validation"]),
-    },
-    "handler.hang": lambda rng, t: {"probability": _probability(rng, 0.02), "lasts": round(rng.uniform(1.0, 100.0), 3)},
-    "handler.slow": lambda rng, t: {**_lasting(rng, t, 60.0), "delay": round(rng.uniform(0.1, 5.0), 3)},
-    "handler.poison": lambda rng, t: {"probability": _probability(rng, 0.1)},
-    "handler.payload": lambda rng, t: {"probability": _probability(rng, 0.2), "size": "100MB", "memory": "250MB"},
-    "database.outage": lambda rng, t: _lasting(rng, t, 30.0),
-    "database.pool": lambda rng, t: {**_lasting(rng, t, 60.0), "size": rng.randint(1, 3), "timeout": 5.0},
-    "database.deadlock": lambda rng, t: {"probability": _probability(rng, 0.2)},
-    "database.lost-commit": lambda rng, t: {"probability": _probability(rng, 0.2)},
-    "producer.duplicate": lambda rng, t: {"probability": _probability(rng, 0.2)},
-    "producer.retry": lambda rng, t: {"probability": _probability(rng, 0.2)},
-    "producer.burst": lambda rng, t: {**_times(rng, t), "size": rng.randint(1, 200)},
-}
-"""The kinds of faults that are drawn, each mild enough that the run can end."""
-
 
 OVERDUE = "overdue-tasks-notification"
 """The type of the jobs that scans for overdue tasks make."""
@@ -122,10 +54,13 @@ def random_scenario(rng: random.Random, duration: float = 300.0, name: str = "ge
     return scenario
 
 
-def _named(fault: dict[str, Any]) -> dict[str, Any]:
+def _named(fault: Settings) -> Settings:
     """The fault, with the load or the kind of workers that it means: there may be several."""
-    added = {"producer.burst": {"load": "users"}, "worker.scale": {"worker": "w"}}
-    return {kind: {**settings, **added.get(kind, {})} for kind, settings in fault.items()}
+    return {kind: {**settings, **_names(FAULTS[kind].must_name)} for kind, settings in fault.items()}
+
+
+def _names(key: str) -> Settings:
+    return {key: {"load": "users", "worker": "w"}[key]} if key else {}
 
 
 def _queue(rng: random.Random) -> dict[str, Any]:
@@ -208,8 +143,8 @@ def _overdue(rng: random.Random, duration: float) -> dict[str, Any]:
 
 def random_faults(rng: random.Random, duration: float) -> list[dict[str, Any]]:
     """One to four faults of different kinds, for a run of so many seconds."""
-    kinds = rng.sample(sorted(FAULTS), rng.randint(1, 4))
-    return [{kind: FAULTS[kind](rng, duration)} for kind in kinds]
+    kinds = rng.sample(sorted(survivable()), rng.randint(1, 4))
+    return [{kind: FAULTS[kind].draw(rng, duration)} for kind in kinds]
 
 
 # -- What was found: a failing scenario made small, saved as a file, with the command that replays it

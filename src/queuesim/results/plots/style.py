@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from queuesim.extras import need
+from queuesim.results.colors import BLUE as BLUE
+from queuesim.results.colors import GREEN as GREEN
+from queuesim.results.colors import GREY as GREY
+from queuesim.results.colors import ORANGE as ORANGE
+from queuesim.results.colors import PALE as PALE
+from queuesim.results.colors import PINK as PINK
+from queuesim.results.colors import RED as RED
+from queuesim.results.colors import SKY as SKY
+from queuesim.results.colors import YELLOW as YELLOW
+from queuesim.results.fault_kinds import facts_of
 from queuesim.results.summary import Run
 from queuesim.text import shown_lines
 
@@ -17,24 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-BLUE, ORANGE, GREEN, RED, SKY, PINK, YELLOW = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#56B4E9",
-    "#CC79A7",
-    "#F0E442",
-)
-"""Colours that colour-blind people tell apart (Okabe and Ito, Color Universal Design, 2008)."""
-
-GREY, PALE = "#6B6B6B", "#DDDDDD"
-
-FAULT_COLORS = {"redis": RED, "worker": PINK, "handler": GREEN, "database": GREY, "producer": SKY}
-"""By what a fault strikes."""
-
 HATCHES = ("////", "\\\\\\\\", "xxxx", "....", "||||")
-"""Of the kinds of faults that strike the same."""
+"""Of the kinds of faults that have one colour."""
 
 
 def axes(ax: Axes | None) -> Axes:
@@ -151,12 +146,11 @@ def shade(ax: Axes, result: Run, unit: float, start: float = 0.0, end: float = m
 
 
 def fault_styles(kinds: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and hatch of each kind of fault: a colour for what it strikes (redis, worker, ...), a hatch for how."""
-    styles, hatches = {}, {what: itertools.cycle(HATCHES) for what in {kind.partition(".")[0] for kind in kinds}}
-    for kind in sorted(kinds):
-        what = kind.partition(".")[0]
-        styles[kind] = FAULT_COLORS.get(what, RED), next(hatches[what])
-    return styles
+    """Colour and hatch of each kind of fault: each has a colour of its own family, and no hatch that another of that
+    colour has."""
+    hatches: dict[str, itertools.cycle[str]] = defaultdict(lambda: itertools.cycle(HATCHES))
+    colors = {kind: facts_of(kind).color for kind in sorted(kinds)}
+    return {kind: (color, next(hatches[color])) for kind, color in colors.items()}
 
 
 def to_rgb(color: str) -> tuple[float, float, float]:

@@ -55,7 +55,7 @@ def test_each_stage(stage: str, done: bool, took: float, seen: list[str]) -> Non
         return "answer"
 
     async def program() -> tuple[str, float, str]:
-        model.troubles.append(trouble)
+        model.faults.append(trouble)
         try:
             told = await model.transact(do)
         except DatabaseError as error:

@@ -1,0 +1,60 @@
+"""What records, oracles and plots know of the kinds of faults. Each kind registers itself: see queuesim.faults.base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Flag, auto
+from importlib import import_module
+
+from queuesim.results.colors import RED
+
+REGISTRY = "queuesim.faults.registry"
+"""The module that imports all kinds. It is imported by its name, when a result that was stored is the first to ask:
+results stand below the faults."""
+
+
+class Effect(Flag):
+    """What a kind of fault can do to a run, as far as oracles must know."""
+
+    SERVER = auto()
+    """Commands may fail, take effect late, or be forgotten."""
+    AWAY = auto()
+    """Nobody reaches the server while it is on."""
+    LATE_COMMANDS = auto()
+    """Commands take effect later than they were sent."""
+    WORKERS = auto()
+    """Workers may die, stand still, start late, come and go, or have a wrong clock."""
+    UNHEARD = auto()
+    """A worker may not hear what the queue made of its outcomes, nor the queue what became of an attempt."""
+    WRONG_CLOCK = auto()
+    """A worker reports wrong times to the queue."""
+    HANGS = auto()
+    """Attempts may never end."""
+    SKIPS_TICKS = auto()
+    """A scheduler may not scan at a tick."""
+    REPEATS_PAGES = auto()
+    """A page of a scan may be delivered twice, or not be counted yet."""
+
+
+NO_EFFECT = Effect(0)
+
+
+@dataclass(frozen=True, slots=True)
+class FaultFacts:
+    """The facts of one kind."""
+
+    effects: Effect = NO_EFFECT
+    color: str = RED
+
+
+FACTS: dict[str, FaultFacts] = {}
+"""By kind."""
+UNKNOWN = FaultFacts()
+"""Of a kind that only another version knows."""
+
+
+def facts_of(kind: str) -> FaultFacts:
+    """The facts of a kind, as "redis.outage"."""
+    if not FACTS:
+        import_module(REGISTRY)
+    return FACTS.get(kind, UNKNOWN)
