@@ -6,9 +6,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, cast
 
 PACKAGE = "queuesim."
 MOVED = {
@@ -76,8 +76,11 @@ FOLDERS = {name.rpartition(".")[0] for name in MOVED} - {""}
 """What an import of one of them imports first."""
 
 
-class Forwarding(MetaPathFinder, Loader):
-    """Finds and loads modules that have moved: each forwards to the new one."""
+class Forwarding:
+    """Finds and loads modules that have moved: each forwards to the new one.
+
+    It is duck-typed: importlib.abc takes longer to import than the whole package.
+    """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -86,7 +89,7 @@ class Forwarding(MetaPathFinder, Loader):
         old = name.removeprefix(PACKAGE)
         if not name.startswith(PACKAGE) or old not in MOVED | dict.fromkeys(FOLDERS):
             return None
-        return ModuleSpec(name, self, is_package=old in FOLDERS)
+        return ModuleSpec(name, cast(Any, self), is_package=old in FOLDERS)
 
     def create_module(self, spec: ModuleSpec) -> None:
         """An ordinary module."""
