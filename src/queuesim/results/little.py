@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from queuesim.results.fault_kinds import Effect, facts_of
-from queuesim.results.levels import Level
+from queuesim.results.levels import Array, Level, removed_at
 from queuesim.results.recording import CheckRow, RunFrames, rows_of
-
-if TYPE_CHECKING:
-    from queuesim.results.levels import Array
-
 
 NAME = "Little's law: L = λW"
 TOLERANCE = 0.01
@@ -120,8 +115,6 @@ def _by_events(frames: RunFrames, chosen: Array) -> tuple[tuple[Array, Array], t
 
 def _by_records(frames: RunFrames) -> Array:
     """When each job left the system: it finished, or was removed; NaN: it never did."""
-    from queuesim.results.levels import removed_at
-
     left: Array = np.fmin(frames.jobs["finished"].to_numpy(), removed_at(frames))
     return left
 

@@ -14,6 +14,9 @@ from queuesim.results.recording import RunFrames
 
 SAME = 1e-9
 """Values that differ by less than this share were rounded differently, and are equally bad."""
+FOR_GOOD = {1: {"<": "<", "<=": "<=", "==": "<="}, -1: {">": ">", ">=": ">=", "==": ">="}}
+"""For a value that only grows (1) or falls (-1): the operators by which it can fail for good, with what they come to
+while the run goes on. By others it may still come to meet its limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +32,6 @@ class Worst:
     """Share of the windows in which there was something to measure."""
     failed_at: float | None
     """End of the first window that failed, in seconds; None: all hold, or there is nothing to measure."""
-
-
-FOR_GOOD = {1: {"<": "<", "<=": "<=", "==": "<="}, -1: {">": ">", ">=": ">=", "==": ">="}}
-"""For a value that only grows (1) or falls (-1): the operators by which it can fail for good, with what they come to
-while the run goes on. By others it may still come to meet its limit."""
 
 
 def worst_window(

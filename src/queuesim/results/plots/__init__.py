@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from queuesim.results.levels import Array
 from queuesim.results.plots import distributions, over_time
 from queuesim.results.plots.comparison import heat_map, overlay
 from queuesim.results.plots.gantt import gantt as draw_gantt
@@ -12,12 +14,8 @@ from queuesim.results.plots.style import literal
 from queuesim.results.summary import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from queuesim.results.levels import Array
 
 
 T = TypeVar("T")

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from queuesim.core.errors import AbandonedError
-from queuesim.results.summary import Run
+from queuesim.results.summary import Run, Summary, Totals
 from queuesim.results.top_errors import TopError, errors_of_result, one_line
 from queuesim.text import COUNTED, brief, counted, measured, percent, rate, readable, shown
-
-if TYPE_CHECKING:
-    from queuesim.results.summary import Summary, Totals
-
 
 COUNTS = ("job", "added", "completed", "failed", "left", "lost", "attempts")
 """Columns of `counts`."""
