@@ -120,7 +120,7 @@ def _by_records(frames: RunFrames) -> Array:
 
 
 def check(frames: RunFrames) -> CheckRow:
-    """Little's law as a row of the checks: for the jobs that no fault of PARTING touched."""
+    """Little's law as a row of the checks: for the jobs that no fault touched by which records part."""
     if not len(frames.jobs):
         return _unjudged("nothing to measure")
     chosen = _untouched(frames)
