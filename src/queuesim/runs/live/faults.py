@@ -270,25 +270,25 @@ class LiveFaults:
     # -- what workers report
 
     def began(self, worker: str, time: float) -> None:
-        """See report.Told."""
+        """See messages.WorkerListener."""
         self._began.setdefault(worker, time)
         for member in self._fleet.members:
             member.ready = member.ready or member.name == worker
 
     def struck(self, fault: int) -> None:
-        """See report.Told."""
+        """See messages.WorkerListener."""
         assert self.injector is not None
         striking = self.injector.faults[fault]
         assert isinstance(striking, HandlerFault)
         striking.count += 1
 
     def died(self, worker: str, fault: int) -> None:
-        """See report.Told."""
+        """See messages.WorkerListener."""
         assert self.injector is not None
         deadly = self.injector.faults[fault]
         assert isinstance(deadly, Deadly)
         deadly.kill(self._fleet.member(worker))
 
     def first_beginnings(self) -> Mapping[str, float]:
-        """When each worker first took jobs, by its own word."""
+        """When each worker first took jobs, as it reported."""
         return self._began
