@@ -58,7 +58,9 @@ class Exchanges:
     async def exchange(self, outcomes: list[Outcome], take: int) -> list[Job]:
         """Hand in outcomes and take up to `take` jobs, at once or with the exchange that follows the present one."""
         if self._in_flight:
-            return await self._enqueue(outcomes, take)
+            future: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
+            self._queued.append((outcomes, take, future))
+            return await future
         if self.held_until is not None:
             take = self._unless_held(take)
             if not take and not outcomes:
@@ -77,11 +79,6 @@ class Exchanges:
             if self._queued:
                 self._flush()
         return self._understand(reply, outcomes, take)
-
-    def _enqueue(self, outcomes: list[Outcome], take: int) -> asyncio.Future[list[Job]]:
-        future: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
-        self._queued.append((outcomes, take, future))
-        return future
 
     def _flush(self) -> None:
         """Make one exchange for all queued requests, in a task of its own."""
@@ -186,11 +183,13 @@ class PipelinedExchanges(Exchanges):
 
     async def exchange(self, outcomes: list[Outcome], take: int) -> list[Job]:
         """Hand in outcomes and take up to `take` jobs, together with requests that come at the same moment."""
-        answer = self._enqueue(outcomes, take)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Job]] = loop.create_future()
+        self._queued.append((outcomes, take, answer))
         if not self._flush_scheduled and len(self._exchanging) < self._max_in_flight:
             # others may finish before the loop comes round
             self._flush_scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            loop.call_soon(self._flush)
         return await answer
 
     def _flush(self) -> None:

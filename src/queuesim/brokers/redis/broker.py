@@ -101,15 +101,12 @@ class RedisBroker:
         self.max_in_flight = server.max_in_flight
         """How many exchanges of a worker may be in flight at once."""
         self._server = server
-        self._base = self._base_of(queue)
+        self._base = f"{prefix}:{queue}:"
         self.clock: Clock | None = None if server.clock is None else self._calendar
         self.observer_errors = Contained(f"the observer of queue {queue}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.prefix}:{self.queue}>"
-
-    def _base_of(self, queue: str) -> str:
-        return f"{self.prefix}:{queue}:"
 
     def sibling(self, queue: str) -> RedisBroker:
         """A broker for another queue on the same server."""
@@ -208,12 +205,12 @@ class RedisBroker:
     def _encoded(self, outcome: Outcome) -> tuple[Argument, ...]:
         """An outcome as arguments of the script `exchange`; one that can't be encoded fails its job."""
         try:
-            return encode_outcome(outcome, self._base_of)
+            return encode_outcome(outcome, self.prefix)
         except Exception as error:  # noqa: BLE001 - it concerns this job alone: the other outcomes are handed in
             made = outcome.attempts_made
             reason = unstorable(outcome, error)
             failed = Failed(outcome.job_id, outcome.token, reason, attempt=outcome.attempt, attempts_made=made)
-            return encode_outcome(failed, self._base_of)
+            return encode_outcome(failed, self.prefix)
 
     async def wait(self, until: float | None, now: float) -> None:
         """Return when there may be work, or at `until`; see Broker.wait."""

@@ -453,12 +453,8 @@ def _shortened(value: str) -> str:
 # -- outcomes
 
 
-def encode_outcome(outcome: Outcome, base_of: Callable[[str], str]) -> tuple[Argument, ...]:
-    """An outcome as ten arguments of the script `exchange`.
-
-    Args:
-        base_of: the beginning of the keys of a queue, by its name.
-    """
+def encode_outcome(outcome: Outcome, prefix: str) -> tuple[Argument, ...]:
+    """An outcome as ten arguments of the script `exchange`."""
     note = outcome.note
     head = (outcome.job_id, outcome.token, outcome.attempt, outcome.attempts_made)
     if type(outcome) is Completed:
@@ -468,7 +464,7 @@ def encode_outcome(outcome: Outcome, base_of: Callable[[str], str]) -> tuple[Arg
         return ("R", *head, milliseconds(outcome.delay), outcome.reason, _rows(outcome.stacktrace), history, note)
     if isinstance(outcome, Failed):
         letter = outcome.dead_letter
-        dead = "" if letter is None else to_json({"base": base_of(letter.queue), "data": letter.data})
+        dead = "" if letter is None else to_json({"base": f"{prefix}:{letter.queue}:", "data": letter.data})
         return ("F", *head, outcome.reason, worker_keep(outcome.keep), _rows(outcome.stacktrace), dead, note)
     if isinstance(outcome, Postponed):
         return ("P", *head, milliseconds(outcome.delay), "", "", "", note)

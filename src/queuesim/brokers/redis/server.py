@@ -198,7 +198,7 @@ def is_refusal(error: Any) -> bool:
     return any(part in text for part in ADVICE)
 
 
-class Connection(Protocol):
+class RedisConnection(Protocol):
     """What is used of redis-py's connections."""
 
     @property
@@ -235,12 +235,12 @@ class ResponseTimeouts:
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
-        self._waiting: dict[Connection, int] = {}
+        self._waiting: dict[RedisConnection, int] = {}
         """By connection, the number of sweeps since its command was sent."""
         self._timer: asyncio.TimerHandle | None = None
 
     @contextmanager
-    def watch(self, connection: Connection) -> Iterator[None]:
+    def watch(self, connection: RedisConnection) -> Iterator[None]:
         """Wait for an answer in this block."""
         self._waiting[connection] = 0
         if self._timer is None:
@@ -319,12 +319,12 @@ class RealServer:
         }
         # redis-py's own time-out makes a task of every command, and by default ends every wait after 5 s
         pool = ConnectionPool.from_url(address.url, socket_timeout=None, **common)
-        self._new_connection: Callable[[], Connection] = pool.make_connection
-        self._idle: list[Connection] = []
+        self._new_connection: Callable[[], RedisConnection] = pool.make_connection
+        self._idle: list[RedisConnection] = []
         """Unused connections for commands. None is ever closed: as many are kept as were in use at one time."""
-        self._idle_blocking: list[Connection] = []
+        self._idle_blocking: list[RedisConnection] = []
         """Unused connections for waiting."""
-        self._introduced: dict[Connection, tuple[str, int]] = {}
+        self._introduced: dict[RedisConnection, tuple[str, int]] = {}
         """By connection for waiting: its marker, and its id on the server."""
         self._timeouts = ResponseTimeouts(timeout)
         self._pack = _packer()
@@ -406,12 +406,12 @@ class RealServer:
             self._idle.append(connection)
         return answer
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> RedisConnection:
         connection = self._new_connection()
         await self._connect(connection)
         return connection
 
-    async def _connect(self, connection: Connection) -> None:
+    async def _connect(self, connection: RedisConnection) -> None:
         from redis.exceptions import RedisError
 
         self._introduced.pop(connection, None)
@@ -426,7 +426,7 @@ class RealServer:
                 raise explain(error, self.address) from error
             raise
 
-    async def _send(self, connection: Connection, words: Sequence[Argument]) -> None:
+    async def _send(self, connection: RedisConnection, words: Sequence[Argument]) -> None:
         from redis.exceptions import RedisError
 
         if not connection.is_connected:
@@ -436,7 +436,7 @@ class RealServer:
         except (RedisError, OSError) as error:
             raise explain(error, self.address) from error
 
-    async def _read(self, connection: Connection) -> Any:
+    async def _read(self, connection: RedisConnection) -> Any:
         from redis.exceptions import ConnectionError, NoScriptError, RedisError, ResponseError, TimeoutError
 
         try:
@@ -480,7 +480,7 @@ class RealServer:
         finally:
             self._idle_blocking.append(connection)
 
-    async def _introduce(self, connection: Connection, marker: str) -> int:
+    async def _introduce(self, connection: RedisConnection, marker: str) -> int:
         """Give the connection the name by which BullMQ finds the workers of a queue. Returns its id."""
         if not connection.is_connected:
             await self._connect(connection)
@@ -525,7 +525,7 @@ async def connect(url: str | None = None, *, timeout: float = TIMEOUT) -> RealSe
     return server
 
 
-def _packer() -> Callable[[Connection, Sequence[Argument]], Any]:
+def _packer() -> Callable[[RedisConnection, Sequence[Argument]], Any]:
     """A function that turns a command into bytes. hiredis does it ten times as fast as redis-py."""
     try:
         import hiredis
@@ -533,7 +533,7 @@ def _packer() -> Callable[[Connection, Sequence[Argument]], Any]:
         return lambda connection, words: connection.pack_command(*words)
     pack_command: Callable[..., bytes] = hiredis.pack_command
 
-    def pack(connection: Connection, words: Sequence[Argument]) -> Any:
+    def pack(connection: RedisConnection, words: Sequence[Argument]) -> Any:
         try:
             return pack_command(tuple(words))
         except UnicodeEncodeError:

@@ -52,7 +52,7 @@ class SeenEvents:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class StreamPage:
     """The result of one reading."""
 
     entries: list[Entry]
@@ -63,7 +63,7 @@ class Page:
     """The id to read on after."""
 
 
-def read_page(stream: str, after: int, seen: SeenEvents, limit: int | None = None) -> Reading[Page]:
+def read_page(stream: str, after: int, seen: SeenEvents, limit: int | None = None) -> Reading[StreamPage]:
     """Read the entries after the event of an id; 0: all that there are.
 
     If that event is gone, reading goes on behind the last one that was seen and is still there; if there is none, at
@@ -75,7 +75,7 @@ def read_page(stream: str, after: int, seen: SeenEvents, limit: int | None = Non
         limit: the maximum number of entries.
     """
     if limit == 0:
-        return Page([], True, after)
+        return StreamPage([], True, after)
     complete = True
     entries = yield _range(stream, stream_id(after) if after else "-", None if limit is None else limit + 1)
     if after and entries and event_id(*entries[0]) == after:
@@ -88,7 +88,7 @@ def read_page(stream: str, after: int, seen: SeenEvents, limit: int | None = Non
     if limit is not None:
         entries = entries[:limit]
     seen.add(entries)
-    return Page(entries, complete, event_id(*entries[-1]) if entries else after)
+    return StreamPage(entries, complete, event_id(*entries[-1]) if entries else after)
 
 
 def _last_seen(stream: str, after: int, seen: SeenEvents) -> Reading[Entry | None]:
@@ -226,7 +226,7 @@ class EventStreamReader:
         for job in jobs:
             self._suspected.setdefault(job.name, deque(maxlen=MAX_SUSPECTED)).append((job, now))
 
-    def read_page(self, limit: int | None = None) -> Reading[Page]:
+    def read_page(self, limit: int | None = None) -> Reading[StreamPage]:
         """Read new entries, `limit` at most. `report` passes them on."""
         page = yield from read_page(self._stream, self._after, self._seen, limit)
         if not page.complete and page.last != self._after:
