@@ -36,7 +36,7 @@ class VirtualFaultContext(FaultContext):
 
     def here(self) -> Member | None:
         process = CURRENT.get(None)
-        return next((member for member in self.candidates() if member.process is process), None)
+        return next((member for member in self.fleet.members if member.alive and member.process is process), None)
 
     def kill_here(self, fault: Deadly, slot: FleetSlot) -> None:
         fault.kill(slot)
