@@ -38,8 +38,14 @@ def tidied(notebook: Any) -> Any:
         cell.id = f"cell-{number}"
         cell.metadata = {}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in _joined(cell.outputs) if WIDGET not in output.get("data", {})]
+            cell.outputs = [output for output in _joined(cell.outputs) if not _is_transient(output)]
     return notebook
+
+
+def _is_transient(output: Any) -> bool:
+    """Whether an output is a widget or a progress bar, which is empty at its end and there only if a run takes long."""
+    data = output.get("data", {})
+    return WIDGET in data or (output.output_type == "display_data" and not any(data.values()))
 
 
 def _joined(outputs: list[Any]) -> list[Any]:
