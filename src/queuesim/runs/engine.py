@@ -18,7 +18,7 @@ from queuesim.results.recorder import Recorder
 from queuesim.results.recording import CheckRow, Facts, Recording, Stop, StopReason
 from queuesim.runs.abort import Abort
 from queuesim.runs.handlers import job_options
-from queuesim.runs.judging import Patience, goes_round, no_progress, stands_still
+from queuesim.runs.judging import Patience, gather, goes_round, no_progress, stands_still
 from queuesim.runs.producers import Endings, Producer
 from queuesim.scenario.load import LoadEntry
 from queuesim.scenario.model import Scenario
@@ -256,6 +256,9 @@ class Engine(ABC):
     async def _numbers(self, state: JobState) -> list[int]:
         """The numbers of the jobs in a state."""
         return [self._number_of(job) for job in await self.broker.jobs(state, 0, -1, True)]
+
+    async def _final_state(self) -> FinalState:
+        return await gather(self.broker, self.recorder, self._processor.dead_letters, self._number_of)
 
     def facts(self) -> Facts:
         """What was run, as far as it is known now."""

@@ -29,7 +29,7 @@ from queuesim.results.recording import CheckRow, Recording, Stop, StopReason
 from queuesim.runs.abort import Abort
 from queuesim.runs.engine import LOOKS, Engine, Progress
 from queuesim.runs.handlers import build_processor
-from queuesim.runs.judging import Patience, gather, promises
+from queuesim.runs.judging import Patience, promises
 from queuesim.runs.live.faults import LiveFaults, check_faults, needs_of, spares
 from queuesim.runs.live.messages import FollowedBroker, Reports, StreamFollower
 from queuesim.runs.live.processes import LiveFleet, ProcessPool
@@ -344,9 +344,7 @@ class LiveRun(Engine):
                 self.stream.chronicle.report_expected()
                 self._reports.record_held(self._reports.held)
                 self._left = await self._where_left()
-                self._evidence = await gather(
-                    self.broker, self.recorder, self._processor.dead_letters, self.stream.number_of
-                )
+                self._evidence = await self._final_state()
                 return
             except BrokerUnavailableError:
                 if not tries_left:

@@ -232,10 +232,6 @@ class StreamFollower:
 
         return await retry_forever(ask, self._rng)
 
-    def number_of(self, job: Job) -> int:
-        """A job's number; 0 if nobody has told of it."""
-        return job.number or self.chronicle.numbers.get(job.id, 0)
-
 
 class FollowedBroker(RedisBroker):
     """A producer's hand on the queue: its adds are known before the event stream tells of them."""

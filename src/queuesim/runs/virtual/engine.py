@@ -28,7 +28,7 @@ from queuesim.results.recording import CheckRow, Facts, Recording, Refusal, Stop
 from queuesim.runs.abort import Abort
 from queuesim.runs.engine import LOOKS, Engine, Progress
 from queuesim.runs.handlers import OVERDUE, build_processor
-from queuesim.runs.judging import Patience, all_since, gather, promises, slot_tasks, starved_since
+from queuesim.runs.judging import Patience, all_since, promises, slot_tasks, starved_since
 from queuesim.runs.virtual.fault_context import VirtualFaultContext
 from queuesim.runs.virtual.fleet import Fleet, Member
 from queuesim.runs.virtual.slow_pickup import SlowPickup
@@ -329,7 +329,7 @@ class Simulation(Engine):
         self._left = await self._where_left()
         if self._overdue is not None:
             self.recorder.scans = self._overdue.scans(self.recorder.so_far(self.facts(), {}))
-        self._evidence = await gather(self.broker, self.recorder, self._processor.dead_letters)
+        self._evidence = await self._final_state()
         if self._overdue is not None:
             self._evidence.overdue = await self._overdue.gathered(self.broker, self.ended)
             self._overdue.store.close()
