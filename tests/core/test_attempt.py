@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import math
 import random
@@ -146,6 +147,26 @@ def test_sys_exit_is_the_failure_of_its_job_and_is_retried() -> None:
     assert outcome.reason == "the handler called sys.exit(3)"
     assert outcome.error is not None
     assert (outcome.error.type, outcome.error.category) == ("HandlerExitError", "Unknown")
+
+
+def test_a_generator_exit_of_the_handler_is_a_failure_of_its_job() -> None:
+    outcome = judge(raising(GeneratorExit("mine")))
+    assert isinstance(outcome, Retried)
+    assert outcome.reason == "mine"
+
+
+def test_closing_the_coroutine_of_an_attempt_gets_through() -> None:
+    processor = Processor("q")
+    processor.job("job")(lambda job: asyncio.sleep(60.0))
+
+    async def program() -> None:
+        coroutine = attempt(processor, Job("1", "job", {}), random.Random(0))
+        contextvars.copy_context().run(coroutine.send, None)
+        coroutine.close()
+        with pytest.raises(RuntimeError, match="cannot reuse"):
+            coroutine.send(None)
+
+    run(program())
 
 
 def test_cancelling_the_attempt_from_outside_gets_through() -> None:

@@ -308,8 +308,13 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
             job.id, job.token, text, processor.keep_completed, job.attempts_started, job.attempts_made + 1
         )
         return mended(completed)
-    except (KeyboardInterrupt, GeneratorExit):
+    except KeyboardInterrupt:
         raise
+    except GeneratorExit as error:
+        if RUNNING_JOB.get(None) is not job:
+            # nobody runs this attempt any more: its coroutine is being closed
+            raise
+        return judge(processor, job, error, rng)
     except SystemExit as error:
         return judge(processor, job, _exit(error), rng)
     except asyncio.CancelledError as error:
