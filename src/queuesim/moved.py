@@ -17,9 +17,9 @@ MOVED = {
     "analysis.compare": "recordings.compare",
     "analysis.fit": "recordings.fit",
     "analysis.interval": "experiments.interval",
-    "analysis.observation": "recordings.observation",
+    "analysis.observation": "recordings.compare",
     "analysis.sweep": "experiments.sweep",
-    "analysis.theory": "theory.choice",
+    "analysis.theory": "theory",
     "analysis.validation": "theory.validation",
     "backoff": "core.job",
     "broker.base": "core.broker",
@@ -69,6 +69,7 @@ MOVED = {
     "tasks.relay": "tasks.outbox",
     "testing.found": "testing.soak",
     "testing.oracles": "oracles",
+    "testing.stock": "testing.soak",
     "worker": "core.worker",
 }
 """The new place of each module, below the package."""

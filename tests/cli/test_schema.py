@@ -5,7 +5,7 @@ import json
 import typer
 from typer.testing import CliRunner
 
-from queuesim.cli.schema import schema
+from queuesim.cli.scenario_commands import schema
 from queuesim.scenario.loading import json_schema
 
 

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from queuesim.cli.app import app as queuesim_app
-from queuesim.cli.validate import validate
+from queuesim.cli.scenario_commands import validate
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,8 +69,7 @@ def test_a_processor_is_imported_unless_told_otherwise(app: typer.Typer, tmp_pat
 
 def test_the_command_itself_loads_nothing_heavy() -> None:
     code = (
-        "import sys, queuesim.cli.validate, queuesim.cli.schema;"
-        "print({'pydantic', 'numpy', 'yaml', 'pandas'} & set(sys.modules))"
+        "import sys, queuesim.cli.scenario_commands;print({'pydantic', 'numpy', 'yaml', 'pandas'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

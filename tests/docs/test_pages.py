@@ -101,7 +101,7 @@ def test_the_quick_start_is_two_commands() -> None:
 
 def test_the_picture_is_of_this_version(result: Result, tmp_path: Path) -> None:
     """Compared in grey squares of 40 pixels: other fonts and edges are no difference, another curve is."""
-    from queuesim.cli.plot import draw
+    from queuesim.cli.result_commands import draw
 
     draw(result, tmp_path / "run.png")
     shown, drawn = (

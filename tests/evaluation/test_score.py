@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from queuesim.brokers.redis.embedded import EmbeddedServer
 from queuesim.cli.app import app
 from queuesim.evaluation import claims
-from queuesim.evaluation.ground import FEATURES, ClaimError, EvaluationError, Ground
-from queuesim.evaluation.score import CLAIMS, evaluate, report
+from queuesim.evaluation.claims import CLAIMS, evaluate, report
+from queuesim.evaluation.testbed import FEATURES, ClaimError, EvaluationError, ServiceTestBed
 
 LOSES: dict[str, Callable[..., Any]] = {
     "limiter": claims.limiter,
@@ -37,9 +37,9 @@ def test_the_document_gives_20_points() -> None:
 
 @pytest.mark.parametrize("backend", ["sim", "redis"])
 def test_every_claim_scores(backend: str) -> None:
-    ground = Ground(backend, redis_url="embedded")
-    with ground.opened():
-        verdicts = list(evaluate(ground))
+    bed = ServiceTestBed(backend, redis_url="embedded")
+    with bed.opened():
+        verdicts = list(evaluate(bed))
     assert [(v.name, v.evidence) for v in verdicts if not v.scored] == []
     assert sum(v.scored for v in verdicts) == 20
 
@@ -47,19 +47,19 @@ def test_every_claim_scores(backend: str) -> None:
 @pytest.mark.server
 def test_claims_leave_nothing_on_the_server() -> None:
     with EmbeddedServer() as server:
-        ground = Ground("redis", redis_url=server.url)
-        with ground.opened():
-            ground.try_out(claims.dead_letters)
+        bed = ServiceTestBed("redis", redis_url=server.url)
+        with bed.opened():
+            bed.try_out(claims.dead_letters)
         with Redis.from_url(server.url) as client:
             assert client.keys("*") == []
 
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_a_feature_that_is_switched_off_loses_its_points(feature: str) -> None:
-    ground = Ground(without=frozenset({feature}))
+    bed = ServiceTestBed(without=frozenset({feature}))
     with pytest.raises(ClaimError):
-        ground.try_out(LOSES[feature])
-    assert Ground().try_out(LOSES[feature])
+        bed.try_out(LOSES[feature])
+    assert ServiceTestBed().try_out(LOSES[feature])
 
 
 def test_the_report_has_every_claim_and_the_sum(tmp_path: Path) -> None:
@@ -74,17 +74,17 @@ def test_the_report_has_every_claim_and_the_sum(tmp_path: Path) -> None:
 
 
 def test_several_backends_have_a_section_each() -> None:
-    grounds = [Ground("sim"), Ground("redis")]
-    text = report([(ground, []) for ground in grounds], "c")
+    beds = [ServiceTestBed("sim"), ServiceTestBed("redis")]
+    text = report([(bed, []) for bed in beds], "c")
     assert text.startswith("# Evaluation\n\nMade by `c`.\n\n## sim\n")
     assert "## redis\n\n0 of 0 points, on the backend redis, in real time." in text
 
 
 def test_an_unknown_backend_or_feature_is_refused() -> None:
     with pytest.raises(EvaluationError, match='no backend "simm"'):
-        Ground("simm")
+        ServiceTestBed("simm")
     with pytest.raises(EvaluationError, match='no feature "retries"'):
-        Ground(without=frozenset({"retries"}))
+        ServiceTestBed(without=frozenset({"retries"}))
     assert CliRunner().invoke(app, ["evaluate", "--backend", "x"]).exit_code == 2
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 import queuesim
-from queuesim.recordings.compare import compare
+from queuesim.recordings.compare import compare, of_recording, of_result
 from queuesim.recordings.fit import fit_directory
-from queuesim.recordings.observation import of_recording, of_result
 from queuesim.scenario.loading import load_scenario
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"

@@ -14,8 +14,7 @@ from queuesim import Job, Queue
 from queuesim.brokers.redis.embedded import EmbeddedServer
 from queuesim.brokers.redis.server import connect
 from queuesim.core.errors import BrokerUnavailableError
-from queuesim.recordings.compare import compare
-from queuesim.recordings.observation import of_result
+from queuesim.recordings.compare import compare, of_result
 from queuesim.results.result import Result
 from queuesim.runs.live.engine import LiveRun
 from queuesim.scenario.model import BackendError, Scenario

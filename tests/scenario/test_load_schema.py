@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from queuesim.scenario.load import Arrivals, Bulk, LoadEntry, Segment
-from queuesim.scenario.trace import TraceJob
+from queuesim.scenario.load import Arrivals, Bulk, LoadEntry, Segment, TraceJob
 
 FILE = {"file": True}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from queuesim.inputfile import TableError
-from queuesim.scenario.trace import TraceJob, read_trace
+from queuesim.scenario.load import TraceJob, read_trace
 
 RECORDED = """\
 k,name,added_ms,priority,delay_ms,service_ms,fail_1,fail_2,fail_3,state,attempts_made

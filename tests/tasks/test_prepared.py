@@ -6,9 +6,8 @@ import pytest
 from sqlalchemy import bindparam, insert, select, update
 
 from queuesim.tasks import queries
-from queuesim.tasks.prepared import Prepared
 from queuesim.tasks.store import TaskStore, fill
-from queuesim.tasks.tables import applied, tasks
+from queuesim.tasks.tables import Prepared, applied, tasks
 
 DUE = [5.0, 1.0, 3.0, 1.0, 9.0]
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from queuesim.theory.general import MD1, MG1, MDc
-from queuesim.theory.markovian import MM1, MMc
+from queuesim.theory.models import MD1, MG1, MM1, MDc, MMc
 
 utilisations = st.floats(0.01, 0.99)
 mean_services = st.floats(1e-3, 1e3)

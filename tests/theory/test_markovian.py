@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesim.theory.markovian import MM1, MMc, erlang_b, erlang_c
+from queuesim.theory.models import MM1, MMc, erlang_b, erlang_c
 
 utilisations = st.floats(0.01, 0.99)
 

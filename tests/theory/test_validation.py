@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from queuesim.theory import validation
-from queuesim.theory.markovian import MM1
+from queuesim.theory.models import MM1
 from queuesim.theory.validation import ValidationCase, mean_latency, mean_waiting
 
 MODEL = MM1(0.5, 1.0)

@@ -11,21 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from queuesim import __version__
-from queuesim.cli.admin import admin
-from queuesim.cli.check_command import check
-from queuesim.cli.compare_command import compare
-from queuesim.cli.evaluate import evaluate
-from queuesim.cli.fit_command import fit
-from queuesim.cli.init import init
-from queuesim.cli.letters import letters
-from queuesim.cli.plot import plot
-from queuesim.cli.report_command import report
-from queuesim.cli.run_command import run
-from queuesim.cli.schema import schema
-from queuesim.cli.show import show
-from queuesim.cli.soak_command import soak
-from queuesim.cli.validate import validate
-from queuesim.cli.worker_command import worker
+from queuesim.cli.io import guarded
+from queuesim.cli.result_commands import compare, fit, plot, report, show
+from queuesim.cli.run_commands import run, soak
+from queuesim.cli.scenario_commands import check, init, schema, validate
+from queuesim.cli.service_commands import admin, evaluate, letters, worker
 
 COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
     init: ("queuesim init", "queuesim init load/mail.yaml"),
@@ -71,7 +61,7 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
     ),
     schema: ("queuesim schema > scenario.schema.json",),
 }
-"""Every command, in the order of a first visit, with examples of its use."""
+"""Every command, in the order in which a new user meets them, with examples."""
 
 app = typer.Typer(
     add_completion=False,
@@ -89,7 +79,7 @@ def examples(*lines: str) -> str:
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
-def _tell_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"queuesim {__version__}")
         raise typer.Exit()
@@ -98,11 +88,11 @@ def _tell_version(wanted: bool) -> None:
 @app.callback(epilog=examples("queuesim init", "queuesim run scenario.yaml", "queuesim COMMAND --help"))
 def queuesim(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """A wind tunnel for background job queues: real handlers under BullMQ's rules, in virtual time."""
 
 
 for _command, _lines in COMMANDS.items():
-    app.command(epilog=examples(*_lines))(_command)
+    app.command(epilog=examples(*_lines))(guarded()(_command))

@@ -1,4 +1,4 @@
-"""Reports: a result on stdout, for people or as JSON."""
+"""What commands share: options, output of results, exit codes, and the handling of wrong input and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -142,50 +142,69 @@ def exit_code(result: Result) -> ExitCode:
     return ExitCode.OK if result.ok else ExitCode.FAILED
 
 
-# -- Refusals: wrong input ends a command with one message on stderr and exit code 2, never with a traceback
+# -- Errors: wrong input ends a command with one message on stderr and exit code 2, never with a traceback
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Around the part of a command that reads its input: an error of ours, or of the file system, is the input's."""
+def guarded() -> Iterator[None]:
+    """Around a whole command: our own errors and those of the file system exit with 2, Ctrl-C with 130."""
     try:
         yield
-    except Exception as error:
-        # imported only now: with asyncio in it, it takes longer than all of the help
-        from queuesim.error import QueuesimError
-
-        if isinstance(error, QueuesimError):
-            message = str(error)
-        elif isinstance(error, OSError) and error.strerror:
-            message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        else:
+    except QueuesimError as error:
+        _refuse(str(error))
+    except OSError as error:
+        if not error.strerror or isinstance(error, BrokenPipeError):
             raise
-        typer.echo(shown_lines(message), err=True)
-        raise typer.Exit(ExitCode.REFUSED) from None
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Around a whole command: Ctrl-C ends it at once, where nothing else has been arranged."""
-    try:
-        yield
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     except KeyboardInterrupt:
         import logging
 
-        # tasks that were torn out of their work say so when they are forgotten: here that is no news
+        # asyncio reports tasks that were cut off when they are garbage-collected: here that is no news
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         typer.echo("aborted", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-# -- The option ``--redis-url`` of commands that play on a server of their own where none is named
+def _refuse(message: str) -> NoReturn:
+    typer.echo(shown_lines(message), err=True)
+    raise typer.Exit(ExitCode.REFUSED) from None
 
-RedisUrl = Annotated[
+
+@contextmanager
+def parsing(parameter: str) -> Iterator[None]:
+    """Around the parsing of an option or argument: a ValueError becomes a usage error that names the parameter."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=f"'{parameter}'") from None
+
+
+# -- Parameters that several commands have
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NoLimit = Annotated[
+    bool, typer.Option("--no-limit", help="Accept runs that take more than a day or more than 64 GB of memory.")
+]
+Prefix = Annotated[str, typer.Option(help="Prefix of all keys in Redis; {bull} on a cluster.")]
+StoredResult = Annotated[
+    Path, typer.Argument(metavar="DIRECTORY", help="Written by `queuesim run -o`.", show_default=False)
+]
+
+
+def _url(help: str) -> Any:
+    return typer.Option(metavar="URL", help=help, show_default=False)
+
+
+PlayedOn = Annotated[
     str | None,
-    typer.Option(
-        metavar="URL",
-        help="For redis: redis://HOST:PORT, or embedded for a private server. Else REDIS_URL, REDIS_HOST and "
-        "REDIS_PORT count, or a private server is started.",
-        show_default=False,
+    _url(
+        "For redis: redis://HOST:PORT, or embedded for a private server. Default: REDIS_URL, or REDIS_HOST and "
+        "REDIS_PORT, or a private server."
     ),
 ]
+"""The server of a command that starts its own where none is named."""
+LiveServer = Annotated[
+    str | None,
+    _url("redis://USER:PASSWORD@HOST:PORT/DB, or rediss:// for TLS. Default: REDIS_URL, or REDIS_HOST and REDIS_PORT."),
+]
+"""The server of a live queue."""

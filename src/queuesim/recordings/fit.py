@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from queuesim.recordings.observation import Array, Observation, RecordingError, of_recording, read_config
+from queuesim.recordings.compare import Array, Observation, RecordingError, of_recording, read_config
 
 SURELY_WAITING = 0.006
 """A job that waited so many seconds had all slots busy: it started because another one ended."""

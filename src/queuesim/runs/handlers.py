@@ -13,8 +13,8 @@ from queuesim.core.errors import ValidationError, simulated
 from queuesim.core.job import Job, JobOptions
 from queuesim.core.processor import Handler, JobType, Processor, call
 from queuesim.scenario.jobs import JobSettings
+from queuesim.scenario.load import TraceJob
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.trace import TraceJob
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.random import Streams, mixed
 

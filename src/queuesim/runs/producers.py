@@ -16,9 +16,8 @@ from queuesim.core.errors import ValidationError
 from queuesim.core.job import Job, JobId, JobOptions, NewJob
 from queuesim.core.queue import Queue
 from queuesim.runs.handlers import TRACE_ROW, is_told
-from queuesim.scenario.load import LoadEntry, arrival_times
+from queuesim.scenario.load import LoadEntry, TraceJob, arrival_times
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.trace import TraceJob
 from queuesim.simulation.random import Exponential, Streams
 
 

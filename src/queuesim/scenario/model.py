@@ -41,14 +41,15 @@ from queuesim.fields import (
     seconds,
 )
 from queuesim.results.health import HEALTH_CHECKS
+from queuesim.results.markup import fill
 from queuesim.scenario.jobs import JobSettings
 from queuesim.scenario.load import LoadEntry
 from queuesim.scenario.overdue import OverdueSettings
 from queuesim.scenario.queue_settings import QueueSettings, WorkerSettings
-from queuesim.scenario.thresholds import ThresholdField
+from queuesim.scenario.thresholds import ThresholdField, describe
 from queuesim.scenario.validation import problems
 from queuesim.simulation.allowed_io import EVERYTHING, parse_pattern
-from queuesim.text import show, unknown
+from queuesim.text import percent, readable, show, unknown
 from queuesim.units import DURATION_PATTERN, format_duration
 
 if TYPE_CHECKING:
@@ -252,8 +253,6 @@ class Scenario(Section):
             self._directory = Path(context["directory"])
 
     def _repr_html_(self) -> str:
-        from queuesim.scenario.view import to_html
-
         return to_html(self)
 
 
@@ -311,3 +310,55 @@ def make_broker(backend: str, queue: str, loop: VirtualLoop, epoch: float) -> Lo
     from queuesim.brokers.redis.fake import FakeServer, ObservedBroker
 
     return cast(LocalBroker, ObservedBroker(queue, FakeServer(lambda: loop.time() + epoch), origin=epoch))
+
+
+# -- The notebook's view of a scenario
+
+
+def to_html(scenario: Scenario) -> str:
+    """Its name and description, and tables of workers, jobs, load and thresholds."""
+    written = scenario.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+    drain = f", then drains for up to {readable(scenario.drain_time)}" if 0 < scenario.drain_time < 1e12 else ""
+    drain = ", then drains" if scenario.drain is True else drain
+    weights = sum(job.weight for job in scenario.jobs.values())
+    jobs = [
+        (
+            name,
+            percent(job.weight / weights) if weights else "–",
+            *(_text(each.get(key)) for key in ("service", "errors")),
+        )
+        for (name, job), each in zip(scenario.jobs.items(), written.get("jobs", {}).values(), strict=True)
+    ]
+    load = [
+        (entry.name, entry.kind, _text(written["load"][i].get(entry.kind)), _text(written["load"][i].get("jobs")))
+        for i, entry in enumerate(scenario.load)
+    ]
+    workers = [(kind.name, str(kind.count), str(kind.concurrency), _limiter(kind.limiter)) for kind in scenario.workers]
+    return fill(
+        "scenario.html",
+        name=scenario.name,
+        seed=scenario.seed,
+        duration=f"{readable(scenario.duration)}{drain}",
+        description=scenario.description,
+        tables=[
+            (("workers", "count", "concurrency", "limiter"), workers),
+            (("job", "share", "service", "errors"), jobs),
+            (("load", "kind", "", "jobs"), load),
+        ],
+        thresholds=[describe(threshold) for threshold in scenario.thresholds],
+    )
+
+
+def _limiter(limiter: Any) -> str:
+    return "none" if limiter is None else f"{limiter.max} per {readable(limiter.duration)}"
+
+
+def _text(value: Any) -> str:
+    """A value as a file would have it, in a line."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return _text(value[0]) if len(value) == 1 else f"({'; '.join(map(_text, value))})"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -22,9 +22,8 @@ from queuesim.core.queue import Queue
 from queuesim.tasks import queries
 from queuesim.tasks.model import OVERDUE
 from queuesim.tasks.outbox import Delivery
-from queuesim.tasks.prepared import Prepared
 from queuesim.tasks.store import TaskStore, Work
-from queuesim.tasks.tables import scans
+from queuesim.tasks.tables import Prepared, scans
 
 Per = Literal["task", "page"]
 """What one notification job is about."""

@@ -22,8 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from queuesim.tasks.model import ConflictError, Status, Task, TaskMissingError, read_task
-from queuesim.tasks.prepared import Prepared
-from queuesim.tasks.tables import applied, notifications, tasks
+from queuesim.tasks.tables import Prepared, applied, notifications, tasks
 
 
 def add_task(connection: Connection, title: str, assignee: str, due_at: float | None, now: float) -> Task:

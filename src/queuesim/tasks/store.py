@@ -19,8 +19,7 @@ from queuesim.error import QueuesimError
 from queuesim.extras import need
 from queuesim.tasks.cost import DatabaseModel
 from queuesim.tasks.model import Status
-from queuesim.tasks.prepared import Prepared
-from queuesim.tasks.tables import tasks
+from queuesim.tasks.tables import Prepared, tasks
 
 need("sqlalchemy", "tasks", "task stores")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import random
@@ -12,7 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 from typing import Any
+from zlib import crc32
 
+from queuesim.core.errors import DelayedError, RateLimitError
+from queuesim.core.job import Deduplication, Job, JobOptions
+from queuesim.core.processor import Processor
+from queuesim.core.queue import Queue
 from queuesim.faults.base import Settings
 from queuesim.faults.registry import FAULTS, survivable
 from queuesim.results.recording import Recording
@@ -22,7 +28,7 @@ from queuesim.text import as_file_name
 
 OVERDUE = "overdue-tasks-notification"
 """The type of the jobs that scans for overdue tasks make."""
-STOCK = "queuesim.testing.stock:processor"
+STOCK = "queuesim.testing.soak:processor"
 """Handlers for what a scenario can't describe."""
 
 
@@ -145,6 +151,48 @@ def random_faults(rng: random.Random, duration: float) -> list[dict[str, Any]]:
     """One to four faults of different kinds, for a run of so many seconds."""
     kinds = rng.sample(sorted(survivable()), rng.randint(1, 4))
     return [{kind: FAULTS[kind].draw(rng, duration)} for kind in kinds]
+
+
+# -- Handlers that a soak plays beside those that scenarios describe: they put off, limit, and add jobs with one id
+
+processor = Processor("soak")
+"""Plays jobs of the types limited, postponed, unique and once."""
+
+
+def _part_of(job: Job, steps: int) -> int:
+    """A whole number from 0 to `steps` - 1 that depends on the job's id alone: a handler has no stream of its own."""
+    return crc32(job.id.encode()) % steps
+
+
+@processor.job("limited")
+async def limited(job: Job) -> None:
+    """At its first start it limits the queue for up to a second, if it has a limiter."""
+    if job.attempts_started == 1:
+        raise RateLimitError(0.1 * (1 + _part_of(job, 10)))
+    await asyncio.sleep(0.1)
+
+
+@processor.job("postponed")
+async def postponed(job: Job) -> None:
+    """At its first two starts it puts itself off by 0 to 3 seconds."""
+    if job.attempts_started <= 2:
+        raise DelayedError(float(_part_of(job, 4)))
+    await asyncio.sleep(0.2)
+
+
+@processor.job("unique")
+async def unique(job: Job) -> None:
+    """Adds a job under one of four deduplication ids, of which two are held for a time only."""
+    which = _part_of(job, 4)
+    assert job.broker is not None
+    rule = Deduplication(f"id-{which}", ttl=2.0 if which < 2 else None)
+    await Queue(job.broker).add("once", options=JobOptions(deduplication=rule))
+
+
+@processor.job("once")
+async def once(job: Job) -> None:
+    """Takes half a second to three seconds."""
+    await asyncio.sleep(0.5 * (1 + _part_of(job, 6)))
 
 
 # -- What was found: a failing scenario made small, saved as a file, with the command that replays it

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
-from queuesim.theory.general import require_scv
-from queuesim.theory.markovian import erlang_c
-from queuesim.theory.model import require_positive, require_servers, require_stable
+from queuesim.theory.models import erlang_c, require_positive, require_scv, require_servers, require_stable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,8 @@ class PriorityClass:
 class PriorityModel(ABC):
     """What both models share: the means of each class, in order of urgency, and of all jobs together."""
 
+    servers: int = 1
+
     @property
     @abstractmethod
     def arrival_rates(self) -> tuple[float, ...]:
@@ -47,11 +47,6 @@ class PriorityModel(ABC):
 
     @property
     @abstractmethod
-    def utilisations(self) -> tuple[float, ...]:
-        """Fraction of the servers' time that each class takes."""
-
-    @property
-    @abstractmethod
     def mean_delay_by_service(self) -> float:
         """W0: mean seconds until a server is free, as an arriving job finds it with an empty queue before it."""
 
@@ -59,6 +54,12 @@ class PriorityModel(ABC):
     @abstractmethod
     def probability_of_waiting(self) -> float:
         """Probability that a new job, of whatever class, finds every server busy."""
+
+    @property
+    def utilisations(self) -> tuple[float, ...]:
+        """Fraction of the servers' time that each class takes."""
+        loads = zip(self.arrival_rates, self.mean_services, strict=True)
+        return tuple(rate * service / self.servers for rate, service in loads)
 
     @property
     def utilisation(self) -> float:
@@ -126,10 +127,6 @@ class PriorityMG1(PriorityModel):
         return tuple(jobs.mean_service for jobs in self.classes)
 
     @property
-    def utilisations(self) -> tuple[float, ...]:
-        return tuple(jobs.arrival_rate * jobs.mean_service for jobs in self.classes)
-
-    @property
     def mean_delay_by_service(self) -> float:
         """Half the sum of lambda E[S**2] over the classes: what is left of the service under way.
 
@@ -154,7 +151,7 @@ class PriorityMMc(PriorityModel):
     """Arrivals per second of each class, the most urgent first."""
     mean_service: float
     """Mean seconds of one service, of any class."""
-    servers: int
+    servers: int = field()
 
     def __post_init__(self) -> None:
         if not self.rates:
@@ -172,10 +169,6 @@ class PriorityMMc(PriorityModel):
     @property
     def mean_services(self) -> tuple[float, ...]:
         return (self.mean_service,) * len(self.rates)
-
-    @property
-    def utilisations(self) -> tuple[float, ...]:
-        return tuple(rate * self.mean_service / self.servers for rate in self.rates)
 
     @property
     def mean_delay_by_service(self) -> float:

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from queuesim.experiments.interval import Interval, replications
-from queuesim.theory.general import MD1, MG1, MDc
-from queuesim.theory.markovian import MM1, BernoulliFeedback, MMc
+from queuesim.theory.models import MD1, MG1, MM1, BernoulliFeedback, MDc, MMc
 from queuesim.theory.priority import PriorityClass, PriorityMG1, PriorityMMc, PriorityModel
 
 if TYPE_CHECKING:

@@ -1,10 +1,11 @@
-"""The ground that claims are tried on: a backend, a database, and which features are switched on."""
+"""The test bed of the claims: a backend, a database, and which features are switched on."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from queuesim.admin.tokens import Verifier
 from queuesim.core.broker import Broker
 from queuesim.core.clock import now, set_clock
 from queuesim.core.deadletters import DeadLetters, redrives_of
-from queuesim.core.job import Backoff, JobOptions, Keep, RateLimit
+from queuesim.core.job import Backoff, Job, JobId, JobOptions, Keep, RateLimit
 from queuesim.core.processor import Processor
 from queuesim.core.queue import Queue
 from queuesim.core.worker import Worker, WorkerOptions
@@ -23,7 +24,8 @@ from queuesim.error import QueuesimError
 from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.outbox import AfterCommit, Outbox, Relay, drained
 from queuesim.tasks.overdue import OverdueScan, count_delivered
-from queuesim.tasks.store import TaskStore, temporary_database
+from queuesim.tasks.queries import told
+from queuesim.tasks.store import TaskStore, fill, temporary_database
 from queuesim.tasks.task_service import TaskService
 
 BACKENDS = ("sim", "fakeredis", "redis")
@@ -51,10 +53,10 @@ def expect(holds: object, otherwise: str) -> None:
 
 
 @dataclass
-class Desk:
+class Fixture:
     """One task service, for one claim."""
 
-    ground: Ground
+    bed: ServiceTestBed
     store: TaskStore
     broker: Any
     processor: Processor
@@ -67,15 +69,23 @@ class Desk:
     @property
     def unit(self) -> float:
         """A second, or what stands for one in real time."""
-        return self.ground.unit
+        return self.bed.unit
 
     def scan(self, **settings: Any) -> OverdueScan:
-        """Whoever scans for overdue tasks."""
+        """A scanner of overdue tasks."""
         return OverdueScan(self.store, self.queue, self.delivery, **settings)
 
+    def add_overdue(self, count: int) -> None:
+        """Add tasks that are overdue on every backend: due at second 0 of the queue's clock."""
+        self.store.run_now(lambda connection: fill(connection, [0.0] * count))
+
+    def notified(self) -> Counter[int]:
+        """How many notifications each task has."""
+        return Counter(task for task, _, _ in self.store.run_now(told))
+
     def worker(self, name: str = "worker", **settings: Any) -> Worker:
-        """A worker of the desk's processor."""
-        return Worker(self.processor, self.broker, name=name, clock=self.ground.clock, **settings)
+        """A worker of the fixture's processor."""
+        return Worker(self.processor, self.broker, name=name, clock=self.bed.clock, **settings)
 
     @asynccontextmanager
     async def working(self, count: int = 1, **settings: Any) -> AsyncIterator[None]:
@@ -91,9 +101,24 @@ class Desk:
                 task.cancel()
             await asyncio.gather(*tasks, relaying, return_exceptions=True)
 
+    async def work_off(self) -> None:
+        """Let one worker work until nothing is left to do."""
+        async with self.working():
+            await self.drained()
+
+    async def run_jobs(self, handler: Callable[[Job], Awaitable[None]], data: Iterable[object] = (None,)) -> None:
+        """Give jobs of a type of their own to a handler, one for each of the data, and work them off."""
+        await self.add_jobs(handler, data)
+        await self.work_off()
+
+    async def add_jobs(self, handler: Callable[[Job], Awaitable[None]], data: Iterable[object]) -> list[JobId]:
+        """Add such jobs and return their ids."""
+        self.processor.job("probe")(handler)
+        return await self.queue.add_bulk([("probe", each) for each in data])
+
     async def until(self, seen: Callable[[], bool], patience: float) -> None:
-        """Wait until something is seen, but not for ever: so many seconds, or in real time for a minute."""
-        until = now() + (LONG if self.ground.live else patience)
+        """Wait until `seen` is true, for at most `patience` seconds, or a minute in real time."""
+        until = now() + (LONG if self.bed.live else patience)
         while not seen() and now() < until:  # noqa: ASYNC110 - what is waited for has no event to wait on
             await asyncio.sleep(self.unit)
 
@@ -103,7 +128,7 @@ class Desk:
 
 
 @dataclass
-class Ground:
+class ServiceTestBed:
     """Where claims are tried.
 
     Args:
@@ -127,7 +152,7 @@ class Ground:
             raise EvaluationError(f'there is no backend "{self.backend}"; choose from: {", ".join(BACKENDS)}')
         for feature in self.without - set(FEATURES):
             raise EvaluationError(f'there is no feature "{feature}"; choose from: {", ".join(FEATURES)}')
-        self._desks = 0
+        self._fixtures = 0
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -171,21 +196,21 @@ class Ground:
         """The queue's clock, where it is not the event loop's."""
         return time.time if self.live else None
 
-    def try_out(self, claim: Callable[[Desk], Awaitable[str]]) -> str:
-        """Run a claim's check on a desk of its own and return its evidence. Raises what the check raises."""
+    def try_out(self, claim: Callable[[Fixture], Awaitable[str]]) -> str:
+        """Run a claim's check on a fixture of its own and return its evidence. Raises what the check raises."""
         if self.live:
             return asyncio.run(asyncio.wait_for(self._scene(claim), 2 * LONG))
         from queuesim.simulation.runner import run
 
         return run(self._scene(claim))
 
-    async def _scene(self, claim: Callable[[Desk], Awaitable[str]]) -> str:
+    async def _scene(self, claim: Callable[[Fixture], Awaitable[str]]) -> str:
         set_clock(self.clock)
-        self._desks += 1
-        place, broker = await self._broker(f"evaluation-{time.time_ns() if self.live else self._desks}")
+        self._fixtures += 1
+        place, broker = await self._broker(f"evaluation-{time.time_ns() if self.live else self._fixtures}")
         try:
             with self._store() as store:
-                return await claim(self._desk(store, broker))
+                return await claim(self._fixture(store, broker))
         finally:
             if self.live:
                 letters = dead_letters_of(broker.queue)
@@ -223,7 +248,7 @@ class Ground:
         place = await connect(self.redis_url)
         return place, RedisBroker(name, place)
 
-    def _desk(self, store: TaskStore, broker: Broker) -> Desk:
+    def _fixture(self, store: TaskStore, broker: Broker) -> Fixture:
         processor = task_processor(store, queue=broker.queue, **self._settings(broker.queue))
         if not self.has("validation"):
             for job_type in list(processor.types.values()):
@@ -233,10 +258,10 @@ class Ground:
         delivery: Any = Outbox(relay.wake) if self.has("outbox") else AfterCommit(queue)
         service = TaskService(store, queue, delivery)
         letters = DeadLetters(broker, dead_letters_of(broker.queue))
-        return Desk(self, store, broker, processor, queue, relay, service, delivery, letters)
+        return Fixture(self, store, broker, processor, queue, relay, service, delivery, letters)
 
     def _settings(self, queue: str) -> dict[str, Any]:
-        """The queue's configuration, in the ground's time, without what is switched off."""
+        """The queue's configuration, in the test bed's time, without what is switched off."""
         attempts = 3 if self.has("retry") else 1
         settings: dict[str, Any] = {
             "limiter": RateLimit(100, 60.0 * self.unit) if self.has("limiter") else None,
@@ -275,10 +300,16 @@ def token(roles: list[str]) -> str:
     return jwt.encode(claims, SECRET, "HS256")
 
 
-async def post(desk: Desk, path: str, bearer: str | None) -> int:
+async def post(fixture: Fixture, path: str, bearer: str | None) -> int:
     """The status of the answer to a POST without a body."""
     admin = Administration(
-        desk.queue, desk.letters, desk.store, desk.service, desk.scan(), VERIFIER, clock=desk.ground.clock
+        fixture.queue,
+        fixture.letters,
+        fixture.store,
+        fixture.service,
+        fixture.scan(),
+        VERIFIER,
+        clock=fixture.bed.clock,
     )
     headers = [] if bearer is None else [(b"authorization", f"Bearer {bearer}".encode())]
     scope = {

@@ -1,1 +1,0 @@
-"""What ``queuesim init`` writes: a scenario, and the processor that it runs."""
