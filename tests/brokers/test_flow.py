@@ -245,6 +245,18 @@ def test_children_that_are_removed_are_waited_for_no_longer(tree: Tree, how: str
     assert tree.leaves.counts() == ({"waiting": 1} if how == "remove" else {})
 
 
+def test_children_are_obliterated_state_by_state_and_the_parent_of_the_last_one_runs_first(tree: Tree) -> None:
+    delayed, waiting, active, prioritized = (
+        tree.add(parent(leaf(options=options)))
+        for options in (JobOptions(delay=5.0), JobOptions(), JobOptions(lifo=True), JobOptions(priority=1))
+    )
+    (taken,) = tree.leaves.take(1)
+    assert taken.id == active.children[0].id
+    tree.leaves.run(tree.leaves.broker.pause(tree.leaves.now))
+    tree.leaves.run(tree.leaves.broker.obliterate(True, tree.leaves.now))
+    assert tree.tests.ids(JobState.WAITING) == [delayed.id, prioritized.id, waiting.id, active.id]
+
+
 @pytest.mark.parametrize("backend", ["memory", "fakeredis"])
 @pytest.mark.parametrize("how", ["drain", "clean", "obliterate"])
 def test_an_observer_is_told_of_parents_that_are_removed_with_their_children(backend: str, how: str) -> None:

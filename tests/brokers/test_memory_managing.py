@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from brokerdriver import Driver
 
+from queuesim.core.broker import Retried
 from queuesim.core.errors import JobError, QueueActiveError, QueueNotPausedError
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobState, RateLimit
@@ -52,6 +53,33 @@ def test_retry_can_reset_the_attempts(queue: Driver) -> None:
     queue.fail(queue.take_one())
     queue.run(queue.broker.retry("1", FAILED, True, queue.now))
     assert (queue.get("1").attempts_made, queue.get("1").attempts_started) == (0, 0)
+
+
+@pytest.mark.parametrize("state", [COMPLETED, FAILED])
+def test_a_job_whose_attempts_were_reset_runs_with_its_whole_history(queue: Driver, state: JobState) -> None:
+    queue.add(attempts=3)
+    job = queue.take_one()
+    queue.settle(Retried(job.id, job.token, 0.0, "first try", ("trace",), {"attempt": 1}))
+    job = queue.take_one()
+    queue.complete(job) if state is COMPLETED else queue.fail(job)
+    queue.run(queue.broker.retry("1", state, True, queue.now))
+    kept, job = queue.get("1"), queue.take_one()
+    assert (job.attempts_made, job.attempts_started) == (0, 1)
+    assert (len(job.history), job.stacktrace) == (1, ("trace",))
+    assert (job.history, job.stacktrace, job.failed_reason) == (kept.history, kept.stacktrace, kept.failed_reason)
+
+
+@pytest.mark.parametrize("state", [COMPLETED, FAILED])
+def test_a_job_whose_attempts_were_reset_is_known_to_have_stalled(queue: Driver, state: JobState) -> None:
+    queue.add()
+    queue.take_one(lock=100)
+    queue.recover(100, 9)
+    queue.at(500)
+    assert queue.recover(100, 9) == ["1"]
+    job = queue.take_one()
+    queue.complete(job) if state is COMPLETED else queue.fail(job)
+    queue.run(queue.broker.retry("1", state, True, queue.now))
+    assert queue.take_one().stalled_count == 1
 
 
 def test_retry_of_a_completed_job_keeps_why_an_earlier_attempt_failed(queue: Driver) -> None:

@@ -70,7 +70,9 @@ def _hash(value: dict[str, str]) -> dict[str, Any]:
 
 PARSERS: dict[str, Callable[[Any], Any]] = {
     "hash": _hash,
-    "stream": lambda value: [event for event in (_fields(fields) for _, fields in value) if not _replaced(event)],
+    "stream": lambda value: [
+        event for event in (_fields(fields) for _, fields in value) if not (_replaced(event) or _old_name(event))
+    ],
     "set": sorted,
     "zset": lambda value: [tuple(pair) for pair in value],
 }
@@ -86,6 +88,11 @@ def _fields(fields: dict[str, str]) -> dict[str, Any]:
 def _replaced(event: dict[str, Any]) -> bool:
     """Ours tell when the pending job of a scheduler is removed with it, or replaced; Node's do so in silence."""
     return event["event"] == "removed" and str(event.get("jobId", "")).startswith("repeat:")
+
+
+def _old_name(event: dict[str, Any]) -> bool:
+    """BullMQ 5 tells of each deduplication twice, once by the name that it had before."""
+    return event["event"] == "debounced"
 
 
 def _of_scheduler(opts: dict[str, Any]) -> dict[str, Any]:

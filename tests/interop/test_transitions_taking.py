@@ -85,6 +85,18 @@ def test_nothing_starts_while_paused_but_what_is_due_is_promoted(both: Both) -> 
     assert both.left()["wait"]["value"] == ["1", "2"]
 
 
+@pytest.mark.parametrize("priority", [0, 2])
+def test_a_queue_is_resumed_while_no_more_may_be_active(both: Both, priority: int) -> None:
+    both.add()
+    both.add(priority=priority)
+    both.take()
+    both.set_concurrency(1)
+    both.pause()
+    both.resume()
+    assert both.left()["marker"]["value"] == [("0", 0.0)]
+    assert both.take("t2") is None
+
+
 def test_a_limit_over_all_workers(both: Both) -> None:
     both.set_concurrency(2)
     both.add_bulk(4)

@@ -93,6 +93,8 @@ PREFIX = "bull"
 JOB_MISSING, LOCK_MISSING, NOT_ACTIVE, LOCK_MISMATCH = -1, -2, -3, -6
 PENDING_CHILDREN, FAILED_CHILDREN, OF_SCHEDULER = -4, -9, -8
 """Error codes; see errors.REFUSALS."""
+OBLITERATED = (ACTIVE, WAITING, PRIORITIZED, DELAYED, COMPLETED, FAILED, WAITING_CHILDREN)
+"""States, in the order in which `obliterate` removes their jobs on Redis."""
 CLEANABLE = (COMPLETED, FAILED, WAITING, PRIORITIZED, DELAYED, ACTIVE)
 LASTING_COUNTERS = ("_number", "_entries")
 """Counters that are part of no image: they only grow, so that no two jobs of one run get the same number."""
@@ -913,12 +915,13 @@ class MemoryBroker:
             raise QueueActiveError(
                 f"queue {self.queue} has {len(self._active)} active jobs: wait for them, or use force"
             )
-        records = list(self._records.values())
-        self._report_removed(records)
+        # parents in other queues wait in the order in which Redis removes their children: state by state
+        jobs = [record for state in OBLITERATED for record in self._iterate(state)]
+        children = [record for record in jobs if record.parent is not None and record.parent.queue != self.queue]
+        self._report_removed(list(self._records.values()))
         self._clear()
-        for record in records:
-            if record.parent is not None and record.parent.queue != self.queue:
-                self._child_removed(record, now, hard=True)
+        for record in children:
+            self._child_removed(record, now, hard=True)
         self._log.clear()
 
     # -- looking

@@ -149,8 +149,8 @@ end
 
 -- What `start` writes into the hash and the row of a job that was started before.
 local function count_start(fields)
-  if not fields[STARTED] then return "1" end
-  local before = whole_number(fields[STARTED])
+  -- attempts that were reset begin anew
+  local before = whole_number(fields[STARTED] or "0")
   if before then
     fields[STARTED] = whole(before + 1)
     return fields[STARTED]

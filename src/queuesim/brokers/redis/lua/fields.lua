@@ -4,10 +4,16 @@
 -- How many fields are read of a job that is started for the first time, and where among them two are.
 local FIRST_FIELDS, STARTED, DEFERRED_FAILURE = 12, 8, 9
 
--- The fields of a job in the order in which a worker is told of them.
+-- The fields of a job in the order in which a worker is told of them; and behind them two that tell of earlier starts also
+-- where attempts were reset.
 local function read_first(key)
   return quietly("HMGET", key, "name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "defa", "progress",
-    "attemptsMade", "parentKey")
+    "attemptsMade", "parentKey", "stacktrace", "stc")
+end
+
+-- Whether a job was started before, by what read_first gave.
+local function was_started(fields)
+  return fields[STARTED] or fields[FIRST_FIELDS + 1] or fields[FIRST_FIELDS + 2]
 end
 
 -- What a job can only have that was started before.

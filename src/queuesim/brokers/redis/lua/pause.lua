@@ -15,7 +15,8 @@ q.is_paused = false
 -- another one would lose what was added meanwhile.
 repeat until not write("LMOVE", q.paused, q.wait, "LEFT", "RIGHT")
 if has_work(q) then
-  mark_work(q)
+  -- as BullMQ does, also while no more may be active: whoever wakes looks and waits again
+  write("ZADD", q.marker, "0", "0")
 else
   mark_delay(q)
 end

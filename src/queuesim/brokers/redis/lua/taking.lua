@@ -37,14 +37,14 @@ local function start(q, id, terms, now)
     return nil
   end
   local started = "1"
-  if fields[STARTED] then
+  if was_started(fields) then
     fields = read_fields(q, id)
     fields[FIRST_FIELDS + 1] = terms.now
     if terms.worker ~= "" then fields[FIRST_FIELDS + 2] = terms.worker end
     started = exceptions.count_start(fields)
   else
     fields[STARTED] = started
-    fields[FIRST_FIELDS + 1] = id
+    fields[FIRST_FIELDS + 1], fields[FIRST_FIELDS + 2] = id, nil
   end
   -- without a lock it is nobody's: the stalled check will bring it back
   if not place("SET", key .. ":lock", terms.token, "PX", terms.lock) then return nil end
