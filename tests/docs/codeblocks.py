@@ -90,7 +90,7 @@ class Session:
         name = block.noted("file")
         if name:
             (self.directory / name).write_text(block.text)
-        if block.noted("not run"):
+        if block.noted("not run") or block.language.startswith("{"):  # the latter is a directive of Sphinx
             return None
         if block.language == "python":
             return None if name else self._python(block)

@@ -44,7 +44,7 @@ class Interval:
 
 
 def student_t(confidence: float, degrees_of_freedom: int) -> float:
-    """The two-sided quantile of Student's t: |T| stays below it with probability `confidence`.
+    """The two-sided quantile of Student's t: its absolute value stays below this with probability `confidence`.
 
     Raises:
         ValueError: a confidence outside (0, 1), or fewer degrees of freedom than 1.
