@@ -186,7 +186,7 @@ def test_a_worker_that_waits_outlives_that_its_server_becomes_a_replica(server: 
 
     async def play() -> None:
         async with place_at(server.url) as place, place_at(server.url) as hand:
-            waiting = asyncio.create_task(place.block("bull:jobs:marker", None, 0.0))
+            waiting = asyncio.create_task(place.block("bull", "jobs", None, 0.0))
             while "cmd=bzpopmin" not in await hand.command("CLIENT", "LIST"):  # noqa: ASYNC110 - the server is asked
                 await asyncio.sleep(0.01)
             await hand.command("REPLICAOF", "127.0.0.1", "1")

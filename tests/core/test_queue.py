@@ -14,7 +14,7 @@ from queuesim.brokers.memory import MemoryBroker
 from queuesim.core.clock import set_clock
 from queuesim.core.errors import QueueActiveError, QueueNotPausedError, ValidationError
 from queuesim.core.events import EventKind
-from queuesim.core.job import Deduplication, JobOptions, JobState, NewJob, RateLimit
+from queuesim.core.job import Deduplication, JobOptions, JobState, NewJob, Origin, OriginKind, RateLimit
 from queuesim.core.queue import Queue
 from queuesim.core.scheduler import Every, ScheduleError
 from queuesim.simulation.runner import run
@@ -222,11 +222,12 @@ def test_the_log_of_a_job() -> None:
 
 def test_drafts_are_the_jobs_that_new_job_makes() -> None:
     tasks = queue(attempts=3, delay=1.0)
-    draft = tasks.drafts("notice", lambda task: {"task": task}, source="scan 1").draft(7, "scan-1-7", "task-7")
+    origin = Origin(OriginKind.SCAN, 1)
+    draft = tasks.drafts("notice", lambda task: {"task": task}, origin=origin).draft(7, "scan-1-7", "task-7")
     options = JobOptions(attempts=3, delay=1.0, job_id="scan-1-7", deduplication=Deduplication("task-7"))
-    made = tasks.new_job("notice", {"task": 7}, options, source="scan 1")
+    made = tasks.new_job("notice", {"task": 7}, options, origin=origin)
     assert (draft.job_id, draft.deduplication) == (made.job_id, made.deduplication)
-    for attribute in ("name", "data", "options", "source", "scheduled"):
+    for attribute in ("name", "data", "options", "origin", "scheduled"):
         assert getattr(draft, attribute) == getattr(made, attribute)
     later = replace(draft, scheduled=5.0)
     assert (later.job_id, later.deduplication, later.scheduled) == ("scan-1-7", Deduplication("task-7"), 5.0)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from queuesim.brokers.redis.stream import EventStreamReader
-from queuesim.core.job import Job, JobOptions, JobState, NewJob
+from queuesim.core.job import Job, JobOptions, JobState, NewJob, Origin, OriginKind
 from queuesim.oracles.run_view import Expectations, FinalState
 from queuesim.results.recorder import Recorder
 from queuesim.results.recording import Facts, FaultRow, Recording
@@ -111,7 +111,7 @@ def test_an_add_whose_answer_was_lost_is_known_when_it_took_effect() -> None:
     recorder = Recorder()
     reader = chronicle(recorder)
     options = JobOptions(attempts=7)
-    reader.suspect([NewJob("mail", options=options, source="users")], 0.99)
+    reader.suspect([NewJob("mail", options=options, origin=Origin(OriginKind.LOAD, "users"))], 0.99)
     reader.report(stream((1, "added", 1), (1, "waiting", 1)))
     recording = recorder.recording(FACTS, {})
     assert recorder.options == [options]

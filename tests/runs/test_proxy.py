@@ -94,7 +94,7 @@ def test_a_delayed_command_takes_longer_by_just_that(default_server: EmbeddedSer
 def test_a_server_that_is_away_cuts_and_turns_away_until_it_is_back(default_server: EmbeddedServer) -> None:
     async def scene(bench: Bench, place: RealServer) -> None:
         bench.away = True
-        waiting = asyncio.create_task(place.block("{p}:q:marker", None, 0.0))
+        waiting = asyncio.create_task(place.block("{p}", "q", None, 0.0))
         while not waiting.done():
             bench.proxy.cut()
             await asyncio.sleep(0.01)

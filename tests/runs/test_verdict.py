@@ -40,7 +40,7 @@ def uneven() -> Result:
 def over(text: str, seconds: float, **where: str) -> Threshold:
     plain = parse_threshold(text)
     return Threshold(
-        plain.metric, plain.statistic, plain.operator, plain.limit, Where(**where), seconds, text=plain.text
+        plain.metric, plain.statistic, plain.operator, plain.limit, Where(**where), seconds, written=plain.written
     )
 
 
@@ -142,7 +142,7 @@ def test_jobs_that_never_start_make_an_upper_limit_fail(
     starved: Result, metric: str, until: str, window: float | None
 ) -> None:
     plain = parse_threshold(f"{metric}.p95 < 20s")
-    threshold = Threshold(metric, "p95", "<", 20.0, Where(job="minor"), window, text=plain.text)
+    threshold = Threshold(metric, "p95", "<", 20.0, Where(job="minor"), window, written=plain.written)
     row = judgement(starved, threshold).row
     values, count = open_ages(starved, "minor", until, 0.0 if window is None else 540.0)
     assert count > 500

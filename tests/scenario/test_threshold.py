@@ -53,7 +53,7 @@ def test_text(text: str, metric: str, statistic: str | None, operator: str, limi
 def test_a_mapping_narrows_it_down() -> None:
     written = {"latency": "p95 < 30s", "where": {"job": "a", "load": "b"}, "over": "5m", "abort": True}
     threshold = read(written)
-    assert threshold == Threshold("latency", "p95", "<", 30.0, Where("a", "b"), 300.0, True, "latency.p95 < 30s")
+    assert threshold == Threshold("latency", "p95", "<", 30.0, Where("a", "b"), 300.0, True, "30s")
     assert threshold.where.chosen() == {"job": "a", "load": "b"}
     assert read({"latency.p95": "< 30s", "over": "5m"}).text == "latency.p95 < 30s"
     assert read({"failed": "< 3"}) == parse_threshold("failed < 3")

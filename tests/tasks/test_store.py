@@ -5,16 +5,18 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
+from queuesim.core.job import Origin, OriginKind
 from queuesim.extras import MissingExtraError
 from queuesim.simulation.runner import run
 from queuesim.tasks import migrations, queries
 from queuesim.tasks.cost import DatabaseModel
 from queuesim.tasks.model import ConflictError, Status, TaskMissingError
+from queuesim.tasks.outbox import staged_job
 from queuesim.tasks.store import StoreError, TaskStore
-from queuesim.tasks.tables import metadata, tasks
+from queuesim.tasks.tables import metadata, outbox, tasks
 
 DAY = 24 * 3600.0
 
@@ -147,6 +149,22 @@ def test_migrations_go_down_and_up_and_twice(store: TaskStore) -> None:
     assert store.run_now(migrations.differences) == []
     assert [row.title for row in store.run_now(lambda c: c.execute(select(tasks)).all())] == ["kept"]
     store.run_now(lambda c: migrations.downgrade(c, "base"))
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"], indirect=True)
+def test_jobs_that_an_earlier_version_staged_keep_their_origin(store: TaskStore) -> None:
+    store.run_now(lambda c: migrations.downgrade(c, "0005"))
+    row = {"name": "told", "data": "{}", "options": "{}", "created_at": 0.0}
+    rows = [{**row, "source": "overdue scan 42"}, {**row, "source": ""}]
+    store.run_now(lambda c: c.execute(insert(outbox), rows))
+    store.prepare()
+    staged = store.run_now(lambda c: c.execute(select(outbox).order_by(outbox.c.id)).all())
+    assert [staged_job(each).origin for each in staged] == [Origin(OriginKind.SCAN, 42), None]
+    store.run_now(lambda c: migrations.downgrade(c, "0005"))
+    assert store.run_now(lambda c: c.execute(select(outbox.c.source).order_by(outbox.c.id)).scalars().all()) == [
+        "overdue scan 42",
+        "",
+    ]
 
 
 def test_a_column_that_the_migrations_forgot_is_noticed(tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ from queuesim.core.job import (
     JobState,
     Keep,
     NewJob,
+    Origin,
+    OriginKind,
     RateLimit,
 )
 from queuesim.core.scheduler import SLOT_TAKEN, Scheduler
@@ -785,7 +787,7 @@ class MemoryBroker:
     def _add_iteration(self, scheduler: Scheduler, job_id: str, due: float, now: float) -> None:
         # its age counts from now, also if its tick was missed
         options = replace(scheduler.options, delay=max(due - now, 0.0), timestamp=None)
-        new = NewJob(scheduler.name, scheduler.data, options, f"scheduler {scheduler.id}", due)
+        new = NewJob(scheduler.name, scheduler.data, options, Origin(OriginKind.SCHEDULER, scheduler.id), due)
         # always added: its deduplication id is stored and not applied (BullMQ 6.7)
         self._add(new, now, job_id, tick=due)
         record = self._records[job_id]

@@ -180,7 +180,8 @@ class ErrorInfo:
     """Database, Validation, Network, Unknown, or what a user's rule says."""
     retryable: bool
     bug: str = field(default="", repr=False)
-    """A programming error that it hides in its group or chain, as ``NameError: name 'x' is not defined``; "": none."""
+    """The type of a programming error that it hides in its group or chain, as NameError; "": none."""
+    bug_message: str = field(default="", repr=False)
 
 
 PROGRAMMING_ERRORS = frozenset(
@@ -208,8 +209,8 @@ MOST_CHARACTERS = 120
 """Of a hidden error's message."""
 
 
-def hidden_bug(error: BaseException) -> str:
-    """The first programming error inside an exception group, or among the causes and contexts of an error; "": none.
+def hidden_bug(error: BaseException) -> BaseException | None:
+    """The first programming error inside an exception group, or among the causes and contexts of an error.
 
     An error that was raised `from None` hides nothing: its author has dealt with the one before.
     """
@@ -222,10 +223,10 @@ def hidden_bug(error: BaseException) -> str:
         seen.add(id(inner))
         name = type(inner).__name__
         if name in PROGRAMMING_ERRORS and not (context and name in CAUGHT_ON_PURPOSE):
-            return f"{name}: {inner}"[:MOST_CHARACTERS]
+            return inner
         waiting += [(each, context) for each in _inside(inner)]
         waiting += _before(inner)
-    return ""
+    return None
 
 
 def _inside(error: BaseException) -> Sequence[BaseException]:
@@ -292,7 +293,7 @@ class ErrorRules:
         """The first rule that applies decides; an UnrecoverableError keeps its cause's category, if it has one."""
         info = self._described(error)
         bug = hidden_bug(error)
-        return replace(info, bug=bug) if bug else info
+        return info if bug is None else replace(info, bug=type(bug).__name__, bug_message=str(bug)[:MOST_CHARACTERS])
 
     def _described(self, error: BaseException) -> ErrorInfo:
         name = type(error).__name__

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from queuesim.core.clock import Clock, time_at
 from queuesim.text import well_formed
@@ -335,6 +335,12 @@ class JobRef:
     def __str__(self) -> str:
         return f"{self.queue}:{self.id}"
 
+    @classmethod
+    def parse(cls, text: str) -> JobRef:
+        """The job of a text ``queue:id``; a queue's name has no colon."""
+        queue, _, job_id = text.partition(":")
+        return cls(queue, job_id)
+
 
 # -- JSON text
 
@@ -468,6 +474,28 @@ for _code, _state in enumerate(JobState, start=1):
     _state.code = _code
 
 
+class OriginKind(StrEnum):
+    """Who makes jobs."""
+
+    LOAD = "load"
+    """A load entry of a scenario; its name is the id."""
+    SCHEDULER = "scheduler"
+    """A job scheduler."""
+    SCAN = "overdue scan"
+    """A scan for overdue tasks; its number is the id."""
+
+
+class Origin(NamedTuple):
+    """Where a job comes from."""
+
+    kind: OriginKind
+    id: str | int
+
+    def __str__(self) -> str:
+        """As frames have it: a load by its name alone."""
+        return str(self.id) if self.kind is OriginKind.LOAD else f"{self.kind} {self.id}"
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job that is to be added: its name, its data as JSON text, its options."""
@@ -475,8 +503,8 @@ class NewJob:
     name: str
     data: str = "{}"
     options: JobOptions = DEFAULT_OPTIONS
-    source: str = ""
-    """The load that made it, for observers; not stored."""
+    origin: Origin | None = None
+    """Where it comes from, for observers; not stored."""
     scheduled: float | None = None
     """When it was meant to arrive, where that is not when it is added; for observers, too."""
     history: Sequence[dict[str, Any]] = ()

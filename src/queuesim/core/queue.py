@@ -19,6 +19,7 @@ from queuesim.core.job import (
     JobOptions,
     JobState,
     NewJob,
+    Origin,
     RateLimit,
     check_priority,
     check_text,
@@ -81,24 +82,30 @@ class Queue:
         return await self.broker.add(new, self.now()) if new else []
 
     def new_job(
-        self, name: str, data: Any = None, options: JobOptions | None = None, *, source: str = "", **changes: Any
+        self,
+        name: str,
+        data: Any = None,
+        options: JobOptions | None = None,
+        *,
+        origin: Origin | None = None,
+        **changes: Any,
     ) -> NewJob:
-        """A job that is not added yet, for `add_bulk`; `source` is for observers. Raises as `add` does."""
+        """A job that is not added yet, for `add_bulk`; `origin` is for observers. Raises as `add` does."""
         options = self.defaults if options is None else options
         if changes:
             options = replace(options, **changes)
-        return NewJob(name, data_text(name, data, options), options, source)
+        return NewJob(name, data_text(name, data, options), options, origin)
 
-    def drafts(self, name: str, data: Callable[[Any], Any], *, source: str = "") -> Drafts:
+    def drafts(self, name: str, data: Callable[[Any], Any], *, origin: Origin | None = None) -> Drafts:
         """A maker of jobs with the queue's default options, most of which will be dropped as duplicates. Their data and
         options are made when they are needed, and errors of `new_job` are raised then.
 
         Args:
             name: the type of the jobs.
             data: makes the data of one job from its subject.
-            source: where they come from, for observers.
+            origin: where they come from, for observers.
         """
-        return Drafts(self.defaults, name, data, source)
+        return Drafts(self.defaults, name, data, origin)
 
     # -- job schedulers
 
@@ -273,7 +280,7 @@ class Drafts:
     options: JobOptions
     name: str
     data: Callable[[Any], Any]
-    source: str
+    origin: Origin | None
 
     def draft(self, about: Any, job_id: str, same: str) -> NewJob:
         """A job of this id. While one that counts as the same is unfinished it is a duplicate."""
@@ -298,7 +305,7 @@ class Draft(NewJob):
         """Make an attribute that was not made yet."""
         if attribute in ("job_id", "deduplication"):
             return getattr(self.options, attribute)
-        if attribute not in ("name", "data", "options", "source", "scheduled", "history"):
+        if attribute not in ("name", "data", "options", "origin", "scheduled", "history"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
         drafts: Drafts = self._drafts
         assert self.job_id is not None
@@ -306,7 +313,7 @@ class Draft(NewJob):
         _set(self, "name", drafts.name)
         _set(self, "data", data_text(drafts.name, drafts.data(self._about), options))
         _set(self, "options", options)
-        _set(self, "source", drafts.source)
+        _set(self, "origin", drafts.origin)
         _set(self, "scheduled", None)
         _set(self, "history", ())
         return getattr(self, attribute)

@@ -283,7 +283,21 @@ class Scheduler:
 
     def job_id(self, due: float) -> str:
         """The id of the job that is due then (BullMQ 6.7)."""
-        return f"repeat:{self.id}:{round(due * 1000)}"
+        return f"{REPEAT}{self.id}:{round(due * 1000)}"
+
+
+REPEAT = "repeat:"
+"""What the ids of schedulers' jobs begin with; the scheduler's id and the tick in milliseconds follow (BullMQ 6.7)."""
+
+
+def scheduler_of(job_id: str) -> str | None:
+    """The id of the scheduler that a job is of; None: of none. That of a scheduler of Node's may have colons."""
+    return (job_id.removeprefix(REPEAT).rpartition(":")[0] or None) if job_id.startswith(REPEAT) else None
+
+
+def tick_of(job_id: str) -> float:
+    """The tick that a job of a scheduler is for, in seconds on the clock that the queue itself keeps."""
+    return int(job_id.rpartition(":")[2]) / 1000
 
 
 class SchedulerStore(Protocol):

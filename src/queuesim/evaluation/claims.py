@@ -13,7 +13,7 @@ from queuesim.admin.metrics import Meter
 from queuesim.core.clock import now
 from queuesim.core.errors import DatabaseError, UnrecoverableError
 from queuesim.core.job import Job, JobState
-from queuesim.core.scheduler import Cron
+from queuesim.core.scheduler import Cron, tick_of
 from queuesim.core.worker import WorkerOptions
 from queuesim.evaluation.testbed import STALLED, ClaimError, Fixture, ServiceTestBed, expect, post, token
 from queuesim.tasks.model import Status
@@ -209,7 +209,7 @@ async def cron(fixture: Fixture) -> str:
     fired: list[float] = []
 
     async def handler(job: Job) -> None:
-        fired.append(int(job.id.rpartition(":")[2]) / 1000)
+        fired.append(tick_of(job.id))
 
     fixture.processor.job("probe")(handler)
     live = fixture.bed.live

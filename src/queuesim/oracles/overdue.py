@@ -192,23 +192,23 @@ def _left_out(view: RunView, evidence: OverdueEvidence) -> list[str]:
     if not ended or evidence.staged:
         return []
     passed = max(scan.cutoff for scan in ended)
-    untold = [task for task, since in evidence.untold if since <= passed - MILLISECOND]
+    untold = {task: mark for task, since, mark in evidence.untold if since <= passed - MILLISECOND}
     if not untold:
         return []
     pending = _pending_notifications(view)
     if evidence.per_page:
         return [] if pending else [f"task {task} was left out" for task in untold]
-    tasks = {job_id.rpartition("-")[2] for job_id in pending}
-    return [f"task {task} was left out" for task in untold if str(task) not in tasks]
+    marks = {rule.id for number, rule in view.evidence.deduplications.items() if number in pending}
+    return [f"task {task} was left out" for task, mark in untold.items() if mark not in marks]
 
 
-def _pending_notifications(view: RunView) -> list[str]:
-    """The ids of the notification jobs that have not completed."""
+def _pending_notifications(view: RunView) -> set[int]:
+    """The numbers of the notification jobs that have not completed."""
     from queuesim.core.events import EventKind
 
     events = view.events
     completed = set(events["number"][events["kind"] == EventKind.COMPLETED.code].tolist())
-    return [job_id for number, job_id in view.recording.ids.items() if number not in completed]
+    return view.recording.ids.keys() - completed
 
 
 def _against_jobs(view: RunView, evidence: OverdueEvidence) -> list[str]:
@@ -216,8 +216,7 @@ def _against_jobs(view: RunView, evidence: OverdueEvidence) -> list[str]:
     if evidence.crashed or evidence.staged or view.had(Effect.SERVER | Effect.REPEATS_PAGES):
         # a page may have been delivered twice, or not counted yet
         return []
-    parts = (job_id.split("-") for job_id in view.recording.ids.values())
-    jobs = Counter(int(part[1]) for part in parts if len(part) >= 3 and part[0] == "overdue" and part[1].isdigit())
+    jobs = Counter(view.recording.scans_of_jobs().values())
     return [
         f"scan {scan.number} counted {scan.enqueued} new jobs, and {jobs[scan.number]} came into the queue"
         for scan in evidence.scans

@@ -75,8 +75,8 @@ class OverdueEvidence:
     """Nobody is told twice of a task within so many seconds."""
     told: Sequence[tuple[int, float]] = ()
     """(task, when) of each notification, in order."""
-    untold: Sequence[tuple[int, float]] = ()
-    """(task, since when) of the tasks whose assignees are still to be told."""
+    untold: Sequence[tuple[int, float, str]] = ()
+    """Tasks whose assignees are still to be told: (task, since when, deduplication id of a notification)."""
     staged: int = 0
     """Jobs that are still in the outbox."""
     ticks: Ticks | None = None

@@ -11,14 +11,14 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from queuesim.core.broker import Completed, Failed, Outcome, Postponed, Retried, Returned
 from queuesim.core.errors import ErrorInfo
 from queuesim.core.events import EventKind
-from queuesim.core.job import Deduplication, Job, JobOptions, JobState, NewJob
+from queuesim.core.job import Deduplication, Job, JobOptions, JobState, NewJob, Origin
 from queuesim.results.recording import (
     ATTEMPT_ROW,
     EVENT_ROW,
@@ -48,12 +48,18 @@ _NAN: Final = math.nan
 _OK: Final = Ending.OK  # looking a member up takes as long as packing a row
 
 
-class Names(dict[str, int]):
-    """A table of names, each known by its position. To look up a new name puts it at the end."""
+K = TypeVar("K")
 
-    def __missing__(self, name: str) -> int:
-        self[name] = position = len(self)
+
+class Positions(dict[K, int]):
+    """A table of names or other keys, each known by its position. To look up a new one puts it at the end."""
+
+    def __missing__(self, key: K) -> int:
+        self[key] = position = len(self)
         return position
+
+
+Names = Positions[str]
 
 
 @dataclass(slots=True)
@@ -70,7 +76,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.names = Names()
-        self.loads = Names()
+        self.origins: Positions[Origin | None] = Positions()
         self.workers = Names()
         self.messages = Names({"": 0})
         self.errors: dict[ErrorInfo | None, int] = {None: 0}
@@ -126,7 +132,7 @@ class Recorder:
         self._jobs += _JOB.pack(
             number,
             self.names[job.name],
-            self.loads[job.source],
+            self.origins[job.origin],
             timestamp if job.scheduled is None else job.scheduled,
             timestamp,
             options.delay,
@@ -275,7 +281,7 @@ class Recorder:
 
     def _error(self, info: ErrorInfo | None) -> int:
         if info is not None and info.bug and len(self.errors) >= MOST_MESSAGES:
-            info = replace(info, bug=info.bug.partition(":")[0])
+            info = replace(info, bug_message="")
         return self.errors.setdefault(info, len(self.errors))
 
     def _message(self, message: str) -> int:
@@ -349,11 +355,12 @@ class Recorder:
             events=np.frombuffer(events, EVENT_ROW),
             windows=np.frombuffer(windows, WINDOW_ROW),
             names=list(self.names),
-            loads=list(self.loads),
+            loads=["" if origin is None else str(origin) for origin in self.origins],
+            origins=list(self.origins),
             workers=list(self.workers),
             errors=[("", "", False) if e is None else (e.type, e.category, e.retryable) for e in self.errors],
             messages=list(self.messages),
-            bugs=["" if e is None else e.bug for e in self.errors],
+            bugs=["" if e is None else ": ".join(filter(None, (e.bug, e.bug_message))) for e in self.errors],
             ids=self.ids,
             left=dict(left),
             checks=list(checks),

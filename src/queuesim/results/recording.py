@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from queuesim.core.job import Origin, OriginKind
 from queuesim.results.fault_kinds import Effect, facts_of
 
 if TYPE_CHECKING:
@@ -336,6 +337,8 @@ class Recording:
     """The first entry is ""."""
     bugs: list[str] = field(default_factory=list)
     """By the place of an error among `errors`: the programming error that it hides; "": none."""
+    origins: list[Origin | None] = field(default_factory=list)
+    """By the place of a load among `loads`: where its jobs come from."""
     ids: dict[int, str] = field(default_factory=dict)
     """Custom job ids by number; any other job's id is its number."""
     left: dict[int, str] = field(default_factory=dict)
@@ -348,6 +351,12 @@ class Recording:
     scans: list[ScanRow] = field(default_factory=list)
     skews: dict[int, float] = field(default_factory=dict)
     """Seconds that a worker's clock was ahead when an attempt started, by the attempt's row, where it was wrong."""
+
+    def scans_of_jobs(self) -> dict[int, int]:
+        """By the number of each job that a scan for overdue tasks made, the number of the scan."""
+        scans = {i: int(each.id) for i, each in enumerate(self.origins) if each and each.kind is OriginKind.SCAN}
+        rows = self.jobs[np.isin(self.jobs["load"], list(scans))] if scans else self.jobs[:0]
+        return {int(number): scans[load] for number, load in zip(rows["number"], rows["load"].tolist(), strict=True)}
 
     @property
     def last_moment(self) -> float:

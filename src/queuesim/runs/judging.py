@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import queuesim
 from queuesim.core.broker import Broker
-from queuesim.core.job import KEEP_ALL, Job, JobState, RateLimit
+from queuesim.core.job import KEEP_ALL, Job, JobRef, JobState, RateLimit
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker
 from queuesim.oracles.run_view import Expectations, FinalState
@@ -121,8 +121,8 @@ async def _census(broker: Any, number_of: Callable[[Job], int]) -> dict[str, lis
 async def _has_child(broker: Any, parent: Job) -> bool:
     """Whether a parent has a child for which it waits rightly: one that has not completed, or failed and keeps it."""
     for child in (await broker.children(parent.id)).pending:
-        queue, _, job_id = child.partition(":")
-        if await broker.sibling(queue).state(job_id) not in (None, JobState.COMPLETED):
+        ref = JobRef.parse(child)
+        if await broker.sibling(ref.queue).state(ref.id) not in (None, JobState.COMPLETED):
             return True
     return False
 
@@ -216,10 +216,8 @@ def _slide(result: Result, threshold: Threshold, over: float) -> Judgement:
 
 
 def _row(threshold: Threshold, value: float, at: float | None, detail: str) -> CheckRow:
-    limit = f"{threshold.operator} {threshold.text.rpartition(' ')[2]}"
-    return CheckRow(
-        describe(threshold), threshold.holds(value), value, limit, at, detail, unit=METRICS[threshold.metric].unit
-    )
+    unit = METRICS[threshold.metric].unit
+    return CheckRow(describe(threshold), threshold.holds(value), value, threshold.condition, at, detail, unit=unit)
 
 
 def _moment(seconds: float) -> str:

@@ -21,7 +21,7 @@ from queuesim.core.job import Job, JobOptions
 from queuesim.core.processor import JobType, Processor, call
 from queuesim.core.queue import Queue
 from queuesim.core.retry import retry_forever
-from queuesim.core.scheduler import Cron, Every
+from queuesim.core.scheduler import Cron, Every, tick_of
 from queuesim.core.worker import Worker
 from queuesim.oracles.run_view import UNFINISHED, OverdueEvidence, Scan, Ticks
 from queuesim.results.recording import Recording, ScanRow
@@ -32,7 +32,7 @@ from queuesim.tasks.cost import DatabaseModel, DistantQueue
 from queuesim.tasks.handlers import add_handlers
 from queuesim.tasks.model import OVERDUE
 from queuesim.tasks.outbox import AfterCommit, Outbox, Relay
-from queuesim.tasks.overdue import OverdueScan, ScanReport, count_delivered, reports, scan_of
+from queuesim.tasks.overdue import OverdueScan, ScanReport, count_delivered, mark_of, reports
 from queuesim.tasks.queries import told
 from queuesim.tasks.store import TaskStore, fill
 from queuesim.tasks.tables import outbox, scans, tasks
@@ -52,11 +52,6 @@ RELAY_INTERVAL = 10.0
 
 LaunchScan = Callable[[Coroutine[Any, Any, None], str], object]
 """Starts a part of the process."""
-
-
-def tick_of(job_id: str) -> float:
-    """The tick that a job of a scheduler is for, in seconds on the clock of the queue: its id ends with it."""
-    return int(job_id.rpartition(":")[2]) / 1000
 
 
 class Scanner:
@@ -233,7 +228,7 @@ class OverdueStore:
                 per_page=self.settings.per == "page",
                 window=self.settings.window,
                 told=[(task, sent_at) for task, kind, sent_at in told(connection) if kind == "overdue"],
-                untold=[(task, since) for task, since in connection.execute(_UNTOLD)],
+                untold=[(task, since, mark_of(task)) for task, since in connection.execute(_UNTOLD)],
                 staged=connection.execute(select(func.count()).select_from(outbox)).scalar_one(),
                 ticks=ticks,
                 crashed=crashed,
@@ -298,7 +293,7 @@ def _drained(row: ScanRow, ended: int, last: float) -> ScanRow:
 
 def _last_ends(recording: Recording) -> dict[int, tuple[int, float]]:
     """For each scan how many of its notifications have ended, and when the last one did."""
-    scan_by_number = {number: scan for number, job_id in recording.ids.items() if (scan := scan_of(job_id)) is not None}
+    scan_by_number = recording.scans_of_jobs()
     events = recording.events[np.isin(recording.events["kind"], ENDS)]
     # of a job that ended more than once, the last time
     ends = dict(zip(events["number"].tolist(), events["time"].tolist(), strict=True))

@@ -13,7 +13,7 @@ from typing import Any
 from queuesim.core.broker import Broker
 from queuesim.core.clock import now, sleep, sleep_until, sleeper_until
 from queuesim.core.errors import ValidationError
-from queuesim.core.job import Job, JobId, JobOptions, NewJob
+from queuesim.core.job import Job, JobId, JobOptions, NewJob, Origin, OriginKind
 from queuesim.core.queue import Queue
 from queuesim.runs.handlers import TRACE_ROW, is_told
 from queuesim.scenario.load import LoadEntry, TraceJob, arrival_times
@@ -88,7 +88,7 @@ class Producer:
             job = self._queue.new_job(name, data, options)
         except ValidationError as error:
             raise ValidationError(f"load {self.entry.name!r} of the scenario: {error}") from None
-        return replace(job, source=self.entry.name)
+        return replace(job, origin=Origin(OriginKind.LOAD, self.entry.name))
 
     async def run(self) -> None:
         """Add jobs until the load ends."""

@@ -48,8 +48,23 @@ class Threshold:
     """Seconds of a sliding window, in each of which it must hold; None: over the whole run."""
     abort: bool = False
     """End the run as soon as it fails."""
-    text: str = ""
-    """As it was written: ``latency.p95 < 30s``."""
+    written: str = ""
+    """The limit as it was written: ``30s``."""
+
+    @property
+    def name(self) -> str:
+        """The metric with its statistic: ``latency.p95``."""
+        return dotted(self.metric, self.statistic)
+
+    @property
+    def condition(self) -> str:
+        """``< 30s``."""
+        return f"{self.operator} {self.written}"
+
+    @property
+    def text(self) -> str:
+        """``latency.p95 < 30s``."""
+        return f"{self.name} {self.condition}"
 
     def holds(self, value: float) -> bool:
         """Whether a measured value meets it; NaN, nothing measured, does not."""
@@ -67,9 +82,7 @@ def parse_threshold(text: str) -> Threshold:
         raise ValueError(f'"{text}" is not a threshold: write it as lost == 0 or latency.p95 < 30s')
     name, statistic, operator, limit = parts.groups()
     metric = check_metric(name, statistic)
-    return Threshold(
-        name, statistic, operator, _limit(metric, limit), text=f"{dotted(name, statistic)} {operator} {limit}"
-    )
+    return Threshold(name, statistic, operator, _limit(metric, limit), written=limit)
 
 
 def dotted(name: str, statistic: str | None) -> str:
@@ -170,11 +183,10 @@ def _validate(value: Any, info: ValidationInfo) -> Threshold:
 
 def _serialize(threshold: Threshold) -> Any:
     """The short form if it says everything."""
-    name, _, condition = threshold.text.partition(" ")
     where = threshold.where.chosen()
     if not where and threshold.over is None and not threshold.abort:
         return threshold.text
-    written: dict[str, Any] = {name: condition}
+    written: dict[str, Any] = {threshold.name: threshold.condition}
     if where:
         written["where"] = where
     if threshold.over is not None:

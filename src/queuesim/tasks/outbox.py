@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from queuesim.core.clock import sleep
 from queuesim.core.errors import BrokerUnavailableError, DatabaseError
-from queuesim.core.job import JobId, JobState, NewJob, from_plain, to_json, to_plain
+from queuesim.core.job import JobId, JobState, NewJob, Origin, OriginKind, from_plain, to_json, to_plain
 from queuesim.core.queue import Queue
 from queuesim.core.retry import retry_forever
 from queuesim.tasks.store import TaskStore
@@ -89,7 +89,8 @@ class Outbox:
         if options.job_id is None:
             options = options.named(self.new_id(), options.deduplication)
         text = to_json(to_plain(options))
-        return {"name": job.name, "data": job.data, "options": text, "source": job.source, "created_at": now}
+        origin = "" if job.origin is None else to_json(job.origin)
+        return {"name": job.name, "data": job.data, "options": text, "source": origin, "created_at": now}
 
 
 def staged_job(row: object) -> NewJob:
@@ -98,7 +99,14 @@ def staged_job(row: object) -> NewJob:
     if options.job_id is None:
         # written by a version that gave ids only here
         options = replace(options, job_id=f"outbox-{row.id}")  # type: ignore[attr-defined]
-    return NewJob(row.name, row.data, options, row.source)  # type: ignore[attr-defined]
+    return NewJob(row.name, row.data, options, _origin(row.source))  # type: ignore[attr-defined]
+
+
+def _origin(text: str) -> Origin | None:
+    if not text:
+        return None
+    kind, identity = json.loads(text)
+    return Origin(OriginKind(kind), identity)
 
 
 TROUBLE = (BrokerUnavailableError, DatabaseError)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from queuesim.core.clock import sleep
 from queuesim.core.errors import BrokerUnavailableError
-from queuesim.core.job import NewJob
+from queuesim.core.job import NewJob, Origin, OriginKind
 from queuesim.core.queue import Queue
 from queuesim.tasks import queries
 from queuesim.tasks.model import OVERDUE
@@ -33,8 +33,8 @@ LEASE = 60.0
 """A scan that got no further for so many seconds has been abandoned."""
 LOOK = 1.0
 """Seconds between two looks at a scan that somebody else makes."""
-SOURCE = "overdue scan "
-"""Where a notification job comes from, before the scan's number."""
+ID = "overdue-"
+"""What the id of a notification begins with; the scan's number and key follow, and what it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +221,13 @@ class OverdueScan:
             return {"task_ids": about if isinstance(about, list) else [about], "scan": scan_id}
 
         # a scan that an earlier version began has no key
-        scan = f"overdue-{scan_id}" if key is None else f"overdue-{scan_id}-{key}"
+        scan = f"{ID}{scan_id}" if key is None else f"{ID}{scan_id}-{key}"
         # scans that find a backlog again make jobs in vain by the thousand
-        draft = self.queue.drafts(OVERDUE, data, source=f"{SOURCE}{scan_id}").draft
+        draft = self.queue.drafts(OVERDUE, data, origin=Origin(OriginKind.SCAN, scan_id)).draft
         if self.per == "page":
             page = page_name(task_ids)
-            return [draft(task_ids, f"{scan}-page-{page}", f"overdue-page-{page}")]
-        return [draft(task, f"{scan}-{task}", f"overdue-{task}") for task in task_ids]
+            return [draft(task_ids, f"{scan}-page-{page}", mark_of(f"page-{page}"))]
+        return [draft(task, f"{scan}-{task}", mark_of(task)) for task in task_ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +296,8 @@ def count_delivered(connection: Connection, jobs: Sequence[NewJob], ids: Sequenc
     """Count, for their scans, the jobs that came into the queue and those that were dropped: they got another's id."""
     counts: dict[int, list[int]] = {}
     for job, job_id in zip(jobs, ids, strict=True):
-        if job.source.startswith(SOURCE):
-            counts.setdefault(int(job.source.removeprefix(SOURCE)), [0, 0])[job.job_id != job_id] += 1
+        if job.origin is not None and job.origin.kind is OriginKind.SCAN:
+            counts.setdefault(int(job.origin.id), [0, 0])[job.job_id != job_id] += 1
     _count(connection, counts)
 
 
@@ -316,10 +316,15 @@ def page_name(task_ids: list[int]) -> str:
     return f"{task_ids[0]}-{task_ids[-1]}-{crc32(repr(task_ids).encode()):08x}"
 
 
-def scan_of(job_id: str) -> int | None:
-    """The scan that made a notification job; None if none did."""
-    parts = job_id.split("-")
-    return int(parts[1]) if len(parts) >= 3 and parts[0] == "overdue" and parts[1].isdigit() else None
+def mark_of(about: int | str) -> str:
+    """The deduplication id of a notification about a task or a page."""
+    return f"overdue-{about}"
+
+
+def origin_of(job_id: str) -> Origin | None:
+    """Where a job comes from that another process added: a server tells its id alone. None if no scan made it."""
+    number, _, rest = job_id.removeprefix(ID).partition("-")
+    return Origin(OriginKind.SCAN, int(number)) if job_id.startswith(ID) and number.isdigit() and rest else None
 
 
 def report(connection: Connection, scan_id: int) -> ScanReport:

@@ -313,6 +313,8 @@ class Campaign:
     """Seconds of virtual time."""
     faults: Counter[str] = field(default_factory=Counter)
     """How often each kind struck."""
+    crashes: int = 0
+    """Runs in which our own code failed."""
     violations: Counter[str] = field(default_factory=Counter)
     """By oracle; "stuck" for runs that could not go on; "crash: TYPE" for those in which our own code failed."""
     told: Counter[str] = field(default_factory=Counter)
@@ -322,11 +324,6 @@ class Campaign:
     asked: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Seconds of virtual time of the runs to which each oracle applies: those of scans only where there are some."""
     found: list[Found] = field(default_factory=list)
-
-    @property
-    def crashes(self) -> int:
-        """Runs in which our own code failed."""
-        return sum(count for name, count in self.violations.items() if name.startswith(CRASH))
 
     def add(self, recording: Recording) -> None:
         """Count a run that came to its end."""
@@ -340,10 +337,6 @@ class Campaign:
             if check.kind == "oracle":
                 self.judged[check.name] += check.judged * duration
                 self.asked[check.name] += duration
-
-
-CRASH = "crash: "
-"""How the name of a problem begins that is no verdict."""
 
 
 def problems(recording: Recording) -> list[str]:
@@ -379,7 +372,9 @@ def soak(
         scenario = drawn(seeds[number % len(seeds)], number // len(seeds), duration)
         recording, wrong = attempt(scenario, played)
         campaign.runs += 1
-        if recording is not None:
+        if recording is None:
+            campaign.crashes += 1
+        else:
             campaign.add(recording)
         if wrong:
             campaign.violations.update(wrong)
@@ -397,7 +392,7 @@ def attempt(scenario: dict[str, Any], play: Play) -> tuple[Recording | None, lis
     try:
         recording = play(scenario)
     except Exception as error:  # noqa: BLE001  (whatever it is, it is a finding)
-        return None, [f"{CRASH}{type(error).__name__}"]
+        return None, [f"crash: {type(error).__name__}"]
     return recording, problems(recording)
 
 

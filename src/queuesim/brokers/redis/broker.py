@@ -24,7 +24,7 @@ from queuesim.brokers.redis.codec import (
 )
 from queuesim.brokers.redis.scripts import script
 from queuesim.brokers.redis.server import PREFIX, Argument, RedisServer
-from queuesim.brokers.redis.stream import SeenEvents, event_id, read_from, read_page
+from queuesim.brokers.redis.stream import SeenEvents, event_id, read_from, read_page, stamp_of
 from queuesim.core.broker import Failed, FlowRow, Observer, Outcome, Reply, Terms
 from queuesim.core.clock import Clock
 from queuesim.core.containment import Contained, log
@@ -217,7 +217,7 @@ class RedisBroker:
         if until is not None and until <= now:
             return
         latest = now + LONGEST_WAIT
-        await self._server.block(self._base + "marker", latest if until is None else min(until, latest), now)
+        await self._server.block(self.prefix, self.queue, latest if until is None else min(until, latest), now)
 
     async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
         """Extend locks; see Broker.renew."""
@@ -598,8 +598,7 @@ class RedisBroker:
         if name == EventKind.DELAYED and "delay" in fields:
             due = _number(float, fields["delay"])
             fields["delay"] = due if isinstance(due, str) else self._time(due)
-        milliseconds = int(stream_id.partition("-")[0])
-        return Event(event_id(stream_id, words), self._time(milliseconds), EventKind(name), job_id, fields)
+        return Event(event_id(stream_id, words), self._time(stamp_of(stream_id)), EventKind(name), job_id, fields)
 
 
 def _number(kind: Callable[[str], float], text: str) -> Any:

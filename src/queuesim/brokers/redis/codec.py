@@ -34,7 +34,7 @@ from queuesim.core.job import (
     parse_json_or_text,
     to_json,
 )
-from queuesim.core.scheduler import Cron, Every, Missed, ScheduleError, Scheduler
+from queuesim.core.scheduler import Cron, Every, Missed, ScheduleError, Scheduler, scheduler_of
 from queuesim.text import well_formed
 
 LARGEST = 2**53
@@ -367,9 +367,7 @@ def _add_optional(
     prefix: str,
 ) -> None:
     """Add what a job need not have or what is only shown. What can't be read is left out, or shown as it is."""
-    if job.id.startswith("repeat:"):
-        # "repeat:<scheduler's id>:<ms>", and that of a scheduler of Node's may have colons
-        job.scheduler_id = job.id.removeprefix("repeat:").rpartition(":")[0] or None
+    job.scheduler_id = scheduler_of(job.id)
     if deferred:
         job.deferred_failure = deferred
     if progress:
@@ -382,8 +380,8 @@ def _add_optional(
 
 def _parent(key: str, prefix: str) -> JobRef | None:
     """The job of a key "<prefix>:<queue>:<id>"; None for any other key."""
-    queue, _, job_id = key.removeprefix(prefix).partition(":")
-    return JobRef(queue, job_id) if key.startswith(prefix) and queue and job_id else None
+    ref = JobRef.parse(key.removeprefix(prefix))
+    return ref if key.startswith(prefix) and ref.queue and ref.id else None
 
 
 def _add_rest(job: Job, rest: Sequence[Any], origin: float) -> None:

@@ -117,8 +117,9 @@ class FakeServer:
         self._serve()
         return answer
 
-    async def block(self, marker: str, until: float | None, now: float) -> None:
+    async def block(self, prefix: str, queue: str, until: float | None, now: float) -> None:
         """See RedisServer.block."""
+        marker = f"{prefix}:{queue}:marker"
         with self.at_its_time():
             if self.client.zpopmin(marker):
                 return

@@ -45,9 +45,9 @@ class RedisServer(Protocol):
         """Run one command."""
         ...
 
-    async def block(self, marker: str, until: float | None, now: float) -> None:
-        """Wait until the sorted set `marker` has a member, take it out and return; or return at `until`, in seconds
-        on the queue's clock (None: no limit). May return early for no reason."""
+    async def block(self, prefix: str, queue: str, until: float | None, now: float) -> None:
+        """Wait until the queue's marker, a sorted set, has a member, take it out and return; or return at `until`, in
+        seconds on the queue's clock (None: no limit). May return early for no reason."""
         ...
 
     async def close(self) -> None:
@@ -325,7 +325,7 @@ class RealServer:
         self._idle_blocking: list[RedisConnection] = []
         """Unused connections for waiting."""
         self._introduced: dict[RedisConnection, tuple[str, int]] = {}
-        """By connection for waiting: its marker, and its id on the server."""
+        """By connection for waiting: its name, and its id on the server."""
         self._timeouts = ResponseTimeouts(timeout)
         self._pack = _packer()
 
@@ -458,15 +458,15 @@ class RealServer:
 
     # -- waiting
 
-    async def block(self, marker: str, until: float | None, now: float) -> None:
+    async def block(self, prefix: str, queue: str, until: float | None, now: float) -> None:
         """See RedisServer.block."""
         timeout = LONGEST_BLOCK if until is None else min(until - now, LONGEST_BLOCK)
         if timeout <= 0:
             return
         connection = self._idle_blocking.pop() if self._idle_blocking else await self._open()
         try:
-            client_id = await self._introduce(connection, marker)
-            await self._send(connection, ("BZPOPMIN", marker, LONGEST_BLOCK + 1))
+            client_id = await self._introduce(connection, prefix, queue)
+            await self._send(connection, ("BZPOPMIN", f"{prefix}:{queue}:marker", LONGEST_BLOCK + 1))
             answer = asyncio.ensure_future(self._read(connection))
             try:
                 done, _ = await asyncio.wait([answer], timeout=timeout)
@@ -480,20 +480,19 @@ class RealServer:
         finally:
             self._idle_blocking.append(connection)
 
-    async def _introduce(self, connection: RedisConnection, marker: str) -> int:
+    async def _introduce(self, connection: RedisConnection, prefix: str, queue: str) -> int:
         """Give the connection the name by which BullMQ finds the workers of a queue. Returns its id."""
         if not connection.is_connected:
             await self._connect(connection)
-        known = self._introduced.get(connection)
-        if known is not None and known[0] == marker:
-            return known[1]
-        prefix, queue, _ = marker.rsplit(":", 2)
         name = f"{prefix}:{base64.b64encode(queue.encode()).decode()}"
+        known = self._introduced.get(connection)
+        if known is not None and known[0] == name:
+            return known[1]
         await self._send(connection, ("CLIENT", "SETNAME", name))
         await self._read(connection)
         await self._send(connection, ("CLIENT", "ID"))
         client_id = int(await self._read(connection))
-        self._introduced[connection] = (marker, client_id)
+        self._introduced[connection] = (name, client_id)
         return client_id
 
     async def close(self) -> None:

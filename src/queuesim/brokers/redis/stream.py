@@ -98,7 +98,7 @@ def _last_seen(stream: str, after: int, seen: SeenEvents) -> Reading[Entry | Non
     `after` has begun anew: its first entries may be the same as those of the old one, under the same ids.
     """
     first = yield _range(stream, "-", 1)
-    if not first or _milliseconds(first[0][0]) >= _milliseconds(stream_id(after)):
+    if not first or stamp_of(first[0][0]) >= stamp_of(stream_id(after)):
         return None
     end = stream_id(after)
     while True:
@@ -111,7 +111,8 @@ def _last_seen(stream: str, after: int, seen: SeenEvents) -> Reading[Entry | Non
         end = f"({entries[-1][0]}"
 
 
-def _milliseconds(entry_id: str) -> int:
+def stamp_of(entry_id: str) -> int:
+    """When an entry was added, by the server's clock, in milliseconds since the Unix epoch."""
     return int(entry_id.partition("-")[0])
 
 
@@ -231,7 +232,7 @@ class EventStreamReader:
         page = yield from read_page(self._stream, self._after, self._seen, limit)
         if not page.complete and page.last != self._after:
             first = page.entries[0][0] if page.entries else stream_id(page.last)
-            self.gaps.append(self._time_of(int(first.partition("-")[0])))
+            self.gaps.append(self._time_of(stamp_of(first)))
         self._after = page.last
         return page
 
@@ -251,7 +252,7 @@ class EventStreamReader:
         kind = KINDS.get(fields.get("event", ""))
         if kind is None:
             return None
-        time, job_id = self._time_of(int(stream_id.partition("-")[0])), fields.get("jobId")
+        time, job_id = self._time_of(stamp_of(stream_id)), fields.get("jobId")
         if kind is EventKind.ADDED and job_id is not None:
             self._added(job_id, fields.get("name", ""), time)
         number = 0 if job_id is None else self.numbers.get(job_id, 0)

@@ -170,14 +170,13 @@ def checks(result: Run) -> list[CheckLine]:
 def _check(status: str, kind: str, name: str, value: float, unit: str, limit: str, at: float, detail: str) -> str:
     """A check in words: what it is, whether it failed, what was measured, and why."""
     if status == "not judged":
-        return f"{name}: not judged: {detail.removeprefix('not judged: ')}"
+        return f"{name}: {detail}" if kind == "oracle" else f"{name}: not judged: {detail}"
     if kind == "health":
         return f"{name}: {detail}"
     title = f"{name} failed" if status == "failed" else name
     when = "" if math.isnan(at) else f" at {readable(at)}"
     text = measured(value, unit) if unit in COUNTED or math.isnan(value) else f"measured {measured(value, unit)}"
-    asked = "" if kind == "oracle" or limit in name else f" (asked for {limit})"
-    return f"{title}{asked}: {text}{when}{f' ({detail})' if detail else ''}"
+    return f"{title}: {text}{when}{f' ({detail})' if detail else ''}"
 
 
 def verdict(result: Run) -> str:

@@ -46,7 +46,7 @@ class Reporter:
             reason, error = outcome.reason, outcome.error
         if isinstance(outcome, (Retried, Postponed)):
             delay = outcome.delay
-        info = None if error is None else (error.type, error.category, error.retryable, error.bug)
+        info = None if error is None else (error.type, error.category, error.retryable, error.bug, error.bug_message)
         ending = type(outcome).__name__
         self._write("attempt", worker, slot, *_told(job), ended, ending, delay, reason, info, lost, skew)
 

@@ -29,7 +29,7 @@ from queuesim.runs.overdue import OverdueStore, Scanner
 from queuesim.scenario.model import Scenario
 from queuesim.scenario.overdue import OverdueSettings, SchedulerCrash
 from queuesim.simulation.random import Streams
-from queuesim.tasks.overdue import SOURCE, scan_of
+from queuesim.tasks.overdue import origin_of
 from queuesim.tasks.store import TaskStore, temporary_database
 
 if TYPE_CHECKING:
@@ -167,10 +167,8 @@ class LiveOverdue(OverdueStore):
 
     def notification(self, job_id: str, name: str) -> NewJob:
         """A job that was added by another process: the id of a notification says which scan made it."""
-        number = scan_of(job_id)
-        if number is None:
-            return NewJob(name)
-        return NewJob(name, options=replace(self._options, job_id=job_id), source=f"{SOURCE}{number}")
+        origin = origin_of(job_id)
+        return NewJob(name) if origin is None else NewJob(name, "{}", replace(self._options, job_id=job_id), origin)
 
 
 @contextmanager
