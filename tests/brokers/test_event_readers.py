@@ -75,7 +75,7 @@ class RunReader:
 
     async def read(self) -> tuple[list[str], bool]:
         await self._watch.read()
-        gaps = len(self._watch.chronicle.gaps)
+        gaps = len(self._watch.reader.gaps)
         added, complete = self._added, gaps == self._gaps
         self._added, self._gaps = [], gaps
         return added, complete

@@ -11,7 +11,7 @@ from queuesim.core.processor import Processor
 from queuesim.faults.redis import QueuePause, RedisOutage, RedisReadOnly, RedisRestart
 from queuesim.faults.timing import ALL
 from queuesim.faults.workers import WorkerDeploy, WorkerScale
-from queuesim.runs.failures import Failures
+from queuesim.runs.effort import Failures
 from queuesim.runs.handlers import build_processor, job_options
 from queuesim.scenario.jobs import JobSettings
 from queuesim.scenario.model import Scenario

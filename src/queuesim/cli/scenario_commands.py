@@ -138,7 +138,7 @@ def _examine(target: str, *, no_limit: bool) -> list[Finding]:
     if ":" in target and not Path(target).exists():
         return examine_processor(load_processor(target, Path()))
     scenario = load_scenario(target, check_processor=True, checks=size_checks(no_limit))
-    own = None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)
+    own = processor_of(scenario)
     return examine(scenario, own)
 
 

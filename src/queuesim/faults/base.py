@@ -116,49 +116,60 @@ class RestartableServer(Protocol):
         ...
 
 
-class FaultContext(Protocol):
-    """A run as its faults see it."""
+class FaultContext:
+    """A run as its faults see it. In virtual time all processes of a run are simulated in this one.
 
-    broker: Any
-    """The queue itself."""
-    fleet: FaultFleet
-    server: Server
-    """What clients meet on the way to the queue."""
-    producers: Mapping[str, LoadSource]
-    """By load entry."""
-    rows: list[FaultRow]
-    """The record of faults."""
-    streams: Streams
-    """The random streams of this process."""
-    shared_streams: Streams
-    """The random streams of the run: the same in all of its processes."""
-    pauses: QueuePauses
-    live: bool
+    Args:
+        broker: the queue itself.
+        server: what clients meet on the way to the queue.
+        producers: by load entry.
+        rows: the record of faults.
+        streams: the random streams of this process.
+    """
+
+    live = False
     """Whether the run is played in real time."""
-    host: RestartableServer | None
+    host: RestartableServer | None = None
     """The private server of a live run, if it has one."""
-    directory: Path | None
+    directory: Path | None = None
     """Of files that all workers of a live run share, for faults inside of a worker's process; else None."""
+
+    def __init__(
+        self,
+        broker: Any,
+        fleet: Any,
+        server: Server,
+        producers: Mapping[str, LoadSource],
+        rows: list[FaultRow],
+        streams: Streams,
+    ) -> None:
+        self.broker = broker
+        self.fleet: FaultFleet = fleet
+        self.server = server
+        self.producers = producers
+        self.rows = rows
+        self.streams = streams
+        self.shared_streams = streams
+        """The random streams of the run: the same in all of its processes."""
+        self.pauses = QueuePauses(broker)
 
     def candidates(self) -> Sequence[FleetSlot]:
         """The living workers of which one can be drawn."""
-        ...
+        return [member for member in self.fleet.members if member.alive]
 
     def here(self) -> FleetSlot | None:
         """The worker in which this code runs."""
-        ...
+        return None
 
     def kill_here(self, fault: Deadly, slot: FleetSlot) -> None:
         """Kill the worker in which this code runs."""
-        ...
+        fault.kill(slot)
 
     def note_active(self, fault: Fault) -> None:
-        """A fault of attempts has begun or ended."""
-        ...
+        """A fault of attempts has begun or ended. In virtual time the fault itself is all that needs to know."""
 
     def note_struck(self, fault: Fault) -> None:
-        """A fault has struck an attempt or a transaction."""
-        ...
+        """A fault has struck an attempt or a transaction. In virtual time the fault itself counts."""
 
 
 class QueuePauses:

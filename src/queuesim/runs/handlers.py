@@ -6,15 +6,19 @@ import copy
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import accumulate
+from random import Random
 from typing import Any
 
-from queuesim.core.clock import sleep
+from queuesim.core.broker import Broker
+from queuesim.core.clock import Clock, sleep
 from queuesim.core.errors import ValidationError, simulated
 from queuesim.core.job import Job, JobOptions
 from queuesim.core.processor import Handler, JobType, Processor, call
+from queuesim.core.worker import Worker, WorkerObserver
 from queuesim.scenario.jobs import JobSettings
 from queuesim.scenario.load import TraceJob
 from queuesim.scenario.model import Scenario
+from queuesim.scenario.queue_settings import WorkerSettings
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.random import Streams, mixed
 
@@ -145,6 +149,32 @@ def build_processor(scenario: Scenario, own: Processor | None, streams: Streams,
             slower = _slower(job_type.handler, scenario.overhead.attempt)
             processor.add(replace(job_type, handler=slower, is_async=True))
     return processor
+
+
+def build_worker(
+    processor: Processor,
+    broker: Broker,
+    settings: WorkerSettings,
+    *,
+    name: str,
+    token: str,
+    clock: Clock | None,
+    rng: Random,
+    observer: WorkerObserver,
+) -> Worker:
+    """A worker of the kind that a scenario describes."""
+    return Worker(
+        processor,
+        broker,
+        name=name,
+        token=token,
+        concurrency=settings.concurrency,
+        limiter=None if settings.limiter is None else settings.limiter.model(),
+        options=settings.options(),
+        clock=clock,
+        rng=rng,
+        observer=observer,
+    )
 
 
 def _described(scenario: Scenario) -> Processor:

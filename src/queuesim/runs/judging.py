@@ -55,14 +55,10 @@ class WorkerSlot(Protocol):
         ...
 
 
-def promises(
-    scenario: Scenario, processor: Processor, places: Sequence[WorkerSlot], recorder: Recorder
-) -> Expectations:
-    """What a run has promised, with workers in these places."""
+def promises(scenario: Scenario, processor: Processor, slots: Sequence[WorkerSlot], recorder: Recorder) -> Expectations:
+    """What a run has promised, with workers in these slots."""
     shared = scenario.queue.rate_limit
-    terms = [
-        processor.limiter if place.settings.limiter is None else place.settings.limiter.model() for place in places
-    ]
+    terms = [processor.limiter if slot.settings.limiter is None else slot.settings.limiter.model() for slot in slots]
     own = dict.fromkeys(limiter for limiter in terms if limiter is not None)
     limiters = [limiter if shared is None else RateLimit(shared.max, limiter.duration) for limiter in own]
     if shared is not None and (None in terms or not own):
@@ -75,8 +71,8 @@ def promises(
         policies=processor.retries.policies,
         custom_backoff=processor.retries.strategy is not None,
         max_started=processor.retries.max_started,
-        concurrency={place.name: place.settings.concurrency or processor.concurrency for place in places},
-        starts={place.name: place.joined or place.settings.start for place in places},
+        concurrency={slot.name: slot.settings.concurrency or processor.concurrency for slot in slots},
+        starts={slot.name: slot.joined or slot.settings.start for slot in slots},
         shared_concurrency=scenario.queue.concurrency,
         # a worker without a limiter starts what it likes
         limiters=() if unlimited else limiters,

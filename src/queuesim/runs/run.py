@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from queuesim.results.health import judge_health
 from queuesim.results.views.progress import run_bar
@@ -15,11 +15,12 @@ from queuesim.runs.engine import Progress
 from queuesim.runs.handler_state import warn_of_leftovers, watched
 from queuesim.runs.judging import what_is_asked
 from queuesim.runs.virtual.engine import record
-from queuesim.scenario.loading import Source, as_scenario
+from queuesim.scenario.loading import Source, as_scenario, processor_of
 from queuesim.scenario.model import Scenario, check_backend
 
 if TYPE_CHECKING:
     from queuesim.core.processor import Processor
+    from queuesim.results.recording import Recording
     from queuesim.results.result import Result
 
 
@@ -75,62 +76,51 @@ def run(
         BrokerUnavailableError, AddressError: the server can't be used.
         MissingExtraError: what the backend needs is not installed.
     """
-    from queuesim.results.little import check as littles_law
-    from queuesim.results.result import Result
-
     check_backend(backend)
     if processor is not None and isinstance(scenario, Mapping):
         scenario = {"processor": GIVEN, **scenario}
     chosen = as_scenario(scenario, checks=size_checks(no_limit))
+    live = backend == "redis"
     if not no_limit:
-        refuse_too_large(chosen, processor, live=backend == "redis")
+        refuse_too_large(chosen, processor, live=live)
     seed = chosen.seed if seed is None else seed
     abort = Abort.of(chosen)
     with run_bar(chosen.duration, chosen.name, progress) as tell:
-        if backend == "redis":
+        if live:
             from queuesim.runs.live.engine import record as record_live
 
             recording = record_live(chosen, redis_url, seed, processor, tell, abort)
         else:
-            own = _own_processor(chosen, processor)
+            own = processor or processor_of(chosen, for_run=True)
             if own is not None:
                 warn_of_leftovers(own, stacklevel=2)
+            options: dict[str, Any] = {"shuffle": shuffle, "handler_limit": handler_limit, "allow_io": allow_io}
             with nullcontext() if own is None else watched(own):
-                recording = record(
-                    chosen,
-                    seed,
-                    own,
-                    tell,
-                    backend=backend,
-                    shuffle=shuffle,
-                    handler_limit=handler_limit,
-                    allow_io=allow_io,
-                    abort=abort,
-                )
+                recording = record(chosen, seed, own, tell, backend=backend, abort=abort, **options)
+    return _judged(chosen, recording, abort)
+
+
+def _judged(scenario: Scenario, recording: Recording, abort: Abort | None) -> Result:
+    """The result of a run, with its thresholds and health checks before what the oracles said."""
+    from queuesim.results.little import check as littles_law
+    from queuesim.results.result import Result
+
     result = Result(recording)
-    if chosen.thresholds:
+    live = recording.facts.backend == "redis"
+    rows = []
+    if scenario.thresholds:
         from queuesim.runs.judging import judge
 
-        rows = judge(result, chosen.thresholds)
+        rows = judge(result, scenario.thresholds)
         if abort is not None:
             # what failed after the last look counts, too
             abort.look_at(result)
             abort.mark(rows)
-            if backend == "redis":
+            if live:
                 stopped = abort.confirm(recording.facts.stopped)
                 result.facts = recording.facts = replace(recording.facts, stopped=stopped)
-        # the frame of checks, alone of all, is not built yet
-        recording.checks[:0] = rows
-    recording.checks[len(chosen.thresholds) : len(chosen.thresholds)] = judge_health(
-        recording, what_is_asked(chosen, recording.facts.duration, real_io=backend == "redis")
-    )
+    asked = what_is_asked(scenario, recording.facts.duration, real_io=live)
+    # the frame of checks, alone of all, is not built yet
+    recording.checks[:0] = [*rows, *judge_health(recording, asked)]
     recording.late_checks.append(littles_law)
     return result
-
-
-def _own_processor(scenario: Scenario, processor: Processor | None) -> Processor | None:
-    if processor is not None or scenario.processor is None:
-        return processor
-    from queuesim.scenario.loading import load_processor
-
-    return load_processor(scenario.processor, scenario.directory, for_run=True)

@@ -91,6 +91,13 @@ def load_processor(reference: str, directory: Path, *, for_run: bool = False) ->
     return value
 
 
+def processor_of(scenario: Scenario, *, for_run: bool = False) -> Processor | None:
+    """The processor that a scenario names, as by `load_processor`; None if it names none."""
+    return (
+        None if scenario.processor is None else load_processor(scenario.processor, scenario.directory, for_run=for_run)
+    )
+
+
 def _forget(directory: Path, for_run: bool) -> None:
     """Forget the modules below a directory that are to be imported again: all of them, for they refer to each other."""
     below = directory.resolve()
@@ -313,12 +320,12 @@ def _retold(error: ValidationError) -> list[tuple[Location, str]]:
 
 
 def _processor_problems(scenario: Scenario) -> list[tuple[Location, str]]:
-    if scenario.processor is None:
-        return []
     try:
-        processor = load_processor(scenario.processor, scenario.directory)
+        processor = processor_of(scenario)
     except ProcessorImportError as error:
         return [(("processor",), str(error))]
+    if processor is None:
+        return []
     found: list[tuple[Location, str]] = []
     places: dict[str, Location] = {name: ("jobs", name) for name in scenario.jobs}
     for i, entry in enumerate(scenario.load):

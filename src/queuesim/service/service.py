@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.server import PREFIX, RealServer, connect
 from queuesim.core.broker import Broker
 from queuesim.core.containment import log
-from queuesim.core.owner import owner_gone
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker, WorkerOptions
 from queuesim.service.log import ServiceLog, drop_unwritten
@@ -86,7 +86,10 @@ class WorkerService:
 
     async def _watch_owner(self) -> None:
         """Whoever is left behind takes no more jobs: nobody could stop it."""
-        await owner_gone()
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        # standard input ends or brings something: the owner has ended, was killed, or says so
+        await reader.read(1)
         if not self._stopping.is_set():
             self._stopping.set()
             self.log.left_behind()

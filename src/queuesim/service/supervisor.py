@@ -20,7 +20,7 @@ LONG_LIFE = 10.0
 class Supervisor:
     """Keeps processes running until a signal, which it passes on. A second one is passed on, too.
 
-    Each process has a pipe for its standard input that ends with the supervisor, even if that is killed (`owner_gone`).
+    Each process has a pipe for its standard input that ends with the supervisor, even if that is killed.
 
     Args:
         command: of the process with a number, from 0.

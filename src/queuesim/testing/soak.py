@@ -427,11 +427,10 @@ def _play(scenario: dict[str, Any], backend: str, shuffle: bool) -> Recording:
     from queuesim.results.little import check
     from queuesim.results.result import Result
     from queuesim.runs.virtual.engine import record
-    from queuesim.scenario.loading import load_processor
+    from queuesim.scenario.loading import processor_of
     from queuesim.scenario.model import Scenario
 
     chosen = Scenario.model_validate(scenario)
-    own = None if chosen.processor is None else load_processor(chosen.processor, chosen.directory)
-    recording = record(chosen, chosen.seed, own, backend=backend, shuffle=shuffle)
+    recording = record(chosen, chosen.seed, processor_of(chosen), backend=backend, shuffle=shuffle)
     recording.checks.append(check(Result(recording)))
     return recording

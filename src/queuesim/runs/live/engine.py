@@ -34,8 +34,9 @@ from queuesim.runs.live.faults import LiveFaults, check_faults, needs_of, spares
 from queuesim.runs.live.messages import FollowedBroker, Reports, StreamFollower
 from queuesim.runs.live.processes import LiveFleet, ProcessPool
 from queuesim.runs.live.reconciliation import Post, account_for, judge_live
-from queuesim.runs.live.worker_process import WorkerLaunch, make_worker, own_processor
+from queuesim.runs.live.worker_process import WorkerLaunch, make_worker
 from queuesim.runs.live.worker_process import connect as connect_early
+from queuesim.scenario.loading import processor_of
 from queuesim.scenario.model import Overhead, Scenario
 from queuesim.scenario.overdue import schedules_of
 from queuesim.scenario.queue_settings import WorkerSettings, name_workers
@@ -109,7 +110,7 @@ class LiveRun(Engine):
         self._faults = LiveFaults(scenario.faults, address, private, self.recorder.faults)
         self._reports = Reports(self.recorder, self._number_at, self._faults)
         self._workers: list[Worker] = []
-        self._places: dict[str, RealServer] = {}
+        self._servers: dict[str, RealServer] = {}
         """Connections to the server of the loads and workers that have their own, by name."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ahead = 0.0
@@ -136,7 +137,7 @@ class LiveRun(Engine):
         self._over = self._loop.create_future()
         async with AsyncExitStack() as stack:
             # compares the calendar with the server's, and so comes before this task counts from second 0
-            self._place = await connect(self.url)
+            self._server = await connect(self.url)
             set_clock(self._clock)
             stack.push_async_callback(self._faults.close)
             stack.push_async_callback(self._disconnect)
@@ -153,15 +154,15 @@ class LiveRun(Engine):
             await self._overdue.stand_by()
         base = f"{self.prefix}:{self._processor.queue}:"
         self.stream = StreamFollower(
-            self._place, base, self.recorder, lambda stamp: stamp / 1000 - self.epoch - self._ahead
+            self._server, base, self.recorder, lambda stamp: stamp / 1000 - self.epoch - self._ahead
         )
         if self._overdue is not None:
-            self.stream.chronicle.foreign = self._overdue.notification
-        self.broker = self._broker_at(self._place)
+            self.stream.reader.foreign = self._overdue.notification
+        self.broker = self._broker_at(self._server)
         self.broker.observe(self.recorder)
         stack.push_async_callback(self._remove_keys)
         await self.stream.begin()
-        await self._place.load_scripts()
+        await self._server.load_scripts()
         self._engage()
         await self._connect_clients()
         await self.fleet.prepare()
@@ -171,8 +172,8 @@ class LiveRun(Engine):
         loads = [] if self._faults.injector is None else [entry.name for entry in self.scenario.load]
         workers = [] if self._own is None else [launch.name for launch in self._launches]
         for name in dict.fromkeys((*loads, *workers)):
-            self._places[name] = place = RealServer(Address(await self._faults.way(name)))
-            await connect_early(place)
+            self._servers[name] = server = RealServer(Address(await self._faults.way(name)))
+            await connect_early(server)
 
     async def _prepare(self) -> None:
         await self._open()
@@ -181,17 +182,17 @@ class LiveRun(Engine):
 
     async def _open(self) -> None:
         """Set the clocks: second 0 is now, here and on the server."""
-        seconds, micros = await self._place.command("TIME")
+        seconds, micros = await self._server.command("TIME")
         self.epoch = self.broker.origin = time.time()
         self._ahead = int(seconds) + int(micros) / 1e6 - self.epoch
 
-    def _broker_at(self, place: RealServer) -> FollowedBroker:
-        return FollowedBroker(self._processor.queue, place, self.prefix, origin=self.epoch, watch=self.stream)
+    def _broker_at(self, server: RealServer) -> FollowedBroker:
+        return FollowedBroker(self._processor.queue, server, self.prefix, origin=self.epoch, stream=self.stream)
 
     def _load_broker(self, load: str) -> Broker:
         if self._faults.injector is None:
             return cast(Broker, self.broker)
-        return cast(Broker, self._faults.injector.outbox(self._broker_at(self._places[load]), load))
+        return cast(Broker, self._faults.injector.outbox(self._broker_at(self._servers[load]), load))
 
     async def _start_parts(self) -> None:
         self._faults.start(self._start)
@@ -228,19 +229,19 @@ class LiveRun(Engine):
         )
 
     def _engage(self) -> None:
-        """Give every worker its place, and faults their hold on all of it."""
+        """Make the fleet and the faults."""
         self._launches = [self._launch(settings, name) for name, settings in name_workers(self.scenario.workers)]
         self.fleet = LiveFleet(self.pool, self._launch, self._start, self._faults.way, self.stream.held)
         if self._own is None:
             for launch in self._launches:
                 self.fleet.add(launch.settings, launch.name)
-        self._faults.prepare(self.fleet, self.broker, self._place, self.stream, self._producers, self._streams)
+        self._faults.prepare(self.fleet, self.broker, self._server, self.stream, self._producers, self._streams)
 
     def _start_workers(self) -> None:
         self.fleet.start(self.epoch)
         if self._own is not None:
             for launch in self._launches:
-                broker = RedisBroker(self.broker.queue, self._places[launch.name], self.prefix, origin=self.epoch)
+                broker = RedisBroker(self.broker.queue, self._servers[launch.name], self.prefix, origin=self.epoch)
                 broker.observe(self.recorder)
                 queue = cast(Broker, broker)
                 worker = make_worker(launch, queue, self.recorder, self._own, self._overdue, clock=self._clock)
@@ -267,13 +268,13 @@ class LiveRun(Engine):
         self._reports.note(line)
 
     def _number_at(self, job_id: str, time: float) -> int:
-        return self.stream.chronicle.number_at(job_id, time)
+        return self.stream.reader.number_at(job_id, time)
 
     def _number_of(self, job: Job) -> int:
         return self._number(job.id)
 
     def _number(self, job_id: str) -> int:
-        return number_of(job_id) or self.stream.chronicle.numbers.get(job_id, 0)
+        return number_of(job_id) or self.stream.reader.numbers.get(job_id, 0)
 
     async def _so_far(self) -> Recording:
         left = await retry_forever(self._where_left, self._streams.python("thresholds"))
@@ -341,7 +342,7 @@ class LiveRun(Engine):
         for tries_left in reversed(range(LAST_TRIES)):
             try:
                 await self.stream.read()
-                self.stream.chronicle.report_expected()
+                self.stream.reader.report_expected()
                 self._reports.record_held(self._reports.held)
                 self._left = await self._where_left()
                 self._evidence = await self._final_state()
@@ -366,8 +367,8 @@ class LiveRun(Engine):
             await self._overdue.stop()
 
     async def _disconnect(self) -> None:
-        for place in (*self._places.values(), self._place):
-            await place.close()
+        for server in (*self._servers.values(), self._server):
+            await server.close()
 
     def _queues(self) -> set[str]:
         """All queues of the run."""
@@ -384,12 +385,12 @@ class LiveRun(Engine):
 
     def judge(self, recording: Recording) -> list[CheckRow]:
         """What the oracles say of the run."""
-        places: list[Any] = list(self.fleet.members)
+        slots: list[Any] = list(self.fleet.members)
         if self._own is not None:
-            places = [Post(launch.name, launch.settings) for launch in self._launches]
-        promised = promises(self.scenario, self._processor, places, self.recorder)
+            slots = [Post(launch.name, launch.settings) for launch in self._launches]
+        promised = promises(self.scenario, self._processor, slots, self.recorder)
         began = self._faults.first_beginnings()
-        return judge_live(recording, promised, self._evidence, began, self.stream.chronicle.gaps)
+        return judge_live(recording, promised, self._evidence, began, self.stream.reader.gaps)
 
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
@@ -415,7 +416,7 @@ def record(
     """
     from queuesim import __version__
 
-    named = None if own is not None else own_processor(scenario)
+    named = None if own is not None else processor_of(scenario)
     with server(url, scenario.faults) as (address, private), _overdue(scenario, own or named, seed) as overdue:
         check_faults(scenario, private, find_address(address).url, own)
         run = LiveRun(

@@ -15,7 +15,7 @@ from queuesim.brokers.redis.server import Address, RealServer
 from queuesim.core.job import JobState
 from queuesim.core.processor import Processor
 from queuesim.core.retry import retry_forever
-from queuesim.faults.base import NO_NEEDS, Deadly, Fault, FaultContext, FleetSlot, Need, QueuePauses
+from queuesim.faults.base import NO_NEEDS, Deadly, Fault, FaultContext, FleetSlot, Need
 from queuesim.faults.handlers import HandlerFault
 from queuesim.faults.network import Server
 from queuesim.faults.registry import FaultEntry, Injector, Launch
@@ -78,14 +78,16 @@ class ServerHost:
     """The private server of a run; see RestartableServer.
 
     Args:
-        place: the way to it past all proxies.
+        server: the way to it past all proxies.
     """
 
-    def __init__(self, server: EmbeddedServer, place: RealServer, watch: StreamFollower, rng: random.Random) -> None:
-        self.persistent = is_durable(server)
+    def __init__(
+        self, embedded: EmbeddedServer, server: RealServer, stream: StreamFollower, rng: random.Random
+    ) -> None:
+        self.persistent = is_durable(embedded)
+        self._embedded = embedded
         self._server = server
-        self._place = place
-        self._watch = watch
+        self._stream = stream
         self._rng = rng
         self._forgot = False
 
@@ -93,30 +95,30 @@ class ServerHost:
         """See RestartableServer."""
         self._forgot = forget or not self.persistent
         if self._forgot:
-            await self._place.command("CLIENT", "PAUSE", PAUSE, "WRITE")
-            await self._watch.read()
-        await asyncio.to_thread(self._server.crash)
+            await self._server.command("CLIENT", "PAUSE", PAUSE, "WRITE")
+            await self._stream.read()
+        await asyncio.to_thread(self._embedded.crash)
         if forget:
-            self._server.forget()
+            self._embedded.forget()
 
     async def start(self) -> None:
         """See RestartableServer."""
-        await asyncio.to_thread(self._server.start)
+        await asyncio.to_thread(self._embedded.start)
         if self._forgot:
-            await retry_forever(self._watch.begin_again, self._rng)
+            await retry_forever(self._stream.begin_again, self._rng)
 
     async def follow_nobody(self, follow: bool) -> None:
         """See RestartableServer."""
         words = NOBODY if follow else ("NO", "ONE")
-        await retry_forever(lambda: self._place.command("REPLICAOF", *words), self._rng)
+        await retry_forever(lambda: self._server.command("REPLICAOF", *words), self._rng)
 
 
 class PatientQueue:
     """The queue as faults see it: they wait while the server is away."""
 
-    def __init__(self, broker: FollowedBroker, place: RealServer, rng: random.Random) -> None:
+    def __init__(self, broker: FollowedBroker, server: RealServer, rng: random.Random) -> None:
         self._broker = broker
-        self._place = place
+        self._server = server
         self._rng = rng
 
     async def counts(self) -> Mapping[JobState, int]:
@@ -142,41 +144,19 @@ class PatientQueue:
 
     async def flush_scripts(self) -> None:
         """The server forgets its scripts."""
-        await retry_forever(lambda: self._place.command("SCRIPT", "FLUSH"), self._rng)
+        await retry_forever(lambda: self._server.command("SCRIPT", "FLUSH"), self._rng)
 
 
 class LiveFaultContext(FaultContext):
     """A live run as its faults see it."""
 
     live = True
-    directory = None
-
-    def __init__(
-        self,
-        broker: PatientQueue,
-        fleet: LiveFleet,
-        server: Server,
-        producers: Mapping[str, Producer],
-        rows: list[FaultRow],
-        streams: Streams,
-        host: ServerHost | None,
-    ) -> None:
-        self.broker = broker
-        self.fleet: LiveFleet = fleet
-        self.server = server
-        self.producers = producers
-        self.rows = rows
-        self.streams = self.shared_streams = streams
-        self.pauses = QueuePauses(broker)
-        self.host = host
+    fleet: LiveFleet
 
     def candidates(self) -> list[LiveMember]:
         """Those that take jobs, if there are any: a process that has only just started has nothing to lose."""
         living = [member for member in self.fleet.members if member.alive]
         return [member for member in living if member.ready] or living
-
-    def here(self) -> None:
-        """No worker runs in this process."""
 
     def kill_here(self, fault: Deadly, slot: FleetSlot) -> None:
         """A worker that dies of an attempt kills its own process, and reports it before: see LiveFaults.died."""
@@ -214,8 +194,8 @@ class LiveFaults:
         self,
         fleet: LiveFleet,
         broker: FollowedBroker,
-        place: RealServer,
-        watch: StreamFollower,
+        server: RealServer,
+        stream: StreamFollower,
         producers: Mapping[str, Producer],
         streams: Streams,
     ) -> None:
@@ -223,11 +203,12 @@ class LiveFaults:
         self._fleet = fleet
         if not self._entries:
             return
-        queue = PatientQueue(broker, place, streams.python("fault/queue"))
+        queue = PatientQueue(broker, server, streams.python("fault/queue"))
         host = None
         if self._private is not None:
-            host = ServerHost(self._private, place, watch, streams.python("fault/host"))
-        context = LiveFaultContext(queue, fleet, self._server, producers, self._rows, streams, host)
+            host = ServerHost(self._private, server, stream, streams.python("fault/host"))
+        context = LiveFaultContext(queue, fleet, self._server, producers, self._rows, streams)
+        context.host = host
         self.injector = Injector(self._entries, context)
 
     def start(self, launch: Launch) -> None:

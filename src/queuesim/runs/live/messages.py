@@ -176,7 +176,7 @@ def _outcome(kind: str, job_id: str, delay: float | None, reason: str, info: Seq
     return Returned(job_id, "") if kind == "Returned" else Completed(job_id, "")
 
 
-# -- Watching: a run's own hand on its queue, and its eye on the event stream
+# -- A run's own connection to its queue, and its reader of the event stream
 
 ENTRIES = 5000
 """Entries of the event stream that are read at a time."""
@@ -188,36 +188,36 @@ class StreamFollower:
     """Follows the event stream of a run's queue.
 
     Args:
-        place: the server, reached past all faults of the way to it.
+        server: reached past all faults of the way to it.
         base: what the queue's keys begin with, the colon included.
         time_of: turns the server's milliseconds since the Unix epoch into seconds since the run began.
     """
 
-    def __init__(self, place: RealServer, base: str, recorder: Recorder, time_of: Callable[[float], float]) -> None:
+    def __init__(self, server: RealServer, base: str, recorder: Recorder, time_of: Callable[[float], float]) -> None:
         self._rng = Random(base)
-        self.chronicle = EventStreamReader(f"{base}events", recorder, time_of)
+        self.reader = EventStreamReader(f"{base}events", recorder, time_of)
         self.adding: set[asyncio.Future[None]] = set()
         """Adds that are under way."""
-        self._place = place
+        self._server = server
         self._base = base
 
     async def begin(self) -> None:
         """See to it that nothing is trimmed before it is read."""
-        await self._place.command("HSET", f"{self._base}meta", "opts.maxLenEvents", EVENTS_KEPT)
+        await self._server.command("HSET", f"{self._base}meta", "opts.maxLenEvents", EVENTS_KEPT)
 
     async def begin_again(self) -> None:
         """The server has forgotten everything. No number is given twice: a run's records tell jobs by them."""
-        await self._place.command("SET", f"{self._base}id", self.chronicle.last)
+        await self._server.command("SET", f"{self._base}id", self.reader.last)
         await self.begin()
 
     async def read(self) -> None:
         """Read what is new."""
         while True:
-            page = await read_from(self.chronicle.read_page(ENTRIES), self._place.command)
+            page = await read_from(self.reader.read_page(ENTRIES), self._server.command)
             if self.adding:
                 # whose jobs they are is known when the answer has come
                 await asyncio.wait(set(self.adding))
-            self.chronicle.report(page.entries)
+            self.reader.report(page.entries)
             if len(page.entries) < ENTRIES:
                 return
 
@@ -225,8 +225,8 @@ class StreamFollower:
         """The ids of the jobs that are locked with tokens that begin so. Waits while the server is away."""
 
         async def ask() -> list[str]:
-            ids = await self._place.command("LRANGE", f"{self._base}active", 0, -1)
-            locks = await self._place.command("MGET", *(f"{self._base}{job_id}:lock" for job_id in ids)) if ids else []
+            ids = await self._server.command("LRANGE", f"{self._base}active", 0, -1)
+            locks = await self._server.command("MGET", *(f"{self._base}{job_id}:lock" for job_id in ids)) if ids else []
             pairs = zip(ids, locks, strict=True)
             return [job_id for job_id, lock in pairs if lock is not None and lock.startswith(token)]
 
@@ -234,29 +234,29 @@ class StreamFollower:
 
 
 class FollowedBroker(RedisBroker):
-    """A producer's hand on the queue: its adds are known before the event stream tells of them."""
+    """The queue as the producers of this process reach it: its adds are known before the event stream tells of them."""
 
     def __init__(
-        self, queue: str, place: RedisServer, prefix: str, *, origin: float, watch: StreamFollower | None = None
+        self, queue: str, server: RedisServer, prefix: str, *, origin: float, stream: StreamFollower | None = None
     ) -> None:
-        super().__init__(queue, place, prefix, origin=origin)
-        self._watch = watch
+        super().__init__(queue, server, prefix, origin=origin)
+        self._stream = stream
 
     async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
         """Add jobs and return their ids; see Broker.add."""
-        if self._watch is None:
+        if self._stream is None:
             return await super().add(jobs, now)
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._watch.adding.add(answered)
+        self._stream.adding.add(answered)
         try:
             ids = await super().add(jobs, now)
         except BaseException:
             # they may be there all the same
-            self._watch.chronicle.suspect(jobs, now)
+            self._stream.reader.suspect(jobs, now)
             raise
         else:
-            self._watch.chronicle.expect(ids, jobs, now)
+            self._stream.reader.expect(ids, jobs, now)
             return ids
         finally:
-            self._watch.adding.discard(answered)
+            self._stream.adding.discard(answered)
             answered.set_result(None)

@@ -20,11 +20,10 @@ from queuesim.brokers.redis.server import Address, RealServer
 from queuesim.core.broker import Broker
 from queuesim.core.clock import Clock, set_clock, sleep, sleep_until
 from queuesim.core.job import JobOptions, NewJob
-from queuesim.core.owner import owner_gone
 from queuesim.core.processor import Processor
 from queuesim.runs.handlers import OVERDUE, job_options
 from queuesim.runs.live.processes import ProcessPool, StartPart, WorkerProcess
-from queuesim.runs.live.worker_process import clock_from, read_launch, run
+from queuesim.runs.live.worker_process import RunClock, listen, read_launch, run
 from queuesim.runs.overdue import OverdueStore, Scanner
 from queuesim.scenario.model import Scenario
 from queuesim.scenario.overdue import OverdueSettings, SchedulerCrash
@@ -59,13 +58,13 @@ class SchedulerLaunch:
 
 async def scan(launch: SchedulerLaunch) -> None:
     """Scan until standard input ends. Raises whatever ends it before."""
-    clock = clock_from(launch.origin)
+    clock = RunClock(launch.origin)
     set_clock(clock)
     store = TaskStore(launch.database, connections=launch.settings.database.connections)
     broker = cast(
         Broker, RedisBroker(launch.queue, RealServer(Address(launch.url)), launch.prefix, origin=launch.origin)
     )
-    parts = [asyncio.create_task(owner_gone())]
+    parts: list[asyncio.Future[Any]] = [await listen({})]
 
     def start_part(part: Coroutine[Any, Any, None], name: str) -> None:
         parts.append(asyncio.create_task(part, name=name))

@@ -30,13 +30,13 @@ from queuesim.core.clock import set_clock
 from queuesim.core.errors import BrokerUnavailableError
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker, WorkerObserver
-from queuesim.faults.base import AttemptHook, Deadly, Fault, FaultContext, FleetSlot, QueuePauses, disturb
+from queuesim.faults.base import AttemptHook, Deadly, Fault, FaultContext, FleetSlot, disturb
 from queuesim.faults.network import Server
 from queuesim.faults.registry import bind
-from queuesim.runs.handlers import build_processor
+from queuesim.runs.handlers import build_processor, build_worker
 from queuesim.runs.live.messages import LENGTH, READY, Reporter
 from queuesim.runs.worker_clock import RunClockRecorder, SkewedBroker, WorkerClock
-from queuesim.scenario.loading import load_processor
+from queuesim.scenario.loading import processor_of
 from queuesim.scenario.model import Scenario
 from queuesim.scenario.queue_settings import WorkerSettings
 from queuesim.simulation.process import CURRENT
@@ -52,7 +52,7 @@ STDIN = 0
 
 
 class ControlChannel(asyncio.Protocol):
-    """Obeys what it hears, until standard input ends. ``["block"]`` holds the event loop until ``["unblock"]``.
+    """Handles commands until standard input ends. ``["block"]`` holds the event loop until ``["unblock"]``.
 
     Args:
         handlers: what to do, by the first word of a line; called with the others.
@@ -64,10 +64,6 @@ class ControlChannel(asyncio.Protocol):
         self._handlers = handlers
         self._received = b""
         self._blocks = 0
-
-    async def listen(self) -> None:
-        """Begin to listen."""
-        await asyncio.get_running_loop().connect_read_pipe(lambda: self, sys.stdin)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -107,7 +103,7 @@ class ControlChannel(asyncio.Protocol):
 async def listen(handlers: Mapping[str, Callable[..., Any]]) -> asyncio.Future[None]:
     """Begin to listen. The future is done when the run is over."""
     channel = ControlChannel(handlers)
-    await channel.listen()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: channel, sys.stdin)
     return channel.over
 
 
@@ -132,14 +128,10 @@ class InProcessFaultContext(FaultContext):
     """
 
     live = True
-    host = None
-    fleet: Any = None
-    """The other workers are in other processes."""
 
     def __init__(self, launch: WorkerLaunch, broker: Any, reporter: Reporter, streams: Streams) -> None:
-        self.broker, self.server, self.pauses = broker, Server(), QueuePauses(broker)
-        self.producers, self.rows = {}, []
-        self.streams = streams
+        # the other workers are in other processes
+        super().__init__(broker, None, Server(), {}, [], streams)
         self.shared_streams = Streams(launch.seed)
         self.directory = Path(launch.directory)
         self._slot = OwnSlot(launch.name, launch.settings)
@@ -217,8 +209,8 @@ class BusyProcess:
 class RunClock:
     """The run's own clock: seconds since it began."""
 
-    def __init__(self) -> None:
-        self.origin = time.time()
+    def __init__(self, origin: float) -> None:
+        self.origin = origin
         """Second 0 of the run, in seconds since the Unix epoch."""
 
     def __call__(self) -> float:
@@ -242,34 +234,21 @@ def make_worker(
 ) -> Worker:
     """The worker that a scenario asks for."""
     streams = streams_of(launch)
-    settings = launch.settings
     processor = build_processor(launch.scenario, own, streams)
     if overdue is not None:
         overdue.serve(processor)
     if faults is not None:
         faults.disturb(processor)
-    return Worker(
+    return build_worker(
         processor,
         broker,
+        launch.settings,
         name=launch.name,
         token=launch.token,
-        concurrency=settings.concurrency,
-        limiter=None if settings.limiter is None else settings.limiter.model(),
-        options=settings.options(),
         clock=clock,
         rng=streams.python("backoff"),
         observer=observer,
     )
-
-
-def clock_from(origin: float) -> Callable[[], float]:
-    """The clock of a live run: seconds since it began."""
-    return lambda: time.time() - origin
-
-
-def own_processor(scenario: Scenario) -> Processor | None:
-    """The user's processor, if the scenario names one."""
-    return None if scenario.processor is None else load_processor(scenario.processor, scenario.directory)
 
 
 def open_tasks(launch: WorkerLaunch) -> OverdueStore | None:
@@ -283,11 +262,11 @@ def open_tasks(launch: WorkerLaunch) -> OverdueStore | None:
     return OverdueStore(settings, TaskStore(launch.database, connections=settings.database.connections))
 
 
-async def connect(place: RealServer) -> None:
+async def connect(server: RealServer) -> None:
     """Open all connections for commands ahead of the first job. A server that is away is no error here: whoever uses
     it later waits for it."""
     with suppress(BrokerUnavailableError):
-        await asyncio.gather(*(place.command("PING") for _ in range(place.max_in_flight)))
+        await asyncio.gather(*(server.command("PING") for _ in range(server.max_in_flight)))
 
 
 async def work(launch: WorkerLaunch) -> None:
@@ -297,15 +276,15 @@ async def work(launch: WorkerLaunch) -> None:
     SIGTERM has it finish what it runs, and end.
     """
     loop = asyncio.get_running_loop()
-    run_clock = RunClock()
+    run_clock = RunClock(time.time())
     clock = WorkerClock(run_clock, launch.skew)
     set_clock(run_clock)
     CURRENT.set(BusyProcess())  # type: ignore[arg-type]
     reporter = Reporter(launch.report)
-    own = own_processor(launch.scenario)
-    place = RealServer(Address(launch.url))
+    own = processor_of(launch.scenario)
+    server = RealServer(Address(launch.url))
     queue = build_processor(launch.scenario, own, Streams(launch.seed)).queue
-    broker = RedisBroker(queue, place, launch.prefix, origin=run_clock.origin)
+    broker = RedisBroker(queue, server, launch.prefix, origin=run_clock.origin)
     recorder = RunClockRecorder(reporter, clock)
     broker.observe(cast(Observer, recorder))
     skewed = cast(Broker, SkewedBroker(cast(Broker, broker), clock, recorder, None))
@@ -321,7 +300,7 @@ async def work(launch: WorkerLaunch) -> None:
         clock.skew = seconds
 
     over = await listen({"go": go, "skew": set_skew, "switch": faults.switch})
-    await connect(place)
+    await connect(server)
     reporter.ready()
     told: list[asyncio.Future[Any]] = [over, gone]
     await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)

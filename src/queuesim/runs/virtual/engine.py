@@ -21,16 +21,16 @@ from queuesim.core.broker import Broker
 from queuesim.core.job import RUNNING_JOB, Job, JobState
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker, WorkerObserver
+from queuesim.faults.network import Server
 from queuesim.faults.registry import Injector
 from queuesim.faults.workers import WorkerClockSkew
 from queuesim.oracles import judge
 from queuesim.results.recording import CheckRow, Facts, Recording, Refusal, Stop, StopReason
 from queuesim.runs.abort import Abort
 from queuesim.runs.engine import LOOKS, Engine, Progress
-from queuesim.runs.handlers import OVERDUE, build_processor
+from queuesim.runs.handlers import OVERDUE, build_processor, build_worker
 from queuesim.runs.judging import Patience, all_since, promises, slot_tasks, starved_since
-from queuesim.runs.virtual.fault_context import VirtualFaultContext
-from queuesim.runs.virtual.fleet import Fleet, Member
+from queuesim.runs.virtual.fleet import Fleet, Member, VirtualFaultContext
 from queuesim.runs.virtual.slow_pickup import SlowPickup
 from queuesim.runs.worker_clock import RunClockRecorder, SkewedBroker
 from queuesim.scenario.model import Scenario, make_broker
@@ -156,7 +156,9 @@ class Simulation(Engine):
     def _with_faults(self) -> Injector | None:
         if not self.scenario.faults:
             return None
-        context = VirtualFaultContext(self.broker, self.fleet, self._producers, self.recorder.faults, self._streams)
+        context = VirtualFaultContext(
+            self.broker, self.fleet, Server(), self._producers, self.recorder.faults, self._streams
+        )
         injector = Injector(self.scenario.faults, context)
         injector.disturb(self._processor)
         if self._overdue is not None:
@@ -195,7 +197,7 @@ class Simulation(Engine):
         return self._server if self._injector is None else cast(Broker, self._injector.outbox(self._server, load))
 
     def _make_worker(self, member: Member) -> Worker:
-        settings, name = member.settings, member.name
+        name = member.name
         server: Broker = self._server
         observer: WorkerObserver = self.recorder
         clock = None
@@ -205,14 +207,12 @@ class Simulation(Engine):
             server = cast(Broker, SkewedBroker(server, clock, observer, self.broker))
         if self._injector is not None:
             server = cast(Broker, self._injector.connect(server, name))
-        worker = Worker(
+        worker = build_worker(
             self._processor,
             server,
+            member.settings,
             name=name,
             token=member.token,
-            concurrency=settings.concurrency,
-            limiter=None if settings.limiter is None else settings.limiter.model(),
-            options=settings.options(),
             clock=clock,
             rng=self._rngs.setdefault(name, self._streams.python(f"backoff/{name}")),
             observer=observer,

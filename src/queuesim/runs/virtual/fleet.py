@@ -13,11 +13,12 @@ from queuesim.core.broker import Broker
 from queuesim.core.clock import now
 from queuesim.core.job import Job, JobState
 from queuesim.core.worker import Worker
+from queuesim.faults.base import FaultContext
 from queuesim.results.recorder import Recorder
 from queuesim.results.recording import Ending
 from queuesim.runs.worker_clock import RunClockRecorder, WorkerClock
 from queuesim.scenario.queue_settings import WorkerSettings, name_workers, unused
-from queuesim.simulation.process import Process, State
+from queuesim.simulation.process import CURRENT, Process, State
 
 FATES = {JobState.COMPLETED: Ending.OK, JobState.FAILED: Ending.FAILED}
 """How the last attempt ended of a job in such a state."""
@@ -216,3 +217,12 @@ class Fleet:
             return None
         state = await self._broker.state(job.id)
         return None if state is None else FATES.get(state)
+
+
+class VirtualFaultContext(FaultContext):
+    """A simulated run as its faults see it."""
+
+    def here(self) -> Member | None:
+        """The worker in which this code runs."""
+        process = CURRENT.get(None)
+        return next((member for member in self.fleet.members if member.alive and member.process is process), None)
