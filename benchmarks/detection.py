@@ -74,9 +74,10 @@ def main() -> None:
         found[name] = detect(name, arguments.seed)
         print(f"{name}: {found[name]}", file=sys.stderr)
     text = (
-        "# What the soak finds\n\nMade by `python -m benchmarks.detection -o reports/detection.md`: schedules that "
-        f"`queuesim soak --seed {arguments.seed} --duration 60s` plays until one fails, with each bug planted in our "
-        f"own code. Museum bugs have [their stories](../docs/museum.md).\n\n{table(found)}\n"
+        "# Bugs that the soak finds\n\nMade by `python -m benchmarks.detection -o reports/detection.md`. Each bug is "
+        "planted in queuesim. The table shows the number of schedules that "
+        f"`queuesim soak --seed {arguments.seed} --duration 60s` plays until one fails. "
+        f"The first nine are from [the museum](../docs/museum.md).\n\n{table(found)}\n"
     )
     print(text)
     if arguments.output:

@@ -304,9 +304,10 @@ def fuzz(server: str, values: Sequence[str], workers: int = WORKERS) -> Findings
 def report(found: Sequence[Findings], values: int) -> str:
     """The report's text."""
     rows = [
-        f"Each of {len(FIELDS)} fields was set to each of {values} wrong values, and each of {len(KEYS)} keys of a "
-        f"job was made each of {len(FOREIGN)} types, for handlers that return, fail, retry and return what they got. "
-        "As many good jobs stood between them. Two worker processes ran them, with 8 slots and locks of 10 s each.",
+        f"A hostile job has one damaged part: each of {len(FIELDS)} fields with each of {values} wrong values, or each "
+        f"of {len(KEYS)} keys with each of {len(FOREIGN)} types. The handlers return, fail, retry, or return their "
+        "data. The same number of good jobs stood between the hostile ones. Two worker processes ran them, each with 8 "
+        "slots and locks of 10 s.",
         "",
         "| | " + " | ".join(each.server for each in found) + " |",
         "|---|" + "---|" * len(found),
@@ -315,9 +316,9 @@ def report(found: Sequence[Findings], values: int) -> str:
         "hostile jobs": lambda each: each.hostile,
         "good jobs": lambda each: each.good,
         "worker deaths": lambda each: each.deaths,
-        "good jobs that ran more than once, or not at all": lambda each: len(each.repeated),
+        "good jobs that did not run exactly once": lambda each: len(each.repeated),
         "jobs that did not end": lambda each: len(each.unfinished),
-        "jobs in no state, or in two": lambda each: len(each.stateless),
+        "jobs in no state, or in two states": lambda each: len(each.stateless),
         "hostile: completed": lambda each: each.fates["completed"],
         "hostile: failed": lambda each: each.fates["failed"],
         "hostile: delayed by their own options": lambda each: each.fates["delayed"],

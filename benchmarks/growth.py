@@ -48,7 +48,7 @@ SLIGHT = 0.5
 SEED = 42
 RATE = 40.0
 """Jobs per second of load."""
-TITLE = "# Growth\n\nWhat a job costs, by the number of jobs in the run.\n"
+TITLE = "# Growth\n\nThe cost of a job, by the number of jobs in the run.\n"
 
 Settings = dict[str, Any]
 Feature = Callable[[int], Settings]
@@ -196,7 +196,7 @@ FEATURES: dict[str, Feature] = {
     "priorities": priorities,
     "delays": delays,
     "retries": retries,
-    "options of their own": own_options,
+    "own options": own_options,
     "deduplication": deduplication,
     "overdue scans": overdue,
     "faults": faults,
@@ -320,13 +320,11 @@ if __name__ == "__main__":
     made, worst = table(arguments.features or list(FEATURES), arguments.sizes, arguments.rounds)
     text = (
         "Made by `python -m benchmarks.growth -o reports/growth.md` with Python "
-        f"{platform.python_version()}, {os.cpu_count()} cores. Microseconds of processor time a job, the least of "
-        f"{arguments.rounds} runs, each feature and size in a process of its own. *play* is the simulation, *judge* "
-        "the oracles and thresholds, *health* the health checks, *summarise* the frames, the summary in the terminal "
-        "and a timeline of 100 bins. "
-        f"The last columns are ratios from one size to the next; asked for: at most {MOST_GROWTH}, where a job costs "
-        f"{SLIGHT} or more; "
-        f"the greatest is {worst:.2f}.\n\n{made}\n"
+        f"{platform.python_version()}, {os.cpu_count()} cores. The figures are microseconds of processor time per job, "
+        f"the least of {arguments.rounds} runs. Each feature and size has its own process. *play* is the simulation, "
+        "*judge* the oracles and thresholds, *health* the health checks, *summarise* the frames, the summary in the "
+        "terminal and a timeline of 100 bins. The last columns are ratios from one size to the next. The target is at "
+        f"most {MOST_GROWTH}, where a job costs {SLIGHT} or more. The greatest ratio is {worst:.2f}.\n\n{made}\n"
     )
     print(text)
     if arguments.output:

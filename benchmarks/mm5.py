@@ -146,15 +146,15 @@ def report(best: dict[str, float], small: float, large: dict[str, float]) -> str
     """The table, as Markdown."""
     rows = [
         ("queuesim, the whole processor", best["queuesim"], 1.0),
-        ("queuesim, judged by its oracles", best["judged"], best["queuesim"] / best["judged"]),
+        ("queuesim, with its oracles", best["judged"], best["queuesim"] / best["judged"]),
         ("Ciw, bare M/M/5", best["ciw"], best["queuesim"] / best["ciw"]),
         ("raw SimPy, a Resource", best["simpy"], best["queuesim"] / best["simpy"]),
     ]
-    lines = ["| M/M/5, 100 000 jobs | jobs/s | queuesim over it |", "|---|---:|---:|"]
+    lines = ["| M/M/5, 100 000 jobs | jobs/s | queuesim / this |", "|---|---:|---:|"]
     lines += [f"| {name} | {speed:,.0f} | {ratio:.2f} |" for name, speed, ratio in rows]
     lines += [
         "",
-        "| queuesim | jobs/s | bytes a job |",
+        "| queuesim | jobs/s | bytes per job |",
         "|---|---:|---:|",
         f"| 10 000 jobs | {small:,.0f} | |",
         f"| 1 000 000 jobs | {large['jobs_per_second']:,.0f} | {large['bytes_a_job']:.0f} |",

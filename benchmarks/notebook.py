@@ -171,13 +171,14 @@ def page(first: Span, later: list[Span], big: Large) -> str:
     machine = f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} cores shared with other work"
     share = big.frames.processor / big.simulated.processor
     return (
-        "# What a notebook waits for\n\n"
+        "# Waiting times in a notebook\n\n"
         f"Made by `python -m benchmarks.notebook -o reports/notebook.md` on {machine}.\n"
-        "Other work can only make a round slower: of several the best counts, and processor time stands beside it.\n\n"
-        "| | asked for | measured |\n|---|---|---|\n"
+        "Other work can only make a round slower, so the best of several rounds counts. Processor time is shown beside "
+        "it.\n\n"
+        "| | target | measured |\n|---|---|---|\n"
         "| seed scenario, simulated and plotted in a fresh kernel, imports included | < 5 s "
         f"| {best.seconds:.1f} s (rounds: {told}; processor time {least:.1f} s) |\n"
-        f"| the first start after an installation, which makes bytecode and the cache of fonts | | {first} |\n"
+        f"| the first start after an installation, which creates bytecode and the font cache | | {first} |\n"
         f"| frames of a result of {big.jobs:,} jobs, as a share of the simulation's processor time | ≤ 0.3 "
         f"| {share:.3f} ({big.frames.processor:.1f} s of {big.simulated.processor:.1f} s) |\n"
         f"| opening that result from Parquet ({big.megabytes:.0f} MB) | seconds | {big.opened} |\n"

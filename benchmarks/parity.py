@@ -32,7 +32,7 @@ from queuesim.results.result import Result
 HERE = Path(__file__).parent
 INTEROP = HERE.parent / "tests" / "interop"
 SCENARIO = HERE / "parity.yaml"
-TITLE = "# Parity\n\nThe same load in simulation, on our live workers and on BullMQ on Node.\n"
+TITLE = "# Parity\n\nThe same load is played in simulation, by queuesim's live workers and by BullMQ on Node.\n"
 PERCENTS = (50, 95, 99)
 
 Values = npt.NDArray[np.float64]
@@ -99,7 +99,7 @@ def play_on_node(plan: dict[str, Any], server: EmbeddedServer) -> Spans:
 def table(runs: Mapping[str, Spans]) -> str:
     """Percentiles of all runs, and how far ours are off Node's."""
     lines = [
-        "| s | simulation | live | BullMQ on Node | simulation off Node | live off Node |",
+        "| s | simulation | live | BullMQ on Node | simulation vs. Node | live vs. Node |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for quantity in ("wait", "latency"):
@@ -120,7 +120,7 @@ def interval(rounds: Sequence[Mapping[str, Spans]]) -> str:
     """
     lines = [
         f"Mean of {len(rounds)} rounds, with 95 % intervals:\n",
-        "| | simulation off Node | live off Node | Node off itself |",
+        "| | simulation vs. Node | live vs. Node | Node vs. its mean |",
         "|---|---:|---:|---:|",
     ]
     for quantity in ("wait", "latency"):

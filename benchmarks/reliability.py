@@ -37,9 +37,9 @@ LOCKS = {
 }
 TITLE = """# Reliability
 
-`python -m benchmarks.reliability` made this report. Every run was judged by all oracles; what a fault can't but do is
-counted in Jepsen's terms: *lost* was acknowledged and is nowhere, *recovered* was interrupted and ended all the same,
-*duplicated* completed twice, *unexpected* ran and was never added.
+`python -m benchmarks.reliability` made this report. All oracles judged every run. Effects that no queue can prevent are
+counted in Jepsen's terms. A *lost* job was acknowledged and is in no state, a *recovered* job was interrupted and ended
+after all, a *duplicated* job completed twice, and an *unexpected* job ran although it was never added.
 """
 
 
@@ -58,10 +58,10 @@ def kills(count: int) -> Campaign:
     """Worker processes die."""
     return Campaign(
         "Worker processes killed",
-        "Each kill is SIGKILL to one of 4 processes with 5 slots, at a random moment; its successor is started 0.1 s "
-        "later, in a process that stood by. Locks last 1 s and the check for stalled jobs runs every 0.5 s, in place "
-        "of 30 s each: recovery takes until the lock has expired, two checks have seen that, and a slot is free. A "
-        "kill waits until the successor of the last one works, so that on a busy machine the last ones find no time.",
+        "Each kill sends SIGKILL to one of 4 processes with 5 slots, at a random moment. Its successor starts 0.1 s "
+        "later, in a spare process. Locks last 1 s and the check for stalled jobs runs every 0.5 s, instead of 30 s "
+        "each. Recovery ends when the lock has expired, two checks have seen that, and a slot is free. A kill waits "
+        "until the successor of the last victim works, so on a busy machine there is no time for the last kills.",
         "worker.crash",
         ("redis", "sim"),
         scenario("kills", count, {"worker.crash": {"at": moments("kills", count), "restart": 0.1}}),
@@ -72,9 +72,10 @@ def restarts(count: int) -> Campaign:
     """The server dies."""
     return Campaign(
         "The server killed and restarted",
-        "Each restart is SIGKILL to the server, with `appendonly yes` and `appendfsync always`, at a random moment; it "
-        "is started again 0.2 s later on its data. Locks last 4 s. Adds and exchanges whose answer got lost are made "
-        "again; an add that took effect before is then there twice, as with every client that retries.",
+        "Each restart sends SIGKILL to the server, with `appendonly yes` and `appendfsync always`, at a random moment. "
+        "The server starts again 0.2 s later on its data. Locks last 4 s. Adds and exchanges are repeated if their "
+        "answer was lost. If the first add took effect, its job is in the queue twice, as with every client that "
+        "retries.",
         "redis.restart",
         ("redis", "sim"),
         scenario("restarts", count, {"redis.restart": {"at": moments("restarts", count), "down": 0.2}}),
@@ -129,7 +130,7 @@ def figures(result: Result, fault: str) -> dict[str, str]:
         "attempts cut off": f"{len(cut_off):,}",
         "lost": f"{checks['no job lost']['value']:.0f}",
         "duplicated": f"{checks['no job completed twice']['value']:.0f}",
-        "run again after a cut": f"{cut_off['job'].nunique():,} jobs",
+        "run again after a cut-off": f"{cut_off['job'].nunique():,} jobs",
         "recovered": f"{len(pauses):,} of {len(cut_off):,}",
         "unexpected": f"{checks['nothing unexpected']['value']:.0f}",
         "time to recovery, median": quantile(pauses, 0.5),
@@ -137,7 +138,7 @@ def figures(result: Result, fault: str) -> dict[str, str]:
         "time to recovery, longest": quantile(pauses, 1.0),
         "until the next attempt began, median": quantile(until, 0.5),
         "until the next attempt began, longest": quantile(until, 1.0),
-        "left at the end": f"{int((~result.jobs['state'].isin(['completed', 'failed'])).sum())}",
+        "unfinished at the end": f"{int((~result.jobs['state'].isin(['completed', 'failed'])).sum())}",
         "violations of all oracles": ", ".join(violations) or "none",
     }
 

@@ -346,7 +346,9 @@ def main() -> None:
     rows = {"memory": memory, "fakeredis": fake}
     if args.real:
         rows["Redis, real time"], rows["Node, real time"] = real(args.seed, args.real, args.seconds)
-    text = "| where | schedulers | ticks | stopped | doubled | differing | skipped, being late |\n" + "|---" * 7 + "|\n"
+    text = (
+        "| where | schedulers | ticks | stopped | doubled | differing | skipped because late |\n" + "|---" * 7 + "|\n"
+    )
     for where, f in rows.items():
         text += f"| {where} | {f.schedulers} | {f.ticks} | {f.stopped} | {f.doubled} | {f.differing} | {f.late} |\n"
     text += f"\n`python -m benchmarks.schedulers {shlex.join(sys.argv[1:])}`\n"
@@ -355,7 +357,7 @@ def main() -> None:
         text += "".join(f"\n- {where}: {note}" for note in f.notes)
     print(text)
     if args.output:
-        title = "# Job schedulers\n\nRandom schedulers with the same disturbances on every broker.\n"
+        title = "# Job schedulers\n\nRandom job schedulers run with the same disturbances on every broker.\n"
         write_section(args.output, "Stopped, doubled, differing", text, title)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-TITLE = "# Benchmarks\n\nFigures are one machine's; ratios carry over. Each section names the command that made it.\n"
+TITLE = "# Benchmarks\n\nThe figures are from one machine; ratios carry over. Each section names its command.\n"
 
 
 def write_section(path: Path, heading: str, text: str, title: str = TITLE) -> None:

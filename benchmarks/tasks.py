@@ -275,25 +275,28 @@ def report() -> str:
     lines = [
         "# The task service", "",
         f"Made by `python -m benchmarks.tasks -o reports/tasks.md` on {os.cpu_count()} cores.", "",
-        "| overdue scan, SQLite file, pages of 100 | pages/s | peak memory | grown by the scan |",
+        "| overdue scan, SQLite file, pages of 100 | pages/s | peak memory | growth by the scan |",
         "|---|---:|---:|---:|",
     ]  # fmt: skip
     for part, label in (
-        ("scan 1000", "1 000 tasks, a job per task"),
-        ("scan 1000000", "1 000 000 tasks, a job per task"),
+        ("scan 1000", "1 000 tasks, one job per task"),
+        ("scan 1000000", "1 000 000 tasks, one job per task"),
     ):
         row = measured[part]
         lines.append(
             f"| {label} | {row['pages_per_second']:,.0f} | {row['peak_mb']:.0f} MB | {row['grown_mb']:.1f} MB |"
         )
     lines += ["", f"Rows read per row returned: {measured['rows']['rows']:.2f}.", ""]
-    lines += ["| crashes in the middle of scans | crashes | tasks | told | told twice |", "|---|---:|---:|---:|---:|"]
+    lines += [
+        "| crashes in the middle of scans | crashes | tasks | notified | notified twice |",
+        "|---|---:|---:|---:|---:|",
+    ]
     for way in ("after-commit", "outbox"):
         row = measured[f"crashes {way}"]
         lines.append(f"| {way} | {row['crashes']} | {row['tasks']:,} | {row['told']:,} | {row['twice']} |")
     lines += [
         "",
-        "| killed at random: 20 ms a transaction, 10 ms to the queue | crashes | tasks made | jobs lost |",
+        "| killed at random: 20 ms per transaction, 10 ms to the queue | crashes | tasks created | jobs lost |",
         "|---|---:|---:|---:|",
     ]
     for way in ("after-commit", "outbox"):
