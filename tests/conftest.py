@@ -36,6 +36,11 @@ OF_THE_SHELL = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "REDIS_URL", "RED
 """Variables that the program reads, or a library of its: a test that is about one sets it."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option of test_messages.py."""
+    parser.addoption("--update-messages", action="store_true", help="Write tests/messages.yaml anew.")
+
+
 def pytest_sessionstart() -> None:
     """The same environment wherever the tests run, whatever the shell has set."""
     os.environ["TERM"] = "dumb"

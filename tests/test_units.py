@@ -32,32 +32,6 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "hint"),
-    [
-        ("5", "it has no unit: write 5s or 5ms"),
-        ("1.5", "it has no unit: write 1.5s or 1.5ms"),
-        ("5 min", "write 5m"),
-        ("90 seconds", "write 90s"),
-        ("1 hour and 30 minutes", "write 1h30m"),
-        ("1h, 30min", "write 1h30m"),
-        ("3µs", "write 3us"),
-        ("-3s", "it can't be negative"),
-        ("30m1h", "write numbers with units, the longest first, as 30s, 1h30m or 250ms"),
-        ("1h1h", "write numbers with units, the longest first, as 30s, 1h30m or 250ms"),
-        ("", "write numbers with units, the longest first, as 30s, 1h30m or 250ms"),
-        ("nans", "write numbers with units, the longest first, as 30s, 1h30m or 250ms"),
-        ("1e3s", "write numbers with units, the longest first, as 30s, 1h30m or 250ms"),
-        ("5s\n", "write 5s"),
-        (".5s", "write numbers with units, the longest first, as 30s, 1h30m or 250ms"),
-    ],
-)
-def test_what_is_no_duration_is_refused_with_what_to_write(text: str, hint: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        parse_duration(text)
-    assert str(caught.value) == f'"{text}" is not a duration: {hint}'
-
-
-@pytest.mark.parametrize(
     ("text", "per_second"),
     [
         ("60/min", 1.0),
@@ -73,31 +47,9 @@ def test_rates(text: str, per_second: float) -> None:
     assert parse_rate(text) == per_second
 
 
-@pytest.mark.parametrize(
-    ("text", "hint"),
-    [
-        ("60", "it has no unit: write 60/s or 60/min"),
-        ("60/m", "write 60/min"),
-        ("60 per minute", "write 60/min"),
-        ("3/d", "write 3/day"),
-        ("5 a second", "write 5/s"),
-        ("-5/s", "it can't be negative"),
-        ("5/week", "write a number and a unit, as 60/min or 1.5/s"),
-        ("fast", "write a number and a unit, as 60/min or 1.5/s"),
-        ("60s", "write a number and a unit, as 60/min or 1.5/s"),
-    ],
-)
-def test_what_is_no_rate_is_refused_with_what_to_write(text: str, hint: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        parse_rate(text)
-    assert str(caught.value) == f'"{text}" is not a rate: {hint}'
-
-
 def test_percents() -> None:
     assert parse_percent("95%") == 0.95
     assert parse_percent("0.5%") == 0.005
-    with pytest.raises(ValueError, match=r"write 95% or 0.95"):
-        parse_percent("95")
 
 
 def test_a_number_beyond_floats_is_refused() -> None:

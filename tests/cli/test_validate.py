@@ -51,9 +51,11 @@ def test_bad_files_are_told_on_stderr_and_end_with_2(app: typer.Typer, tmp_path:
     assert result.exit_code == 2
     assert result.stdout == f"{good}: ok: x, 1h, 1 job type, 1 load\n"
     lines = result.stderr.splitlines()
-    assert lines[0] == f"{bad}:4: load[0].poisson: 60 has no unit: write 60/min or 60/s"
-    assert lines[1].startswith(f'{bad}:5: worker: unknown key; did you mean "workers"? allowed here: name, ')
-    assert lines[2:] == [f"{none}: no such file"]
+    assert [line.split(": ")[:2] for line in lines] == [
+        [f"{bad}:4", "load[0].poisson"],
+        [f"{bad}:5", "worker"],
+        [str(none), "no such file"],
+    ]
 
 
 def test_a_processor_is_imported_unless_told_otherwise(app: typer.Typer, tmp_path: Path) -> None:
@@ -104,13 +106,7 @@ def test_data_is_held_against_the_model_of_its_job_type(tmp_path: Path, monkeypa
         return done.exit_code, done.stderr
 
     assert validated("{data: {address: a}}") == (0, "")
-    code, told = validated("{data: {adress: a}}")
-    assert code == 2
-    assert told == (
-        "s.yaml:5: jobs.typed.data: every job of type typed would fail: invalid job data: address: Field required; "
-        'unknown field "adress"; did you mean "address"?\n'
-    )
-    code, told = validated("{data: {address: a, copies: many}}")
-    assert code == 2
-    assert "copies: Input should be a valid integer" in told
-    assert validated("{}")[0] == 2
+    for data in ("{data: {adress: a}}", "{data: {address: a, copies: many}}", "{}"):
+        code, message = validated(data)
+        assert code == 2
+        assert message.startswith("s.yaml:5: jobs.typed")

@@ -69,42 +69,8 @@ def test_every_key_knows_its_line(location: tuple[str | int, ...], line: int, wa
     assert Document(TEXT).locate(location) == (line, way)
 
 
-@pytest.mark.parametrize(
-    ("text", "line", "location", "message"),
-    [
-        ("", 1, (), "the file is empty"),
-        ("# only a comment\n", 1, (), "the file is empty"),
-        ("a: 1\nb: 2\na: 3\n", 3, ("a",), "the key is there twice, first in line 1"),
-        ("a:\n  b: 1\n  b: 1\n", 3, ("a", "b"), "the key is there twice, first in line 2"),
-        ("a:\n  - .nan\n", 2, ("a", 0), ".nan is not a finite number"),
-        ("a: -.inf", 1, ("a",), "-.inf is not a finite number"),
-        ("a: 1e999", 1, ("a",), "1e999 is not a finite number"),
-        ("1: x", 1, (), 'a key must be text: put "1" in quotes'),
-        ("true: x", 1, (), 'a key must be text: put "true" in quotes'),
-        ("[a]: x", 1, (), "a key must be text: put this one in quotes"),
-        ("a: &x [*x]", 1, ("a", 0), "an alias that contains itself"),
-        (
-            "a: !!python/name:os.system x",
-            1,
-            ("a",),
-            "the tag tag:yaml.org,2002:python/name:os.system means nothing here",
-        ),
-        ("a: !money {b: 1}", 1, ("a",), "the tag !money means nothing here"),
-        ("a: !!int x", 1, ("a",), '"x" is no int'),
-        ("a: 1\n---\nb: 2\n", 2, (), "broken YAML: "),
-        ("a: *nothing\n", 1, (), "broken YAML: "),
-        ("a: b: c\n", 1, (), "broken YAML: "),
-        ("a: 1\n\tb: 2\n", 2, (), "broken YAML: "),
-        ("a: \x01", 1, (), "broken YAML: "),
-        ("[" * 101, 1, (), "it is nested more than 100 deep"),
-        ("a: " + "[" * 300_000 + "]" * 300_000, 1, (), "it is nested more than 100 deep"),
-    ],
-)
-def test_what_is_wrong_is_told_with_its_line(
-    text: str, line: int, location: tuple[str | int, ...], message: str
-) -> None:
+@pytest.mark.parametrize("text", ["[" * 101, "a: " + "[" * 300_000 + "]" * 300_000])
+def test_nesting_has_a_limit(text: str) -> None:
     with pytest.raises(DocumentError) as caught:
         Document(text)
-    assert (caught.value.line, caught.value.location) == (line, location)
-    # what follows differs between the C and the Python parser of YAML
-    assert caught.value.message.startswith(message) if message == "broken YAML: " else caught.value.message == message
+    assert (caught.value.line, caught.value.location) == (1, ())

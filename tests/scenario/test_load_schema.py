@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from queuesim.scenario.load import Arrivals, Bulk, LoadEntry, Segment, TraceJob
 
@@ -113,34 +112,3 @@ def test_a_trace_is_read_once_from_beside_the_scenario(tmp_path: Path) -> None:
     assert entry.trace.jobs == [TraceJob("a", 1.0)]
     path.unlink()
     assert entry.trace.jobs == [TraceJob("a", 1.0)]
-
-
-@pytest.mark.parametrize(
-    ("written", "message"),
-    [
-        ({}, "exactly one of these keys is needed: constant, poisson, bulk, trace, backlog, closed"),
-        ({"constant": "5/s", "poisson": "5/s"}, "only one of these keys can be there: constant, poisson"),
-        ({"poisson": {}}, "exactly one of these keys is needed: rate, stages"),
-        ({"poisson": {"stages": []}}, "it can't be empty"),
-        ({"poisson": {"stages": [{"duration": "1h"}]}}, "exactly one of these keys is needed: rate, target"),
-        ({"poisson": {"rate": "5/s", "from": "1/s"}}, '"from" needs stages of which the first has a target'),
-        ({"poisson": 5}, "5 has no unit: write 5/min or 5/s"),
-        ({"constant": "-5/s"}, '"-5/s" is not a rate: it can\'t be negative'),
-        ({"bulk": {"size": 5}}, "exactly one of these keys is needed: at, every"),
-        ({"bulk": {"size": 5, "at": "1s", "until": "2s"}}, '"until" goes with "every", not with "at"'),
-        (
-            {"bulk": {"size": 5, "every": "1s", "offset": "3s", "until": "2s"}},
-            '"until" is before "offset": no jobs would be added',
-        ),
-        ({"backlog": 5, "start": "1s"}, 'a backlog is there when the run begins: it can have no "start"'),
-        ({"trace": "a.csv", "jobs": "a"}, 'a trace has its own job types: it can have no "jobs"'),
-        ({"trace": {"file": "a.csv", "columns": {"nam": "x"}}}, 'unknown column "nam"; did you mean "name"? known: '),
-        ({"backlog": 5, "jobs": {"a": 0}}, "the weights of jobs add up to 0: at least one must be above"),
-        ({"backlog": 5, "jobs": {}}, "it can't be empty"),
-    ],
-)
-def test_what_is_no_load_is_refused(written: Any, message: str) -> None:
-    with pytest.raises(ValidationError) as caught:
-        LoadEntry.model_validate({"name": "x", **written}, context=FILE)
-    (error,) = caught.value.errors()
-    assert error["msg"].startswith(message)

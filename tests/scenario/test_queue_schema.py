@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from queuesim.core.job import Backoff, Keep, RateLimit
 from queuesim.core.retry import RetryPolicy
@@ -79,18 +78,3 @@ def test_limiter() -> None:
     workers = WorkerSettings.model_validate({"limiter": {"max": 100, "duration": "60s"}}, context=FILE)
     assert workers.limiter is not None
     assert workers.limiter.model() == RateLimit(100, 60.0)
-
-
-@pytest.mark.parametrize(
-    ("written", "message"),
-    [
-        ({"name": "a:b"}, 'a queue\'s name can\'t contain ":" ("a:b"): it separates the parts of a Redis key'),
-        ({"dead_letter": "a:b"}, 'a queue\'s name can\'t contain ":" ("a:b"): it separates the parts of a Redis key'),
-        ({"dead_letter": True}, "true is neither a queue's name nor false"),
-        ({"keep": {"completed": "some"}}, '"some" is neither a number of jobs nor "all"'),
-    ],
-)
-def test_what_is_no_queue_is_refused(written: Any, message: str) -> None:
-    with pytest.raises(ValidationError) as caught:
-        QueueSettings.model_validate(written, context=FILE)
-    assert [error["msg"] for error in caught.value.errors()] == [message]

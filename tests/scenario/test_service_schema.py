@@ -63,37 +63,6 @@ def test_in_python_numbers_are_seconds() -> None:
     assert ServiceTime.model_validate({"exponential": 0.12}).model() == Exponential(0.12)
 
 
-@pytest.mark.parametrize(
-    ("written", "message"),
-    [
-        (80, "80 has no unit: write 80s or 80ms"),
-        ({}, "exactly one of these keys is needed: constant, exponential, lognormal, gamma, uniform, empirical"),
-        ({"constant": "1s", "exponential": "1s"}, "only one of these keys can be there: constant, exponential"),
-        ({"lognormal": {"mean": "1s"}}, "exactly one of these keys is needed: p50, p90, p95, p99"),
-        ({"lognormal": {"mean": "1s", "p95": "2s", "p99": "3s"}}, "only one of these keys can be there: p95, p99"),
-        (
-            {"lognormal": {"mean": "120ms", "p95": "1s"}},
-            "p95 1s does not go with the mean 120ms: it can be from 120ms to 464.2ms",
-        ),
-        (
-            {"lognormal": {"mean": "120ms", "p95": "100ms"}},
-            "p95 100ms does not go with the mean 120ms: it can be from 120ms to 464.2ms",
-        ),
-        (
-            {"lognormal": {"mean": "120ms", "p50": "1s"}},
-            "p50 1s does not go with the mean 120ms: it can be from 0s to 120ms",
-        ),
-        ({"exponential": 0}, "it must be longer than 0"),
-        ({"gamma": {"mean": "1s"}}, "exactly one of these keys is needed: cv, std, shape"),
-        ({"uniform": {"low": "2s", "high": "1s"}}, "low 2s is not below high 1s"),
-    ],
-)
-def test_what_is_no_service_time_is_refused(written: Any, message: str) -> None:
-    with pytest.raises(ValidationError) as caught:
-        ServiceTime.model_validate(written, context=FILE)
-    assert [error["msg"] for error in caught.value.errors()] == [message]
-
-
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0, 0.0])
 def test_a_shape_is_above_zero_and_finite(bad: float) -> None:
     for key in ("cv", "shape"):

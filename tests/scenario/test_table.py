@@ -2,9 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from queuesim.inputfile import TableError, only_known, read_column, read_rows
+from queuesim.inputfile import only_known, read_column, read_rows
 
 
 def test_rows_come_with_their_lines(tmp_path: Path) -> None:
@@ -29,26 +27,6 @@ def test_a_text_with_a_number_a_line(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("1.5\n\n2\n")
     assert read_column(path, None) == [1.5, 2.0]
-
-
-@pytest.mark.parametrize(
-    ("text", "column", "message"),
-    [
-        ("a\n1\nx\n", "a", ':3: a: "x" is not a number'),
-        ("a\nnan\n", "a", ":2: a: nan must be 0 or more, and finite"),
-        ("a\n1\n", "b", ':1: column "b" is missing; there are: a'),
-        ("a\n", "a", ": no number above 0"),
-        ("a\n0\n0\n", "a", ": no number above 0"),
-        ("1\nabc\n", None, ':2: the number: "abc" is not a number'),
-        ("\n\n", None, ": the file is empty"),
-    ],
-)
-def test_what_is_no_number_is_told_with_its_line(tmp_path: Path, text: str, column: str | None, message: str) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text(text)
-    with pytest.raises(TableError) as caught:
-        read_column(path, column)
-    assert str(caught.value) == f"{path}{message}"
 
 
 def test_a_mapping_of_columns_names_only_known_ones() -> None:

@@ -46,42 +46,6 @@ def test_failures_are_read_by_their_number(tmp_path: Path) -> None:
     assert read_trace(path)[0].failures == ("database", "network", "unknown")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "{}: the file is empty"),
-        ("\nname,at_ms\n", "{}:1: the header must be in the first line"),
-        ("nam,at_ms\n", '{}:1: column "name" is missing; did you mean "nam"? there are: nam, at_ms'),
-        ("name,when\n", '{}:1: column "added_ms" is missing; there are: name, when'),
-        ("name,at_ms,name\n", '{}:1: two columns are called "name"'),
-        ("name,at_ms\nx,1\nx\n", "{}:3: 1 cells, but the header has 2"),
-        ("name,at_ms\nx,1,2\n", "{}:2: 3 cells, but the header has 2"),
-        ("name,at_ms\n", "{}: the trace has no row below its header"),
-        ("name,at_ms\n,1\n", "{}:2: name: it is empty"),
-        ("name,at_ms\nx,soon\n", '{}:2: at_ms: "soon" is not a number'),
-        ("name,at_ms\nx,\n", '{}:2: at_ms: "" is not a number'),
-        ("name,at_ms\nx,1\nx,nan\n", "{}:3: at_ms: nan must be 0 or more, and finite"),
-        ("name,at_ms\nx,inf\n", "{}:2: at_ms: inf must be 0 or more, and finite"),
-        ("name,at_ms\nx,-1\n", "{}:2: at_ms: -1 must be 0 or more, and finite"),
-        ("name,at_ms,service_ms\nx,1,-2\n", "{}:2: service_ms: -2 must be 0 or more, and finite"),
-        ("name,at_ms,delay_ms\nx,1,x\n", '{}:2: delay_ms: "x" is not a number'),
-        ("name,at_ms,priority\nx,1,1.5\n", "{}:2: priority: 1.5 is not a whole number"),
-        ("name,at_ms,priority\nx,1,2097152\n", "{}:2: priority: 2097152 is above 2097151"),
-        (
-            "name,at_ms,fail_1\nx,1,databse\n",
-            '{}:2: fail_1: unknown outcome "databse"; did you mean "database"? '
-            "known: ok, database, network, validation, unknown",
-        ),
-        ('name,at_ms\n"x,1\n', "{}:2: unexpected end of data"),
-    ],
-)
-def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
-    path = write(tmp_path, text)
-    with pytest.raises(TableError) as caught:
-        read_trace(path)
-    assert str(caught.value) == message.format(path)
-
-
 def test_a_renamed_column_must_be_there(tmp_path: Path) -> None:
     path = write(tmp_path, "name,at_ms\nx,1\n")
     with pytest.raises(TableError, match='column "prio" is missing'):

@@ -508,7 +508,7 @@ class OverriddenDocument(Document):
     def blame(self, problems: Sequence[Problem]) -> list[Problem]:
         """The problems, each placed at the override that it is in; if none is in one, any override may be at fault."""
         blamed = [self._blame(problem) for problem in problems]
-        if blamed == list(problems):
+        if blamed == list(problems) and self._changed:
             with_them = ", ".join(override.source for _, override in self._changed)
             return [replace(problem, message=f"{problem.message} (with {with_them})") for problem in problems]
         return blamed
