@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, cast
 
 PACKAGE = "queuesim."
 MOVED = {
@@ -80,7 +79,7 @@ FOLDERS = {name.rpartition(".")[0] for name in MOVED} - {""}
 class Forwarding:
     """Finds and loads modules that have moved: each forwards to the new one.
 
-    It is duck-typed: importlib.abc takes longer to import than the whole package.
+    It is duck-typed: importlib.abc would take longer to import than this package.
     """
 
     def find_spec(
@@ -90,7 +89,7 @@ class Forwarding:
         old = name.removeprefix(PACKAGE)
         if not name.startswith(PACKAGE) or old not in MOVED | dict.fromkeys(FOLDERS):
             return None
-        return ModuleSpec(name, cast(Any, self), is_package=old in FOLDERS)
+        return ModuleSpec(name, self, is_package=old in FOLDERS)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
         """An ordinary module."""

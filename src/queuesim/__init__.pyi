@@ -1,0 +1,32 @@
+from .core.deadletters import DeadLetters as DeadLetters
+from .core.errors import DelayedError as DelayedError
+from .core.errors import ErrorRule as ErrorRule
+from .core.errors import RateLimitError as RateLimitError
+from .core.errors import UnrecoverableError as UnrecoverableError
+from .core.errors import ValidationError as ValidationError
+from .core.flow import Flow as Flow
+from .core.flow import FlowProducer as FlowProducer
+from .core.job import Backoff as Backoff
+from .core.job import Deduplication as Deduplication
+from .core.job import Job as Job
+from .core.job import JobOptions as JobOptions
+from .core.job import JobState as JobState
+from .core.job import Keep as Keep
+from .core.job import RateLimit as RateLimit
+from .core.processor import Processor as Processor
+from .core.queue import Queue as Queue
+from .core.retry import RetryPolicy as RetryPolicy
+from .core.worker import Worker as Worker
+from .error import QueuesimError as QueuesimError
+from .experiments.sweep import sweep as sweep
+from .notebook import explore as explore
+from .notebook import load_ipython_extension as load_ipython_extension
+from .recordings.compare import compare as compare
+from .results.result import Result as Result
+from .results.result import load as load
+from .runs.run import run as run
+from .scenario.loading import vary as vary
+from .scenario.model import Scenario as Scenario
+from .simulation.environment import until as until
+
+__version__: str

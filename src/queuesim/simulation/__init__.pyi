@@ -1,0 +1,11 @@
+from .calendar import Calendar as Calendar
+from .diagnosis import Deadlock as Deadlock
+from .diagnosis import Livelock as Livelock
+from .environment import Environment as Environment
+from .environment import until as until
+from .loop import Interrupted as Interrupted
+from .loop import VirtualLoop as VirtualLoop
+from .process import Process as Process
+from .refused_io import RealIOError as RealIOError
+from .runner import run as run
+from .watchdog import Watchdog as Watchdog

@@ -1,0 +1,12 @@
+from .cost import DatabaseModel as DatabaseModel
+from .handlers import task_processor as task_processor
+from .model import ConflictError as ConflictError
+from .model import Status as Status
+from .model import Task as Task
+from .model import TaskMissingError as TaskMissingError
+from .outbox import AfterCommit as AfterCommit
+from .outbox import Outbox as Outbox
+from .outbox import Relay as Relay
+from .overdue import OverdueScan as OverdueScan
+from .store import TaskStore as TaskStore
+from .task_service import TaskService as TaskService
