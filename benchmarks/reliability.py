@@ -1,10 +1,13 @@
 """Reliability: worker processes and servers killed under load, on a real server, and the same in simulation.
 
     python -m benchmarks.reliability -o reports/reliability.md
-    python -m benchmarks.reliability --kills 10 --restarts 3        # a quick look, printed only
+    python -m benchmarks.reliability --by counting -o reports/reliability.md    # the sections that are counted, only
+    python -m benchmarks.reliability --kills 10 --restarts 3                    # a quick look, printed only
 
 Workers are killed by SIGKILL at random moments while they run jobs; a private server with `appendfsync always` is
 killed by SIGKILL and started again while jobs are added, run and handed in. Producers add in the middle of it all.
+Each campaign is played twice: once judged by the oracles, on a server and in simulation; once with hostile jobs among
+the others, judged by counting alone, see `benchmarks/counting.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.counting import HOSTILE, RATE, SLOTS, WORKERS, Counts, Plan, count, table
 from benchmarks.sections import write_section
+from benchmarks.workers import SERVERS
 
 import queuesim
 from queuesim.results.result import Result
@@ -37,9 +42,11 @@ LOCKS = {
 }
 TITLE = """# Reliability
 
-`python -m benchmarks.reliability` made this report. All oracles judged every run. Effects that no queue can prevent are
-counted in Jepsen's terms. A *lost* job was acknowledged and is in no state, a *recovered* job was interrupted and ended
-after all, a *duplicated* job completed twice, and an *unexpected* job ran although it was never added.
+`python -m benchmarks.reliability` made this report. All oracles judged the runs of the first two sections. Effects that
+no queue can prevent are counted in Jepsen's terms. A *lost* job was acknowledged and is in no state, a *recovered* job
+was interrupted and ended after all, a *duplicated* job completed twice, and an *unexpected* job ran although it was
+never added. No oracle judged the runs of the other sections (`--by counting`): handlers appended a line to a file at
+each run and end, and these lines were compared with the lists and events of the server.
 """
 
 
@@ -165,23 +172,83 @@ def section(campaign: Campaign) -> tuple[str, bool]:
     return f"{campaign.text}\n\n{head}" + "\n".join(rows) + f"\n\n{machine}", well
 
 
+COUNTED = {
+    "kills": f"Each kill is SIGKILL to one of {WORKERS} processes with {SLOTS} slots; its successor, which stood by, "
+    "begins 0.1 s later. Locks last {lock} s, the check for stalled jobs runs every {interval} s.",
+    "restarts": "Each restart is SIGKILL to the server, with `appendonly yes` and `appendfsync always`; it is started "
+    "again 0.2 s later on its data. Locks last {lock} s, the check for stalled jobs runs every {interval} s.",
+}
+"""What is done in the campaigns that are judged by counting."""
+HEADINGS = {
+    "kills": "Worker processes killed, with hostile jobs, counted",
+    "restarts": "The server killed and restarted, with hostile jobs, counted",
+}
+
+
+def plan(what: str, faults: int) -> Plan:
+    """The same moments and locks as where oracles judge, but the first fault comes at once: all workers run by then."""
+    locks = LOCKS[what]
+    times = [moment - FIRST for moment in moments(what, faults)]
+    return Plan(
+        what,
+        times,
+        (EVERY[what] + SPARE[what]) * faults,
+        lock=locks["lock_duration"],
+        interval=locks["stalled_interval"],
+        down=0.1 if what == "kills" else 0.2,
+        seed=SEED,
+    )
+
+
+def counted_section(what: str, faults: int, servers: Sequence[str]) -> tuple[str, bool]:
+    """The text of a campaign that is judged by counting, and whether it went well."""
+    chosen = plan(what, faults)
+    found: list[Counts] = []
+    for server in servers:
+        found.append(count(chosen, server))
+        for line in found[-1].troubles[:20]:
+            print(f"{server}: {line}")
+    text = COUNTED[what].format(lock=chosen.lock, interval=chosen.interval)
+    text += (
+        f" Of {RATE:g} jobs a second one in {HOSTILE} is hostile: a field or a key of it is set to one of the values "
+        "of [fuzz.md](fuzz.md), by a program that is not ours. *Lost*: a good job whose add was acknowledged, and "
+        "whose handler never wrote its end, or which the server does not have as completed. *Completed twice*: by "
+        "the server's own events. *Disturbed*: a good job that failed, or ran once more than its errors and the kills "
+        "explain."
+    )
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}."
+    well = not any(each.troubles for each in found)
+    return f"{text}\n\n{table(found, of_workers=what == 'kills')}\n\n{machine}", well
+
+
 def main() -> None:
     """Run the campaigns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="of worker processes (200; 0: no such campaign)")
     parser.add_argument("--restarts", type=int, default=50, help="of the server (50; 0: no such campaign)")
+    parser.add_argument("--by", choices=("oracles", "counting"), help="only the campaigns that are judged so (both)")
+    parser.add_argument(
+        "--servers", default="valkey-9.1", help=f"of the counted campaigns, with commas: {', '.join(SERVERS)}"
+    )
     parser.add_argument("-o", "--output", type=Path, help="put the sections into this report, too")
     chosen = parser.parse_args()
+    counts = {name: number for name in ("kills", "restarts") if (number := getattr(chosen, name))}
     well = True
-    for make, count in ((kills, chosen.kills), (restarts, chosen.restarts)):
-        if not count:
-            continue
-        campaign = make(count)
+
+    def show(heading: str, text: str) -> None:
+        print(f"## {heading}\n\n{text}\n")
+        if chosen.output is not None:
+            write_section(chosen.output, heading, text, TITLE)
+
+    for name, number in counts.items() if chosen.by != "counting" else ():
+        campaign = {"kills": kills, "restarts": restarts}[name](number)
         text, went_well = section(campaign)
         well = well and went_well
-        print(f"## {campaign.heading}\n\n{text}\n")
-        if chosen.output is not None:
-            write_section(chosen.output, campaign.heading, text, TITLE)
+        show(campaign.heading, text)
+    for name, number in counts.items() if chosen.by != "oracles" else ():
+        text, went_well = counted_section(name, number, chosen.servers.split(","))
+        well = well and went_well
+        show(HEADINGS[name], text)
     raise SystemExit(0 if well else 1)
 
 

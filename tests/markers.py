@@ -30,6 +30,7 @@ SLOW = (
     "admin/test_admin_app.py",
     "admin/test_admin_command.py",
     "admin/test_admin_page.py",
+    "brokers/test_counting.py",
     "brokers/test_equality.py",
     "brokers/test_event_readers.py",
     "brokers/test_fuzz.py",

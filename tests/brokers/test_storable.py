@@ -9,6 +9,7 @@ import pytest
 from brokerdriver import Driver
 
 from queuesim.core.broker import Completed, DeadLetter, Failed, Outcome, Postponed, Retried, Returned
+from queuesim.core.errors import JobError
 from queuesim.core.job import JobState
 from queuesim.core.storable import LONGEST_DELAY, storable
 
@@ -115,3 +116,25 @@ def test_hostile_outcomes_concern_their_own_jobs_on_every_broker(queue: Driver) 
     (row,) = queue.run(queue.broker.logs(jobs[3].id))
     assert row.startswith("queuesim: 1 lone surrogate was replaced")
     assert queue.run(queue.broker.logs(jobs[0].id)) == []
+
+
+def test_there_is_no_job_of_an_id_that_cannot_be_stored(queue: Driver) -> None:
+    """Each look-up says so as for any other id; none is an error of the encoding."""
+    broker = queue.broker
+    for job_id in (HALF, "none"):
+        assert queue.run(broker.get(job_id)) is None
+        assert queue.state(job_id) is None
+        assert queue.run(broker.logs(job_id)) == []
+        assert queue.run(broker.children(job_id)).values == {}
+        assert queue.run(broker.scheduler(job_id)) is None
+        assert not queue.run(broker.remove_scheduler(job_id, queue.now))
+        assert not queue.run(broker.release_deduplication(job_id, queue.now))
+        for refused in (
+            broker.remove(job_id, queue.now),
+            broker.promote(job_id, queue.now),
+            broker.retry(job_id, JobState.FAILED, False, queue.now),
+            broker.update_data(job_id, "1", queue.now),
+            broker.log(job_id, "row", None, queue.now),
+        ):
+            with pytest.raises(JobError, match="there is no such job"):
+                queue.run(refused)

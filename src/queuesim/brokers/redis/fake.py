@@ -14,7 +14,7 @@ from typing import Any
 
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.scripts import Script, script
-from queuesim.brokers.redis.server import PREFIX, Argument
+from queuesim.brokers.redis.server import PREFIX, Argument, in_bytes
 from queuesim.brokers.redis.stream import EventStreamReader, read_now
 from queuesim.core.broker import FlowRow, Observer, Outcome, Reply, Terms
 from queuesim.core.clock import Clock
@@ -75,7 +75,9 @@ class FakeServer:
         self._server = server
         server.dbs = defaultdict(lambda: _punctual_database()(server.lock))
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
-        self.client: Any = fakeredis.FakeRedis(server=server, decode_responses=True, protocol=2)
+        self.client: Any = fakeredis.FakeRedis(
+            server=server, decode_responses=True, protocol=2, encoding_errors="surrogateescape"
+        )
         """The client of redis-py, for tests. Use it inside `at_its_time`."""
         # a server's own answers, not redis-py's versions of them
         self.client.response_callbacks.clear()
@@ -104,18 +106,24 @@ class FakeServer:
 
         with self.at_its_time():
             try:
-                answer = self.client.evalsha(script.sha, 1, key, *arguments)
+                answer = self._ask("EVALSHA", script.sha, 1, key, *arguments)
             except NoScriptError:
-                answer = self.client.eval(script.text, 1, key, *arguments)
+                answer = self._ask("EVAL", script.text, 1, key, *arguments)
         self._serve()
         return answer
 
     def command_now(self, *words: Argument) -> Any:
         """`command` without a loop."""
         with self.at_its_time():
-            answer = self.client.execute_command(*words)
+            answer = self._ask(*words)
         self._serve()
         return answer
+
+    def _ask(self, *words: Argument) -> Any:
+        try:
+            return self.client.execute_command(*words)
+        except UnicodeEncodeError:
+            return self.client.execute_command(*in_bytes(words))
 
     async def block(self, prefix: str, queue: str, until: float | None, now: float) -> None:
         """See RedisServer.block."""

@@ -529,14 +529,30 @@ def _packer() -> Callable[[RedisConnection, Sequence[Argument]], Any]:
     try:
         import hiredis
     except ImportError:
-        return lambda connection, words: connection.pack_command(*words)
+        return _pack_slowly
     pack_command: Callable[..., bytes] = hiredis.pack_command
 
     def pack(connection: RedisConnection, words: Sequence[Argument]) -> Any:
         try:
             return pack_command(tuple(words))
         except UnicodeEncodeError:
-            # surrogates: bytes that another program wrote, as they came
-            return connection.pack_command(*words)
+            return _pack_slowly(connection, words)
 
     return pack
+
+
+def _pack_slowly(connection: RedisConnection, words: Sequence[Argument]) -> Any:
+    return connection.pack_command(*in_bytes(words))
+
+
+def in_bytes(words: Sequence[Argument]) -> list[bytes | int | float]:
+    """A command with its text in UTF-8. Surrogates are bytes that another program wrote, as they came; others, as in an
+    id that somebody asks for, become bytes that no text has: so nothing is found."""
+    return [_encoded(word) if isinstance(word, str) else word for word in words]
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogatepass")
