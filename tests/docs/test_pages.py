@@ -82,7 +82,7 @@ def test_points_in_time_are_those_of_the_calendar(result: Result, frame: str) ->
 
 
 def test_every_outcome_is_told() -> None:
-    told = re.search(r"\| outcome \| \|\n\|---\|---\|\n(.*?)\n\n", METRICS.read_text(), re.DOTALL)
+    told = re.search(r"\| outcome \| meaning \|\n\|---\|---\|\n(.*?)\n\n", METRICS.read_text(), re.DOTALL)
     assert told is not None
     assert tuple(re.findall(r"^\| `([\w-]+)`", told[1], re.MULTILINE)) == ENDINGS
 
