@@ -1,4 +1,4 @@
-"""A processor that relies on job ids: one reminder for a team, as long as its job is kept."""
+"""A processor that relies on job ids: a team gets one reminder, as long as the job of that reminder is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ processor = Processor("task-processing", concurrency=5)
 
 @processor.job("overdue-tasks-notification")
 async def overdue_tasks_notification(job: Job) -> None:
-    """Have the teams of these tasks reminded."""
+    """Add a reminder for the team of each task."""
     queue = Queue(job.broker)
     for task in job.data["task_ids"]:
         team = task % TEAMS
