@@ -32,9 +32,8 @@ from rich.console import Console
 from queuesim.results.health import judge_health
 from queuesim.results.result import Result
 from queuesim.results.views.terminal import render
-from queuesim.runs.abort import Abort
+from queuesim.runs.judging import Abort, what_is_asked
 from queuesim.runs.judging import judge as judge_thresholds
-from queuesim.runs.judging import what_is_asked
 from queuesim.runs.virtual.engine import MAX_GENERATIONS, Simulation, seldom_collected
 from queuesim.scenario.model import Scenario
 from queuesim.simulation.loop import VirtualLoop

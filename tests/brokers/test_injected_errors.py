@@ -55,18 +55,21 @@ class Scene:
         return [job.id for job in jobs]
 
 
+def counts(job: Job) -> dict[str, int]:
+    return {"attempt": job.attempts_started, "attempts_made": job.attempts_made + 1}
+
+
 def done(job: Job, keep: Keep | None = None) -> Completed:
-    return Completed(job.id, job.token, '"fine"', keep, job.attempts_started, job.attempts_made + 1)
+    return Completed(job.id, job.token, '"fine"', keep, **counts(job))
 
 
 def failed(job: Job, letter: DeadLetter | None = None) -> Failed:
-    return Failed(job.id, job.token, "boom", ("here",), None, letter, None, job.attempts_started, job.attempts_made + 1)
+    return Failed(job.id, job.token, "boom", ("here",), None, letter, **counts(job))
 
 
 def retried(job: Job, delay: float) -> Retried:
     history = {"attempt": 1, "message": "boom"}
-    counts = (job.attempts_started, job.attempts_made + 1)
-    return Retried(job.id, job.token, delay, "boom", ("here",), history, None, *counts)
+    return Retried(job.id, job.token, delay, "boom", ("here",), history, **counts(job))
 
 
 async def endings(scene: Scene) -> Operation:

@@ -120,8 +120,8 @@ class OurHand:
     ) -> Any:
         """The next job's id with `fetch`; or the error code."""
         job = self._job(job_id, token)
-        counts = (job.attempts_started, job.attempts_made + 1)
-        return self._finish(Completed(job_id, token, to_json(value), keep, *counts), fetch)
+        counts = {"attempt": job.attempts_started, "attempts_made": job.attempts_made + 1}
+        return self._finish(Completed(job_id, token, to_json(value), keep, **counts), fetch)
 
     def fail(
         self,
@@ -142,12 +142,14 @@ class OurHand:
     def postpone(self, job_id: str, delay: int, token: str = TOKEN) -> Any:
         """As the handler asks for it."""
         job = self._job(job_id, token)
-        return self._finish(Postponed(job_id, token, delay / 1000, job.attempts_started, job.attempts_made))
+        return self._finish(
+            Postponed(job_id, token, delay / 1000, attempt=job.attempts_started, attempts_made=job.attempts_made)
+        )
 
     def put_back(self, job_id: str, token: str = TOKEN) -> Any:
         """Back in front of the others, as after a RateLimitError."""
         job = self._job(job_id, token)
-        return self._finish(Returned(job_id, token, None, job.attempts_started, job.attempts_made))
+        return self._finish(Returned(job_id, token, attempt=job.attempts_started, attempts_made=job.attempts_made))
 
     def renew(self, job_id: str, token: str = TOKEN, duration: int = 30_000) -> list[str]:
         """The ids of those that were lost."""

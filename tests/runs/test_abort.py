@@ -12,7 +12,7 @@ import pytest
 import queuesim
 from queuesim.results.recording import Stop, StopReason
 from queuesim.results.result import Result
-from queuesim.runs.abort import Abort, first_failure
+from queuesim.runs.judging import Abort, first_failure
 from queuesim.scenario.model import Scenario
 from queuesim.scenario.thresholds import parse_threshold
 

@@ -9,9 +9,8 @@ import zoneinfo
 import pytest
 
 from queuesim.extras import MissingExtraError
-from queuesim.simulation.calendar import Calendar
 from queuesim.simulation.loop import VirtualLoop
-from queuesim.simulation.runner import run
+from queuesim.simulation.runner import Calendar, run
 
 EPOCH = dt.datetime(2024, 2, 28, 23, 59, 30, tzinfo=dt.UTC)
 

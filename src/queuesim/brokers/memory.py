@@ -116,7 +116,7 @@ class Home(NamedTuple):
 class MemoryBroker:
     """A queue in this process's memory. Its rules are BullMQ 6.7's; its times are what its callers say.
 
-    `sibling` gives the other queues of the same place; they share nothing else.
+    `Broker` says what the methods do. `sibling` gives the other queues of the same place; they share nothing else.
     """
 
     def __init__(self, queue: str = "default", *, siblings: dict[str, MemoryBroker] | None = None) -> None:
@@ -157,7 +157,6 @@ class MemoryBroker:
         self._schedulers: dict[str, Scheduler] = {}
 
     def sibling(self, queue: str) -> MemoryBroker:
-        """A broker for another queue in the same memory."""
         return self._siblings.get(queue) or type(self)(queue, siblings=self._siblings)
 
     async def close(self) -> None:
@@ -186,7 +185,6 @@ class MemoryBroker:
     async def exchange(
         self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
     ) -> Reply:
-        """Hand in outcomes and take jobs; see Broker.exchange."""
         reply = Reply()
         finished = False
         for outcome in outcomes:
@@ -254,10 +252,7 @@ class MemoryBroker:
     def _count_start(self, max_jobs: int, duration: float, now: float) -> None:
         opened = self._real(now)
         if self._window.start(duration, opened) and self._observer is not None:
-            try:
-                self._observer.window(opened, self._window.expires, max_jobs)
-            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
-                self.observer_errors.raised(error)
+            self.observer_errors.call(self._observer.window, opened, self._window.expires, max_jobs)
 
     def _closes_at(self, max_jobs: int, now: float) -> float | None:
         """When the present window closes, by the caller's clock; None if a start is free."""
@@ -288,7 +283,6 @@ class MemoryBroker:
         self._emit((now, ACTIVE_EVENT, record.number, record.id, WAITING, None))
 
     async def wait(self, until: float | None, now: float) -> None:
-        """Return when there may be work, or at `until`; see Broker.wait."""
         if self._has_work() or (until is not None and until <= now):
             return
         loop = asyncio.get_running_loop()
@@ -311,7 +305,6 @@ class MemoryBroker:
                 self._waiters.remove(waiter)
 
     async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
-        """Extend locks; see Broker.renew."""
         lost, now = [], self._real(now)
         for job_id, token in locks:
             record = self._records.get(job_id)
@@ -323,7 +316,6 @@ class MemoryBroker:
         return lost
 
     async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
-        """The stalled check; see Broker.recover_stalled."""
         now = self._real(now)
         if now < self._next_stalled_check:
             return []
@@ -499,14 +491,12 @@ class MemoryBroker:
     # -- adding jobs: ids, duplicates, deduplication
 
     async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
-        """Add jobs in one step; see Broker.add."""
         ids = [self._add(job, now) for job in jobs]
         if len(self._log.entries) >= TRIM_AT:
             self._log.trim()
         return ids
 
     async def add_flow(self, rows: Sequence[FlowRow], now: float) -> int:
-        """Add a tree of jobs; see Broker.add_flow."""
         for place, row in enumerate(rows, 1):
             if row.id in self.sibling(row.queue)._records:
                 return place
@@ -642,7 +632,6 @@ class MemoryBroker:
     # -- flows: what the end of a job does to its parent, which may be in another queue
 
     async def children(self, job_id: str) -> Children:
-        """The outcomes of a job's children; see Broker.children."""
         record = self._records.get(job_id)
         family = None if record is None else record.family
         return (family or Family()).children()
@@ -755,7 +744,6 @@ class MemoryBroker:
     # -- job schedulers, each with one pending job at a time
 
     async def upsert_scheduler(self, scheduler: Scheduler, due: float, now: float) -> str:
-        """Store a scheduler and add its first job; see Broker.upsert_scheduler."""
         job_id = scheduler.job_id(due)
         if (
             self._records.get(job_id) is not self._pending_of(self._schedulers.get(scheduler.id))
@@ -768,7 +756,6 @@ class MemoryBroker:
         return job_id
 
     async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:
-        """Add a scheduler's next job; see Broker.advance_scheduler."""
         scheduler = self._schedulers.get(scheduler_id)
         if scheduler is None or scheduler.pending != job_id:
             return None
@@ -795,15 +782,12 @@ class MemoryBroker:
         record.marked = True
 
     async def scheduler(self, scheduler_id: str) -> Scheduler | None:
-        """The scheduler of that id; None if there is none."""
         return self._schedulers.get(scheduler_id)
 
     async def schedulers(self) -> list[Scheduler]:
-        """All of them, the one that is due first at the front."""
         return sorted(self._schedulers.values(), key=lambda s: (math.inf if s.due is None else s.due, s.id))
 
     async def remove_scheduler(self, scheduler_id: str, now: float) -> bool:
-        """Remove a scheduler and its pending job; see Broker.remove_scheduler."""
         self._remove_pending(scheduler_id, now)
         return self._schedulers.pop(scheduler_id, None) is not None
 
@@ -836,41 +820,33 @@ class MemoryBroker:
         self._emit((now, PAUSED_EVENT, 0, None, None, None))
 
     async def resume(self, now: float) -> None:
-        """Let jobs start again."""
         self._paused = False
         self._emit((now, RESUMED_EVENT, 0, None, None, None))
         self._wake_all()
 
     async def is_paused(self) -> bool:
-        """Whether `pause` holds."""
         return self._paused
 
     async def set_concurrency(self, limit: int | None, now: float) -> None:
-        """Limit the active jobs of all workers together."""
         self._concurrency = limit
         self._wake_all()
 
     async def set_rate_limit(self, limit: RateLimit | None, now: float) -> None:
-        """Limit the starts of all workers together."""
         self._rate_limit = limit
         self._wake_all()
 
     async def get_rate_limit(self) -> RateLimit | None:
-        """The rate limit over all workers, if there is one."""
         return self._rate_limit
 
     async def rate_limit(self, duration: float, now: float) -> None:
-        """Hold all rate-limited workers for `duration` seconds."""
         self._window.hold(duration, now)
 
     async def rate_limit_ttl(self, max_jobs: int | None, now: float) -> float:
-        """Seconds until a start is free; see Broker.rate_limit_ttl."""
         limit = max_jobs or (self._rate_limit.max if self._rate_limit is not None else None)
         closes = self._window.closes_at(1 if limit is None else limit, now)
         return 0.0 if closes is None else closes - now
 
     async def clear_rate_limit(self, now: float) -> None:
-        """Forget the present window."""
         self._window.clear()
         self._wake_all()
 
@@ -882,7 +858,6 @@ class MemoryBroker:
         self._take_away([record for record in records if not self._is_pending(record)], now)
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
-        """Remove old jobs of one state; locked ones stay, and the present jobs of schedulers. See Broker.clean."""
         if state not in CLEANABLE:
             raise ValueError(f"can't clean {state}: choose from {', '.join(CLEANABLE)}")
         old = [record for record in self._iterate(state) if self._is_old(record, now - grace, now)]
@@ -910,7 +885,6 @@ class MemoryBroker:
                 self._child_removed(record, now, hard=True)
 
     async def obliterate(self, force: bool, now: float) -> None:
-        """Remove everything; see Broker.obliterate."""
         if not self._paused:
             raise QueueNotPausedError(f"pause queue {self.queue} before you obliterate it")
         if self._active and not force:
@@ -929,7 +903,6 @@ class MemoryBroker:
     # -- looking
 
     async def counts(self) -> dict[JobState, int]:
-        """How many jobs are in each state."""
         return {
             WAITING: len(self._wait),
             PRIORITIZED: self._prioritized_count,
@@ -941,14 +914,12 @@ class MemoryBroker:
         }
 
     async def jobs(self, state: JobState, start: int, end: int, ascending: bool) -> list[Job]:
-        """Jobs of a state, `start` to `end` inclusive; see Broker.jobs."""
         records = list(self._iterate(state))
         if not ascending:
             records.reverse()
         return [self._snapshot(record) for record in records[start : None if end == -1 else end + 1]]
 
     async def get(self, job_id: str) -> Job | None:
-        """The job as it is now."""
         record = self._records.get(job_id)
         return None if record is None else self._snapshot(record)
 
@@ -959,12 +930,10 @@ class MemoryBroker:
         return job
 
     async def state(self, job_id: str) -> JobState | None:
-        """Where the job is; None if there is no such job."""
         record = self._records.get(job_id)
         return None if record is None else record.state
 
     async def logs(self, job_id: str) -> list[str]:
-        """The rows of the log, oldest first."""
         record = self._records.get(job_id)
         return [] if record is None else list(record.logs)
 
@@ -999,18 +968,15 @@ class MemoryBroker:
     # -- single jobs
 
     async def update_progress(self, job_id: str, progress: str, now: float) -> None:
-        """Store and publish progress, as JSON text."""
         record = self._find(job_id, "update the progress of")
         record.progress = progress
         record.marked = True
         self._emit((now, PROGRESS_EVENT, record.number, record.id, None, {"data": progress}))
 
     async def update_data(self, job_id: str, data: str, now: float) -> None:
-        """Replace the data, as JSON text."""
         self._find(job_id, "update the data of").data = data
 
     async def log(self, job_id: str, row: str, keep: int | None, now: float) -> int:
-        """Append a row to the log; returns the length of the log."""
         record = self._find(job_id, "log to")
         rows = [*record.logs, row]
         record.logs = rows if keep is None else rows[-keep:]
@@ -1067,7 +1033,6 @@ class MemoryBroker:
         self._emit((now, WAITING_EVENT, record.number, record.id, previous, None))
 
     async def promote(self, job_id: str, now: float) -> None:
-        """Let a delayed job run now."""
         record = self._find(job_id, "promote")
         if record.state is not DELAYED:
             raise JobError(job_id, NOT_ACTIVE, "promote")
@@ -1089,7 +1054,6 @@ class MemoryBroker:
         return len(records)
 
     async def remove(self, job_id: str, now: float) -> None:
-        """Remove a job that no worker holds."""
         record = self._find(job_id, "remove")
         if record.state is ACTIVE and self._locked(record, now):
             raise JobError(job_id, LOCK_MISMATCH, "remove")
@@ -1101,7 +1065,6 @@ class MemoryBroker:
         self._wake()
 
     async def change_delay(self, job_id: str, delay: float, now: float) -> None:
-        """Give a delayed job a new delay, from now."""
         record = self._find(job_id, "change the delay of")
         if record.state is not DELAYED:
             raise JobError(job_id, NOT_ACTIVE, "change the delay of")
@@ -1124,7 +1087,6 @@ class MemoryBroker:
             self._wake()
 
     async def release_deduplication(self, dedup_id: str, now: float) -> bool:
-        """Free a deduplication id by hand."""
         return self._deduplications.release(dedup_id, now)
 
     # -- moves into the lists and out of them
@@ -1257,10 +1219,7 @@ class MemoryBroker:
 
     def _hand_over(self, entries: Sequence[Entry]) -> None:
         assert self._observer is not None
-        try:
-            self._observer.events(entries)
-        except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
-            self.observer_errors.raised(error)
+        self.observer_errors.call(self._observer.events, entries)
 
     def flush(self) -> None:
         """Hand the newest events to the observer: it gets them by the thousand."""
@@ -1271,7 +1230,6 @@ class MemoryBroker:
         return (await self.read_events(after, limit)).events
 
     async def read_events(self, after: int, limit: int | None = None) -> EventPage:
-        """As `events`, and whether any in between was trimmed; see Broker.read_events."""
         events = self._log.after(after, limit)
         return EventPage(events, not after or self._log.keeps_after(after), events[-1].id if events else after)
 
@@ -1279,10 +1237,7 @@ class MemoryBroker:
         if self._observer is not None:
             # finished jobs have ended already
             unfinished = [record.number for record in records if record.state not in (COMPLETED, FAILED)]
-            try:
-                self._observer.removed(unfinished)
-            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
-                self.observer_errors.raised(error)
+            self.observer_errors.call(self._observer.removed, unfinished)
 
     # -- for oracles: the jobs where they are, not where they say that they are
 

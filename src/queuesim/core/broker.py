@@ -13,7 +13,7 @@ trip.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from queuesim.core.errors import ErrorInfo
@@ -32,49 +32,45 @@ class DeadLetter:
 
 
 @dataclass(slots=True)
-class Completed:
-    """The handler returned."""
+class Ended:
+    """What all outcomes have in common."""
 
     job_id: str
     token: str
-    value: str = "null"
-    """What it returned, as JSON text."""
-    keep: Keep | None = None
-    """The worker's rule; the job's own goes first."""
-    attempt: int = 0
+    attempt: int = field(default=0, kw_only=True)
     """The job's `attempts_started` in this attempt."""
-    attempts_made: int = 0
+    attempts_made: int = field(default=0, kw_only=True)
     """The job's `attempts_made` once this outcome is applied."""
-    note: str = ""
+    note: str = field(default="", kw_only=True)
     """A row for the job's log, where something about the outcome had to be changed."""
 
 
 @dataclass(slots=True)
-class Failed:
+class Completed(Ended):
+    """The handler returned."""
+
+    value: str = "null"
+    """What it returned, as JSON text."""
+    keep: Keep | None = None
+    """The worker's rule; the job's own goes first."""
+
+
+@dataclass(slots=True)
+class Failed(Ended):
     """The job failed for good."""
 
-    job_id: str
-    token: str
     reason: str
     stacktrace: Sequence[str] = ()
     keep: Keep | None = None
     dead_letter: DeadLetter | None = None
     error: ErrorInfo | None = None
     """What kind of failure it was; not stored."""
-    attempt: int = 0
-    """The job's `attempts_started` in this attempt."""
-    attempts_made: int = 0
-    """The job's `attempts_made` once this outcome is applied."""
-    note: str = ""
-    """A row for the job's log, where something about the outcome had to be changed."""
 
 
 @dataclass(slots=True)
-class Retried:
+class Retried(Ended):
     """The attempt failed and the job is to run again, after `delay` seconds, or at once with 0."""
 
-    job_id: str
-    token: str
     delay: float
     reason: str
     stacktrace: Sequence[str] = ()
@@ -82,43 +78,21 @@ class Retried:
     """What to remember of this attempt, where the queue has dead letters."""
     error: ErrorInfo | None = None
     """What kind of failure it was; not stored."""
-    attempt: int = 0
-    """The job's `attempts_started` in this attempt."""
-    attempts_made: int = 0
-    """The job's `attempts_made` once this outcome is applied."""
-    note: str = ""
-    """A row for the job's log, where something about the outcome had to be changed."""
 
 
 @dataclass(slots=True)
-class Postponed:
+class Postponed(Ended):
     """The handler asked to run again in `delay` seconds. No attempt is counted."""
 
-    job_id: str
-    token: str
     delay: float
-    attempt: int = 0
-    """The job's `attempts_started` in this attempt."""
-    attempts_made: int = 0
-    """The job's `attempts_made` once this outcome is applied."""
-    note: str = ""
-    """A row for the job's log, where something about the outcome had to be changed."""
 
 
 @dataclass(slots=True)
-class Returned:
+class Returned(Ended):
     """The job goes back to the front of the queue, rate-limited or put back. No attempt is counted."""
 
-    job_id: str
-    token: str
     hold: float | None = None
     """Rate-limit the queue for this many seconds first."""
-    attempt: int = 0
-    """The job's `attempts_started` in this attempt."""
-    attempts_made: int = 0
-    """The job's `attempts_made` once this outcome is applied."""
-    note: str = ""
-    """A row for the job's log, where something about the outcome had to be changed."""
 
 
 Outcome = Completed | Failed | Retried | Postponed | Returned

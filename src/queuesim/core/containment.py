@@ -39,6 +39,13 @@ class Contained:
     def __repr__(self) -> str:
         return f"<Contained {self.what}: {self.count} errors>"
 
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call the bystander, where that is not done for each job: a call more takes its time."""
+        try:
+            function(*arguments)
+        except BaseException as error:  # noqa: BLE001 - it may be anybody's code
+            self.raised(error)
+
     def raised(self, error: BaseException) -> None:
         """Count an error. Raises it again if it is none of the bystander's own: KeyboardInterrupt, GeneratorExit."""
         if isinstance(error, FATAL):

@@ -304,10 +304,8 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
         plain = processor.plain_handlers.get(job.name)
         value = await (processor.handle(job) if plain is None else plain(job))
         text = "null" if value is None else _result(value)
-        completed = Completed(
-            job.id, job.token, text, processor.keep_completed, job.attempts_started, job.attempts_made + 1
-        )
-        return mended(completed)
+        started, made = job.attempts_started, job.attempts_made + 1
+        return mended(Completed(job.id, job.token, text, processor.keep_completed, attempt=started, attempts_made=made))
     except KeyboardInterrupt:
         raise
     except GeneratorExit as error:
@@ -362,19 +360,21 @@ def _traceback(processor: Processor, error: BaseException) -> tuple[str, ...]:
 
 def failure(processor: Processor, job: Job, error: BaseException, rng: random.Random) -> Outcome:
     """The outcome of a job whose handler raised `error`."""
+    started, made = job.attempts_started, job.attempts_made
     if isinstance(error, DelayedError):
-        return Postponed(job.id, job.token, error.delay, job.attempts_started, job.attempts_made)
+        return Postponed(job.id, job.token, error.delay, attempt=started, attempts_made=made)
     if isinstance(error, RateLimitError) or str(error) == RATE_LIMITED:
         hold = getattr(error, "duration", None)
-        return Returned(job.id, job.token, hold, job.attempts_started, job.attempts_made)
+        return Returned(job.id, job.token, hold, attempt=started, attempts_made=made)
     info = processor.errors.describe(error)
     reason = str(error) or info.type
     stacktrace = _traceback(processor, error)
     delay = processor.retries.delay(job, error, info, rng)
     if delay is not None:
         entry = _history(job, info, reason) if processor.dead_letters else None
-        counts = (job.attempts_started, job.attempts_made + 1)
-        return Retried(job.id, job.token, delay, reason, stacktrace, entry, info, *counts)
+        return Retried(
+            job.id, job.token, delay, reason, stacktrace, entry, info, attempt=started, attempts_made=made + 1
+        )
     return _failed(processor, job, reason, stacktrace, _dead_letter(processor, job, reason, info), info)
 
 
@@ -386,8 +386,8 @@ def _failed(
     letter: DeadLetter | None,
     info: ErrorInfo,
 ) -> Failed:
-    counts = (job.attempts_started, job.attempts_made + 1)
-    return Failed(job.id, job.token, reason, stacktrace, processor.keep_failed, letter, info, *counts)
+    keep, started, made = processor.keep_failed, job.attempts_started, job.attempts_made + 1
+    return Failed(job.id, job.token, reason, stacktrace, keep, letter, info, attempt=started, attempts_made=made)
 
 
 def _result(value: Any) -> str:

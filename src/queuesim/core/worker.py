@@ -331,7 +331,8 @@ class Worker:
             log(logger, logging.ERROR, "queue %s: job %s is %s", self.broker.queue, job.id, message)
             with suppress(JobError):
                 await retry_forever(lambda: self.broker.log(job.id, message, ROWS, self._now()), self._rng)
-            return Postponed(job.id, job.token, UNREADABLE, job.attempts_started, job.attempts_made)
+            started, made = job.attempts_started, job.attempts_made
+            return Postponed(job.id, job.token, UNREADABLE, attempt=started, attempts_made=made)
         return None
 
     async def _unless_unlimited(self, job: Job, outcome: Returned) -> Outcome:

@@ -180,7 +180,6 @@ class FaultyConnection:
     async def exchange(
         self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
     ) -> Reply:
-        """See Broker.exchange."""
         return await self._server.serve(
             self.client,
             "exchange",

@@ -16,9 +16,8 @@ from queuesim.core.worker import Worker
 from queuesim.oracles.run_view import FinalState
 from queuesim.results.recorder import Recorder
 from queuesim.results.recording import CheckRow, Facts, Recording, Stop, StopReason
-from queuesim.runs.abort import Abort
 from queuesim.runs.handlers import job_options
-from queuesim.runs.judging import Patience, gather, goes_round, no_progress, stands_still
+from queuesim.runs.judging import Abort, Patience, gather, goes_round, no_progress, stands_still
 from queuesim.runs.producers import Endings, Producer
 from queuesim.scenario.load import LoadEntry
 from queuesim.scenario.model import Scenario

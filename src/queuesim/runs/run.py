@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from queuesim.results.health import judge_health
 from queuesim.results.views.progress import run_bar
-from queuesim.runs.abort import Abort
 from queuesim.runs.effort import refuse_too_large, size_checks
 from queuesim.runs.engine import Progress
 from queuesim.runs.handler_state import warn_of_leftovers, watched
-from queuesim.runs.judging import what_is_asked
+from queuesim.runs.judging import Abort, what_is_asked
 from queuesim.runs.virtual.engine import record
 from queuesim.scenario.loading import Source, as_scenario, processor_of
 from queuesim.scenario.model import Scenario, check_backend

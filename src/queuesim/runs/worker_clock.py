@@ -84,17 +84,14 @@ class RunClockRecorder:
             self._starts[_start(job)] = self._clock.look_up(job.processed_on or 0.0)
 
     def attempt(self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
-        """See worker.WorkerObserver."""
         job, skew = self.of_the_run(job)
         self._recorder.attempt(worker, slot, job, self._clock.true_time(ended), outcome, lost, skew)
 
     def unfinished(self, worker: str, slot: int, job: Job) -> None:
-        """See results.recorder.Recorder."""
         job, skew = self.of_the_run(job)
         self._recorder.unfinished(worker, slot, job, skew)
 
     def window(self, opened: float, closes: float, max_jobs: int) -> None:
-        """See core.broker.Observer."""
         true = self._clock.true_time(opened)
         self._recorder.window(true, true + (closes - opened), max_jobs)
 
@@ -153,7 +150,6 @@ class SkewedBroker:
     async def exchange(
         self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
     ) -> Reply:
-        """See Broker.exchange."""
         reply: Reply = await self._timed(now, lambda: self._broker.exchange(outcomes, take, terms, token, now, again))
         self._recorder.started(reply.jobs)
         return reply

@@ -1,4 +1,3 @@
-from .calendar import Calendar as Calendar
 from .diagnosis import Deadlock as Deadlock
 from .diagnosis import Livelock as Livelock
 from .environment import Environment as Environment
@@ -7,5 +6,6 @@ from .loop import Interrupted as Interrupted
 from .loop import VirtualLoop as VirtualLoop
 from .process import Process as Process
 from .refused_io import RealIOError as RealIOError
+from .runner import Calendar as Calendar
 from .runner import run as run
 from .watchdog import Watchdog as Watchdog

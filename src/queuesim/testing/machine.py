@@ -69,15 +69,15 @@ class QueueMachine(RuleBasedStateMachine):
     def settle(self, one: tuple[Job, str], how: str) -> Any:
         """Hand in what became of a taken job, and take another."""
         job, _ = one
-        counts = (job.attempts_started, job.attempts_made + 1)
+        counts: Any = {"attempt": job.attempts_started, "attempts_made": job.attempts_made + 1}
         outcome: Outcome
         if how == "complete":
-            outcome = Completed(job.id, job.token, "null", None, *counts)
+            outcome = Completed(job.id, job.token, "null", None, **counts)
         elif how == "fail":
-            outcome = Failed(job.id, job.token, "boom", (), None, None, None, *counts)
+            outcome = Failed(job.id, job.token, "boom", (), **counts)
         else:
             delay = 0.0 if how == "retry" else 4.0
-            outcome = Retried(job.id, job.token, delay, "boom", (), None, None, *counts)
+            outcome = Retried(job.id, job.token, delay, "boom", (), **counts)
         return multiple(*self._exchange([outcome], 1))
 
     @rule()

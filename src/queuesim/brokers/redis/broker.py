@@ -75,7 +75,7 @@ class RedisBroker:
 
     Keys, fields, scores, events and markers are BullMQ 6.7's, so that producers and workers of both kinds can share
     the queue. Callers supply the time, except that locks, limiter windows and deduplication ids expire by the server's
-    clock.
+    clock. `Broker` says what the methods do.
 
     Args:
         queue: its name.
@@ -109,7 +109,6 @@ class RedisBroker:
         return f"<{type(self).__name__} {self.prefix}:{self.queue}>"
 
     def sibling(self, queue: str) -> RedisBroker:
-        """A broker for another queue on the same server."""
         return type(self)(queue, self._server, self.prefix, origin=self.origin)
 
     async def close(self) -> None:
@@ -163,7 +162,6 @@ class RedisBroker:
     async def exchange(
         self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
     ) -> Reply:
-        """Hand in outcomes and take jobs; see Broker.exchange."""
         limiter = terms.limiter
         arguments: list[Argument] = [
             self._stamp(now),
@@ -196,10 +194,7 @@ class RedisBroker:
             reply.refuse(outcomes[refused[i]], refused[i + 1])
         if window >= 0 and self._observer is not None:
             opened = now if self.server_now is None else self.server_now
-            try:
-                self._observer.window(opened, opened + window / 1000, most)
-            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
-                self.observer_errors.raised(error)
+            self.observer_errors.call(self._observer.window, opened, opened + window / 1000, most)
         return reply
 
     def _encoded(self, outcome: Outcome) -> tuple[Argument, ...]:
@@ -213,14 +208,12 @@ class RedisBroker:
             return encode_outcome(failed, self.prefix)
 
     async def wait(self, until: float | None, now: float) -> None:
-        """Return when there may be work, or at `until`; see Broker.wait."""
         if until is not None and until <= now:
             return
         latest = now + LONGEST_WAIT
         await self._server.block(self.prefix, self.queue, latest if until is None else min(until, latest), now)
 
     async def renew(self, locks: Sequence[tuple[str, str]], duration: float, now: float) -> list[str]:
-        """Extend locks; see Broker.renew."""
         words: list[Argument] = [milliseconds(duration)]
         for lock in locks:
             words += lock
@@ -228,14 +221,12 @@ class RedisBroker:
         return lost
 
     async def recover_stalled(self, interval: float, max_stalled: int, now: float) -> list[str]:
-        """The stalled check; see Broker.recover_stalled."""
         recovered: list[str] = await self._run("recover", (self._stamp(now), milliseconds(interval), max_stalled))
         return recovered
 
     # -- adding jobs, and flows
 
     async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
-        """Add jobs and return their ids; see Broker.add."""
         ids: list[JobId] = []
         for first in range(0, len(jobs), ADDED_AT_ONCE):
             part = jobs[first : first + ADDED_AT_ONCE]
@@ -246,7 +237,6 @@ class RedisBroker:
         return ids
 
     async def add_flow(self, rows: Sequence[FlowRow], now: float) -> int:
-        """Add a tree of jobs; see Broker.add_flow."""
         arguments: list[Argument] = [self._stamp(now)]
         for row in rows:
             arguments += encode_flow_row(row, self.prefix, self.origin)
@@ -254,7 +244,6 @@ class RedisBroker:
         return taken
 
     async def children(self, job_id: str) -> Children:
-        """The outcomes of a job's children; see Broker.children."""
         values, ignored, failed, pending = await self._run("children", (job_id,))
         return Children(
             {key: parse_json_or_text(value) for key, value in self._by_child(values)},
@@ -273,14 +262,12 @@ class RedisBroker:
     # -- job schedulers: the hash `repeat:<id>` and the sorted set `repeat`
 
     async def upsert_scheduler(self, scheduler: Scheduler, due: float, now: float) -> str:
-        """Store a scheduler and add its first job; see Broker.upsert_scheduler."""
         stored = new_scheduler(scheduler, self.origin)
         first = encode_iteration(stored, due, now, 1, self.origin)
         arguments = [self._stamp(now), scheduler.id, *first, *encode_scheduler(stored)]
         return self._scheduled(scheduler.id, due, await self._run("upsert_scheduler", arguments))
 
     async def advance_scheduler(self, scheduler_id: str, job_id: str, due: float | None, now: float) -> str | None:
-        """Add a scheduler's next job; see Broker.advance_scheduler."""
         stored = await self._stored(scheduler_id)
         if stored is None:
             return None
@@ -298,11 +285,9 @@ class RedisBroker:
         return answer
 
     async def remove_scheduler(self, scheduler_id: str, now: float) -> bool:
-        """Remove a scheduler and its pending job; see Broker.remove_scheduler."""
         return bool(await self._run("remove_scheduler", (scheduler_id,)))
 
     async def scheduler(self, scheduler_id: str) -> Scheduler | None:
-        """The scheduler of that id; None if there is none. Raises ScheduleError if it can't be read."""
         stored = await self._stored(scheduler_id)
         return None if stored is None else stored.scheduler
 
@@ -339,30 +324,24 @@ class RedisBroker:
     # -- the queue: pausing, limits, removing many jobs
 
     async def pause(self, now: float) -> None:
-        """No job starts from now on; active ones go on, delayed ones are still promoted."""
         await self._run("pause", ("1",))
 
     async def resume(self, now: float) -> None:
-        """Let jobs start again."""
         await self._run("pause", ("",))
 
     async def is_paused(self) -> bool:
-        """Whether `pause` holds."""
         return bool(await self._server.command("HEXISTS", self._base + "meta", "paused"))
 
     async def set_concurrency(self, limit: int | None, now: float) -> None:
-        """Limit the active jobs of all workers together."""
         await self._run("settings", ("concurrency", "" if limit is None else limit))
 
     async def set_rate_limit(self, limit: RateLimit | None, now: float) -> None:
-        """Limit the starts of all workers together."""
         if limit is None:
             await self._run("settings", ("max", "", "duration", ""))
         else:
             await self._run("settings", ("max", limit.max, "duration", milliseconds(limit.duration)))
 
     async def get_rate_limit(self) -> RateLimit | None:
-        """The rate limit over all workers, if there is one."""
         starts, duration = await self._server.command("HMGET", self._base + "meta", "max", "duration")
         try:
             return None if starts is None else RateLimit(int(starts), int(duration or 0) / 1000)
@@ -371,20 +350,16 @@ class RedisBroker:
             return None
 
     async def rate_limit(self, duration: float, now: float) -> None:
-        """Hold all rate-limited workers for `duration` seconds."""
         await self._run("limit", ("hold", milliseconds(duration)))
 
     async def rate_limit_ttl(self, max_jobs: int | None, now: float) -> float:
-        """Seconds until a start is free; see Broker.rate_limit_ttl."""
         ttl: int = await self._run("limit", ("ttl", max_jobs or ""))
         return ttl / 1000
 
     async def clear_rate_limit(self, now: float) -> None:
-        """Forget the present window."""
         await self._run("limit", ("clear", ""))
 
     async def drain(self, delayed: bool, now: float) -> None:
-        """Remove what waits, and what is delayed if asked; see Broker.drain."""
         async for _ in self._drained(delayed):
             pass
 
@@ -405,14 +380,12 @@ class RedisBroker:
             yield page
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
-        """Remove old jobs of one state; locked ones stay. See Broker.clean."""
         if state not in CLEANABLE:
             raise ValueError(f"can't clean {state}: choose from {', '.join(CLEANABLE)}")
         pages = self._removed("clean", str(state), self._stamp(now - grace), limit)
         return [job_id async for page in pages for job_id in page]
 
     async def obliterate(self, force: bool, now: float) -> None:
-        """Remove everything; see Broker.obliterate."""
         while (left := await self._run("obliterate", ("1" if force else "", PAGE))) == 1:
             pass
         if left == -1:
@@ -435,7 +408,6 @@ class RedisBroker:
     # -- looking
 
     async def counts(self) -> dict[JobState, int]:
-        """How many jobs are in each state."""
         return dict(zip(COUNTED, await self._run("counts"), strict=True))
 
     async def jobs(self, state: JobState, start: int, end: int, ascending: bool) -> list[Job]:
@@ -478,7 +450,6 @@ class RedisBroker:
                 job.ready_at = self._time(float(score) // SCORES_A_MILLISECOND)
 
     async def get(self, job_id: str) -> Job | None:
-        """The job as it is now."""
         row = await self._run("get", (job_id,))
         return None if row is None else self._snapshot(row)
 
@@ -486,12 +457,10 @@ class RedisBroker:
         return decode_job(row, self, self.origin, "", self.prefix)
 
     async def state(self, job_id: str) -> JobState | None:
-        """Where the job is; None if there is no such job."""
         state = await self._run("state", (job_id,))
         return None if state is None else JobState(state)
 
     async def logs(self, job_id: str) -> list[str]:
-        """The rows of the log, oldest first."""
         rows: list[str] = await self._server.command("LRANGE", f"{self._base}{job_id}:logs", 0, -1)
         return rows
 
@@ -505,15 +474,12 @@ class RedisBroker:
         return code
 
     async def update_progress(self, job_id: str, progress: str, now: float) -> None:
-        """Store and publish progress, as JSON text."""
         await self._write("progress", job_id, "update the progress of", progress)
 
     async def update_data(self, job_id: str, data: str, now: float) -> None:
-        """Replace the data, as JSON text."""
         await self._write("data", job_id, "update the data of", data)
 
     async def log(self, job_id: str, row: str, keep: int | None, now: float) -> int:
-        """Append a row to the log; returns the length of the log."""
         return await self._write("log", job_id, "log to", row, keep)
 
     async def _write(self, what: str, job_id: str, doing: str, value: str, keep: int | None = None) -> int:
@@ -523,7 +489,6 @@ class RedisBroker:
         return code
 
     async def retry(self, job_id: str, state: JobState, reset_attempts: bool, now: float) -> None:
-        """Run a finished job again. Its attempts stay used up unless they are reset (BullMQ 6.7)."""
         await self._do("retry", job_id, "retry", str(state), "1" if reset_attempts else "")
 
     async def retry_all(self, state: JobState, before: float | None, now: float) -> int:
@@ -537,11 +502,9 @@ class RedisBroker:
         return total
 
     async def promote(self, job_id: str, now: float) -> None:
-        """Let a delayed job run now."""
         await self._do("promote", job_id, "promote")
 
     async def promote_all(self, now: float) -> int:
-        """Let all delayed jobs run now, whatever their priority (BullMQ 6.7)."""
         total, moved = 0, PAGE
         while moved >= PAGE:
             moved = await self._run("promote_all", (PAGE,))
@@ -549,19 +512,15 @@ class RedisBroker:
         return total
 
     async def remove(self, job_id: str, now: float) -> None:
-        """Remove a job that no worker holds."""
         await self._do("remove", job_id, "remove")
 
     async def change_delay(self, job_id: str, delay: float, now: float) -> None:
-        """Give a delayed job a new delay, from now."""
         await self._do("change_delay", job_id, "change the delay of", milliseconds(delay), self._stamp(now))
 
     async def change_priority(self, job_id: str, priority: int, lifo: bool, now: float) -> None:
-        """Give a job that waits a new priority; any other job only remembers it."""
         await self._do("change_priority", job_id, "change the priority of", priority, "1" if lifo else "")
 
     async def release_deduplication(self, dedup_id: str, now: float) -> bool:
-        """Free a deduplication id by hand."""
         held = await self._server.command("DEL", f"{self._base}de:{dedup_id}")
         await self._server.command("DEL", f"{self._base}dn:{dedup_id}")
         return bool(held)
@@ -578,7 +537,6 @@ class RedisBroker:
         return (await self.read_events(after, limit)).events
 
     async def read_events(self, after: int, limit: int | None = None) -> EventPage:
-        """As `events`, and whether any in between may be gone; see Broker.read_events."""
         page = await read_from(read_page(self._base + "events", after, self._seen, limit), self._server.command)
         events = [event for event in (self._event(*entry) for entry in page.entries) if event is not None]
         return EventPage(events, page.complete, page.last)

@@ -93,11 +93,9 @@ class FakeServer:
             _time.clock = before
 
     async def run(self, script: Script, key: str, arguments: Sequence[Argument]) -> Any:
-        """See RedisServer.run."""
         return self.run_now(script, key, arguments)
 
     async def command(self, *words: Argument) -> Any:
-        """See RedisServer.command."""
         return self.command_now(*words)
 
     def run_now(self, script: Script, key: str, arguments: Sequence[Argument]) -> Any:
@@ -126,7 +124,6 @@ class FakeServer:
             return self.client.execute_command(*in_bytes(words))
 
     async def block(self, prefix: str, queue: str, until: float | None, now: float) -> None:
-        """See RedisServer.block."""
         marker = f"{prefix}:{queue}:marker"
         with self.at_its_time():
             if self.client.zpopmin(marker):
@@ -184,7 +181,6 @@ class FakeServer:
                 _release(waiting.popleft())
 
     async def close(self) -> None:
-        """See RedisServer.close."""
         self.client.close()
 
 
@@ -347,7 +343,4 @@ class ObservedBroker(RedisBroker):
         self.flush()
         if self._observer is not None and self._reader is not None:
             numbers = [self._reader.numbers[job_id] for job_id in ids]
-            try:
-                self._observer.removed(numbers)
-            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
-                self.observer_errors.raised(error)
+            self.observer_errors.call(self._observer.removed, numbers)

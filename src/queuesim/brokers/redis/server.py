@@ -377,7 +377,6 @@ class RealServer:
             return False
 
     async def run(self, script: Script, key: str, arguments: Sequence[Argument]) -> Any:
-        """See RedisServer.run."""
         from redis.exceptions import NoScriptError
 
         try:
@@ -396,7 +395,6 @@ class RealServer:
             await self.command("SCRIPT", "LOAD", script(name).text)
 
     async def command(self, *words: Argument) -> Any:
-        """See RedisServer.command."""
         connection = self._idle.pop() if self._idle else await self._open()
         try:
             await self._send(connection, words)
@@ -459,7 +457,6 @@ class RealServer:
     # -- waiting
 
     async def block(self, prefix: str, queue: str, until: float | None, now: float) -> None:
-        """See RedisServer.block."""
         timeout = LONGEST_BLOCK if until is None else min(until - now, LONGEST_BLOCK)
         if timeout <= 0:
             return
@@ -496,7 +493,6 @@ class RealServer:
         return client_id
 
     async def close(self) -> None:
-        """See RedisServer.close."""
         self._timeouts.stop()
         for connection in (*self._idle, *self._idle_blocking):
             await connection.disconnect()

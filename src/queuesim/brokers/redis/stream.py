@@ -240,10 +240,7 @@ class EventStreamReader:
         """Report entries of the stream to the observer."""
         events = [event for event in (self._event(*entry) for entry in entries) if event is not None]
         if events:
-            try:
-                self._observer.events(events)
-            except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
-                self._raised(error)
+            self._call(self._observer.events, events)
 
     def _event(
         self, stream_id: str, words: Sequence[Any]
@@ -271,15 +268,14 @@ class EventStreamReader:
         self._report_added(number, job_id, job, timestamp)
 
     def _report_added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
-        try:
-            self._observer.added(number, job_id, job, timestamp)
-        except BaseException as error:  # noqa: BLE001 - an observer may be anybody's code
-            self._raised(error)
+        self._call(self._observer.added, number, job_id, job, timestamp)
 
-    def _raised(self, error: BaseException) -> None:
+    def _call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call the observer. Its errors are raised if nobody contains them."""
         if self._errors is None:
-            raise error
-        self._errors.raised(error)
+            function(*arguments)
+        else:
+            self._errors.call(function, *arguments)
 
     def _unexpected(self, job_id: str, name: str, time: float) -> tuple[NewJob, float]:
         """A job that was not expected, and when it was added."""

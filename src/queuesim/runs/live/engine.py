@@ -26,15 +26,14 @@ from queuesim.core.worker import Worker
 from queuesim.faults.base import Need
 from queuesim.faults.registry import FaultEntry
 from queuesim.results.recording import CheckRow, Recording, Stop, StopReason
-from queuesim.runs.abort import Abort
 from queuesim.runs.engine import LOOKS, Engine, Progress
 from queuesim.runs.handlers import build_processor
-from queuesim.runs.judging import Patience, promises
+from queuesim.runs.judging import Abort, Patience, promises
 from queuesim.runs.live.faults import LiveFaults, check_faults, needs_of, spares
 from queuesim.runs.live.messages import FollowedBroker, Reports, StreamFollower
 from queuesim.runs.live.processes import LiveFleet, ProcessPool
-from queuesim.runs.live.reconciliation import Post, account_for, judge_live
-from queuesim.runs.live.worker_process import WorkerLaunch, make_worker
+from queuesim.runs.live.reconciliation import account_for, judge_live
+from queuesim.runs.live.worker_process import OwnSlot, WorkerLaunch, make_worker
 from queuesim.runs.live.worker_process import connect as connect_early
 from queuesim.scenario.loading import processor_of
 from queuesim.scenario.model import Overhead, Scenario
@@ -387,7 +386,7 @@ class LiveRun(Engine):
         """What the oracles say of the run."""
         slots: list[Any] = list(self.fleet.members)
         if self._own is not None:
-            slots = [Post(launch.name, launch.settings) for launch in self._launches]
+            slots = [OwnSlot(launch.name, launch.settings) for launch in self._launches]
         promised = promises(self.scenario, self._processor, slots, self.recorder)
         began = self._faults.first_beginnings()
         return judge_live(recording, promised, self._evidence, began, self.stream.reader.gaps)

@@ -12,7 +12,6 @@ from typing import Any, cast
 from queuesim.brokers.redis.embedded import EmbeddedServer
 from queuesim.brokers.redis.scripts import names
 from queuesim.brokers.redis.server import Address, RealServer
-from queuesim.core.job import JobState
 from queuesim.core.processor import Processor
 from queuesim.core.retry import retry_forever
 from queuesim.faults.base import NO_NEEDS, Deadly, Fault, FaultContext, FleetSlot, Need
@@ -92,7 +91,6 @@ class ServerHost:
         self._forgot = False
 
     async def kill(self, forget: bool) -> None:
-        """See RestartableServer."""
         self._forgot = forget or not self.persistent
         if self._forgot:
             await self._server.command("CLIENT", "PAUSE", PAUSE, "WRITE")
@@ -102,45 +100,28 @@ class ServerHost:
             self._embedded.forget()
 
     async def start(self) -> None:
-        """See RestartableServer."""
         await asyncio.to_thread(self._embedded.start)
         if self._forgot:
             await retry_forever(self._stream.begin_again, self._rng)
 
     async def follow_nobody(self, follow: bool) -> None:
-        """See RestartableServer."""
         words = NOBODY if follow else ("NO", "ONE")
         await retry_forever(lambda: self._server.command("REPLICAOF", *words), self._rng)
 
 
 class PatientQueue:
-    """The queue as faults see it: they wait while the server is away."""
+    """The queue as faults see it: its operations wait while the server is away."""
 
     def __init__(self, broker: FollowedBroker, server: RealServer, rng: random.Random) -> None:
         self._broker = broker
         self._server = server
         self._rng = rng
 
-    async def counts(self) -> Mapping[JobState, int]:
-        """See Broker.counts."""
-        return await retry_forever(self._broker.counts, self._rng)
-
-    @property
-    def queue(self) -> str:
-        """Its name."""
-        return self._broker.queue
-
-    async def is_paused(self) -> bool:
-        """See Broker.is_paused."""
-        return await retry_forever(self._broker.is_paused, self._rng)
-
-    async def pause(self, now: float) -> None:
-        """See Broker.pause."""
-        await retry_forever(lambda: self._broker.pause(now), self._rng)
-
-    async def resume(self, now: float) -> None:
-        """See Broker.resume."""
-        await retry_forever(lambda: self._broker.resume(now), self._rng)
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._broker, name)
+        if not asyncio.iscoroutinefunction(member):
+            return member
+        return lambda *arguments: retry_forever(lambda: member(*arguments), self._rng)
 
     async def flush_scripts(self) -> None:
         """The server forgets its scripts."""
@@ -251,20 +232,17 @@ class LiveFaults:
     # -- what workers report
 
     def began(self, worker: str, time: float) -> None:
-        """See messages.WorkerListener."""
         self._began.setdefault(worker, time)
         for member in self._fleet.members:
             member.ready = member.ready or member.name == worker
 
     def struck(self, fault: int) -> None:
-        """See messages.WorkerListener."""
         assert self.injector is not None
         striking = self.injector.faults[fault]
         assert isinstance(striking, HandlerFault)
         striking.count += 1
 
     def died(self, worker: str, fault: int) -> None:
-        """See messages.WorkerListener."""
         assert self.injector is not None
         deadly = self.injector.faults[fault]
         assert isinstance(deadly, Deadly)

@@ -15,8 +15,7 @@ from queuesim.brokers.redis.server import RealServer, RedisServer
 from queuesim.brokers.redis.stream import EventStreamReader, read_from
 from queuesim.core.broker import Completed, Failed, Outcome, Postponed, Retried, Returned
 from queuesim.core.errors import ErrorInfo
-from queuesim.core.events import EventKind
-from queuesim.core.job import Job, JobId, JobState, NewJob, number_of
+from queuesim.core.job import Job, JobId, NewJob, number_of
 from queuesim.core.retry import retry_forever
 from queuesim.results.recorder import Recorder
 
@@ -40,7 +39,6 @@ class Reporter:
     def attempt(
         self, worker: str, slot: int, job: Job, ended: float, outcome: Outcome, lost: bool, skew: float = 0.0
     ) -> None:
-        """See results.recorder.Recorder."""
         delay, reason, error = None, "", None
         if isinstance(outcome, (Failed, Retried)):
             reason, error = outcome.reason, outcome.error
@@ -55,7 +53,6 @@ class Reporter:
         self._write("attempt", worker, slot, *_told(job), None, UNFINISHED, None, "", None, False, skew)
 
     def window(self, opened: float, closes: float, max_jobs: int) -> None:
-        """See core.broker.Observer."""
         self._write("window", opened, closes, max_jobs)
 
     def ready(self) -> None:
@@ -76,17 +73,6 @@ class Reporter:
 
     def _write(self, *row: Any) -> None:
         os.write(self._file, json.dumps(row).encode() + b"\n")
-
-    # what only brokers in the run's own process tell
-
-    def added(self, number: int, job_id: str, job: NewJob, timestamp: float) -> None:
-        """See core.broker.Observer. The event stream tells it to the run."""
-
-    def events(self, entries: Sequence[tuple[float, EventKind, int, str | None, JobState | None, Any]]) -> None:
-        """See core.broker.Observer. The event stream tells it to the run."""
-
-    def removed(self, numbers: Sequence[int]) -> None:
-        """See core.broker.Observer. The event stream tells it to the run."""
 
 
 class WorkerListener(Protocol):

@@ -14,7 +14,6 @@ from queuesim.oracles import judge
 from queuesim.oracles.run_view import Expectations, FinalState, unjudged
 from queuesim.results.recorder import Names
 from queuesim.results.recording import ATTEMPT_ROW, CheckRow, Ending, FaultRow, Recording
-from queuesim.scenario.queue_settings import WorkerSettings
 
 ENDINGS = {
     EventKind.COMPLETED.code: Ending.OK,
@@ -168,12 +167,3 @@ def starts_by_server(recording: Recording) -> Array:
     place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
     found: Array = np.where(key[place] == wanted, time[place], np.nan)
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """A worker's place in a run whose workers are tasks of its own process."""
-
-    name: str
-    settings: WorkerSettings
-    joined: float = 0.0

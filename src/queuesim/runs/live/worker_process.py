@@ -112,10 +112,11 @@ async def listen(handlers: Mapping[str, Callable[..., Any]]) -> asyncio.Future[N
 
 @dataclass(frozen=True, slots=True)
 class OwnSlot:
-    """The worker of this process, as its faults see it."""
+    """A worker of this process, as faults and oracles see it."""
 
     name: str
     settings: WorkerSettings
+    joined: float = 0.0
     process: None = None
 
 
