@@ -305,6 +305,7 @@ class Fault(Timing):
         """Its place among the faults of the scenario."""
         rng: Random
         schedule: Schedule
+        samplers: dict[str, Draw]
         active: bool
         """Whether it is on."""
     else:
@@ -320,6 +321,7 @@ class Fault(Timing):
         """A copy for one run."""
         bound = self.model_copy()
         bound.context, bound.name, bound.number = context, name, number
+        bound.samplers = {}
         bound.rng = bound.streams.python(name)
         bound.schedule = Schedule(bound, name, bound.streams, context.broker.counts)
         bound.active = False
@@ -331,9 +333,12 @@ class Fault(Timing):
         """Where its random numbers come from."""
         return self.context.streams
 
-    def sampler(self, time: ServiceTime, what: str) -> Draw:
-        """A function that draws times of a distribution in the scenario, from a stream of their own."""
-        return time.model().sampler(self.streams.named(f"{self.name}/{what}"))
+    def sampler(self, key: str) -> Draw:
+        """A function that draws the times of one of its keys, from a stream of their own: the same one each time."""
+        if key not in self.samplers:
+            time: ServiceTime = getattr(self, key)
+            self.samplers[key] = time.model().sampler(self.streams.named(f"{self.name}/{key}"))
+        return self.samplers[key]
 
     # -- acting
 

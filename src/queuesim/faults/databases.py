@@ -97,12 +97,8 @@ class DatabaseSlow(DatabaseFault):
     delay: ServiceTime
     """How much longer, all of an attempt's together, or each transaction on overdue tasks."""
 
-    def prepare(self) -> None:
-        super().prepare()
-        self._draw_delay = self.sampler(self.delay, "delay")
-
     async def hinder(self, transaction: object) -> None:
-        await sleep(self._draw_delay())
+        await sleep(self.sampler("delay")())
 
 
 class ConnectionPool:
@@ -198,7 +194,7 @@ class DatabasePool(DatabaseFault):
 
     def prepare(self) -> None:
         super().prepare()
-        draw_timeout, directory = self.sampler(self.timeout, "timeout"), self.context.directory
+        draw_timeout, directory = self.sampler("timeout"), self.context.directory
         self._pool = (
             ConnectionPool(self.size, draw_timeout)
             if directory is None

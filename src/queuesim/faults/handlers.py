@@ -106,9 +106,8 @@ class HandlerFault(Likely, AttemptHook):
         return struck
 
 
-@fault("handler.error")
-class HandlerError(HandlerFault):
-    """Attempts fail, after they took their time."""
+class Failing(HandlerFault):
+    """Attempts that are struck fail at their end."""
 
     category: Category = "unknown"
     """What kind of error they fail with."""
@@ -116,6 +115,11 @@ class HandlerError(HandlerFault):
     async def after(self, job: Job) -> None:
         if self.strikes(job):
             raise simulated(self.category)
+
+
+@fault("handler.error")
+class HandlerError(Failing):
+    """Attempts fail, after they took their time."""
 
     @staticmethod
     def draw(rng: Random, duration: float) -> Settings:
@@ -134,13 +138,9 @@ class HandlerHang(HandlerFault):
     lasts: ServiceTime | None = None
     """How long they hang; for ever if left out."""
 
-    def prepare(self) -> None:
-        super().prepare()
-        self._draw_length = None if self.lasts is None else self.sampler(self.lasts, "lasts")
-
     async def before(self, job: Job) -> None:
         if self.strikes(job):
-            await (asyncio.Event().wait() if self._draw_length is None else sleep(self._draw_length()))
+            await (asyncio.Event().wait() if self.lasts is None else sleep(self.sampler("lasts")()))
 
     @staticmethod
     def draw(rng: Random, duration: float) -> Settings:
@@ -154,13 +154,9 @@ class HandlerSlow(HandlerFault):
     delay: ServiceTime
     """How much longer."""
 
-    def prepare(self) -> None:
-        super().prepare()
-        self._draw_delay = self.sampler(self.delay, "delay")
-
     async def before(self, job: Job) -> None:
         if self.strikes(job):
-            await sleep(self._draw_delay())
+            await sleep(self.sampler("delay")())
 
     @staticmethod
     def draw(rng: Random, duration: float) -> Settings:
@@ -183,15 +179,8 @@ class ByNumber(HandlerFault):
 
 
 @fault("handler.poison")
-class HandlerPoison(ByNumber):
+class HandlerPoison(ByNumber, Failing):
     """Some jobs fail at every attempt while it lasts: which, is decided by their numbers."""
-
-    category: Category = "unknown"
-    """What kind of error they fail with."""
-
-    async def after(self, job: Job) -> None:
-        if self.strikes(job):
-            raise simulated(self.category)
 
     @staticmethod
     def draw(rng: Random, duration: float) -> Settings:
@@ -218,7 +207,7 @@ class HandlerPayload(ByNumber, Killing):
 
     def prepare(self) -> None:
         super().prepare()
-        self.replace_after(self.sampler(self.restart, "restart"))
+        self.replace_after(self.sampler("restart"))
         # bytes are counted, not allocated: for each process, those of each attempt
         self._held: dict[object, dict[str, int]] = {}
 

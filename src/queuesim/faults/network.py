@@ -48,7 +48,7 @@ class Break:
     chance: float
     effect: str
     rng: random.Random
-    struck: Callable[[str, str], None]
+    struck: Callable[[str, str], object]
     """Called for each broken command: the client, and what happened."""
 
 

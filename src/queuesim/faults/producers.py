@@ -112,14 +112,11 @@ class ProducerRetry(ProducerFault):
     pause: ServiceTime = ServiceTime(constant=1.0)
     """How much later."""
 
-    def prepare(self) -> None:
-        self._draw_pause = self.sampler(self.pause, "pause")
-
     async def added(self, load: str, jobs: Sequence[NewJob], add: Any) -> None:
         if self.hits(load):
             row = self.note(load, f"{len(jobs)} jobs twice", lasting=True)
             meant = clock.now()
-            await clock.sleep(self._draw_pause())
+            await clock.sleep(self.sampler("pause")())
             await retry_forever(lambda: add(_meant_for(jobs, meant), clock.now()), self.rng)
             end(row)
 

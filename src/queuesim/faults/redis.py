@@ -82,7 +82,7 @@ class RedisLatency(ClientFault):
         return self.client
 
     def prepare(self) -> None:
-        self._delay = Delay(self.client, self.chance, self.sampler(self.delay, "delay"), self.rng)
+        self._delay = Delay(self.client, self.chance, self.sampler("delay"), self.rng)
 
     def turn(self, on: bool) -> None:
         if on:
@@ -109,10 +109,7 @@ class RedisDrop(ClientFault, Chance):
     """Whether it breaks before or after the command took effect."""
 
     def prepare(self) -> None:
-        self._break = Break(self.client, self.chance, self.effect, self.rng, self._struck)
-
-    def _struck(self, client: str, detail: str) -> None:
-        self.note(client, detail)
+        self._break = Break(self.client, self.chance, self.effect, self.rng, self.note)
 
     def turn(self, on: bool) -> None:
         if on:
@@ -251,11 +248,7 @@ class RedisRestart(Fault):
 
     @staticmethod
     def draw(rng: Random, duration: float) -> Settings:
-        return {
-            **draw_times(rng, duration),
-            "empty": rng.random() < 0.3,
-            "down": rng.choice([0.0, 1.0, 5.0]),
-        }
+        return {**draw_times(rng, duration), "empty": rng.random() < 0.3, "down": rng.choice([0.0, 1.0, 5.0])}
 
 
 @fault("redis.script-flush")

@@ -70,7 +70,6 @@ class CronOverlap(CronFault):
     """How much longer each of its pages takes."""
 
     def prepare(self) -> None:
-        self._draw_delay = self.sampler(self.delay, "delay")
         self._count = 0
 
     async def tick(self, scans: Scans, name: str, tick: float | None) -> bool:
@@ -78,6 +77,6 @@ class CronOverlap(CronFault):
             return True
         self._count += 1
         row = self.note(name, lasting=True)
-        scan = scans.scan_beside(f"{name}, slow {self._count}", tick, self._draw_delay)
+        scan = scans.scan_beside(f"{name}, slow {self._count}", tick, self.sampler("delay"))
         scan.add_done_callback(lambda _: end(row) if math.isnan(row.ended) else None)
         return False

@@ -101,7 +101,7 @@ class WorkerCrash(WorkerFault, Killing, AttemptHook):
 
     def prepare(self) -> None:
         self.active = not self.timed
-        self.replace_after((lambda: math.inf) if self.restart == "never" else self.sampler(self.restart, "restart"))
+        self.replace_after((lambda: math.inf) if self.restart == "never" else self.sampler("restart"))
 
     async def run(self) -> None:
         if self.timed:
@@ -204,7 +204,6 @@ class WorkerSlowStart(WorkerFault, Chance):
 
     def prepare(self) -> None:
         fleet = self.context.fleet
-        self._draw_delay = self.sampler(self.delay, "delay")
         self.active = not self.timed
         self._others, fleet.start_delay = fleet.start_delay, self.start_delay
 
@@ -213,7 +212,7 @@ class WorkerSlowStart(WorkerFault, Chance):
         others = 0.0 if self._others is None else self._others(slot)
         if not (means(self.worker, slot) and self.strikes()):
             return others
-        delay = self._draw_delay()
+        delay = self.sampler("delay")()
         row = self.note(slot.name, lasting=True)
         row.ended = row.began + delay
         return others + delay

@@ -214,6 +214,32 @@ class OverdueStore:
         timeout = None if first is None else first.timeout
         processor.add(JobType(OVERDUE, handle, timeout=timeout))
 
+    def start_events(
+        self,
+        scanner: Callable[[str], Scanner],
+        crash: Callable[[int, float], Coroutine[Any, Any, None]],
+        launch: LaunchScan,
+    ) -> None:
+        """Start whoever triggers scans by hand, and whoever kills the schedulers.
+
+        Args:
+            scanner: makes the scanner of that name.
+            crash: kills all schedulers, for the so-manieth time, and starts them again so many seconds later.
+            launch: starts a part of the run.
+        """
+
+        async def trigger() -> None:
+            await scanner("administrator").at(self.settings.triggers)
+
+        async def crash_when_due(number: int, settings: SchedulerCrash) -> None:
+            await sleep_until(settings.at)
+            await crash(number, settings.length)
+
+        if self.settings.triggers:
+            launch(trigger(), "overdue: manual triggers")
+        for n, each in enumerate(sorted(self.settings.crashes, key=lambda crash: crash.at), start=1):
+            launch(crash_when_due(n, each), f"overdue: crash {n}")
+
     def evidence(self, ticks: Ticks | None, crashed: bool, origin: float = 0.0) -> OverdueEvidence:
         """What oracles ask of the scans and of whoever was told by them.
 
@@ -346,10 +372,7 @@ class OverdueTasks(OverdueStore):
         self._broker, self._launch, self._connect = broker, launch, connect
         self._start_schedulers(0)
         here = Context()
-        if self.settings.triggers:
-            launch(self._trigger(), "overdue: manual triggers", here)
-        for n, crash in enumerate(sorted(self.settings.crashes, key=lambda crash: crash.at), start=1):
-            launch(self._crash(n, crash), f"overdue: crash {n}", here)
+        self.start_events(self._scanner, self._crash, lambda part, title: launch(part, title, here))
 
     def _start_schedulers(self, life: int) -> None:
         for n in range(1, self.settings.schedulers + 1):
@@ -388,9 +411,6 @@ class OverdueTasks(OverdueStore):
         scanner = self._scanner(name, page)
         return self._launch(scanner.once("cron", tick), name, process.context)
 
-    async def _trigger(self) -> None:
-        await self._scanner("administrator").at(self.settings.triggers)
-
     def _scanner(self, name: str, page: Callable[[], float] | None = None) -> Scanner:
         keys = self._streams.python(f"overdue/{name}/keys")
         return Scanner(
@@ -410,10 +430,9 @@ class OverdueTasks(OverdueStore):
             return (lambda: self._round_trip) if self._round_trip else None
         return lambda: self._round_trip + page()
 
-    async def _crash(self, life: int, crash: SchedulerCrash) -> None:
-        await sleep_until(crash.at)
+    async def _crash(self, life: int, length: float) -> None:
         for process in self._processes:
             process.kill()
         self._processes.clear()
-        await sleep(crash.length)
+        await sleep(length)
         self._start_schedulers(life)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.server import Address, RealServer
 from queuesim.core.broker import Broker
-from queuesim.core.clock import Clock, set_clock, sleep, sleep_until
+from queuesim.core.clock import Clock, set_clock, sleep
 from queuesim.core.job import JobOptions, NewJob
 from queuesim.core.processor import Processor
 from queuesim.runs.handlers import OVERDUE, job_options
@@ -26,7 +26,7 @@ from queuesim.runs.live.processes import ProcessPool, StartPart, WorkerProcess
 from queuesim.runs.live.worker_process import RunClock, listen, read_launch, run
 from queuesim.runs.overdue import OverdueStore, Scanner
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.overdue import OverdueSettings, SchedulerCrash
+from queuesim.scenario.overdue import OverdueSettings
 from queuesim.simulation.random import Streams
 from queuesim.tasks.overdue import origin_of
 from queuesim.tasks.store import TaskStore, temporary_database
@@ -124,10 +124,15 @@ class LiveOverdue(OverdueStore):
         await asyncio.gather(*(self._pool.start(scheduler) for scheduler in schedulers))
         for scheduler in schedulers:
             start_part(self._watch(scheduler), f"{scheduler.name}: watch")
-        if self.settings.triggers:
-            start_part(self._trigger(broker, start_part, clock), "overdue: manual triggers")
-        for n, crash in enumerate(sorted(self.settings.crashes, key=lambda crash: crash.at), start=1):
-            start_part(self._crash_when_due(crash), f"overdue: crash {n}")
+
+        def scanner(name: str) -> Scanner:
+            rng = self._streams.python(f"overdue/{name}")
+            return Scanner(
+                self.settings, self.store, broker, self._options, name=name, launch=start_part, rng=rng,
+                new_key=lambda: token_hex(8), clock=clock,
+            )  # fmt: skip
+
+        self.start_events(scanner, lambda _, length: self.crash(length), start_part)
 
     async def _watch(self, scheduler: WorkerProcess) -> None:
         """Raises SchedulerError if the process ends, unless it was killed or told to."""
@@ -137,18 +142,6 @@ class LiveOverdue(OverdueStore):
                 raise SchedulerError(f"{scheduler.name} has failed: its process said why, and ended")
             while scheduler.process is process:  # noqa: ASYNC110 - whoever killed it starts the next, or the run ends
                 await asyncio.sleep(0.05)
-
-    async def _trigger(self, broker: Broker, start_part: StartPart, clock: Clock) -> None:
-        rng = self._streams.python("overdue/administrator")
-        scanner = Scanner(
-            self.settings, self.store, broker, self._options, name="administrator", launch=start_part, rng=rng,
-            new_key=lambda: token_hex(8), clock=clock,
-        )  # fmt: skip
-        await scanner.at(self.settings.triggers)
-
-    async def _crash_when_due(self, crash: SchedulerCrash) -> None:
-        await sleep_until(crash.at)
-        await self.crash(crash.length)
 
     async def crash(self, length: float) -> None:
         """Kill all schedulers, and start them again `length` seconds later."""
