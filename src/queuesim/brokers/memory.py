@@ -60,7 +60,7 @@ from queuesim.core.broker import (
     Returned,
     Terms,
 )
-from queuesim.core.clock import Clock
+from queuesim.core.clock import Clock, wake
 from queuesim.core.containment import Contained
 from queuesim.core.deadletters import is_letter_of
 from queuesim.core.errors import JobError, QueueActiveError, QueueNotPausedError
@@ -290,7 +290,7 @@ class MemoryBroker:
         self._waiters.append(waiter)
         timer = None
         if until is not None:
-            timer = loop.call_later(until - now, _release, waiter)
+            timer = loop.call_later(until - now, wake, waiter)
         try:
             await waiter
         except asyncio.CancelledError:
@@ -1206,9 +1206,7 @@ class MemoryBroker:
 
     def _wake_all(self) -> None:
         while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+            wake(self._waiters.popleft())
 
     # -- events and observers
 
@@ -1309,8 +1307,3 @@ def _last_seen(record: Record) -> float:
     if record.processed_on is not None and record.state is not PRIORITIZED:
         return record.processed_on
     return record.timestamp
-
-
-def _release(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from typing import Any
 
 Clock = Callable[[], float]
 """Returns seconds since an origin that all users of a queue share."""
@@ -70,3 +71,9 @@ def sleep(seconds: float) -> Awaitable[object]:
     """Wait: `asyncio.sleep`, or the faster one of the loop."""
     faster = getattr(asyncio.get_running_loop(), "sleep", None)
     return asyncio.sleep(seconds) if faster is None else faster(seconds)
+
+
+def wake(waiter: asyncio.Future[Any]) -> None:
+    """End a wait, unless it has ended by itself or was cancelled."""
+    if not waiter.done():
+        waiter.set_result(None)

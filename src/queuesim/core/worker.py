@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from queuesim.core.broker import Broker, Outcome, Postponed, Returned, Terms
-from queuesim.core.clock import Clock, clock_of, set_clock
+from queuesim.core.clock import Clock, clock_of, set_clock, wake
 from queuesim.core.containment import Contained, log
 from queuesim.core.errors import BrokerUnavailableError, JobError, NoRateLimitError
 from queuesim.core.exchange import Exchanges, PipelinedExchanges
@@ -282,8 +282,7 @@ class Worker:
 
     def _end_vacant_slots(self) -> None:
         for parked in self._parked.values():
-            if not parked.done():
-                parked.set_result(None)
+            wake(parked)
         self._parked.clear()
 
     async def _work(self, slot: int, job: Job | None) -> None:
@@ -384,13 +383,8 @@ class Worker:
         # asyncio.sleep(until - now) may end a rounding error earlier, and the worker would then be late
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_at(until, _release, over)
+        timer = loop.call_at(until, wake, over)
         try:
             await over
         finally:
             timer.cancel()
-
-
-def _release(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar
 
-from queuesim.core.clock import sleep
+from queuesim.core.clock import sleep, wake
 from queuesim.core.errors import DatabaseError
 from queuesim.core.job import Job
 from queuesim.faults.base import Draw, FleetSlot, Settings, draw_probability, draw_span, fault
@@ -142,8 +142,7 @@ class ConnectionPool:
     def _wake(self) -> None:
         # all of them: the first may belong to a worker that is frozen or dead
         for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
+            wake(future)
 
 
 class LockedFiles(ConnectionPool):

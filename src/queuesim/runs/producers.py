@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from queuesim.core.broker import Broker
-from queuesim.core.clock import now, sleep, sleep_until, sleeper_until
+from queuesim.core.clock import now, sleep, sleep_until, sleeper_until, wake
 from queuesim.core.errors import ValidationError
 from queuesim.core.job import Job, JobId, JobOptions, NewJob, Origin, OriginKind
 from queuesim.core.queue import Queue
@@ -36,8 +36,8 @@ class Endings:
     def __call__(self, job: Job) -> None:
         """A job has ended."""
         future = self._waiting.pop(job.id, None)
-        if future is not None and not future.done():
-            future.set_result(None)
+        if future is not None:
+            wake(future)
 
 
 class Producer:

@@ -17,7 +17,7 @@ from queuesim.brokers.redis.scripts import Script, script
 from queuesim.brokers.redis.server import PREFIX, Argument, in_bytes
 from queuesim.brokers.redis.stream import EventStreamReader, read_now
 from queuesim.core.broker import FlowRow, Observer, Outcome, Reply, Terms
-from queuesim.core.clock import Clock
+from queuesim.core.clock import Clock, wake
 from queuesim.core.job import Job, JobId, JobState, NewJob
 from queuesim.extras import need
 
@@ -132,7 +132,7 @@ class FakeServer:
         waiter: asyncio.Future[None] = loop.create_future()
         waiting = self._waiting.setdefault(marker, deque())
         waiting.append(waiter)
-        timer = None if until is None else loop.call_later(max(until - now, 0.0), _release, waiter)
+        timer = None if until is None else loop.call_later(max(until - now, 0.0), wake, waiter)
         try:
             await waiter
         finally:
@@ -148,7 +148,7 @@ class FakeServer:
                 with self.at_its_time():
                     if not self.client.zpopmin(marker):
                         break
-                _release(waiting.popleft())
+                wake(waiting.popleft())
 
     # -- images
 
@@ -178,7 +178,7 @@ class FakeServer:
             database[key] = item
         for waiting in self._waiting.values():
             while waiting:
-                _release(waiting.popleft())
+                wake(waiting.popleft())
 
     async def close(self) -> None:
         self.client.close()
@@ -208,11 +208,6 @@ def _punctual_database() -> type[Any]:
             return item.expireat is not None and item.expireat <= self.time
 
     return PunctualDatabase
-
-
-def _release(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 class ObservedBroker(RedisBroker):
@@ -249,7 +244,6 @@ class ObservedBroker(RedisBroker):
             self.flush()
 
     async def add(self, jobs: Sequence[NewJob], now: float) -> list[JobId]:
-        """Add jobs and return their ids; see Broker.add."""
         ids = await super().add(jobs, now)
         if self._reader is not None:
             self._reader.expect(ids, jobs, now)
@@ -261,7 +255,6 @@ class ObservedBroker(RedisBroker):
         return ids
 
     async def add_flow(self, rows: Sequence[FlowRow], now: float) -> int:
-        """Add a tree of jobs; see Broker.add_flow."""
         taken = await super().add_flow(rows, now)
         if self._reader is not None and not taken:
             mine = [row for row in rows if row.queue == self.queue]
@@ -273,7 +266,6 @@ class ObservedBroker(RedisBroker):
     async def exchange(
         self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
     ) -> Reply:
-        """Hand in outcomes and take jobs; see Broker.exchange."""
         reply = await super().exchange(outcomes, take, terms, token, now, again)
         for job in reply.jobs:
             self._number(job)
@@ -315,13 +307,11 @@ class ObservedBroker(RedisBroker):
     # -- operations without events
 
     async def drain(self, delayed: bool, now: float) -> None:
-        """Remove what waits, and what is delayed if asked."""
         parents = await self._parents()
         removed = [job_id async for page in self._drained(delayed) for job_id in page]
         self._report_removed([*removed, *sorted(parents - await self._parents())])
 
     async def clean(self, grace: float, limit: int, state: JobState, now: float) -> list[str]:
-        """Remove old jobs of one state; locked ones stay. See Broker.clean."""
         parents = await self._parents()
         removed = await super().clean(grace, limit, state, now)
         gone = sorted(parents - await self._parents())
@@ -333,7 +323,6 @@ class ObservedBroker(RedisBroker):
         return {job.id for job in await self.jobs(JobState.WAITING_CHILDREN, 0, -1, True)}
 
     async def obliterate(self, force: bool, now: float) -> None:
-        """Remove everything; see Broker.obliterate."""
         unfinished = [job.id for state in UNFINISHED for job in await self.jobs(state, 0, -1, True)]
         self.flush()
         await super().obliterate(force, now)

@@ -28,7 +28,7 @@ from queuesim.faults.registry import FaultEntry
 from queuesim.results.recording import CheckRow, Recording, Stop, StopReason
 from queuesim.runs.engine import LOOKS, Engine, Progress
 from queuesim.runs.handlers import build_processor
-from queuesim.runs.judging import Abort, Patience, promises
+from queuesim.runs.judging import UNFINISHED, Abort, Patience, promises
 from queuesim.runs.live.faults import LiveFaults, check_faults, needs_of, spares
 from queuesim.runs.live.messages import FollowedBroker, Reports, StreamFollower
 from queuesim.runs.live.processes import LiveFleet, ProcessPool
@@ -57,7 +57,6 @@ ROUND_LOOK = 5.0
 """Seconds between two checks whether they do."""
 LAST_TRIES = 3
 """How often the queue is read at the end: a server that has just come back has forgotten our connections."""
-UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState.ACTIVE)
 
 
 class LiveRun(Engine):

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
-from queuesim.core.clock import now
+from queuesim.core.clock import now, wake
 from queuesim.runs.live.messages import LENGTH, READY
 from queuesim.runs.live.reconciliation import WorkerKill
 from queuesim.scenario.queue_settings import WorkerSettings, unused
@@ -231,12 +231,7 @@ async def _readable(file: int) -> None:
     """Return when there is something to read, or an end."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-
-    def set_ready() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(file, set_ready)
+    loop.add_reader(file, wake, ready)
     try:
         await ready
     finally:

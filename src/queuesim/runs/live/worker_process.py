@@ -26,7 +26,7 @@ from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.scripts import names
 from queuesim.brokers.redis.server import Address, RealServer
 from queuesim.core.broker import Broker, Observer
-from queuesim.core.clock import set_clock
+from queuesim.core.clock import set_clock, wake
 from queuesim.core.errors import BrokerUnavailableError
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker, WorkerObserver
@@ -85,8 +85,7 @@ class ControlChannel(asyncio.Protocol):
         self._end()
 
     def _end(self) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
+        wake(self.over)
 
     def _understand(self, data: bytes) -> None:
         *lines, self._received = (self._received + data).split(b"\n")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from queuesim.brokers.memory import MemoryBroker
 from queuesim.core.broker import Broker, Outcome, Reply, Terms
-from queuesim.core.clock import sleep
+from queuesim.core.clock import sleep, wake
 from queuesim.core.job import RUNNING_JOB, Job, JobId, JobState, NewJob
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker, WorkerObserver
@@ -427,8 +427,8 @@ class SlowPickup:
 
     def _look_at_timeouts(self, now: float) -> None:
         for noticed, until in self._blocked.items():
-            if until <= now and not noticed.done():
-                noticed.set_result(None)
+            if until <= now:
+                wake(noticed)
 
 
 async def _unwatched(loop: VirtualLoop, work: Callable[[], None]) -> None:
