@@ -88,7 +88,7 @@ class IOGuard:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ThreadOrigin:
     """Where a thread was started: in which simulation, and with which context variables."""
 
     guard: IOGuard
@@ -147,28 +147,28 @@ def _serves_a_pool(ident: int) -> bool:
     return getattr(threading._active.get(ident), "_target", None) is pools._worker  # type: ignore[attr-defined]
 
 
-_lent: dict[int, Origin] = {}
+_lent: dict[int, ThreadOrigin] = {}
 """Threads that do a simulation's work now, by their identifiers, wherever they were started."""
 
 
-def thread_origin() -> Origin | None:
+def thread_origin() -> ThreadOrigin | None:
     """Where the calling thread, or the work that it does, was started; None if not in a simulation."""
     ident = get_ident()
     lent = _lent.get(ident)
     if lent is not None:
         return lent
     thread = threading._active.get(ident)  # type: ignore[attr-defined]  # current_thread() would make one up
-    origin: Origin | None = getattr(thread, "_queuesim_origin", None)
+    origin: ThreadOrigin | None = getattr(thread, "_queuesim_origin", None)
     return origin
 
 
-def _present_origin() -> Origin | None:
+def _present_origin() -> ThreadOrigin | None:
     """What a thread or a piece of work that is started now comes from; None outside of simulations."""
     guard = current_guard()
-    return None if guard is None else Origin(guard, starting_context() or copy_context())
+    return None if guard is None else ThreadOrigin(guard, starting_context() or copy_context())
 
 
-def _work(origin: Origin, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+def _work(origin: ThreadOrigin, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Call `function`, which a simulation handed to this thread."""
     ident = get_ident()
     _lent[ident] = origin
