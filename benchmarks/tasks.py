@@ -231,8 +231,7 @@ def serve() -> None:
 
     import uvicorn
 
-    from queuesim.admin.api import create_app
-    from queuesim.admin.serving import assemble
+    from queuesim.admin.api import assemble, create_app
     from queuesim.admin.tokens import Verifier
 
     with TaskStore().opened() as store:

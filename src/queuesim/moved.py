@@ -11,8 +11,10 @@ from types import ModuleType
 
 PACKAGE = "queuesim."
 MOVED = {
+    "admin.administration": "admin.guard",
     "admin.keys": "admin.tokens",
     "admin.metering": "admin.metrics",
+    "admin.serving": "admin.api",
     "analysis.compare": "recordings.compare",
     "analysis.fit": "recordings.fit",
     "analysis.interval": "experiments.interval",

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import jwt
 
-from queuesim.admin.administration import Administration
 from queuesim.admin.api import create_app
+from queuesim.admin.guard import Administration
 from queuesim.admin.tokens import Verifier
 from queuesim.brokers.memory import MemoryBroker
 from queuesim.core.clock import set_clock

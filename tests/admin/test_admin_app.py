@@ -86,7 +86,7 @@ def test_health_needs_no_token_and_the_document_has_examples() -> None:
         assert (await desk.call("GET", "/health", "")).json() == {"status": "ok"}
         document = (await desk.call("GET", "/openapi.json", "")).json()
         assert document["security"] == [{"token": []}]
-        for name in ("BulkStatus", "Letters", "Metrics", "Retry", "ErrorOut"):
+        for name in ("BulkStatus", "DeadLetterIds", "Metrics", "Retry", "ErrorOut"):
             assert document["components"]["schemas"][name]["examples"]
 
     with_bench(scene)

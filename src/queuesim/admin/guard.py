@@ -13,157 +13,82 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy import Connection, insert, select, update
 
-from queuesim.admin.audit import BEGUN, DONE, FAILED, REFUSED, AuditLog
+from queuesim.admin.metrics import Meter
 from queuesim.admin.tokens import ADMIN, METRICS, Principal, TokenError, Verifier, bearer
-from queuesim.core.deadletters import RedriveStatus
-from queuesim.core.job import Job, JobState
-from queuesim.tasks.model import Status, TaskId
+from queuesim.core.clock import Clock, now, set_clock
+from queuesim.core.deadletters import DeadLetters
+from queuesim.core.queue import Queue
+from queuesim.tasks.overdue import OverdueScan
+from queuesim.tasks.store import TaskStore
+from queuesim.tasks.tables import audit
+from queuesim.tasks.task_service import TaskService
 
-# -- What the API takes and gives
+logger = logging.getLogger("queuesim.admin")
 
-Id = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# -- The audit log: who did what, and what they were refused. An action is written down before it is done, or is not
 
-
-class Body(BaseModel):
-    """A request's body: what is unknown is refused."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Letters(Body):
-    """Which dead letters."""
-
-    ids: Annotated[list[Id], Field(max_length=1000)] | None = None
-    """Left out: all of them."""
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ids": ["1", "2"]}]})
+BEGUN = "begun"
+DONE = "done"
+FAILED = "failed"
+REFUSED = "refused"
 
 
-class Discarded(Body):
-    """Which dead letters to throw away: some by their ids, or everything, which has to be said."""
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One action. One that stays `begun` was cut short: the process died."""
 
-    ids: Annotated[list[Id], Field(max_length=1000)] | None = None
-    everything: Annotated[bool, Field(strict=True)] = False
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"ids": ["1", "2"]}, {"everything": True}]}
-    )
-
-    @model_validator(mode="after")
-    def _says_which(self) -> Self:
-        if (self.ids is None) is not self.everything:
-            raise ValueError('write {"ids": [...]} for some letters, or {"everything": true} for all of them')
-        return self
-
-
-class Retry(Body):
-    """How to run a failed job again."""
-
-    reset_attempts: Annotated[bool, Field(strict=True)] = False
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reset_attempts": True}]})
-
-
-class BulkStatus(Body):
-    """A status for many tasks."""
-
-    task_ids: Annotated[list[TaskId], Field(min_length=1, max_length=10_000)]
-    status: Status
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"task_ids": [1, 2], "status": "completed"}]}
-    )
-
-
-class ErrorOut(BaseModel):
-    """What every error looks like."""
-
-    error: str
-    message: str
+    id: int
+    at: float
+    actor: str
+    action: str
+    target: str
+    outcome: str
     correlation_id: str
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"error": "forbidden", "message": "the role admin is needed", "correlation_id": "6f1c"}]
-        }
-    )
+    detail: str
 
 
-class JobOut(BaseModel):
-    """A job as it is now."""
+class AuditLog:
+    """The audit log in the task database."""
 
-    id: str
-    name: str
-    state: str
-    data: Any
-    attempts_made: int
-    attempts_started: int
-    failed_reason: str | None
-    timestamp: float
+    def __init__(self, store: TaskStore) -> None:
+        self.store = store
 
-    @classmethod
-    def of(cls, job: Job, state: JobState) -> JobOut:
-        """A job that is in this state."""
-        given = {name: getattr(job, name) for name in cls.model_fields if name != "state"}
-        return cls(state=state.value, **given)
+    async def write(
+        self, actor: str, action: str, target: str, outcome: str, correlation_id: str, detail: str = ""
+    ) -> int:
+        """Write a row and return its number. Raises what the database raises: then nothing may be done."""
+        row = {
+            "at": now(), "actor": actor[:200], "action": action[:100], "target": target[:200], "outcome": outcome,
+            "correlation_id": correlation_id, "detail": detail[:2000],
+        }  # fmt: skip
 
+        def work(connection: Connection) -> int:
+            number: int = connection.execute(insert(audit).values(row).returning(audit.c.id)).scalar_one()
+            return number
 
-class LetterOut(BaseModel):
-    """A dead letter."""
+        return await self.store.run(work)
 
-    model_config = ConfigDict(from_attributes=True)
+    async def close(self, number: int, outcome: str, detail: str) -> None:
+        """Say how an action ended."""
+        statement = update(audit).where(audit.c.id == number).values(outcome=outcome, detail=detail[:2000])
+        await self.store.run(lambda connection: connection.execute(statement))
 
-    id: str
-    job_id: str
-    name: str
-    data: Any
-    reason: str
-    buried: float
-    history: list[dict[str, Any]]
-    origin: str
-    redrives: int
-    unreadable: str
+    async def newest(self, limit: int = 100) -> list[AuditRow]:
+        """The newest rows, the newest first."""
+        query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+        rows = await self.store.run(lambda connection: list(connection.execute(query)))
+        return [AuditRow(**row._mapping) for row in rows]
 
 
-class RedriveOut(BaseModel):
-    """A dead letter that was redriven, and the status of its job."""
-
-    model_config = ConfigDict(
-        from_attributes=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "letter": "3", "queue": "task-processing", "job_id": "redriven-3-6f1c", "failed": "17",
-                    "name": "task-created", "origin": "17", "redrives": 1, "redriven": 1_700_000_000.0,
-                    "status": "dead again", "reason": "there is no task 99",
-                }
-            ]
-        },
-    )  # fmt: skip
-
-    letter: str
-    queue: str
-    job_id: str
-    failed: str
-    name: str
-    origin: str
-    redrives: int
-    redriven: float
-    status: RedriveStatus
-    reason: str
-
-
-class Done(BaseModel):
-    """What was done, and to how many."""
-
-    done: str
-    count: int = 1
-
-
-# -- Limits on requests: how many a client may make, and how large they may be
+# -- The rate of requests
 
 MOST_CLIENTS = 10_000
-"""So many clients are remembered; the one that was silent for longest is forgotten first."""
+"""Maximum number of clients that are remembered; the one that was silent for longest is forgotten first."""
 
 
 class RequestLimiter:
@@ -192,9 +117,7 @@ class RequestLimiter:
         return 0.0 if allowed else (1.0 - tokens) / self.rate
 
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+# -- The guard
 
 PUBLIC = frozenset(
     {
@@ -208,7 +131,35 @@ CORRELATION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 LARGEST_BODY = 256 * 1024
 INTERNAL = "something went wrong; the log knows more"
 
-logger = logging.getLogger("queuesim.admin")
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass
+class Administration:
+    """All that the API administers.
+
+    Args:
+        limiter: limits requests for each client address, whoever they say they are.
+        largest_body: bytes of a request's body.
+        clock: the queue's clock; None: the event loop's.
+        beside: coroutine functions that run as long as the API does: a worker, a relay.
+    """
+
+    queue: Queue
+    dead_letters: DeadLetters
+    store: TaskStore
+    service: TaskService
+    scan: OverdueScan
+    verifier: Verifier
+    limiter: RequestLimiter | None = None
+    largest_body: int = LARGEST_BODY
+    clock: Clock | None = None
+    beside: list[Callable[[], Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.meter, self.log = Meter(self.queue), AuditLog(self.store)
 
 
 @dataclass
@@ -222,142 +173,141 @@ class RefusedError(Exception):
 
 
 class Guard:
-    """ASGI middleware around the whole application.
+    """ASGI middleware around the whole application."""
 
-    Args:
-        limiter: requests per client address, whoever they say they are.
-        largest_body: bytes of a request's body.
-    """
-
-    def __init__(
-        self,
-        app: Any,
-        verifier: Verifier,
-        log: AuditLog,
-        *,
-        limiter: RequestLimiter | None = None,
-        largest_body: int = LARGEST_BODY,
-    ) -> None:
+    def __init__(self, app: Any, admin: Administration) -> None:
         self.app = app
-        self.verifier = verifier
-        self.log = log
-        self.limiter = limiter
-        self.largest_body = largest_body
+        self.admin = admin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        set_clock(self.admin.clock)
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self.app(scope, receive, send)
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        given = headers.get("x-correlation-id", "")
-        correlation = given if CORRELATION.fullmatch(given) else uuid.uuid4().hex
-        answer = Answer(send, correlation)
+        request = GuardedRequest(scope, receive, send)
         try:
-            await self._pass(scope, receive, answer, headers, correlation)
+            await self._pass(request)
         except RefusedError as refusal:
-            await answer.refuse(refusal)
+            await request.refuse(refusal)
         except Exception as error:
-            logger.error("request %s failed: %s", correlation, type(error).__name__, exc_info=error)
-            await answer.refuse(RefusedError(500, "internal", INTERNAL))
+            logger.error("request %s failed: %s", request.correlation, type(error).__name__, exc_info=error)
+            await request.refuse(RefusedError(500, "internal", INTERNAL))
 
-    async def _pass(
-        self, scope: Scope, receive: Receive, answer: Answer, headers: dict[str, str], correlation: str
-    ) -> None:
-        method, path = scope["method"], scope["path"]
-        if self.limiter is not None:
-            client = (scope.get("client") or ("unknown",))[0]
-            wait = self.limiter.wait(client, time.monotonic())
+    async def _pass(self, request: GuardedRequest) -> None:
+        if self.admin.limiter is not None:
+            client = (request.scope.get("client") or ("unknown",))[0]
+            wait = self.admin.limiter.wait(client, time.monotonic())
             if wait:
                 raise RefusedError(429, "too_many_requests", "too many requests: wait", wait)
-        body = await self._read(receive, headers)
-        scope["state"] = {**scope.get("state", {}), "correlation_id": correlation}
-        if path in PUBLIC and method in READING:
-            await self.app(scope, _replay(body, receive), answer.send)
+        await request.read(self.admin.largest_body)
+        request.scope["state"] = {**request.scope.get("state", {}), "correlation_id": request.correlation}
+        if request.path in PUBLIC and request.method in READING:
+            await request.hand_to(self.app)
             return
-        principal = await self._admit(method, path, headers, correlation)
-        scope["state"]["principal"] = principal
-        if method in READING:
-            await self.app(scope, _replay(body, receive), answer.send)
+        principal = await self._admit(request)
+        request.scope["state"]["principal"] = principal
+        if request.method in READING:
+            await request.hand_to(self.app)
             return
-        number = await self._begin(principal, method, path, correlation)
+        number = await self._begin(principal, request)
         try:
-            await self.app(scope, _replay(body, receive), answer.send)
+            await request.hand_to(self.app)
         except Exception as error:
-            await self.log.close(number, FAILED, f"500 {type(error).__name__}")
+            await self.admin.log.close(number, FAILED, f"500 {type(error).__name__}")
             raise
-        await self.log.close(number, DONE if answer.status < 400 else FAILED, str(answer.status))
+        await self.admin.log.close(number, DONE if request.status < 400 else FAILED, str(request.status))
 
-    async def _read(self, receive: Receive, headers: dict[str, str]) -> bytes:
-        """The whole body, before anybody parses it."""
-        told = headers.get("content-length", "0")
-        too_large = RefusedError(413, "too_large", f"a body has {self.largest_body} bytes at most")
-        if not told.isdigit() or int(told[:20]) > self.largest_body:
-            raise too_large
-        body = b""
-        while True:
-            message = await receive()
-            part: bytes = message.get("body", b"")
-            body += part
-            if len(body) > self.largest_body:
-                raise too_large
-            if message["type"] == "http.disconnect" or not message.get("more_body"):
-                return body
-
-    async def _admit(self, method: str, path: str, headers: dict[str, str], correlation: str) -> Principal:
+    async def _admit(self, request: GuardedRequest) -> Principal:
         try:
-            principal = await self.verifier.verify(bearer(headers.get("authorization")))
+            principal = await self.admin.verifier.verify(bearer(request.headers.get("authorization")))
         except TokenError as error:
-            logger.warning("request %s refused: %s", correlation, error)
-            await self._note_refusal("nobody", method, path, correlation, f"401 {error}")
+            logger.warning("request %s refused: %s", request.correlation, error)
+            await self._note_refusal("nobody", request, f"401 {error}")
             raise RefusedError(401, "unauthorized", "a valid token is needed") from None
-        allowed = {ADMIN, METRICS} if (path, method) == ("/metrics", "GET") else {ADMIN}
+        allowed = {ADMIN, METRICS} if (request.path, request.method) == ("/metrics", "GET") else {ADMIN}
         if not principal.roles & allowed:
-            await self._note_refusal(principal.subject, method, path, correlation, "403")
+            await self._note_refusal(principal.subject, request, "403")
             raise RefusedError(403, "forbidden", f"the role {ADMIN} is needed")
         return principal
 
-    async def _begin(self, principal: Principal, method: str, path: str, correlation: str) -> int:
+    async def _begin(self, principal: Principal, request: GuardedRequest) -> int:
         """Write the action down. If that can't be done, it isn't done either."""
         try:
-            return await self.log.write(principal.subject, method, path, BEGUN, correlation)
+            return await self.admin.log.write(
+                principal.subject, request.method, request.path, BEGUN, request.correlation
+            )
         except Exception as error:  # noqa: BLE001
-            logger.error("request %s: no audit log: %s", correlation, type(error).__name__)
+            logger.error("request %s: no audit log: %s", request.correlation, type(error).__name__)
             raise RefusedError(503, "no_audit_log", "the audit log can't be written, so nothing was done") from None
 
-    async def _note_refusal(self, actor: str, method: str, path: str, correlation: str, detail: str) -> None:
+    async def _note_refusal(self, actor: str, request: GuardedRequest, detail: str) -> None:
         try:
-            await self.log.write(actor, method, path, REFUSED, correlation, detail)
+            await self.admin.log.write(actor, request.method, request.path, REFUSED, request.correlation, detail)
         except Exception as error:  # noqa: BLE001 - it is refused either way
-            logger.error("request %s: a refusal was not logged: %s", correlation, type(error).__name__)
+            logger.error("request %s: a refusal was not logged: %s", request.correlation, type(error).__name__)
 
 
-class Answer:
-    """The answer on its way out: with the correlation id, and nothing that a browser could misread."""
+class GuardedRequest:
+    """A request, and its answer on the way out: with the correlation id, and nothing that a browser could misread."""
 
-    def __init__(self, send: Send, correlation: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        given = self.headers.get("x-correlation-id", "")
+        self.correlation = given if CORRELATION.fullmatch(given) else uuid.uuid4().hex
         self.status = 0
-        self.begun = False
+        """That of the answer; 0 until it begins."""
+        self._receive = receive
         self._send = send
-        self._extra = [
-            (b"x-correlation-id", correlation.encode()),
-            (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),
-        ]
-        self._correlation = correlation
+        self._body: bytes | None = None
+
+    async def read(self, largest: int) -> None:
+        """Read the whole body, before anybody parses it. Raises RefusedError if it has more than `largest` bytes."""
+        told = self.headers.get("content-length", "0")
+        too_large = RefusedError(413, "too_large", f"a body has {largest} bytes at most")
+        if not told.isdigit() or int(told[:20]) > largest:
+            raise too_large
+        body = b""
+        while True:
+            message = await self._receive()
+            body += message.get("body", b"")
+            if len(body) > largest:
+                raise too_large
+            if message["type"] == "http.disconnect" or not message.get("more_body"):
+                break
+        self._body = body
+
+    async def hand_to(self, app: Any) -> None:
+        """Have the application answer it."""
+        await app(self.scope, self._replay, self.send)
+
+    async def _replay(self) -> MutableMapping[str, Any]:
+        """The body that was read, for the application to read again, and then what still comes."""
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Pass a message of the application on."""
+        """Pass a message of the answer on."""
         if message["type"] == "http.response.start":
-            self.status, self.begun = message["status"], True
-            message["headers"] = [*message.get("headers", []), *self._extra]
+            self.status = message["status"]
+            message["headers"] = [
+                *message.get("headers", []),
+                (b"x-correlation-id", self.correlation.encode()),
+                (b"cache-control", b"no-store"),
+                (b"x-content-type-options", b"nosniff"),
+            ]
         await self._send(message)
 
     async def refuse(self, refusal: RefusedError) -> None:
         """Answer with an error, unless an answer is under way."""
-        if self.begun:
+        if self.status:
             return
-        body = error_body(refusal.code, refusal.message, self._correlation)
+        body = error_body(refusal.code, refusal.message, self.correlation)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         if refusal.retry_after is not None:
             headers.append((b"retry-after", str(int(refusal.retry_after) + 1).encode()))
@@ -370,13 +320,3 @@ class Answer:
 def error_body(code: str, message: str, correlation: str) -> bytes:
     """What every error looks like."""
     return json.dumps({"error": code, "message": message, "correlation_id": correlation}).encode()
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body that was read, for the application to read again, and then what still comes."""
-    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
-
-    async def replay() -> MutableMapping[str, Any]:
-        return next(messages, None) or await receive()
-
-    return replay

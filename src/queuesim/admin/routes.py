@@ -1,163 +1,203 @@
-"""The queue as a whole: its metrics, and whether jobs start."""
+"""The routes of the admin API, and the JSON that they take and give."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Query, Response
-from fastapi import Path as InPath
-from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from queuesim.admin.administration import Administration
-from queuesim.admin.audit import AuditLog, AuditRow
-from queuesim.admin.guard import BulkStatus, Discarded, Done, ErrorOut, JobOut, LetterOut, Letters, RedriveOut, Retry
-from queuesim.admin.metrics import Meter, Metrics
-from queuesim.core.deadletters import DeadLetters
+from queuesim.admin.guard import Administration, AuditRow
+from queuesim.admin.metrics import Metrics, exposition
+from queuesim.core.deadletters import Letter, Redrive, RedriveStatus
 from queuesim.core.errors import JobError
-from queuesim.core.job import JobState
-from queuesim.core.queue import Queue
+from queuesim.core.job import Job, JobState
 from queuesim.extras import need
-from queuesim.tasks.overdue import OverdueScan, ScanReport
-from queuesim.tasks.task_service import TaskService
+from queuesim.tasks.model import Status, TaskId
+from queuesim.tasks.overdue import ScanReport
+
+need("fastapi", "admin", "the admin API's routes")
+need("fastapi_offline", "admin", "the page of the admin API")
+
+from fastapi import APIRouter, Depends, Query, Request, Response  # noqa: E402
+from fastapi import Path as InPath  # noqa: E402
+from fastapi.responses import FileResponse  # noqa: E402
 
 
-def queue_routes(queue: Queue, meter: Meter) -> APIRouter:
-    """What administrators may see of a queue, and do to it."""
-    router = APIRouter()
-
-    @router.get("/queue-metrics")
-    async def queue_metrics() -> Metrics:
-        """What became of jobs since the last reset, and where they are now."""
-        return await meter.read()
-
-    @router.post("/reset-queue-metrics")
-    async def reset_queue_metrics() -> Done:
-        """Count from zero again."""
-        await meter.follow()
-        meter.reset()
-        return Done(done="reset")
-
-    @router.post("/pause")
-    async def pause() -> Done:
-        """No job starts any more."""
-        await queue.pause()
-        return Done(done="paused")
-
-    @router.post("/resume")
-    async def resume() -> Done:
-        """Jobs start again."""
-        await queue.resume()
-        return Done(done="resumed")
-
-    return router
+def _administration(request: Request) -> Administration:
+    admin: Administration = request.app.state.admin
+    return admin
 
 
-# -- The audit log, to read
+Admin = Annotated[Administration, Depends(_administration)]
+VISIBLE = r"^[^\x00-\x1f\x7f]+$"
+Id = Annotated[str, Field(min_length=1, max_length=200, pattern=VISIBLE)]
+JobId = Annotated[str, InPath(min_length=1, max_length=200, pattern=VISIBLE)]
+Ids = Annotated[list[Id], Field(max_length=1000)]
+Start = Annotated[int, Query(ge=0, le=10**9)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+# -- Bodies: what is unknown is refused
 
 
-def audit_routes(log: AuditLog) -> APIRouter:
-    """What administrators may see of each other."""
-    router = APIRouter()
-
-    @router.get("/audit-log")
-    async def audit_log(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[AuditRow]:
-        """What administrators did, and what was refused: the newest first."""
-        return await log.newest(limit)
-
-    return router
+def _body(*examples: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [*examples]})
 
 
-# -- Whether all is well: for everybody, and for Prometheus
+class DeadLetterIds(BaseModel):
+    """Which dead letters."""
+
+    ids: Ids | None = None
+    """Left out: all of them."""
+    model_config = _body({"ids": ["1", "2"]})
 
 
-def health_routes(queue: Queue, meter: Meter) -> APIRouter:
-    """Health and metrics."""
-    router = APIRouter(tags=["health"])
+class Discard(BaseModel):
+    """Which dead letters to delete: some by their ids, or everything, which must be said."""
 
-    @router.get("/health")
-    async def health() -> dict[str, str]:
-        """Whether the queue can be reached."""
-        await queue.counts()
-        return {"status": "ok"}
+    ids: Ids | None = None
+    everything: Annotated[bool, Field(strict=True)] = False
+    model_config = _body({"ids": ["1", "2"]}, {"everything": True})
 
-    @router.get("/metrics", response_class=Response)
-    async def prometheus() -> Response:
-        """The queue's metrics in the text format of Prometheus."""
-        from queuesim.admin.metrics import exposition
-
-        text, content_type = exposition(await meter.read())
-        return Response(text, media_type=content_type)
-
-    return router
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if (self.ids is None) is not self.everything:
+            raise ValueError('write {"ids": [...]} for some dead letters, or {"everything": true} for all of them')
+        return self
 
 
-# -- Single jobs
+class Retry(BaseModel):
+    """How to run a failed job again."""
 
-JobId = Annotated[str, InPath(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-MISSING = -1
-"""A refusal's code: there is no such job (BullMQ 6.7)."""
-
-
-def jobs_routes(queue: Queue) -> APIRouter:
-    """What administrators may see of a job, and do with it."""
-    router = APIRouter(prefix="/jobs/{job_id}")
-
-    @router.get("")
-    async def job(job_id: JobId) -> JobOut:
-        """A job, and where it is."""
-        found, state = await queue.get_job(job_id), await queue.get_state(job_id)
-        if found is None or state is None:
-            raise JobError(job_id, MISSING, "find")
-        return JobOut.of(found, state)
-
-    @router.post("/retry")
-    async def retry(job_id: JobId, body: Retry) -> Done:
-        """Run a failed job again."""
-        await queue.retry(job_id, JobState.FAILED, reset_attempts=body.reset_attempts)
-        return Done(done="retried")
-
-    return router
+    reset_attempts: Annotated[bool, Field(strict=True)] = False
+    model_config = _body({"reset_attempts": True})
 
 
-# -- Dead letters: jobs that failed for good
+class BulkStatus(BaseModel):
+    """A status for many tasks."""
+
+    task_ids: Annotated[list[TaskId], Field(min_length=1, max_length=10_000)]
+    status: Status
+    model_config = _body({"task_ids": [1, 2], "status": "completed"})
 
 
-def letters_routes(dead: DeadLetters) -> APIRouter:
-    """What administrators may see of dead letters, and do with them."""
-    router = APIRouter(prefix="/dead-letters")
+# -- Answers
 
-    @router.get("")
-    async def dead_letters(
-        start: Annotated[int, Query(ge=0, le=10**9)] = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-    ) -> list[LetterOut]:
-        """Jobs that failed for good, the oldest first."""
-        return [LetterOut.model_validate(letter) for letter in await dead.list(start, start + limit - 1)]
 
-    @router.get("/redrives")
-    async def redrives(
-        start: Annotated[int, Query(ge=0, le=10**9)] = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-    ) -> list[RedriveOut]:
-        """Redrives of dead letters, the newest first, each with the status of its job."""
-        return [RedriveOut.model_validate(redrive) for redrive in await dead.redrives(start, start + limit - 1)]
+class ErrorOut(BaseModel):
+    """What every error looks like."""
 
-    @router.post("/redrive")
-    async def redrive(body: Letters) -> Done:
-        """Run jobs again that failed for good."""
-        return Done(done="redriven", count=len(await dead.redrive(body.ids)))
+    error: str
+    message: str
+    correlation_id: str
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"error": "forbidden", "message": "the role admin is needed", "correlation_id": "6f1c"}]
+        }
+    )
 
-    @router.post("/discard")
-    async def discard(body: Discarded) -> Done:
-        """Throw dead letters away."""
-        return Done(done="discarded", count=await dead.discard(body.ids, everything=body.everything))
 
-    return router
+class JobOut(BaseModel):
+    """A job as it is now."""
+
+    id: str
+    name: str
+    state: str
+    data: Any
+    attempts_made: int
+    attempts_started: int
+    failed_reason: str | None
+    timestamp: float
+
+    @classmethod
+    def of(cls, job: Job, state: JobState) -> JobOut:
+        """A job that is in this state."""
+        given = {name: getattr(job, name) for name in cls.model_fields if name != "state"}
+        return cls(state=state.value, **given)
+
+
+class DeadLetterOut(BaseModel):
+    """A dead letter."""
+
+    id: str
+    job_id: str
+    name: str
+    data: Any
+    reason: str
+    buried: float
+    history: list[dict[str, Any]]
+    origin: str
+    redrives: int
+    unreadable: str
+
+
+class RedriveOut(BaseModel):
+    """A dead letter that was redriven, and the status of its job."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "letter": "3", "queue": "task-processing", "job_id": "redriven-3-6f1c", "failed": "17",
+                    "name": "task-created", "origin": "17", "redrives": 1, "redriven": 1_700_000_000.0,
+                    "status": "dead again", "reason": "there is no task 99",
+                }
+            ]
+        },
+    )  # fmt: skip
+
+    letter: str
+    queue: str
+    job_id: str
+    failed: str
+    name: str
+    origin: str
+    redrives: int
+    redriven: float
+    status: RedriveStatus
+    reason: str
+
+
+class Done(BaseModel):
+    """What was done, and to how many."""
+
+    done: str
+    count: int = 1
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorOut, "description": text}
+    for status, text in (
+        (400, "the request is not valid HTTP or its body not valid JSON"), (401, "no valid token"),
+        (403, "not an administrator"), (404, "there is no such thing"),
+        (409, "it is not in the state that this needs"), (413, "too large a body"),
+        (422, "the request does not fit"), (429, "too many requests"), (500, "something went wrong"),
+        (503, "the queue or the audit log can't be reached"),
+    )
+}  # fmt: skip
+
+# -- For everybody, and for Prometheus
+
+public = APIRouter(tags=["health"], responses=ERRORS)
+
+
+@public.get("/health")
+async def health(admin: Admin) -> dict[str, str]:
+    """Whether the queue can be reached."""
+    await admin.queue.counts()
+    return {"status": "ok"}
+
+
+@public.get("/metrics", response_class=Response)
+async def prometheus(admin: Admin) -> Response:
+    """The queue's metrics in the text format of Prometheus."""
+    text, content_type = exposition(await admin.meter.read())
+    return Response(text, media_type=content_type)
 
 
 # -- Swagger UI on /docs: its scripts come from here, so that the page asks nobody else for anything
-
-need("fastapi_offline", "admin", "the page of the admin API")
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -181,80 +221,125 @@ POLICY = (
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 """Content-Security-Policy: nothing from elsewhere, and no script in the page itself."""
-ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
+ASSETS = Path(str(files("fastapi_offline"))) / "static"
 """Of the wheel fastapi-offline, which follows Swagger UI's releases."""
 
-
-def page_routes() -> APIRouter:
-    """The page, and what it loads. None of it is in the OpenAPI document."""
-    router = APIRouter(include_in_schema=False)
-    static = Path(str(files("fastapi_offline"))) / "static"
-
-    @router.get("/docs")
-    async def docs() -> Response:
-        return Response(PAGE, media_type="text/html", headers={"content-security-policy": POLICY})
-
-    @router.get("/docs/start.js")
-    async def start() -> Response:
-        return Response(START, media_type="text/javascript")
-
-    for name, media_type in ASSETS.items():
-        router.add_api_route(f"/docs/{name}", _sender(static / name, media_type), methods=["GET"])
-    return router
+page = APIRouter(prefix="/docs", include_in_schema=False)
 
 
-def _sender(file: Path, media_type: str):  # type: ignore[no-untyped-def]
-    async def send() -> FileResponse:
-        return FileResponse(file, media_type=media_type)
-
-    return send
-
-
-# -- The tasks: a scan for those that are overdue, and statuses for many
+@page.get("")
+async def docs() -> Response:
+    """The page."""
+    return Response(PAGE, media_type="text/html", headers={"content-security-policy": POLICY})
 
 
-def tasks_routes(scan: OverdueScan, service: TaskService) -> APIRouter:
-    """What administrators may do to tasks."""
-    router = APIRouter()
-
-    @router.post("/trigger-overdue-check")
-    async def trigger_overdue_check() -> list[ScanReport]:
-        """Scan for overdue tasks now."""
-        return await scan.run("manual")
-
-    @router.post("/bulk-status")
-    async def bulk_status(body: BulkStatus) -> Done:
-        """Have jobs give many tasks a status."""
-        return Done(done="queued", count=await service.change_status_bulk(body.task_ids, body.status))
-
-    return router
+@page.get("/start.js")
+async def start() -> Response:
+    """What starts Swagger UI."""
+    return Response(START, media_type="text/javascript")
 
 
-# -- The routes, a module for each thing that they are about
-
-PREFIX = "/tasks/admin"
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorOut, "description": text}
-    for status, text in (
-        (400, "the request is no HTTP or no JSON"), (401, "no valid token"), (403, "not an administrator"),
-        (404, "there is no such thing"), (409, "it is not in the state that this needs"), (413, "too large a body"),
-        (422, "the request does not fit"), (429, "too many requests"), (500, "something went wrong"),
-        (503, "the queue or the audit log can't be reached"),
-    )
-}  # fmt: skip
+@page.get("/swagger-ui-bundle.js")
+async def bundle() -> FileResponse:
+    """Swagger UI."""
+    return FileResponse(ASSETS / "swagger-ui-bundle.js", media_type="text/javascript")
 
 
-def all_routes(admin: Administration, meter: Meter, log: AuditLog) -> APIRouter:
-    """Every route of the API."""
-    routes = APIRouter(responses=ERRORS)
-    routes.include_router(health_routes(admin.queue, meter))
-    routes.include_router(page_routes())
-    for part in (
-        tasks_routes(admin.scan, admin.service),
-        queue_routes(admin.queue, meter),
-        letters_routes(admin.letters),
-        jobs_routes(admin.queue),
-        audit_routes(log),
-    ):
-        routes.include_router(part, prefix=PREFIX, tags=["admin"])
-    return routes
+@page.get("/swagger-ui.css")
+async def style() -> FileResponse:
+    """Its style."""
+    return FileResponse(ASSETS / "swagger-ui.css", media_type="text/css")
+
+
+# -- For administrators
+
+MISSING = -1
+"""A refusal's code: there is no such job (BullMQ 6.7)."""
+
+administrators = APIRouter(prefix="/tasks/admin", tags=["admin"], responses=ERRORS)
+
+
+@administrators.post("/trigger-overdue-check")
+async def trigger_overdue_check(admin: Admin) -> list[ScanReport]:
+    """Scan for overdue tasks now."""
+    return await admin.scan.run("manual")
+
+
+@administrators.post("/bulk-status")
+async def bulk_status(admin: Admin, body: BulkStatus) -> Done:
+    """Have jobs give many tasks a status."""
+    return Done(done="queued", count=await admin.service.change_status_bulk(body.task_ids, body.status))
+
+
+@administrators.get("/queue-metrics")
+async def queue_metrics(admin: Admin) -> Metrics:
+    """The outcomes of jobs since the last reset, and where jobs are now."""
+    return await admin.meter.read()
+
+
+@administrators.post("/reset-queue-metrics")
+async def reset_queue_metrics(admin: Admin) -> Done:
+    """Count from zero again."""
+    await admin.meter.follow()
+    admin.meter.reset()
+    return Done(done="reset")
+
+
+@administrators.post("/pause")
+async def pause(admin: Admin) -> Done:
+    """No job starts any more."""
+    await admin.queue.pause()
+    return Done(done="paused")
+
+
+@administrators.post("/resume")
+async def resume(admin: Admin) -> Done:
+    """Jobs start again."""
+    await admin.queue.resume()
+    return Done(done="resumed")
+
+
+@administrators.get("/dead-letters", response_model=list[DeadLetterOut])
+async def dead_letters(admin: Admin, start: Start = 0, limit: Limit = 100) -> list[Letter]:
+    """Jobs that failed for good, the oldest first."""
+    return await admin.dead_letters.list(start, start + limit - 1)
+
+
+@administrators.get("/dead-letters/redrives", response_model=list[RedriveOut])
+async def redrives(admin: Admin, start: Start = 0, limit: Limit = 100) -> Sequence[Redrive]:
+    """Redrives of dead letters, the newest first, each with the status of its job."""
+    return await admin.dead_letters.redrives(start, start + limit - 1)
+
+
+@administrators.post("/dead-letters/redrive")
+async def redrive(admin: Admin, body: DeadLetterIds) -> Done:
+    """Run jobs again that failed for good."""
+    return Done(done="redriven", count=len(await admin.dead_letters.redrive(body.ids)))
+
+
+@administrators.post("/dead-letters/discard")
+async def discard(admin: Admin, body: Discard) -> Done:
+    """Delete dead letters."""
+    return Done(done="discarded", count=await admin.dead_letters.discard(body.ids, everything=body.everything))
+
+
+@administrators.get("/jobs/{job_id}")
+async def job(admin: Admin, job_id: JobId) -> JobOut:
+    """A job, and where it is."""
+    found, state = await admin.queue.get_job(job_id), await admin.queue.get_state(job_id)
+    if found is None or state is None:
+        raise JobError(job_id, MISSING, "find")
+    return JobOut.of(found, state)
+
+
+@administrators.post("/jobs/{job_id}/retry")
+async def retry(admin: Admin, job_id: JobId, body: Retry) -> Done:
+    """Run a failed job again."""
+    await admin.queue.retry(job_id, JobState.FAILED, reset_attempts=body.reset_attempts)
+    return Done(done="retried")
+
+
+@administrators.get("/audit-log")
+async def audit_log(admin: Admin, limit: Limit = 100) -> list[AuditRow]:
+    """What administrators did, and what was refused: the newest first."""
+    return await admin.log.newest(limit)

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 from queuesim.error import QueuesimError
 from queuesim.extras import need
 
-# -- The issuer's public keys: a key set from a file, or from a URL, whose keys come and go while we run
-
 need("jwt", "admin", "tokens")
 
 import jwt  # noqa: E402
+
+# -- The issuer's public keys: a key set from a file, or from a URL, whose keys come and go while we run
 
 LIFETIME = 300.0
 """Seconds after which a key set is fetched again: by then a key that was withdrawn is no longer trusted."""
@@ -33,7 +33,7 @@ logger = logging.getLogger("queuesim.admin")
 
 
 class SigningKeyError(QueuesimError):
-    """The key that tokens are checked with is no good."""
+    """The key that tokens are checked with can't be used."""
 
 
 def public_keys(jwks: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,9 +53,12 @@ def _usable(key: Mapping[str, Any]) -> bool:
 def read_jwks(text: str) -> dict[str, Any]:
     """A key set from its JSON text. Raises SigningKeyError if it is none."""
     try:
-        jwks = json.loads(text)
+        return _key_set(json.loads(text))
     except ValueError:
-        raise SigningKeyError("the key set is no JSON") from None
+        raise SigningKeyError("the key set is not valid JSON") from None
+
+
+def _key_set(jwks: Any) -> dict[str, Any]:
     if not isinstance(jwks, dict) or not isinstance(jwks.get("keys"), list):
         raise SigningKeyError('a key set is a JSON object with a list "keys"')
     return jwks
@@ -64,6 +67,9 @@ def read_jwks(text: str) -> dict[str, Any]:
 class RemoteKeys:
     """The key set at a URL. It *is fetched* when it has grown old, and when a token names a key that it does not have:
     so a new key works at once, and an old one ends with the set's lifetime.
+
+    PyJWKClient fetches, but its cache is not used: during an outage of the issuer it would ask again for every token,
+    and refuse all of them as soon as the set is old.
 
     Args:
         url: https, or http on the loopback interface.
@@ -106,7 +112,7 @@ class RemoteKeys:
         self.fetches += 1
         try:
             # PyJWT follows no redirect, and reads no file
-            keys = public_keys(read_jwks(json.dumps(self._client.fetch_data())))
+            keys = public_keys(_key_set(self._client.fetch_data()))
         except (jwt.PyJWTError, ValueError) as error:
             raise SigningKeyError(f"the key set at {self.url} can't be fetched: {error}") from None
         if not keys:
@@ -135,8 +141,7 @@ class RemoteKeys:
         return float("inf") if since is None else self._clock() - since
 
 
-need("jwt", "admin", "tokens")
-
+# -- Tokens
 
 SHORTEST_SECRET = 32
 """Bytes of a secret for HS256 at least (RFC 7518, section 3.2)."""
@@ -146,7 +151,7 @@ METRICS = "metrics"
 
 
 class TokenError(QueuesimError):
-    """No token, or one that is not good. What exactly is wrong is for the log, not for who sent it."""
+    """No token, or an invalid one. What exactly is wrong is for the log, not for who sent it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +191,7 @@ class Verifier:
             if len(self.secret.encode()) < SHORTEST_SECRET:
                 raise SigningKeyError(f"a secret for HS256 has {SHORTEST_SECRET} bytes or more")
             if self.jwks is not None or self.remote is not None or self.secret.lstrip().startswith("-----BEGIN"):
-                raise SigningKeyError("HS256 takes a secret, not a public key: that is no secret")
+                raise SigningKeyError("HS256 takes a secret, not a public key: everybody may know that")
         elif self.algorithm == "RS256":
             if self.secret or (self.jwks is None) is (self.remote is None) or not (self.remote or self._public_keys):
                 raise SigningKeyError("RS256 takes a key set with public RSA keys, each with a kid, and no secret")
@@ -235,7 +240,7 @@ class Verifier:
 def _subject(claims: Mapping[str, Any]) -> str:
     subject = claims["sub"]
     if not isinstance(subject, str) or not 0 < len(subject) <= 200 or not subject.isprintable():
-        raise TokenError("its subject is no name")
+        raise TokenError("its subject is not a name")
     return subject
 
 

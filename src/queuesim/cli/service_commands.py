@@ -232,7 +232,7 @@ def admin(
     from queuesim.extras import need
 
     need("uvicorn", "admin", "the admin API's servers")
-    from queuesim.admin.serving import ServeOptions, serve
+    from queuesim.admin.api import ServeOptions, serve
 
     options = ServeOptions(database, None if memory else redis_url, memory, queue, work, host, port)
     serve(

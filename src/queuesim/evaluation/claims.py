@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from queuesim.admin.audit import AuditLog
+from queuesim.admin.guard import AuditLog
 from queuesim.admin.metrics import Meter
 from queuesim.core.clock import now
 from queuesim.core.errors import DatabaseError, UnrecoverableError

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from queuesim.admin.administration import Administration
 from queuesim.admin.api import create_app
+from queuesim.admin.guard import Administration
 from queuesim.admin.tokens import Verifier
 from queuesim.core.broker import Broker
 from queuesim.core.clock import now, set_clock

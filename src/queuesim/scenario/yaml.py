@@ -46,7 +46,7 @@ for _name, _pattern, _first in (
 
 
 class DocumentError(Exception):
-    """The text is no document. `line` counts from 1."""
+    """The text is not a document. `line` counts from 1."""
 
     def __init__(self, line: int, location: Location, message: str) -> None:
         super().__init__(message)
@@ -127,7 +127,7 @@ def _compose(text: str) -> Node | None:
     except UnicodeError:
         # half of a surrogate pair, which the parser in C can't encode
         line = next(n for n, part in enumerate(text.split("\n"), start=1) if _SURROGATE.search(part))
-        raise DocumentError(line, (), "broken YAML: half of a surrogate pair is no character") from None
+        raise DocumentError(line, (), "broken YAML: half of a surrogate pair is not a character") from None
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -279,5 +279,5 @@ def _scalar(node: ScalarNode, location: Location) -> Any:
         if kind in ("str", "merge"):
             return text
     except (ValueError, KeyError):
-        raise DocumentError(line, location, f'"{_short(text)}" is no {kind}') from None
+        raise DocumentError(line, location, f'"{_short(text)}" is not a valid {kind}') from None
     raise DocumentError(line, location, f"the tag {node.tag} means nothing here")
