@@ -1,14 +1,17 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and texts that are read as they are."""
 
 from __future__ import annotations
 
+import html
 import math
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from queuesim.text import brief, counted, percent, rate, readable
+from queuesim.text import as_markdown, brief, counted, percent, rate, readable
 
 
 @pytest.mark.parametrize(
@@ -63,3 +66,39 @@ def test_shares_are_not_rounded_up_to_all(share: float, text: str) -> None:
 
 def test_counts() -> None:
     assert [counted(number, "job") for number in (0, 1, 2000)] == ["0 jobs", "1 job", "2,000 jobs"]
+
+
+def read_as(markdown: str) -> str:
+    """What a reader of Markdown sees of a line, by a parser that is not ours. Spans show what is in them."""
+    shown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown)
+    return html.unescape(re.sub(r"</?(p|span)>", "", shown)).rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$a$ and $$b$$", "a|b", "`code`", "**bold** _under_", "<script>alert(1)</script>", "&amp; &lt;", "# title",
+        "- item", "+ item", "1. item", "12) item", "===", "![x](y)", "[a]: b", "~~gone~~", "> quote", r"back\slash",
+        "-", "---",
+    ],
+)  # fmt: skip
+def test_any_text_is_read_in_markdown_as_it_is(text: str) -> None:
+    assert read_as(as_markdown(text)) == text
+    assert read_as(f"before {as_markdown(text)} after") == f"before {text} after"
+
+
+@given(st.text(alphabet=st.sampled_from("ab1 $@|`*_<>[]()#~&!\\-+=.:\"'"), max_size=12))
+def test_any_mix_of_signs_is_read_in_markdown_as_it_is(text: str) -> None:
+    words = " ".join(text.split())
+    assert read_as(f"before {as_markdown(words)}") == f"before {words}".rstrip()
+
+
+def test_github_sees_neither_a_formula_nor_a_call_in_a_text() -> None:
+    assert as_markdown("costs $5 or $6") == "costs <span>$</span>5 or <span>$</span>6"
+    assert as_markdown("hello @alice, write to a@b.example") == "hello <span>@</span>alice, write to a@b.example"
+
+
+def test_a_text_stays_on_its_line_and_in_its_cell() -> None:
+    assert as_markdown("a\nb\r| c") == r"a\\nb\\r\| c"
+    table = MarkdownIt("commonmark", {"html": True}).enable("table").render(f"| x |\n|---|\n| {as_markdown('a|b')} |\n")
+    assert "<td>a|b</td>" in table

@@ -108,8 +108,8 @@ def _two(seconds: float, large: int, large_unit: str, small: int, small_unit: st
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and what it counts: "1 job", "2,000 jobs"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    """A number and what it counts: "1 job", "2,000 jobs", "3 batches"."""
+    return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('ch') else 's'}"
 
 
 # -- Our words for what is wrong with an input: values as files write them, nearest names, pydantic's errors retold
@@ -297,6 +297,18 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def shown_lines(text: object) -> str:
     """A text of several lines, each as `shown` has it."""
     return "\n".join(shown(line) for line in str(text).split("\n"))
+
+
+def as_markdown(text: object) -> str:
+    """A text on one line of Markdown that is read as it is: no markup, no cell's end, no formula.
+
+    GitHub reads ``$a$`` as a formula and ``@name`` as a call for a user, and no backslash stops it: an element of
+    their own for the signs does, see "Writing mathematical expressions" in its documentation.
+    """
+    text = re.sub(r"[\\`*_<>\[\]|#~&!]", r"\\\g<0>", shown(text))
+    # what would begin a list, or underline a title, at the start of a line
+    text = re.sub(r"^(\s*\d*)([-+=.)])", r"\1\\\2", text)
+    return re.sub(r"\$|(?<!\w)@(?=\w)", r"<span>\g<0></span>", text)
 
 
 def as_file_name(text: object, most: int = 100) -> str:

@@ -80,7 +80,7 @@ def draw(result: Result, file: Path) -> None:
     need("matplotlib", "plot", "plots")
     from matplotlib.figure import Figure
 
-    from queuesim.results.plots.overview import SIZE
+    from queuesim.results.plots import SIZE
 
     figure = Figure(figsize=SIZE)
     formats = figure.canvas.get_supported_filetypes()

@@ -19,6 +19,7 @@ from queuesim.evaluation.testbed import STALLED, ClaimError, Fixture, ServiceTes
 from queuesim.tasks.model import Status
 from queuesim.tasks.overdue import reports
 from queuesim.tasks.queries import told
+from queuesim.text import as_markdown
 
 Check = Callable[[Fixture], Awaitable[str]]
 CLAIMS: list[tuple[str, Check, int]] = []
@@ -458,5 +459,5 @@ def _section(bed: ServiceTestBed, verdicts: list[Verdict]) -> list[str]:
         mine = [v for v in verdicts if v.area == area]
         lines.append(f"| {area} | {sum(v.scored for v in mine)} | {sum(v.points for v in mine)} |")
     lines += ["", "| claim | points | evidence |", "|---|---:|---|"]
-    lines += [f"| {v.claim} | {v.scored} of {v.points} | {v.evidence.replace('|', '/')} |" for v in verdicts]
+    lines += [f"| {v.claim} | {v.scored} of {v.points} | {as_markdown(v.evidence)} |" for v in verdicts]
     return [*lines, ""]

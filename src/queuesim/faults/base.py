@@ -19,8 +19,7 @@ from queuesim.core.processor import JobType, Processor, call
 from queuesim.faults.network import Server
 from queuesim.faults.timing import ANY, Schedule, Strike, Timing
 from queuesim.fields import Probability, refuse
-from queuesim.results.colors import RED
-from queuesim.results.fault_kinds import FACTS, NO_EFFECT, Effect, FaultFacts
+from queuesim.results.fault_kinds import FACTS, NO_EFFECT, RED, Effect, FaultFacts
 from queuesim.results.recording import FaultRow
 from queuesim.simulation.process import State
 from queuesim.simulation.random import Streams

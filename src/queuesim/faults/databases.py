@@ -18,8 +18,7 @@ from queuesim.core.job import Job
 from queuesim.faults.base import Draw, FleetSlot, Settings, draw_probability, draw_span, fault
 from queuesim.faults.handlers import HandlerFault
 from queuesim.fields import Count
-from queuesim.results.colors import GREY
-from queuesim.results.fault_kinds import Effect
+from queuesim.results.fault_kinds import GREY, Effect
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.service_times import ServiceTime
 

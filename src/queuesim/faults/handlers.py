@@ -27,8 +27,7 @@ from queuesim.faults.base import (
 )
 from queuesim.faults.workers import Killing
 from queuesim.fields import Word, refuse
-from queuesim.results.colors import GREEN
-from queuesim.results.fault_kinds import Effect
+from queuesim.results.fault_kinds import GREEN, Effect
 from queuesim.results.recording import FaultRow
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.random import Streams, mixed

@@ -24,8 +24,7 @@ from queuesim.faults.base import (
 )
 from queuesim.faults.timing import Strike
 from queuesim.fields import Count, Word
-from queuesim.results.colors import SKY
-from queuesim.results.fault_kinds import Effect
+from queuesim.results.fault_kinds import SKY, Effect
 from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import unknown
 

@@ -33,8 +33,7 @@ from queuesim.faults.base import (
 from queuesim.faults.network import outside
 from queuesim.faults.timing import ALL, ANY, Strike
 from queuesim.fields import CountFromZero, Probability, Seconds, Word, refuse, seconds
-from queuesim.results.colors import PINK
-from queuesim.results.fault_kinds import Effect
+from queuesim.results.fault_kinds import PINK, Effect
 from queuesim.simulation.process import State
 from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import unknown

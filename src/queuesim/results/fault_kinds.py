@@ -1,4 +1,7 @@
-"""What records, oracles and plots know of the kinds of faults. Each kind registers itself: see queuesim.faults.base."""
+"""What records, oracles and plots know of the kinds of faults: their effects and colours.
+
+Each kind registers itself: see queuesim.faults.base.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,18 @@ from dataclasses import dataclass
 from enum import Flag, auto
 from importlib import import_module
 
-from queuesim.results.colors import RED
+BLUE, ORANGE, GREEN, RED, SKY, PINK, YELLOW = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#F0E442",
+)
+"""Colours that colour-blind people tell apart (Okabe and Ito, Color Universal Design, 2008)."""
+
+GREY, PALE = "#6B6B6B", "#DDDDDD"
 
 REGISTRY = "queuesim.faults.registry"
 """The module that imports all kinds. It is imported by its name, when a result that was stored is the first to ask:

@@ -70,6 +70,14 @@ class Level:
         place = int(values.argmax() if highest else values.argmin())
         return float(values[place]), max(start, float(self.times[first + place]))
 
+    def highest(self, edges: Array) -> Array:
+        """The highest level in each of the bins between ascending `edges`."""
+        first = np.searchsorted(self.times, edges[:-1], side="right") - 1
+        after = np.searchsorted(self.times, edges[1:], side="left")
+        bounds = np.column_stack((first, after)).ravel()
+        # one value more, as a bin may end behind the last change
+        return np.maximum.reduceat(np.append(self.values, 0), bounds)[::2] if len(bounds) else self.values[:0]
+
     def quantiles(self, start: float, end: float, shares: Sequence[float]) -> list[float]:
         """Levels that are not exceeded for these shares of the time in [start, end). NaN if that is no time."""
         if not end > start:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from queuesim.extras import need
 from queuesim.results.levels import Array
 from queuesim.results.plots import distributions, over_time
 from queuesim.results.plots.comparison import heat_map, overlay
 from queuesim.results.plots.gantt import gantt as draw_gantt
-from queuesim.results.plots.overview import overview as draw_overview
 from queuesim.results.plots.style import literal
 from queuesim.results.summary import Run
+from queuesim.results.views.digest import after_warmup
+from queuesim.text import counted, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+SIZE = (16.0, 10.0)
+"""Inches of an overview."""
+PLACES = {"left": 0.05, "right": 0.93, "bottom": 0.075, "top": 0.9, "wspace": 0.24, "hspace": 0.28}
+"""Where the panels are in a figure without a layout engine: matplotlib's draws everything twice more to find out."""
 
 
 class Plots:
@@ -81,7 +87,20 @@ class Plots:
 
     def overview(self, figure: Figure | None = None) -> Array:
         """All four in one figure, the given one or a new one; returns their axes, two by two."""
-        return _literal(draw_overview(self._result, figure))
+        need("matplotlib", "plot", "plots")
+        if figure is None:
+            from matplotlib import pyplot
+
+            figure = pyplot.figure(figsize=SIZE)
+        places = PLACES if figure.get_layout_engine() is None else None
+        panels: Array = figure.subplots(2, 2, gridspec_kw=places)
+        result = self._result
+        over_time.backlog_and_throughput(result, panels[0, 0], None)
+        distributions.latency_distribution(result, panels[0, 1])
+        distributions.attempts(result, panels[1, 0])
+        over_time.limiter_windows(result, panels[1, 1])
+        figure.suptitle(overview_title(result))
+        return _literal(panels)
 
     def beside(
         self,
@@ -101,6 +120,13 @@ class Plots:
 
 
 __all__ = ["Plots", "heat_map", "overlay"]
+
+
+def overview_title(result: Run) -> str:
+    """What was run: the scenario, its jobs, the time, the backend and the seed."""
+    facts, jobs = result.facts, counted(result.summary().jobs.added, "job")
+    run = f"{readable(facts.duration - facts.warmup)}{after_warmup(result)} on {facts.backend}, seed {facts.seed}"
+    return f"{facts.scenario}: {jobs} in {run}"
 
 
 def _literal(drawn: T) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -11,7 +12,7 @@ from queuesim.results.metrics import METRICS
 from queuesim.results.plots import style
 from queuesim.results.plots.over_time import bin_width_of, whole_bins
 from queuesim.results.summary import Run
-from queuesim.text import brief, percent, rate, readable, shown
+from queuesim.text import brief, measured, percent, rate, readable
 from queuesim.units import parse_duration
 
 if TYPE_CHECKING:
@@ -19,19 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINES = (
-    (style.BLUE, "-"),
-    (style.ORANGE, "--"),
-    (style.GREEN, "-."),
-    (style.RED, ":"),
-    (style.PINK, "-"),
-    (style.SKY, "--"),
-)
-"""Colour and style of each run: either is enough to tell two apart."""
-LONGEST = 80
-"""Characters of a title above axes of the usual size."""
 AS_TEXT = {"s": brief, "share": percent, "1/s": rate}
 """By the unit of a metric."""
+LOGARITHMIC = 10.0
+"""A heat map has a logarithmic scale where its values, other than shares, span more than this factor."""
 
 
 def overlay(
@@ -56,51 +48,49 @@ def overlay(
         return style.nothing(ax, "no run to draw")
     longest = max(drawn.values(), key=lambda result: result.facts.duration)
     width = bin_width_of(longest) if every is None else every
-    unit, name = style.time_unit(longest.facts.duration)
-    highest = []
-    for (title, result), (color, line) in zip(drawn.items(), (LINES * len(drawn))[: len(drawn)], strict=True):
+    curves = {}
+    for name, result in drawn.items():
         bins, edges = whole_bins(result, width)
         if what not in bins:
             raise ValueError(f"the timeline has no column {what!r}; there are {', '.join(bins.columns)}")
-        values = bins[what].to_numpy(dtype=np.float64)
-        ax.step(
-            edges / unit, np.append(values, values[-1:]), line, where="post", color=color, linewidth=1.6, label=title
-        )
-        highest.append(float(np.nanmax(values)) if np.isfinite(values).any() else np.nan)
-    for result in drawn.values():
-        style.shade(ax, result, unit)
-    ax.set_xlim(0, longest.facts.duration / unit)
-    tallest = max((top for top in highest if top == top), default=0.0)
-    ax.set_ylim(0, tallest * 1.25 or 1.0)
-    ax.set_xlabel(
-        f"time since the start ({name}); bins of {readable(parse_duration(width) if isinstance(width, str) else width)}"
-    )
-    ax.set_ylabel(what.replace("_", " "))
-    ax.yaxis.set_major_formatter("{x:,g}")
-    tops = dict(zip(drawn, highest, strict=True))
-    style.finish(ax, _title(what.replace("_", " "), tops, style.whole_run(*drawn.values())))
-    style.legend(ax)
+        curves[name] = edges, bins[what].to_numpy(dtype=np.float64)
+    tops = {
+        name: float(np.nanmax(values)) if np.isfinite(values).any() else 0.0 for name, (_, values) in curves.items()
+    }
+    named, quantity = what.replace("_", " "), METRICS.get(what.partition("_")[0])
+    metric_unit = quantity.unit if quantity else ""
+    size, unit_name = _axis_unit(metric_unit, max(tops.values()))
+    seconds = parse_duration(width) if isinstance(width, str) else width
+    unit = style.time_axis(ax, list(drawn.values()), max(tops.values()) / size, f"bins of {readable(seconds)}")
+    lines = zip(itertools.cycle(style.CURVES), itertools.cycle(style.LINES), strict=False)
+    for (name, (edges, values)), (color, line) in zip(curves.items(), lines, strict=False):
+        heights = np.append(values, values[-1:]) / size
+        label = f"{style.short(name, 50)}: highest {measured(tops[name], metric_unit)}"
+        ax.step(edges / unit, heights, line, where="post", color=color, linewidth=1.6, label=label)
+    ax.set_ylabel(f"{named} ({unit_name})" if unit_name else named)
+    style.legend_below(ax, ax.lines)
+    most = max(tops, key=tops.__getitem__)
+    highest = f"{measured(tops[most], metric_unit)} of {style.short(most)}"
+    style.finish(ax, f"{named}: the highest is {highest}{style.whole_run(*drawn.values())}")
     style.literal(cast("Figure", ax.figure))
     return ax
 
 
-def _title(what: str, highest: Mapping[str, float], scope: str) -> str:
-    """The highest bin of each run; of many runs, or runs with long names, only of the highest one."""
-    text = f"{what}, highest bin: {', '.join(f'{name} {top:,.4g}' for name, top in highest.items())}{scope}"
-    known = {name: top for name, top in highest.items() if top == top}
-    if len(text) <= LONGEST or not known:
-        return text
-    name = max(known, key=known.__getitem__)
-    text = f"{what}, highest bin: {known[name]:,.4g} of {name}"
-    # what a title has no room for is in the documentation
-    return f"{text}{scope}" if len(text) + len(scope) <= LONGEST else text
+def _axis_unit(unit: str, highest: float) -> tuple[float, str]:
+    """By what the values of an axis are divided, and the name of its unit."""
+    if unit == "s":
+        return style.duration_unit(highest)
+    if unit == "1/s":
+        per, name = style.rate_unit(highest or 1.0)
+        return 1 / per, f"per {name}"
+    return (0.01, "%") if unit == "share" else (1.0, unit)
 
 
 def heat_map(frame: pd.DataFrame, x: str, y: str, value: str, ax: Axes | None = None) -> Axes:
     """Draw a column of a sweep's frame over two of its axes; several runs of one combination are averaged.
 
-    Dark is high, and each cell has its number. The scale is logarithmic where the values span more than a factor of 30.
-    Without `ax` in a new pyplot figure. Returns the axes.
+    Dark is high, and each cell has its number. Without `ax` in a new pyplot figure. Returns the axes. The scale is
+    logarithmic where values span more than a factor of ten, shares excepted.
 
     Raises:
         ValueError: the frame has no such column.
@@ -115,27 +105,30 @@ def heat_map(frame: pd.DataFrame, x: str, y: str, value: str, ax: Axes | None = 
     known = cells[np.isfinite(cells)]
     if not len(known):
         return style.nothing(ax, f"{value} was not measured in any run")
-    scaled, low, high = _scaled(cells, known)
-    image = ax.imshow(scaled, cmap="cividis_r", vmin=low, vmax=high, aspect="auto", origin="lower")
+    scaled, low, high = _scaled(cells, known, value)
+    ax.imshow(scaled, cmap="Blues", vmin=low, vmax=high + (high - low) / 3, aspect="auto", origin="lower")
     for row, column in np.ndindex(*cells.shape):
-        dark = np.isfinite(scaled[row, column]) and scaled[row, column] > (low + high) / 2
+        dark = np.isfinite(scaled[row, column]) and scaled[row, column] > low + (high - low) * 0.8
         text = cell_text(value, float(cells[row, column]))
-        ax.text(column, row, text, ha="center", va="center", color="white" if dark else "black", fontsize="small")
-    ax.set_xticks(range(len(table.columns)), [shown(str(label)) for label in table.columns])
-    ax.set_yticks(range(len(table.index)), [shown(str(label)) for label in table.index])
+        ax.text(column, row, text, ha="center", va="center", color="white" if dark else "black", fontsize="medium")
+    ax.set_xticks(range(len(table.columns)), [style.short(str(label)) for label in table.columns])
+    ax.set_yticks(range(len(table.index)), [style.short(str(label)) for label in table.index])
     ax.set_xlabel(x)
     ax.set_ylabel(y)
-    image.set_clim(low, high)
-    style.finish(ax, f"{value}, from {cell_text(value, float(known.min()))} to {cell_text(value, float(known.max()))}")
+    note = "; the colours are logarithmic" if scaled is not cells else ""
+    lowest, highest = (cell_text(value, float(bound)) for bound in (known.min(), known.max()))
+    style.finish(ax, f"{value}: from {lowest} to {highest}{note}")
     ax.grid(False)
     style.literal(cast("Figure", ax.figure))
     return ax
 
 
-def _scaled(cells: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float, float]:
+def _scaled(cells: np.ndarray, known: np.ndarray, value: str) -> tuple[np.ndarray, float, float]:
     """What the colours show: the values, or their logarithms."""
     lowest, highest = float(known.min()), float(known.max())
-    if lowest > 0 and highest / lowest > 30:
+    metric = METRICS.get(value.partition(".")[0])
+    share = metric is not None and metric.unit == "share"
+    if not share and lowest > 0 and highest / lowest > LOGARITHMIC:
         return np.log(cells), float(np.log(lowest)), float(np.log(highest))
     return cells, lowest, highest if highest > lowest else lowest + 1.0
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from queuesim.results.fault_kinds import BLUE, GREEN, GREY, ORANGE, RED
 from queuesim.results.levels import Array
 from queuesim.results.plots import style
 from queuesim.results.recording import rows_of
@@ -22,21 +23,14 @@ MARKED = (50.0, 95.0, 99.0)
 TICKS = (0.0, 50.0, 90.0, 95.0, 99.0, 99.9, 99.99, 99.999)
 MOST = 8
 """Attempts with a group of bars of their own; later ones share the last."""
-OUTCOMES = {
-    "ok": style.GREEN,
-    "rate-limited": style.SKY,
-    "delayed": style.PINK,
-    "lost": style.YELLOW,
-    "unfinished": style.GREY,
-}
-"""Colours of what is no error."""
-ERRORS = (style.BLUE, style.ORANGE, style.PINK, style.SKY, style.YELLOW, style.GREY)
-"""Colours of the categories of errors, by how frequent they are."""
 Key = tuple[str, str]
 """An outcome, and the category of its error or ""."""
 MOST_BARS = 5
 """Attempts with a step of their own; later ones share the last."""
-SAVED, LOST, OTHER = style.GREEN, style.RED, style.GREY
+DURATIONS = (
+    *(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 36000.0, 86400.0, 864000.0, 8640000.0),
+)
+"""Ticks of an axis of durations, in seconds."""
 
 
 def latency_distribution(result: Run, ax: Axes | None) -> Axes:
@@ -48,19 +42,19 @@ def latency_distribution(result: Run, ax: Axes | None) -> Axes:
     waiting, latency = jobs["waiting"].to_numpy(), jobs["latency"].to_numpy()
     waiting = waiting[~np.isnan(waiting)]
     both = np.concatenate((waiting, latency))
-    floor, smallest = _floor(both), float(both.min())
+    floor, slowest = _floor(both), float(both.max())
     top = min(max(99.9, 100 - 100 / len(jobs)), TICKS[-1])
     ax.set_xscale("log")
-    style.log_axis(ax.xaxis)
-    _curve(ax, latency, floor, top, style.BLUE, "o-", "latency: schedule to finish")
+    # as many steps as attempts to the right of the curves as it takes to name the slowest job there
+    ax.set_xlim(floor, max(slowest, floor * 10) * (max(slowest, floor * 10) / floor) ** 0.15)
+    _duration_axis(ax, floor, float(both.min()) < floor)
+    _curve(ax, latency, floor, top, BLUE, "o-", "latency: schedule to finish")
     if len(waiting):
-        _curve(ax, waiting, floor, top, style.ORANGE, "s--", "waiting for the first start")
+        _curve(ax, waiting, floor, top, ORANGE, "s--", "waiting for the first start")
     _percent_axis(ax, top)
-    ax.set_xlabel("seconds" + (f" (at the left edge: {readable(floor)} or less)" if smallest < floor else ""))
-    ax.set_ylabel("share of jobs that took at most so long")
-    ax.legend(loc="upper left", fontsize="small")
+    ax.set_ylabel("share of jobs that took no longer")
     p95 = float(np.percentile(latency, 95))
-    style.finish(ax, f"{counted(len(jobs), 'job')} finished; 95 % took at most {readable(p95)}")
+    style.finish(ax, f"95 % of {counted(len(jobs), 'finished job')} took at most {readable(p95)}")
     return ax
 
 
@@ -78,23 +72,44 @@ def _tail(percent: Values | float) -> Values:
     return np.asarray(-np.log10(1 - np.asarray(percent) / 100))
 
 
-def _curve(ax: Axes, values: Values, floor: float, top: float, color: str, style: str, name: str) -> None:
-    marker, line = style[0], style[1:]
+def _duration_axis(ax: Axes, floor: float, less: bool) -> None:
+    """Times as people write them, with the lowest one marked as "or less" where there are shorter ones."""
+    from matplotlib.ticker import NullLocator
+
+    (low, high), letters = ax.get_xlim(), int(style.inches(ax)[0] * 11)
+    ticks = [tick for tick in DURATIONS if floor * (1.5 if less else 1.0) <= tick <= high]
+    apart = math.log(high / low) / max(1, letters // 8)
+    kept: list[float] = [floor] if less else []
+    for tick in ticks:
+        if not kept or math.log(tick / kept[-1]) >= apart:
+            kept.append(tick)
+    ax.set_xticks(kept, [f"≤ {readable(tick)}" if less and tick == floor else readable(tick) for tick in kept])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("time, on a logarithmic axis")
+
+
+def _curve(ax: Axes, values: Values, floor: float, top: float, color: str, look: str, name: str) -> None:
+    """A curve with its percentiles written beside it: right of the latency, left of the waiting, which is shorter."""
+    marker, line = look[0], look[1:]
     heights = np.linspace(0, float(_tail(top)), 600)
-    percents = 100 * (1 - 10**-heights)
-    ax.plot(np.maximum(np.percentile(values, percents), floor), heights, line, color=color, linewidth=1.8)
-    marked = np.percentile(values, MARKED)
-    fill = "none" if marker == "s" else "full"
-    text = ", ".join(f"p{percent:g} {readable(float(value))}" for percent, value in zip(MARKED, marked, strict=True))
-    ax.plot(
-        np.maximum(marked, floor),
-        _tail(np.array(MARKED)),
-        marker,
-        color=color,
-        fillstyle=fill,
-        markersize=8,
-        label=f"{name}: {text}",
-    )
+    shown = np.append(np.percentile(values, 100 * (1 - 10**-heights)), values.max())
+    ax.plot(np.maximum(shown, floor), np.append(heights, heights[-1]), line, color=color, linewidth=1.8)
+    marked, at = np.percentile(values, MARKED), _tail(np.array(MARKED))
+    fill, right = ("none", False) if marker == "s" else ("full", True)
+    ax.plot(np.maximum(marked, floor), at, marker, color=color, fillstyle=fill, markersize=7, label=name)
+    texts = [f"p{percent:g} {readable(float(value))}" for percent, value in zip(MARKED, marked, strict=True)]
+    texts.append(f"slowest {readable(float(values.max()))}")
+    for value, height, text in zip([*marked, values.max()], [*at, heights[-1]], texts, strict=True):
+        left = not right and value > floor * 20
+        ax.annotate(
+            text, (max(float(value), floor), float(height)), (-7 if left else 7, -7 if right else 4),
+            textcoords="offset points", ha="right" if left else "left", va="center", color=style.darker(color),
+            fontsize="small",
+        )  # fmt: skip
+    ax.text(
+        0.02, 0.97 if right else 0.90, f"{'●' if right else '□'} {name}", transform=ax.transAxes, va="top",
+        color=style.darker(color), fontsize="small",
+    )  # fmt: skip
 
 
 def _percent_axis(ax: Axes, top: float) -> None:
@@ -111,29 +126,28 @@ def attempts(result: Run, ax: Axes | None) -> Axes:
         return style.nothing(ax, "no job was started")
     total = np.sum(list(counts.values()), axis=0)
     places, width = np.arange(len(total)), 0.8 / len(counts)
-    ax.bar(places, total, 0.92, color=style.PALE, label="all attempts")
-    colors = _colors(counts)
+    colors = style.error_colors(result)
     for index, ((outcome, category), numbers) in enumerate(counts.items()):
         bars = ax.bar(
             places - 0.4 + (index + 0.5) * width,
             numbers,
             width * 0.9,
-            color=colors[(outcome, category)],
+            color=style.OUTCOMES.get(outcome) or colors.get(category, RED),
             hatch="////" if outcome == "failed" else None,
             edgecolor="white",
-            label=f"{outcome}: {category}" if category else outcome,
+            label=f"{style.short(category)} error, {outcome}" if category else outcome,
         )
         if len(counts) * len(total) <= 30:
             ax.bar_label(bars, [f"{number:,}" if number else "" for number in numbers], fontsize="x-small", padding=1)
     ax.set_yscale("log")
     style.log_axis(ax.yaxis)
-    ax.set_ylim(0.7, total.max() * 12)
+    ax.set_ylim(0.7, total.max() * 5)
     names = [f"{place + 1}{' and later' if place + 1 == MOST else ''}\n({total[place]:,})" for place in places]
     ax.set_xticks(places, names)
     ax.set_xlim(-0.6, max(len(total), 3) - 0.4)
-    ax.set_xlabel("attempt of a job, and how many there were")
-    ax.set_ylabel("attempts (logarithmic)")
-    ax.legend(loc="upper right", fontsize="small", ncols=2)
+    ax.set_xlabel("number of the attempt (and how many there were)")
+    ax.set_ylabel("attempts, on a logarithmic axis")
+    ax.legend(loc="upper right", fontsize="small", framealpha=0.8)
     style.finish(ax, _title(result))
     ax.grid(False, axis="x")
     return ax
@@ -150,7 +164,7 @@ def _counts(result: Run) -> dict[Key, Array]:
     outcomes, categories = list(rows["outcome"].cat.categories), [*rows["category"].cat.categories, ""]
     # one number for both, as the rows may be a million; no category, -1, is the last of them
     pair = outcome * len(categories) + category % len(categories)
-    order = ["ok", "retried", "failed", *(name for name in OUTCOMES if name != "ok")]
+    order = ["ok", "retried", "failed", *(name for name in style.OUTCOMES if name != "ok")]
     counts = {}
     for each in np.flatnonzero(np.bincount(pair)):
         key = outcomes[each // len(categories)], categories[each % len(categories)]
@@ -158,22 +172,12 @@ def _counts(result: Run) -> dict[Key, Array]:
     return dict(sorted(counts.items(), key=lambda item: (order.index(item[0][0]), -item[1].sum())))
 
 
-def _colors(counts: dict[Key, Array]) -> dict[Key, str]:
-    """One colour a category, whether it was retried or failed for good; the rest by outcome."""
-    errors: dict[str, int] = {}
-    for (_, category), numbers in counts.items():
-        errors[category] = errors.get(category, 0) + int(numbers.sum())
-    errors.pop("", None)
-    shades = dict(zip(sorted(errors, key=lambda category: -errors[category]), itertools.cycle(ERRORS), strict=False))
-    return {key: OUTCOMES.get(key[0]) or shades.get(key[1], style.RED) for key in counts}
-
-
 def _title(result: Run) -> str:
     jobs = result.summary().jobs
     if not jobs.attempts:
         return "No measured job was started"
     failed = f"{jobs.failed:,} of {counted(jobs.added, 'job')} failed for good"
-    return f"{jobs.retry_amplification:.2f} attempts per job; {failed}"
+    return f"{failed}, after {jobs.retry_amplification:.2f} attempts per job"
 
 
 def retry_waterfall(result: Run, ax: Axes | None) -> Axes:
@@ -182,23 +186,23 @@ def retry_waterfall(result: Run, ax: Axes | None) -> Axes:
     total, steps = waterfall(result)
     if not total:
         return style.nothing(ax, "no attempt failed" if result.jobs["started"].notna().any() else "no job was started")
-    bars = [("had an error", total, style.BLUE), *steps]
+    bars = [("had an\nerror", total, BLUE), *steps]
     left = total
     for place, (_, count, color) in enumerate(bars):
         first = place == 0
         bottom = 0 if first else left - count
-        ax.bar(place, count, 0.72, bottom=bottom, color=color)
+        ax.bar(place, count, 0.72, bottom=bottom, color=color, alpha=0.55)
         ax.text(place, bottom + count, f"{count:,}", ha="center", va="bottom", fontsize="small")
         if not first:
             left = bottom
         if place + 1 < len(bars):
-            ax.plot((place + 0.36, place + 0.64), (left, left), color=style.GREY, linewidth=0.8)
-    ax.set_xticks(range(len(bars)), [name for name, _, _ in bars])
+            ax.plot((place + 0.36, place + 0.64), (left, left), color=GREY, linewidth=0.8)
+    ax.set_xticks(range(len(bars)), [name for name, _, _ in bars], fontsize="small")
     ax.set_xlim(-0.6, len(bars) - 0.4)
     ax.set_ylim(0, total * 1.12)
     ax.yaxis.set_major_formatter("{x:,g}")
     ax.set_ylabel("jobs")
-    saved = sum(count for _, count, color in steps if color == SAVED)
+    saved = sum(count for _, count, color in steps if color == GREEN)
     ended = f"retries saved {saved:,} of {counted(total, 'job')} that had an error ({percent(saved / total)})"
     style.finish(ax, ended)
     ax.grid(False, axis="x")
@@ -220,11 +224,11 @@ def waterfall(result: Run) -> tuple[int, list[tuple[str, int, str]]]:
     state = jobs["state"].to_numpy()
     completed, dead = had & (state == "completed"), had & (state == "failed")
     number = np.minimum(jobs["attempts"].to_numpy(), MOST_BARS)
-    steps = [("can't be\nretried", int((dead & hopeless).sum()), LOST)]
+    steps = [("not\nretryable", int((dead & hopeless).sum()), RED)]
     for attempt in range(2, MOST_BARS + 1):
-        later = " or later" if attempt == MOST_BARS else ""
-        steps.append((f"saved by\nattempt {attempt}{later}", int((completed & (number == attempt)).sum()), SAVED))
-    steps.append(("gave up after\nthe last one", int((dead & ~hopeless).sum()), LOST))
+        later = "\nor later" if attempt == MOST_BARS else ""
+        steps.append((f"saved by\nattempt {attempt}{later}", int((completed & (number == attempt)).sum()), GREEN))
+    steps.append(("failed at\nthe last", int((dead & ~hopeless).sum()), RED))
     other = int(had.sum()) - sum(count for _, count, _ in steps)
-    steps.append(("not finished", other, OTHER))
+    steps.append(("not\nfinished", other, GREY))
     return int(had.sum()), [step for step in steps if step[1]]

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from queuesim.results.analysis import find_batches
+from queuesim.results.analysis import drained_at, find_batches
+from queuesim.results.fault_kinds import BLUE, GREY, ORANGE, RED, SKY
 from queuesim.results.levels import Array, bin_width
+from queuesim.results.levels import backlog as backlog_of
 from queuesim.results.plots import style
 from queuesim.results.summary import Run
 from queuesim.results.timeline import bin_edges, percentiles_in_bins, timeline
@@ -19,11 +21,8 @@ if TYPE_CHECKING:
 
 COUNTS = ("added", "started", "completed", "failed", "retried")
 """The timeline's columns that are counts."""
-PERCENTS = (50.0, 95.0, 99.0)
-COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PINK, style.SKY)
-STYLES = ("-", "--", "-.", ":")
-NAMED = 12
-"""Batches with an entry in the legend."""
+PERCENTS = ((50.0, "-", 2.0), (95.0, "--", 1.4), (99.0, ":", 1.0))
+"""Percentiles of the latency that are drawn, each with the style and width of its line."""
 
 
 def backlog_and_throughput(result: Run, ax: Axes | None, every: str | float | None) -> Axes:
@@ -31,18 +30,17 @@ def backlog_and_throughput(result: Run, ax: Axes | None, every: str | float | No
     ax = style.axes(ax)
     if not something(result):
         return style.nothing(ax, "no job was added")
-    bins, edges, unit = _bins(result, every)
+    bins, edges = _bins(result, every)
     ax.set_axis_off()
-    rates, levels = ax.inset_axes((0, 0.5, 1, 0.5)), ax.inset_axes((0, 0, 1, 0.42))
+    rates, levels = ax.inset_axes((0, 0.52, 1, 0.48)), ax.inset_axes((0, 0, 1, 0.42))
     rates.sharex(levels)
-    _rates(rates, result, bins, edges, unit)
-    _levels(levels, bins, edges, unit)
+    titles = _rates(rates, result, bins, edges), _levels(levels, result, bins, edges)
     for panel in (rates, levels):
-        _dress(panel, result, edges, unit, line=0.14)
+        style.finish(panel)
         panel.yaxis.set_label_coords(-0.07, 0.5)
     rates.tick_params(labelbottom=False)
     rates.set_xlabel("")
-    style.title(ax, _title(result))
+    style.title(ax, "; ".join(titles))
     return ax
 
 
@@ -51,9 +49,7 @@ def throughput(result: Run, ax: Axes | None, every: str | float | None) -> Axes:
     ax = style.axes(ax)
     if not something(result):
         return style.nothing(ax, "no job was added")
-    bins, edges, unit = _bins(result, every)
-    _rates(ax, result, bins, edges, unit)
-    _dress(ax, result, edges, unit, _throughput_title(result))
+    style.finish(ax, _rates(ax, result, *_bins(result, every)))
     return ax
 
 
@@ -62,9 +58,7 @@ def backlog(result: Run, ax: Axes | None, every: str | float | None) -> Axes:
     ax = style.axes(ax)
     if not something(result):
         return style.nothing(ax, "no job was added")
-    bins, edges, unit = _bins(result, every)
-    _levels(ax, bins, edges, unit)
-    _dress(ax, result, edges, unit, _backlog_title(result))
+    style.finish(ax, _levels(ax, result, *_bins(result, every)))
     return ax
 
 
@@ -73,9 +67,8 @@ def something(result: Run) -> bool:
     return bool(len(result.jobs)) and result.facts.duration > 0
 
 
-def _bins(result: Run, every: str | float | None) -> tuple[pd.DataFrame, Array, float]:
-    """The timeline, its edges in seconds, and the unit of the axis in seconds."""
-    return *whole_bins(result, bin_width_of(result) if every is None else every), _unit(result)
+def _bins(result: Run, every: str | float | None) -> tuple[pd.DataFrame, Array]:
+    return whole_bins(result, bin_width_of(result) if every is None else every)
 
 
 def whole_bins(result: Run, every: str | float) -> tuple[pd.DataFrame, Array]:
@@ -92,67 +85,64 @@ def whole_bins(result: Run, every: str | float) -> tuple[pd.DataFrame, Array]:
     return bins, edges
 
 
-def _unit(result: Run) -> float:
-    return style.time_unit(result.facts.duration)[0]
-
-
-def _dress(ax: Axes, result: Run, edges: Array, unit: float, title: str = "", line: float = 0.06) -> None:
-    name = style.time_unit(result.facts.duration)[1]
-    style.time_axis(ax, result, unit, f"time since the start ({name}); averages over {readable(edges[1] - edges[0])}")
-    ax.set_ylim(bottom=0)
-    ax.yaxis.set_major_formatter("{x:,g}")
-    style.finish(ax, title)
-    style.legend(ax, line=line)
-
-
 def bin_width_of(result: Run) -> float:
     """Narrow bins for many jobs, wide ones for few: rates of a job or two a bin would be noise."""
     return bin_width(result.facts.duration, most=min(150, max(20, len(result.jobs) // 10)))
 
 
-def _rates(ax: Axes, result: Run, bins: pd.DataFrame, edges: Array, unit: float) -> None:
-    limiter = result.facts.limiter
-    offered, done = (bins[column].to_numpy() / np.diff(edges) for column in ("added", "completed"))
-    per, name = style.rate_unit(float(max(offered.max(), done.max())))
-    ax.stairs(offered * per, edges / unit, fill=True, color=style.SKY, alpha=0.45, label="added")
-    ax.stairs(done * per, edges / unit, color=style.BLUE, linewidth=1.4, baseline=None, label="completed")
-    highest = max(offered.max(), done.max()) * per
+def _rates(ax: Axes, result: Run, bins: pd.DataFrame, edges: Array) -> str:
+    """Draw what came and what was completed. Returns the title."""
+    limiter, done = result.facts.limiter, result.summary().throughput
+    added, completed = (bins[column].to_numpy() / np.diff(edges) for column in ("added", "completed"))
+    top = max(style.top_of(added), style.top_of(completed))
+    # the title and the axis have one unit, in which the usual rate is a number of one or more
+    per, name = style.rate_unit(done if done > 0 else top)
+    label, rate = "", 0.0
     if limiter is not None:
-        rate = limiter[0] / limiter[1] * per
-        label = f"limiter: {limiter[0]} per {readable(limiter[1])}"
-        if rate <= 4 * highest:
-            ax.axhline(rate, color=style.RED, linestyle="--", linewidth=1.4, label=label)
-            highest = max(highest, rate)
-        else:
-            ax.plot([], [], color=style.RED, linestyle="--", label=f"{label} (far above)")
-    ax.set_ylim(0, highest * 1.35)
+        rate = limiter[0] / limiter[1]
+        label = f"limiter: {rate * per:,.3g}\n({limiter[0]:,}/{readable(limiter[1])})"
+        shown = rate <= 4 * top
+        top, label = (max(top, rate), label) if shown else (top, f"{label}\n(far above)")
+    unit = style.time_axis(ax, [result], top * per, f"averages over {readable(edges[1] - edges[0])}")
+    ax.stairs(added * per, edges / unit, fill=True, color=SKY, alpha=0.45, label="added")
+    ax.stairs(completed * per, edges / unit, color=BLUE, linewidth=1.4, baseline=None, label="completed")
+    ends = [(added[-1] * per, "added", SKY), (completed[-1] * per, "completed", BLUE)]
+    if limiter is not None:
+        if shown:
+            ax.axhline(rate * per, color=RED, linestyle="--", linewidth=1.4, label=label)
+        ends.append((min(rate * per, ax.get_ylim()[1]), label, RED))
+    highest = int(added.argmax())
+    if added[highest] > 1.5 * max(completed.max(), rate):
+        text = f"{added[highest] * per:,.3g} added per {name}"
+        style.mark_peak(ax, (edges[highest] + edges[highest + 1]) / 2 / unit, added[highest] * per, text)
+    style.end_labels(ax, ends)
     ax.set_ylabel(f"jobs per {name}")
+    return f"{done * per:,.3g} jobs were completed per {name}"
 
 
-def _levels(ax: Axes, bins: pd.DataFrame, edges: Array, unit: float) -> None:
-    backlog, delayed = bins["backlog"].to_numpy(), bins["delayed"].to_numpy()
-    ax.stairs(backlog, edges / unit, fill=True, color=style.ORANGE, alpha=0.6, label="backlog (ready, not started)")
+def _levels(ax: Axes, result: Run, bins: pd.DataFrame, edges: Array) -> str:
+    """Draw how many jobs waited: the average of each bin, and its highest. Returns the title."""
+    summary, facts, level = result.summary(), result.facts, backlog_of(result)
+    means, delayed, highest = bins["backlog"].to_numpy(), bins["delayed"].to_numpy(), level.highest(edges)
+    top = max(style.top_of(highest, facts.concurrency), style.top_of(delayed, facts.concurrency), 0.1)
+    unit = style.time_axis(
+        ax, [result], top, f"filled: averages over {readable(edges[1] - edges[0])}, line: the highest"
+    )
+    ax.stairs(means, edges / unit, fill=True, color=ORANGE, alpha=0.4, label="backlog (ready, not started)")
+    ax.stairs(highest, edges / unit, color=ORANGE, linewidth=1.2, baseline=None, label="highest")
+    ends = [(float(highest[-1]), "ready to\nstart", ORANGE)]
     if delayed.any():
-        ax.stairs(delayed, edges / unit, color=style.GREY, linewidth=1.0, baseline=None, label="delayed or in backoff")
-    ax.set_ylim(0, max(float(backlog.max()), float(delayed.max()), 0.1) * 1.35)
-    ax.set_ylabel("jobs")
-
-
-def _title(result: Run) -> str:
-    return f"{_throughput_title(result)}; {_backlog_title(result)}"
-
-
-def _throughput_title(result: Run) -> str:
-    done = result.summary().throughput
-    per, name = style.rate_unit(done if done > 0 else 1.0)
-    return f"{done * per:.3g} jobs completed per {name}"
-
-
-def _backlog_title(result: Run) -> str:
-    summary = result.summary()
+        ax.stairs(delayed, edges / unit, color=GREY, linewidth=1.0, baseline=None, label="delayed or in backoff")
+        ends.append((float(delayed[-1]), "delayed or\nin backoff", GREY))
+    style.end_labels(ax, ends)
+    ax.set_ylabel("jobs that wait")
     if not summary.backlog_max:
         return "no backlog"
-    return f"a backlog of up to {counted(summary.backlog_max, 'job')} at {readable(summary.backlog_max_at)}"
+    at = summary.backlog_max_at
+    style.mark_peak(ax, at / unit, summary.backlog_max, f"{summary.backlog_max:,}")
+    drained = drained_at(level, at, facts.duration) - at
+    then = f"gone {readable(drained)} later" if drained == drained else "not gone at the end"
+    return f"a backlog of up to {counted(summary.backlog_max, 'job')} at {readable(at)}, {then}"
 
 
 def latency_over_time(result: Run, ax: Axes | None, every: str | float | None) -> Axes:
@@ -161,47 +151,28 @@ def latency_over_time(result: Run, ax: Axes | None, every: str | float | None) -
     jobs = result.jobs
     if not (something(result) and jobs["finished"].notna().any()):
         return style.nothing(ax, "no job finished")
-    unit, name = style.time_unit(result.facts.duration)
     edges = bin_edges(result.facts.duration, bin_width_of(result) if every is None else every)
-    p50, p95, p99 = percentiles_in_bins(edges, jobs["finished"].to_numpy(), jobs["latency"].to_numpy(), PERCENTS)
-    shown = np.concatenate((p50, p99))
-    shown = shown[np.isfinite(shown)]
-    per, label = style.duration_unit(float(shown.max()))
-    for low, high, alpha in ((p50, p95, 0.32), (p95, p99, 0.16)):
-        ax.fill_between(
-            edges / unit,
-            _steps(low) / per,
-            _steps(high) / per,
-            step="post",
-            color=style.BLUE,
-            alpha=alpha,
-            linewidth=0,
-        )
-    for values, percent, width in ((p50, 50, 2.0), (p95, 95, 1.4), (p99, 99, 0.8)):
-        line = {50: "-", 95: "--", 99: ":"}[percent]
-        ax.step(
-            edges / unit,
-            _steps(values) / per,
-            line,
-            where="post",
-            color=style.BLUE,
-            linewidth=width,
-            label=f"p{percent}",
-        )
-    style.time_axis(
-        ax, result, unit, f"when jobs finished ({name}); percentiles over {readable(float(edges[1] - edges[0]))}"
-    )
-    ax.set_ylim(0, float(shown.max()) / per * 1.25 or 1.0)
-    ax.set_ylabel(f"latency ({label})")
-    worst = float(np.nanmax(p95))
-    style.finish(ax, f"highest p95 of a bin: {readable(worst)}{style.whole_run(result)}")
-    style.legend(ax, columns=5)
+    percents = tuple(percent for percent, _, _ in PERCENTS)
+    found = percentiles_in_bins(edges, jobs["finished"].to_numpy(), jobs["latency"].to_numpy(), percents)
+    top = style.top_of(found[-1])
+    per, name = style.duration_unit(top)
+    note = f"jobs finished in each {readable(float(edges[1] - edges[0]))}"
+    unit = style.time_axis(ax, [result], top / per, note)
+    moments, ends = edges / unit, []
+    curves = [np.append(values, values[-1:]) / per for values in found]
+    for low, high, alpha in ((curves[0], curves[1], 0.22), (curves[1], curves[2], 0.1)):
+        ax.fill_between(moments, low, high, step="post", color=BLUE, alpha=alpha, linewidth=0)
+    for values, (percent, line, width) in zip(curves, PERCENTS, strict=True):
+        ax.step(moments, values, line, where="post", color=BLUE, linewidth=width, label=f"p{percent:g}")
+        last = values[np.isfinite(values)][-1]
+        ends.append((min(float(last), ax.get_ylim()[1]), f"p{percent:g}", BLUE))
+    style.end_labels(ax, ends)
+    ax.set_ylabel(f"latency ({name})")
+    worst = int(np.nanargmax(found[1]))
+    highest = readable(float(found[1][worst]))
+    style.mark_peak(ax, (edges[worst] + edges[worst + 1]) / 2 / unit, float(found[1][worst]) / per, highest)
+    style.finish(ax, f"latency p95 peaked at {highest}{style.whole_run(result)}")
     return ax
-
-
-def _steps(values: np.ndarray) -> np.ndarray:
-    """The values of bins at their edges: the last one holds until its end."""
-    return np.append(values, values[-1:])
 
 
 def limiter_windows(result: Run, ax: Axes | None) -> Axes:
@@ -210,22 +181,26 @@ def limiter_windows(result: Run, ax: Axes | None) -> Axes:
     windows, facts = result.limiter, result.facts
     if not len(windows):
         return style.nothing(ax, "no limiter" if facts.limiter is None else "no limiter window was opened")
-    unit, name = style.time_unit(facts.duration)
     opened = windows["opened"].to_numpy()
     closes = np.minimum(windows["closes"].to_numpy(), facts.duration)
     starts, allowed = windows["starts"].to_numpy(), windows["max"].to_numpy()
     full = starts >= allowed
-    for chosen, color, label in ((~full, style.BLUE, "starts left over"), (full, style.RED, "used up")):
+    top = max(int(starts.max()), int(allowed.max()))
+    unit = style.time_axis(ax, [result], top, "gaps: no window was open")
+    ends = [(float(allowed[-1]), f"allowed: {allowed[-1]:,}", "#000000")]
+    for chosen, color, alpha, label in (
+        (~full, BLUE, 0.3, "starts left over"),
+        (full, RED, 0.4, "used up"),
+    ):
         if chosen.any():
             times, heights = _outline(opened[chosen], closes[chosen], starts[chosen])
-            ax.fill_between(times / unit, heights, color=color, alpha=0.75, linewidth=0, label=label)
+            ax.fill_between(times / unit, heights, color=color, alpha=alpha, linewidth=0, label=label)
+            ends.append(((0.75 if label == "used up" else 0.3) * top, label.replace(" left", "\nleft"), color))
     times, heights = _outline(opened, closes, allowed)
     heights[heights == 0] = np.nan
-    ax.plot(times / unit, heights, color="black", linewidth=1.4, label="allowed")
-    style.time_axis(ax, result, unit, f"time since the start ({name}); gaps: no window was open")
-    ax.set_ylim(0, max(int(starts.max()), int(allowed.max())) * 1.25)
+    ax.plot(times / unit, heights, color="black", linewidth=1.2, label="allowed")
+    style.end_labels(ax, ends)
     ax.set_ylabel("starts in a window")
-    style.legend(ax)
     style.finish(ax, _limiter_title(result))
     return ax
 
@@ -252,31 +227,48 @@ def overdue_batches(result: Run, ax: Axes | None, least: int) -> Axes:
     batches = [batch for batch in find_batches(result, least) if batch.own.any()]
     if not batches:
         return style.nothing(ax, "no scan enqueued anything" if len(result.overdue) else "no batch of jobs came")
-    unit, name = style.time_unit(result.facts.duration)
-    jobs = result.jobs
-    slowest, undrained, largest = 0.0, 0, 0
+    duration = result.facts.duration
+    unit = style.time_axis(
+        ax, [result], max(int(batch.own.sum()) for batch in batches) * 1.1, "a dot: the batch is done"
+    )
+    slowest, undrained, named, origin = (0.0, 0.0), 0, 0.0, ""
     for number, batch in enumerate(batches):
-        finished = np.sort(jobs["finished"].to_numpy()[batch.own])
+        finished = np.sort(result.jobs["finished"].to_numpy()[batch.own])
         done = finished[~np.isnan(finished)]
         count = len(finished)
-        largest = max(largest, count)
         drained = len(done) == count
-        until = float(done[-1]) if drained else result.facts.duration
-        slowest, undrained = max(slowest, until - batch.began), undrained + (not drained)
-        color, line = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
+        until = float(done[-1]) if drained else duration
+        slowest, undrained = max(slowest, (until - batch.began, until)), undrained + (not drained)
+        color, line = (
+            style.CURVES[number % len(style.CURVES)],
+            style.LINES[number // len(style.CURVES) % len(style.LINES)],
+        )
         moments = np.concatenate(([batch.began], done, [until])) / unit
         remaining = np.concatenate(([count], count - np.arange(1, len(done) + 1), [count - len(done)]))
-        label = f"{batch.origin} at {readable(batch.began)}: {counted(count, 'job')}" if number < NAMED else None
-        ax.step(moments, remaining, line, where="post", color=color, linewidth=1.6, label=label)
-        ax.fill_between(moments, remaining, step="post", color=color, alpha=0.15, linewidth=0)
+        ax.step(moments, remaining, line, where="post", color=color, linewidth=1.6)
+        ax.fill_between(moments, remaining, step="post", color=color, alpha=0.12, linewidth=0)
         if drained:
-            ax.plot([until / unit], [0], "o", color=color, markersize=6, clip_on=False, zorder=3)
-    style.time_axis(ax, result, unit, f"time since the start ({name}); a dot: the batch is done")
-    ax.set_ylim(0, largest * 1.15)
-    ax.yaxis.set_major_formatter("{x:,g}")
+            ax.plot([until / unit], [0], "o", color=color, markersize=5, clip_on=False, zorder=3)
+        # who sent it is said once, of batches that have the same origin
+        text = f"{count:,}" if batch.origin == origin else f"{style.short(batch.origin)}: {counted(count, 'job')}"
+        length = 0.075 * len(text) / style.inches(ax)[0] * duration
+        first = min(batch.began, duration - length)
+        if first >= named:
+            ax.annotate(
+                text,
+                (first / unit, count),
+                (0, 3),
+                textcoords="offset points",
+                fontsize="small",
+                color=style.darker(color),
+            )
+            named, origin = first + length, batch.origin
     ax.set_ylabel("jobs of the batch that are not done")
-    text = f"the slowest of {counted(len(batches), 'batch').replace('batchs', 'batches')} took {readable(slowest)}"
-    text = f"{undrained} of {len(batches)} were not done at the end" if undrained else text
+    text = "the batch" if len(batches) == 1 else f"the slowest of {counted(len(batches), 'batch')}"
+    text = f"{text} took {readable(slowest[0])}"
+    if undrained:
+        text = f"{undrained} of {counted(len(batches), 'batch')} were not done at the end"
+    elif len(batches) > 1:
+        style.mark_peak(ax, slowest[1] / unit, 0, readable(slowest[0]))
     style.finish(ax, f"{text}{style.whole_run(result)}")
-    style.legend(ax, "upper right", columns=2)
     return ax

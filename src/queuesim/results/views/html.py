@@ -161,6 +161,8 @@ def _points(values: Sequence[float]) -> str:
     )
 
 
+PICTURE = (4.8, 3.4)
+"""Inches of a plot in a report: so narrow that its text is legible where it is shrunk to the width of a phone."""
 INK, PAPER = "#1a1c1f", "#fefefd"
 """Colours that only text and grounds have, so that they differ from those of curves and can follow the theme."""
 
@@ -216,7 +218,7 @@ def svg(draw: Draw, title: str, anchor: str) -> str:
         "hatch.linewidth": 0.5,
     }
     with rc_context(style):
-        figure = Figure(figsize=(9, 4.2), layout="constrained")
+        figure = Figure(figsize=PICTURE, layout="constrained")
         draw(figure.subplots())
         literal(figure)
         buffer = io.StringIO()
