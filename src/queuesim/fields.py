@@ -111,30 +111,20 @@ def _schema(pattern: str, examples: list[str], description: str, *, zero: bool =
     return WithJsonSchema({"anyOf": [text, {"const": 0}], "description": description} if zero else text)
 
 
-_DURATION = "A duration: numbers with the units d, h, m, s, ms, us."
-_RATE = "A rate: a number per s, min, h or day."
+_AS_DURATION = PlainSerializer(format_duration, return_type=str, when_used="json")
+_DURATIONS = (DURATION_PATTERN, ["4h", "1h30m", "500ms"], "A duration: numbers with the units d, h, m, s, ms, us.")
 
-Seconds = Annotated[
-    float,
-    PlainValidator(seconds),
-    PlainSerializer(format_duration, return_type=str, when_used="json"),
-    _schema(DURATION_PATTERN, ["4h", "1h30m", "500ms"], _DURATION),
-]
+Seconds = Annotated[float, PlainValidator(seconds), _AS_DURATION, _schema(*_DURATIONS)]
 """A duration of 0 or more."""
 
-PositiveSeconds = Annotated[
-    float,
-    PlainValidator(positive_seconds),
-    PlainSerializer(format_duration, return_type=str, when_used="json"),
-    _schema(DURATION_PATTERN, ["4h", "1h30m", "500ms"], _DURATION, zero=False),
-]
+PositiveSeconds = Annotated[float, PlainValidator(positive_seconds), _AS_DURATION, _schema(*_DURATIONS, zero=False)]
 """A duration above 0."""
 
 PerSecond = Annotated[
     float,
     PlainValidator(per_second),
     PlainSerializer(format_rate, return_type=str, when_used="json"),
-    _schema(RATE_PATTERN, ["60/min", "1.5/s", "3/day"], _RATE),
+    _schema(RATE_PATTERN, ["60/min", "1.5/s", "3/day"], "A rate: a number per s, min, h or day."),
 ]
 """A rate of 0 or more."""
 

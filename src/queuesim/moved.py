@@ -55,7 +55,7 @@ MOVED = {
     "queue": "core.queue",
     "redrives": "core.deadletters",
     "retry": "core.retry",
-    "scenario.faults.checks": "scenario.validation",
+    "scenario.faults.checks": "scenario.model",
     "scenario.file": "scenario.loading",
     "scenario.fleet": "runs.virtual.fleet",
     "scenario.handler_state": "runs.handler_state",

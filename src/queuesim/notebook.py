@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from queuesim.extras import need
 from queuesim.runs.run import run
-from queuesim.scenario.loading import Problem, ScenarioError, Source, as_scenario, build_scenario, dotted, vary
+from queuesim.scenario.loading import ScenarioError, Source, as_scenario, parse_scenario, vary
 from queuesim.scenario.model import Scenario
-from queuesim.scenario.yaml import Document, DocumentError
 from queuesim.text import brief, percent, readable
 from queuesim.units import format_duration
 
@@ -78,11 +76,7 @@ def arguments(line: str) -> tuple[str, str | None, int | None]:
 
 def read(cell: str) -> Scenario:
     """The scenario that a cell's YAML describes. Raises ScenarioError, which names the lines of the cell."""
-    try:
-        document = Document(cell)
-    except DocumentError as error:
-        raise ScenarioError([Problem("cell", error.line, dotted(error.location), error.message)]) from None
-    return build_scenario(document, file=Path("cell"), check_processor=True)
+    return parse_scenario(cell, file="cell", check_processor=True)
 
 
 # -- The explorer: sliders over a scenario's concurrency, limiter, backoff and load, and over any path of it
@@ -122,10 +116,9 @@ class Explorer:
         self.base: Result = run(self._start, progress=False)
         """The run before anything was moved."""
         self.result: Result = self.base
-        workers, queue = self._start.workers[0], self._start.queue
+        workers, backoff = self._start.workers[0], self._start.queue.backoff
         per_minute = workers.limiter.max / workers.limiter.duration * 60 if workers.limiter else 100.0
-        backoff = queue.model_dump(mode="json").get("backoff") or {}
-        delay = getattr(queue.backoff, "delay", 1.0) if backoff else 1.0
+        delay = 1.0 if backoff is None else backoff.delay or 1.0
         lazy = {"continuous_update": False, "style": {"description_width": "9em"}}
         self.concurrency = widgets.IntSlider(workers.concurrency, min=1, max=100, description="concurrency", **lazy)
         self.limited = widgets.Checkbox(workers.limiter is not None, description="rate limiter", indent=True)
@@ -133,7 +126,7 @@ class Explorer:
             per_minute, base=10, min=0, max=4, step=0.01, readout_format=",.0f", description="limiter, per min", **lazy
         )
         self.backoff = widgets.FloatLogSlider(
-            delay or 1.0, base=10, min=-1, max=2.5, step=0.02, description="backoff, s", **lazy
+            delay, base=10, min=-1, max=2.5, step=0.02, description="backoff, s", **lazy
         )
         self.load = widgets.FloatLogSlider(1.0, base=10, min=-1, max=1, step=0.02, description="load, times", **lazy)
         free = {"continuous_update": False, "style": {"description_width": "initial"}}
@@ -146,8 +139,9 @@ class Explorer:
         """The further sliders, by path."""
         self._view = widgets.HTML()
         controls = (self.concurrency, self.limited, self.rate, self.backoff, self.load, *self.sliders.values())
+        self._first = {id(control): control.value for control in controls}
         for control in controls:
-            control.observe(self._moved, names="value")
+            control.observe(self._play, names="value")
         self.widget: Any = widgets.VBox([*controls, self._view])
         """The whole, as an ipywidgets box."""
         self._show()
@@ -155,21 +149,22 @@ class Explorer:
     @property
     def changes(self) -> dict[str, Any]:
         """What the sliders say, as `vary` takes it: only what was moved."""
-        workers = self._start.workers[0]
         changed: dict[str, Any] = {}
-        if self.concurrency.value != workers.concurrency:
+        if self._moved(self.concurrency):
             changed["workers.concurrency"] = self.concurrency.value
-        limiter = {"max": max(1, round(self.rate.value)), "duration": "1m"} if self.limited.value else None
-        before = None if workers.limiter is None else workers.limiter.max / workers.limiter.duration * 60
-        if (None if limiter is None else limiter["max"]) != (None if before is None else max(1, round(before))):
-            changed["workers.limiter"] = limiter
-        if abs(self.backoff.value - getattr(self._start.queue.backoff, "delay", 1.0)) > 1e-9:
+        if self._moved(self.limited) or (self.limited.value and self._moved(self.rate)):
+            limiter = {"max": max(1, round(self.rate.value)), "duration": "1m"}
+            changed["workers.limiter"] = limiter if self.limited.value else None
+        if self._moved(self.backoff):
             changed["queue.backoff"] = {"type": "exponential", "delay": format_duration(round(self.backoff.value, 3))}
-        if self.load.value != 1.0:
+        if self._moved(self.load):
             changed["load"] = round(self.load.value, 4)
         return changed | {path: each.value for path, each in self.sliders.items() if each.value != UNCHANGED}
 
-    def _moved(self, change: Any) -> None:
+    def _moved(self, control: Any) -> bool:
+        return bool(control.value != self._first[id(control)])
+
+    def _play(self, change: Any) -> None:
         try:
             self.scenario = vary(self._start, self.changes)
             self.result = run(self.scenario, progress=False)

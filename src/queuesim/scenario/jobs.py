@@ -6,15 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from queuesim.core.errors import DATABASE, NETWORK, UNKNOWN, VALIDATION
 from queuesim.core.job import MAX_PRIORITY, JobOptions, to_json
 from queuesim.fields import NOT_EMPTY, Count, Number, PositiveSeconds, Probability, Seconds, Section, or_single, refuse
-from queuesim.scenario.queue_settings import BackoffSettings, QueueSettings
+from queuesim.scenario.queue_settings import CATEGORIES, BackoffSettings, QueueSettings
 from queuesim.simulation.service_times import ServiceTime
-
-CATEGORIES = {"database": DATABASE, "validation": VALIDATION, "network": NETWORK, "unknown": UNKNOWN}
-"""Categories of errors as files write them, and their names in `queuesim.core.errors`."""
-
 
 Rates = Annotated[tuple[Probability, ...], NOT_EMPTY, Field(json_schema_extra=or_single)]
 """A probability for each attempt."""
@@ -70,7 +65,7 @@ def _json(value: Any) -> Any:
     try:
         to_json(value)
     except (TypeError, ValueError) as error:
-        raise refuse(f"it is no JSON: {error}") from None
+        raise refuse(f"it is not valid JSON: {error}") from None
     return value
 
 

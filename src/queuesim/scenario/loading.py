@@ -19,8 +19,7 @@ from pydantic import ValidationError
 from queuesim.core.processor import JobType, Processor
 from queuesim.error import QueuesimError
 from queuesim.inputfile import InputFileError, read_input
-from queuesim.scenario.model import Scenario
-from queuesim.scenario.validation import file_problems
+from queuesim.scenario.model import Scenario, file_problems
 from queuesim.scenario.yaml import LARGEST, Document, DocumentError
 from queuesim.text import Location, listing, nearest, retell, show, shown, unknown
 from queuesim.units import parse_rate
@@ -227,18 +226,12 @@ def load_scenario(path: str | Path, *, check_processor: bool = False, checks: Se
 
 
 def read_document(path: str | Path) -> Document:
-    """The YAML document in a file, not looked at yet.
-
-    Raises:
-        ScenarioError: the file can't be read, or is no YAML document.
-    """
-    path = Path(path)
+    """The YAML document in a file, not validated yet. Raises ScenarioError if it can't be read or is not YAML."""
     try:
-        text = read_input(path, LARGEST).decode("utf-8-sig")
-    except InputFileError as error:
-        raise ScenarioError([Problem(str(path), None, "", str(error))]) from None
-    except UnicodeDecodeError:
-        raise ScenarioError([Problem(str(path), None, "", "it is not UTF-8 text")]) from None
+        text = read_input(Path(path), LARGEST).decode("utf-8-sig")
+    except (InputFileError, UnicodeDecodeError) as error:
+        message = str(error) if isinstance(error, InputFileError) else "it is not UTF-8 text"
+        raise ScenarioError([Problem(str(path), None, "", message)]) from None
     return _document(text, str(path))
 
 
@@ -261,15 +254,7 @@ def _document(text: str, name: str) -> Document:
 def build_scenario(
     document: Document, *, file: str | Path, check_processor: bool = False, checks: Sequence[Check] = ()
 ) -> Scenario:
-    """The scenario that a document describes; `file` is what errors call it, and what other files are relative to.
-
-    Args:
-        check_processor: also import the user's processor, if it names one.
-        checks: what else to look for; `queuesim.runs.effort.size_problems` refuses what no machine can play.
-
-    Raises:
-        ScenarioError: the document has problems: the first 50 that were found.
-    """
+    """The scenario that a document describes; for the arguments see `load_scenario` and `parse_scenario`."""
     name, directory = str(file), Path(file).parent
     if not isinstance(document.value, dict):
         raise ScenarioError([Problem(name, 1, "", 'a scenario is a mapping, that begins with "name: ..."')])
@@ -285,12 +270,14 @@ def build_scenario(
         if not found:
             found += [problem for check in checks for problem in check(scenario)]
     if found:
-        raise ScenarioError(_placed(document, name, location, message) for location, message in found[:MOST_PROBLEMS])
+        raise ScenarioError(
+            Problem(name, *_where(document, location), message) for location, message in found[:MOST_PROBLEMS]
+        )
     return scenario
 
 
 def as_scenario(source: Source, *, checks: Sequence[Check] = ()) -> Scenario:
-    """A Scenario from whatever stands for one. `checks` look at one that comes from a file; see `load_scenario`."""
+    """A Scenario from whatever stands for one. `checks` are for one that comes from a file; see `load_scenario`."""
     if isinstance(source, Scenario):
         return source
     if isinstance(source, Mapping):
@@ -304,9 +291,9 @@ def dotted(location: Location) -> str:
     return "".join(steps).removeprefix(".")
 
 
-def _placed(document: Document, file: str, location: Location, message: str) -> Problem:
+def _where(document: Document, location: Location) -> tuple[int, str]:
     line, way = document.locate(location)
-    return Problem(file, line, dotted(way), message)
+    return line, dotted(way)
 
 
 def _retold(error: ValidationError) -> list[tuple[Location, str]]:
@@ -522,14 +509,7 @@ class OverriddenDocument(Document):
 
 
 def load_with(file: str | Path, overrides: Sequence[Override], *, checks: Sequence[Check] = ()) -> Scenario:
-    """The scenario in a file, with overrides; its processor is imported, too.
-
-    Args:
-        checks: what else to look for; `queuesim.runs.effort.size_problems` refuses what no machine can play.
-
-    Raises:
-        ScenarioError: the file, or an override, has problems.
-    """
+    """As `load_scenario`, with overrides; the processor is imported, too."""
     if not overrides:
         return load_scenario(file, check_processor=True, checks=checks)
     document = OverriddenDocument(file, overrides)
@@ -597,12 +577,7 @@ def _rates(arrivals: Any, factor: float) -> Any:
     return (parse_rate(arrivals) if isinstance(arrivals, str) else float(arrivals)) * factor
 
 
-# -- The JSON Schema of scenario files: it describes what files say, with units, not what Python makes of them
-
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
 def json_schema() -> dict[str, Any]:
-    """The schema, as data for `json.dumps`."""
+    """The JSON Schema of scenario files: what files may hold, with units, not what Python makes of it."""
     schema = Scenario.model_json_schema(by_alias=True, mode="validation")
-    return {"$schema": DIALECT, **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -14,6 +14,9 @@ from queuesim.core.worker import WorkerOptions
 from queuesim.fields import Count, CountFromZero, PositiveSeconds, Probability, Seconds, Section, Word, refuse
 from queuesim.text import show
 
+CATEGORIES = {"database": DATABASE, "validation": VALIDATION, "network": NETWORK, "unknown": UNKNOWN}
+"""Categories of errors as files write them, and their names in `queuesim.core.errors`."""
+
 
 class BackoffSettings(Section):
     """How long a job waits before its next attempt. A duration alone is a fixed delay."""
@@ -100,12 +103,7 @@ class RetryByCategory(Section):
 
     def policies(self) -> dict[str, RetryPolicy]:
         """By the name of the category, as `queuesim.core.errors` has it."""
-        given = {
-            DATABASE: self.database,
-            VALIDATION: self.validation,
-            NETWORK: self.network,
-            UNKNOWN: self.unknown,
-        }
+        given = {category: getattr(self, name) for name, category in CATEGORIES.items()}
         return {category: settings.model() for category, settings in given.items() if settings is not None}
 
 

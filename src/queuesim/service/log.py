@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import partialmethod
 from typing import Any
 
 from queuesim.core.broker import Completed, Failed, Outcome, Retried
@@ -27,39 +28,28 @@ class ContainedLogger:
         self._logger = logger
         self.errors = errors or Contained("the log")
         """What writing lines raised."""
-        self._told = self.errors.count
+        self._reported = self.errors.count
 
     def bind(self, **facts: Any) -> ContainedLogger:
         """A logger that adds these facts to each line."""
         return ContainedLogger(self._logger.bind(**facts), self.errors)
 
-    def debug(self, event: str, **facts: Any) -> None:
-        """Write a line of this level."""
-        self._write("debug", event, facts)
-
-    def info(self, event: str, **facts: Any) -> None:
-        """Write a line of this level."""
-        self._write("info", event, facts)
-
-    def warning(self, event: str, **facts: Any) -> None:
-        """Write a line of this level."""
-        self._write("warning", event, facts)
-
-    def error(self, event: str, **facts: Any) -> None:
-        """Write a line of this level."""
-        self._write("error", event, facts)
-
-    def _write(self, level: str, event: str, facts: dict[str, Any]) -> None:
+    def _write(self, level: str, event: str, **facts: Any) -> None:
         try:
             getattr(self._logger, level)(event, **facts)
         except BaseException as error:  # noqa: BLE001 - the stream may be anything
             self.errors.raised(error)
             return
-        lost = self.errors.count - self._told
+        lost = self.errors.count - self._reported
         if lost:
             with suppress(Exception):
                 self._logger.warning("log lines lost", lines=lost, error=repr(self.errors.last))
-                self._told += lost
+                self._reported += lost
+
+    debug = partialmethod(_write, "debug")
+    info = partialmethod(_write, "info")
+    warning = partialmethod(_write, "warning")
+    error = partialmethod(_write, "error")
 
 
 def make_logger(form: str, level: str) -> ContainedLogger:
@@ -112,8 +102,8 @@ class ServiceLog:
     def started(self, worker: Worker, server: str, port: int | None) -> None:
         """It is about to take jobs."""
         self._log = self._log.bind(queue=worker.broker.queue, worker=worker.name)
-        told = {} if port is None else {"port": port}
-        self._log.info("started", server=server, concurrency=worker.concurrency, **told)
+        facts = {} if port is None else {"port": port}
+        self._log.info("started", server=server, concurrency=worker.concurrency, **facts)
 
     def signalled(self, name: str, *, again: bool) -> None:
         """A signal came."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
 from typing import Any, Literal
 from zlib import crc32
@@ -22,7 +23,7 @@ from queuesim.core.queue import Queue
 from queuesim.tasks import queries
 from queuesim.tasks.model import OVERDUE
 from queuesim.tasks.outbox import Delivery
-from queuesim.tasks.store import TaskStore, Work
+from queuesim.tasks.store import TaskStore
 from queuesim.tasks.tables import Prepared, scans
 
 Per = Literal["task", "page"]
@@ -114,7 +115,7 @@ class OverdueScan:
         reports: list[ScanReport] = []
         while True:
             time = self.queue.now()
-            abandoned = await self.store.run(self._take_over_at(time))
+            abandoned = await self.store.run(partial(self._take_over, time))
             if abandoned is None:
                 return reports
             reports.append(await self._walk(abandoned, time + self.lease))
@@ -126,7 +127,7 @@ class OverdueScan:
             BrokerUnavailableError: the queue can't be reached; anybody may `resume` the scan at once.
         """
         time = self.queue.now()
-        scan_id = await self.store.run(self._begin_at(time, trigger, tick))
+        scan_id = await self.store.run(partial(self._begin, time, trigger, tick))
         if scan_id is not None:
             return [await self._walk(scan_id, time + self.lease)]
         if await self.store.run(lambda connection: _is_done(connection, tick)):
@@ -140,7 +141,7 @@ class OverdueScan:
         delivered: Delivered | None = None
         while True:
             time = self.queue.now()
-            page = await self.store.run(self._turn_at(time, scan_id, until, delivered))
+            page = await self.store.run(partial(self._turn, time, scan_id, until, delivered))
             if page is None:
                 return await self.store.run(lambda connection: report(connection, scan_id))
             if delivered is not None or self.delivery.atomic:
@@ -149,69 +150,59 @@ class OverdueScan:
             try:
                 ids = await self.delivery.deliver(page.jobs)
             except BrokerUnavailableError:
-                await self.store.run(self._put_down_at(self.queue.now(), scan_id, until))
+                await self.store.run(partial(self._put_down, self.queue.now(), scan_id, until))
                 raise
             delivered = None if ids is None else Delivered(page, ids)
 
-    # -- each of these makes a transaction for the present time
+    # -- transactions
 
-    def _begin_at(self, time: float, trigger: str, tick: float | None) -> Work[int | None]:
-        def work(connection: Connection) -> int | None:
-            row = {
-                "trigger": trigger, "tick": tick, "cutoff": time, "began_at": time, "pages": 0, "found": 0,
-                "enqueued": 0, "duplicates": 0, "owner": self.owner, "leased_until": time + self.lease,
-                "key": self.new_key(),
-            }  # fmt: skip
-            scan_id: int | None = queries.insert_unless_there(connection, scans, row, scans.c.id)
-            return scan_id
+    def _begin(self, time: float, trigger: str, tick: float | None, connection: Connection) -> int | None:
+        row = {
+            "trigger": trigger, "tick": tick, "cutoff": time, "began_at": time, "pages": 0, "found": 0,
+            "enqueued": 0, "duplicates": 0, "owner": self.owner, "leased_until": time + self.lease,
+            "key": self.new_key(),
+        }  # fmt: skip
+        scan_id: int | None = queries.insert_unless_there(connection, scans, row, scans.c.id)
+        return scan_id
 
-        return work
+    def _take_over(self, time: float, connection: Connection) -> int | None:
+        abandoned = (scans.c.ended_at.is_(None)) & (scans.c.leased_until <= time)
+        oldest = select(func.min(scans.c.id)).where(abandoned).scalar_subquery()
+        taken = update(scans).where(scans.c.id == oldest, abandoned).returning(scans.c.id)
+        scan_id: int | None = connection.execute(
+            taken.values(owner=self.owner, leased_until=time + self.lease)
+        ).scalar_one_or_none()
+        return scan_id
 
-    def _take_over_at(self, time: float) -> Work[int | None]:
-        def work(connection: Connection) -> int | None:
-            abandoned = (scans.c.ended_at.is_(None)) & (scans.c.leased_until <= time)
-            oldest = select(func.min(scans.c.id)).where(abandoned).scalar_subquery()
-            taken = update(scans).where(scans.c.id == oldest, abandoned).returning(scans.c.id)
-            scan_id: int | None = connection.execute(
-                taken.values(owner=self.owner, leased_until=time + self.lease)
-            ).scalar_one_or_none()
-            return scan_id
+    def _put_down(self, time: float, scan_id: int, until: float, connection: Connection) -> None:
+        # whoever takes a scan over has it for longer than that, also if it has the same name
+        ours = (scans.c.id == scan_id) & (scans.c.owner == self.owner) & (scans.c.leased_until <= until)
+        connection.execute(update(scans).where(ours).values(leased_until=time))
 
-        return work
-
-    def _put_down_at(self, time: float, scan_id: int, until: float) -> Work[None]:
-        def work(connection: Connection) -> None:
-            # whoever takes a scan over has it for longer than that, also if it has the same name
-            ours = (scans.c.id == scan_id) & (scans.c.owner == self.owner) & (scans.c.leased_until <= until)
-            connection.execute(update(scans).where(ours).values(leased_until=time))
-
-        return work
-
-    def _turn_at(self, time: float, scan_id: int, until: float, delivered: Delivered | None) -> Work[Page | None]:
-        def work(connection: Connection) -> Page | None:
-            ((owner, leased_until, cutoff, cursor_at, cursor_id, key),) = _WHERE.rows(connection, scan=scan_id)
-            if delivered is not None:
-                # whoever has the scan, these jobs are in the queue
-                _count(connection, {scan_id: delivered.counts()})
-            if owner != self.owner or leased_until > until:
-                return None  # it took us longer than the lease, and somebody else goes on from its own cursor
-            after = None if cursor_at is None else (cursor_at, cursor_id)
-            if delivered is not None:
-                after = delivered.page.cursor
-                _save(connection, scan_id, delivered.page, time + self.lease)
-            found = queries.read_page(connection, cutoff, after, self.page_size)
-            if not found:
-                connection.execute(update(scans).where(scans.c.id == scan_id).values(ended_at=time))
-                return None
-            ids = [task_id for task_id, _ in found]
-            last_id, last_notify_at = found[-1]
-            page = Page(ids, (last_notify_at, last_id), self._jobs(scan_id, key, ids))
-            if self.delivery.atomic:
-                self.delivery.stage(connection, page.jobs, time)
-                _save(connection, scan_id, page, time + self.lease)
-            return page
-
-        return work
+    def _turn(
+        self, time: float, scan_id: int, until: float, delivered: Delivered | None, connection: Connection
+    ) -> Page | None:
+        ((owner, leased_until, cutoff, cursor_at, cursor_id, key),) = _WHERE.rows(connection, scan=scan_id)
+        if delivered is not None:
+            # whoever has the scan, these jobs are in the queue
+            _count(connection, {scan_id: delivered.counts()})
+        if owner != self.owner or leased_until > until:
+            return None  # it took us longer than the lease, and somebody else goes on from its own cursor
+        after = None if cursor_at is None else (cursor_at, cursor_id)
+        if delivered is not None:
+            after = delivered.page.cursor
+            _save(connection, scan_id, delivered.page, time + self.lease)
+        found = queries.read_page(connection, cutoff, after, self.page_size)
+        if not found:
+            connection.execute(update(scans).where(scans.c.id == scan_id).values(ended_at=time))
+            return None
+        ids = [task_id for task_id, _ in found]
+        last_id, last_notify_at = found[-1]
+        page = Page(ids, (last_notify_at, last_id), self._jobs(scan_id, key, ids))
+        if self.delivery.atomic:
+            self.delivery.stage(connection, page.jobs, time)
+            _save(connection, scan_id, page, time + self.lease)
+        return page
 
     def _jobs(self, scan_id: int, key: str | None, task_ids: list[int]) -> list[NewJob]:
         """The notification jobs of a page. Their ids say which scan made them, and what they are about is what

@@ -1,4 +1,4 @@
-"""Validation: replications of every case, held against its closed form. Makes ``reports/validation.md``.
+"""Validation: replications of every case, compared with its closed form. Makes ``reports/validation.md``.
 
     python -m queuesim.theory.validation -o reports/validation.md
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from queuesim.experiments.interval import Interval, replications
-from queuesim.theory.models import MD1, MG1, MM1, BernoulliFeedback, MDc, MMc
+from queuesim.theory.models import MD1, MG1, MM1, BernoulliFeedback, MDc, MMc, Model, MultiServer
 from queuesim.theory.priority import PriorityClass, PriorityMG1, PriorityMMc, PriorityModel
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _pick(jobs: pd.DataFrame, where: Mapping[str, int]) -> pd.DataFrame:
     return jobs
 
 
-# -- The validation cases: the stations whose closed forms the simulation is held against
+# -- The validation cases: the stations with whose closed forms the simulation is compared
 
 UNLIMITED = 1_000_000
 """Attempts that no job will ever use up."""
@@ -122,16 +122,20 @@ UNLIMITED = 1_000_000
 
 def cases() -> tuple[ValidationCase, ...]:
     """All cases. Services have a mean of 1 s, save where classes differ."""
+    lognormal = {"mean": "1s", "p95": f"{lognormal_percentile(1.0, 2.0, 95):.9f}s"}
+    classes = [PriorityClass(0.2, 0.5), PriorityClass(0.3, 1.0), PriorityClass(0.2, 1.5)]
     return (
-        _mm1(),
-        _mmc(),
-        _md1(),
-        _mdc(),
-        _mg1("lognormal", 2.0, {"lognormal": {"mean": "1s", "p95": f"{lognormal_percentile(1.0, 2.0, 95):.9f}s"}}),
+        _single(
+            "M/M/1", "Kleinrock vol. 1, 3.2", MM1(0.8, 1.0), EXPONENTIAL, _waiting, _latency, _probability, _waiting_p95
+        ),
+        _single("M/M/5", "Erlang 1917", MMc(4.0, 1.0, 5), EXPONENTIAL, _waiting, _latency, _probability, _waiting_p95),
+        _single("M/D/1", "Erlang 1909; Franx 2001", MD1(0.8, 1.0), CONSTANT, _waiting, _waiting_p95),
+        _single("M/D/5", "Crommelin 1932", MDc(4.0, 1.0, 5), CONSTANT, _waiting, _probability),
+        _mg1("lognormal", 2.0, {"lognormal": lognormal}),
         _mg1("gamma", 0.5, {"gamma": {"mean": "1s", "shape": 2.0}}),
         _feedback(),
-        _priority_mg1(),
-        _priority_mmc(),
+        _priorities("M/M/1, 3 priorities, own services", PriorityMG1(classes), 1),
+        _priorities("M/M/3, 3 priorities", PriorityMMc((0.4, 0.8, 1.2), 1.0, 3), 3),
     )
 
 
@@ -156,87 +160,39 @@ def _settings(
     }
 
 
-def _single(
-    name: str,
-    source: str,
-    arrival_rate: float,
-    service: Mapping[str, Any],
-    *quantities: Quantity,
-    servers: int = 1,
-) -> ValidationCase:
-    """A case with one type of job."""
-    settings = _settings(name, arrival_rate, {"job": {"service": service}}, servers)
-    return ValidationCase(name, source, arrival_rate, settings, quantities)
-
-
 EXPONENTIAL = {"exponential": {"mean": "1s"}}
 CONSTANT = {"constant": "1s"}
 
-
-def _mm1() -> ValidationCase:
-    model = MM1(0.8, 1.0)
-    return _single(
-        "M/M/1",
-        "Kleinrock vol. 1, 3.2",
-        model.arrival_rate,
-        EXPONENTIAL,
-        mean_waiting(model.mean_waiting_time),
-        mean_latency(model.mean_time_in_system),
-        probability_of_waiting(model.probability_of_waiting),
-        waiting_percentile(model.waiting_quantile(0.95), 95),
-    )
+Expect = Callable[[Any], Quantity]
+"""A quantity as a model predicts it."""
 
 
-def _mmc() -> ValidationCase:
-    model = MMc(4.0, 1.0, 5)
-    return _single(
-        "M/M/5",
-        "Erlang 1917",
-        model.arrival_rate,
-        EXPONENTIAL,
-        mean_waiting(model.mean_waiting_time),
-        mean_latency(model.mean_time_in_system),
-        probability_of_waiting(model.probability_of_waiting),
-        waiting_percentile(model.waiting_quantile(0.95), 95),
-        servers=model.servers,
-    )
+def _waiting(model: Model) -> Quantity:
+    return mean_waiting(model.mean_waiting_time)
 
 
-def _md1() -> ValidationCase:
-    model = MD1(0.8, 1.0)
-    return _single(
-        "M/D/1",
-        "Erlang 1909; Franx 2001",
-        model.arrival_rate,
-        CONSTANT,
-        mean_waiting(model.mean_waiting_time),
-        waiting_percentile(model.waiting_quantile(0.95), 95),
-    )
+def _latency(model: Model) -> Quantity:
+    return mean_latency(model.mean_time_in_system)
 
 
-def _mdc() -> ValidationCase:
-    model = MDc(4.0, 1.0, 5)
-    return _single(
-        "M/D/5",
-        "Crommelin 1932",
-        model.arrival_rate,
-        CONSTANT,
-        mean_waiting(model.mean_waiting_time),
-        probability_of_waiting(model.probability_of_waiting),
-        servers=model.servers,
-    )
+def _probability(model: Model) -> Quantity:
+    return probability_of_waiting(model.probability_of_waiting)
+
+
+def _waiting_p95(model: MMc | MD1) -> Quantity:
+    return waiting_percentile(model.waiting_quantile(0.95), 95)
+
+
+def _single(name: str, source: str, model: Model, service: Mapping[str, Any], *expected: Expect) -> ValidationCase:
+    """A case with one type of job."""
+    servers = model.servers if isinstance(model, MultiServer) else 1
+    settings = _settings(name, model.arrival_rate, {"job": {"service": service}}, servers)
+    return ValidationCase(name, source, model.arrival_rate, settings, tuple(each(model) for each in expected))
 
 
 def _mg1(distribution: str, scv: float, service: Mapping[str, Any]) -> ValidationCase:
-    model = MG1(0.7, 1.0, scv)
-    return _single(
-        f"M/G/1, {distribution}, scv {scv:g}",
-        "Pollaczek 1930, Khinchine 1932",
-        model.arrival_rate,
-        service,
-        mean_waiting(model.mean_waiting_time),
-        mean_latency(model.mean_time_in_system),
-    )
+    name = f"M/G/1, {distribution}, scv {scv:g}"
+    return _single(name, "Pollaczek 1930, Khinchine 1932", MG1(0.7, 1.0, scv), service, _waiting, _latency)
 
 
 def _feedback() -> ValidationCase:
@@ -250,15 +206,6 @@ def _feedback() -> ValidationCase:
         mean_latency(model.mean_time_in_system),
     )
     return ValidationCase(name, "Takács 1963", model.arrival_rate, settings, quantities)
-
-
-def _priority_mg1() -> ValidationCase:
-    model = PriorityMG1([PriorityClass(0.2, 0.5), PriorityClass(0.3, 1.0), PriorityClass(0.2, 1.5)])
-    return _priorities("M/M/1, 3 priorities, own services", model, 1)
-
-
-def _priority_mmc() -> ValidationCase:
-    return _priorities("M/M/3, 3 priorities", PriorityMMc((0.4, 0.8, 1.2), 1.0, 3), 3)
 
 
 def _priorities(name: str, model: PriorityModel, servers: int) -> ValidationCase:
@@ -415,7 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         replications=chosen.replications,
         jobs=chosen.jobs,
         seed=chosen.seed,
-        progress=lambda line: _say(sys.stderr, line),
+        progress=lambda line: print(line, file=sys.stderr),  # noqa: T201
     )
     page = report(comparisons, seed=chosen.seed, jobs=chosen.jobs, count=chosen.replications)
     if chosen.output is None:
@@ -423,10 +370,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         chosen.output.write_text(page, encoding="utf-8", newline="\n")
     return 0 if all(comparison.agrees for comparison in comparisons) else 1
-
-
-def _say(stream: Any, line: str) -> None:
-    stream.write(line + "\n")
 
 
 if __name__ == "__main__":
