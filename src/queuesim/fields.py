@@ -1,7 +1,7 @@
 """Field types with units: floats in Python (seconds, per second, fractions), strings with units in files.
 
 The validation context ``{"file": True}`` says that the input comes from a file: there a bare number other than 0 is
-refused, for it does not say of what. In Python a float is in seconds or per second; strings are read there too.
+refused, because its unit is unknown. In Python a float is in seconds or per second; strings are read there too.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def in_file(info: ValidationInfo) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a real number, of Python or numpy; true and false are none."""
+    """Whether it is a real number, of Python or numpy; true and false are not."""
     return not isinstance(value, bool) and isinstance(value, Real)
 
 
@@ -223,7 +223,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     short: ClassVar[str | None] = None
-    """The key that a value stands for which is no mapping: ``backoff: 1s`` means ``backoff: {delay: 1s}``."""
+    """The key that a value other than a mapping stands for: ``backoff: 1s`` means ``backoff: {delay: 1s}``."""
     words: ClassVar[tuple[str, ...]] = ()
     """Single words that can stand for the whole."""
     choices: ClassVar[tuple[str, ...]] = ()

@@ -32,7 +32,7 @@ class Magic:
     """``%%scenario [NAME] [--run RESULT] [--seed N]`` above a cell of YAML.
 
     The scenario becomes the variable NAME (``scenario`` unless given) and is shown; with ``--run`` it is played, and
-    the result becomes the variable RESULT and is shown in its place. What is wrong with the text is said with its line.
+    the result becomes the variable RESULT and is shown in its place. Problems are reported with their lines.
     """
 
     def __init__(self, shell: Any) -> None:
@@ -86,7 +86,7 @@ UNCHANGED = "unchanged"
 
 
 class Explorer:
-    """Sliders beside what the run comes to, and what it came to before anything was moved.
+    """Sliders, and the results of the run with them and before anything was moved.
 
     Show it as the last value of a cell. `result` is the newest run, `scenario` what it played.
 
@@ -195,7 +195,7 @@ def _check(scenario: Scenario, sliders: Mapping[str, Sequence[Any]]) -> None:
 
 
 def figures(result: Result) -> list[tuple[str, str]]:
-    """What one looks at first, each with its name."""
+    """The main figures, each with its name."""
     summary: Summary = result.summary()
     drain = result.analysis.time_to_drain()
     return [

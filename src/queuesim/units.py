@@ -49,7 +49,7 @@ def parse_duration(text: str) -> float:
     """Seconds of a duration: ``4h``, ``1h30m``, ``500ms``, ``1.5s``, or ``0``; the nearest float to what is written.
 
     Raises:
-        ValueError: it is none; the message says what to write.
+        ValueError: it is not a duration; the message says what to write.
     """
     if not _DURATION.fullmatch(text):
         raise ValueError(f'"{text}" is not a duration: {_duration_hint(text)}')
@@ -65,7 +65,7 @@ def parse_rate(text: str) -> float:
 
 
 def parse_percent(text: str) -> float:
-    """The fraction of a percent: ``95%`` is 0.95. Raises ValueError if it is none; it may be above 1."""
+    """The fraction of a percent: ``95%`` is 0.95. Raises ValueError if it is not a percent; it may be above 1."""
     if not _PERCENT.fullmatch(text):
         raise ValueError(f'"{text}" is neither a percent nor a number: write 95% or 0.95')
     return _float(Fraction(text[:-1]) / 100, text)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -309,15 +310,15 @@ def test_who_lost_its_lease_does_not_move_the_cursor(pages: int, name: str) -> N
         async def lose() -> None:
             await asyncio.sleep(1.0)
             time = now()
-            scan_id = await desk.store.run(quick._take_over_at(time))
+            scan_id = await desk.store.run(partial(quick._take_over, time))
             assert scan_id is not None
             delivered = None
             for _ in range(pages):
-                page = await desk.store.run(quick._turn_at(time, scan_id, time + quick.lease, delivered))
+                page = await desk.store.run(partial(quick._turn, time, scan_id, time + quick.lease, delivered))
                 assert page is not None
                 delivered = Delivered(page, [job.job_id or "" for job in page.jobs])
             if delivered is not None:
-                await desk.store.run(quick._turn_at(time, scan_id, time + quick.lease, delivered))
+                await desk.store.run(partial(quick._turn, time, scan_id, time + quick.lease, delivered))
             taken_over.append(await row())
 
         async def row() -> tuple[Any, ...]:

@@ -20,7 +20,7 @@ from queuesim.runs.live.engine import LiveRun
 from queuesim.runs.live.scheduler_process import LiveOverdue, SchedulerError, overdue_tasks
 from queuesim.scenario.model import Scenario
 from queuesim.tasks.overdue import reports
-from queuesim.tasks.queries import count_to_notify, told
+from queuesim.tasks.queries import count_to_notify, notified
 from queuesim.tasks.store import TaskStore
 
 pytestmark = pytest.mark.server
@@ -65,7 +65,7 @@ def play(what: Scenario, enough: Look) -> tuple[Result, Counter[int], list[str]]
     with EmbeddedServer() as server, overdue_tasks(what, None, 1) as overdue:
         run = LiveRun(what, server.url, seed=1, overdue=overdue)
         asyncio.run(scene(run, overdue))
-        times = Counter(task for task, kind, _ in overdue.store.run_now(told) if kind == "overdue")
+        times = Counter(task for task, kind, _ in overdue.store.run_now(notified) if kind == "overdue")
         return Result(run.recording()), times, asyncio.run(keys(server.url))
 
 

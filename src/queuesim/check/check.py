@@ -42,7 +42,7 @@ DEVIATIONS = 3.0
 """Standard deviations by which chance may leave a percentile with fewer late jobs than the fluid has."""
 
 MOST_MOMENTS = 500
-"""Changes of the rates that are looked at."""
+"""Maximum number of changes of the rates that are examined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ def examine(scenario: Scenario, own: Processor | None = None) -> list[Finding]:
     jobs = scene.jobs
     overload = [*_overload(scene), *_overdue_batch(scene)]
     late = list(_out_of_reach(scene, overload))
-    told = {finding.key for finding in late}
+    found = {finding.key for finding in late}
     return [
         *overload,
         *timeouts(scenario),
         *delays(scenario, jobs),
         *late,
-        *(finding for finding in closed_loads(scenario, jobs, own) if finding.key not in told),
+        *(finding for finding in closed_loads(scenario, jobs, own) if finding.key not in found),
         *above_the_load(scenario, jobs, own),
         *_deploys(scenario, jobs),
         *_locks(scenario, jobs, own),
@@ -113,7 +113,7 @@ def _rate_at(parts: tuple[Segment, ...], time: float, *, after: bool) -> float:
 
 
 def _busiest(scene: _Scene, load: Callable[[JobOutline], float]) -> tuple[dict[str, float], float]:
-    """The rates at the moment at which they bring the most of something, and how much a second that is."""
+    """The rates at the busiest moment, and the load that they bring per second then."""
     best: tuple[dict[str, float], float] = {}, 0.0
     for rates in scene.moments:
         brought = sum(rates.get(job.name, 0.0) * load(job) for job in scene.jobs)
@@ -123,7 +123,7 @@ def _busiest(scene: _Scene, load: Callable[[JobOutline], float]) -> tuple[dict[s
 
 
 def _overload(scene: _Scene) -> Iterator[Finding]:
-    """More starts are needed than the limiter or the slots allow: the backlog grows without end."""
+    """The load needs more starts than the limiter or the slots allow: the backlog grows without end."""
     limit = limiter(scene.scenario, scene.own)
     rates, starts = _busiest(scene, lambda job: job.starts)
     if limit is not None and starts > limit.max / limit.duration:
@@ -204,7 +204,7 @@ def _about_waits(threshold: Threshold) -> bool:
 
 
 def _thinned(scenario: Scenario, threshold: Threshold) -> bool:
-    """Whether the threshold also looks at jobs of a closed load, which the fluid leaves out.
+    """Whether the threshold also counts jobs of a closed load, which the fluid leaves out.
 
     A maximum and a number of jobs are only larger with them.
     """
@@ -270,7 +270,7 @@ def _overdue_batch(scene: _Scene) -> Iterator[Finding]:
 
 
 def _locks(scenario: Scenario, jobs: list[JobOutline], own: Processor | None) -> Iterator[Finding]:
-    """A lock that is not renewed in time: the job is taken for stalled, and runs a second time."""
+    """A lock that is not renewed in time: the job counts as stalled, and runs a second time."""
     for name, settings in scenario.jobs.items():
         blocked = 0.0 if settings.blocking is None else slow(settings.blocking)
         bears = min(_bears(workers, own) for workers in scenario.workers)
@@ -294,7 +294,7 @@ def _locks(scenario: Scenario, jobs: list[JobOutline], own: Processor | None) ->
 
 
 def _look(workers: WorkerSettings) -> float:
-    """Seconds between two looks at which locks are to be renewed: those that are older than that (BullMQ 6.7)."""
+    """Seconds between two renewals of locks, each of those that are older than that (BullMQ 6.7)."""
     return (workers.lock_renew or workers.lock_duration / 2) / 2
 
 
@@ -325,7 +325,7 @@ def _retention(scene: _Scene) -> Iterator[Finding]:
 
 
 def _backoffs(scenario: Scenario, jobs: list[JobOutline]) -> Iterator[Finding]:
-    """The last attempt comes when whoever waits for the job has given up. Nobody waits for a background job."""
+    """The last attempt comes after the job's caller has given up. Nobody waits for a background job."""
     for job in jobs:
         for patience, share, who in _callers(scenario, job.name):
             waits = job.backoff(share)
@@ -340,7 +340,7 @@ def _backoffs(scenario: Scenario, jobs: list[JobOutline]) -> Iterator[Finding]:
 
 
 def _callers(scenario: Scenario, name: str) -> Iterator[tuple[float, float, str]]:
-    """Who waits for jobs of a type: for how many seconds, and which share of them may take longer."""
+    """The callers that wait for jobs of a type: for how many seconds, and which share of jobs may take longer."""
     shares: dict[str, float] = {}
     for entry in scenario.load:
         if entry.trace is None:
@@ -355,7 +355,7 @@ def _callers(scenario: Scenario, name: str) -> Iterator[tuple[float, float, str]
             continue
         share = _share_allowed(threshold)
         if share is not None:
-            # the share is one of all jobs that the threshold looks at, of which these are a part
+            # the share refers to all jobs of the threshold, of which these are a part
             part = 1.0 if where.job == name else _part(scenario, name, where.load)
             yield threshold.limit, min(share / part, 1.0) if part else 1.0, f'that "{threshold.text}" allows'
 
@@ -375,7 +375,7 @@ def _part(scenario: Scenario, name: str, load: str | None) -> float:
 
 
 def _concurrency(scene: _Scene) -> Iterator[Finding]:
-    """By Little's law the limiter never lets so many jobs run at once."""
+    """More slots than the limiter can ever fill, by Little's law."""
     scenario, own = scene.scenario, scene.own
     rates, _ = _busiest(scene, lambda job: job.starts)
     limit, there = limiter(scenario, own), slots(scenario, own)
@@ -423,7 +423,7 @@ def _retention_of_processor(processor: Processor) -> Iterator[Finding]:
 
 
 def _concurrency_of_processor(processor: Processor) -> Iterator[Finding]:
-    """By Little's law the limiter never lets so many jobs run at once, however long they may take."""
+    """More slots than the limiter can ever fill, by Little's law, even if all jobs take as long as they may."""
     limit, types = processor.limiter, processor.types.values()
     timeouts = [job_type.timeout for job_type in types if job_type.timeout is not None]
     if limit is None or not timeouts or len(timeouts) < len(types):
@@ -537,7 +537,7 @@ def above_the_load(scenario: Scenario, jobs: Sequence[JobOutline], own: Processo
 
 
 def _most(scenario: Scenario, threshold: Threshold, jobs: Sequence[JobOutline], own: Processor | None) -> float | None:
-    """How many jobs of those that a threshold looks at are added, at most; None if nobody knows."""
+    """Maximum number of added jobs of those that a threshold counts; None if unknown."""
     where = threshold.where
     if where.load is None and (own is not None or (scenario.overdue is not None and where.job in (None, OVERDUE))):
         return None
@@ -553,7 +553,7 @@ def _most(scenario: Scenario, threshold: Threshold, jobs: Sequence[JobOutline], 
 
 
 def _parts(scenario: Scenario, threshold: Threshold) -> float | None:
-    """By what a number of jobs is divided to get the threshold's metric, at least; None if nobody knows.
+    """Minimum divisor that turns a number of jobs into the threshold's metric; None if unknown.
 
     The jobs of the warm-up may finish after it. Windows that lie side by side share the jobs: the worst one has no more
     than the mean.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 POINTS = 100
-"""Jobs of the beginning whose waits are looked at, evenly spread over it."""
+"""Sampled jobs of the beginning, evenly spread over it."""
 
 
 def closed_loads(scenario: Scenario, jobs: Sequence[JobOutline], own: Processor | None) -> Iterator[Finding]:
@@ -39,16 +39,16 @@ def closed_loads(scenario: Scenario, jobs: Sequence[JobOutline], own: Processor 
     for i, threshold in enumerate(scenario.thresholds):
         if threshold.metric not in ("latency", "waiting") or threshold.operator not in ("<", "<="):
             continue
-        crowd = _crowd(scenario, threshold, jobs, own)
-        if crowd is None:
+        pool = _pool(scenario, threshold, jobs, own)
+        if pool is None:
             continue
-        value = crowd.value(threshold)
+        value = pool.value(threshold)
         if value > threshold.limit * MARGIN:
             yield Finding(
                 "closed load above the slots",
                 f"thresholds[{i}]",
-                f'"{threshold.text}"{whose(threshold)}: {crowd.producers} producers wait for their jobs, of which '
-                f"{rate(crowd.speed)} finish at most. After the beginning a job waits {time(crowd.wait)} on average, "
+                f'"{threshold.text}"{whose(threshold)}: {pool.producers} producers wait for their jobs, of which '
+                f"{rate(pool.speed)} finish at most. After the beginning a job waits {time(pool.wait)} on average, "
                 f"and the threshold's metric comes to about {time(value)}.",
                 value,
             )
@@ -60,7 +60,7 @@ def _loses_jobs(scenario: Scenario) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Crowd:
+class _ProducerPool:
     """Producers of closed loads that keep all slots, or the limiter, busy."""
 
     scenario: Scenario
@@ -78,7 +78,7 @@ class _Crowd:
     """Seconds of service that every finished job has."""
 
     def value(self, threshold: Threshold) -> float:
-        """What the threshold's metric comes to, at least; NaN if this can't tell."""
+        """Lower bound of the threshold's metric; NaN if unknown."""
         statistic = threshold.statistic or "mean"
         percentile = 50.0 if statistic == "median" else percentile_of(statistic)
         if statistic not in ("mean", "max") and not percentile:
@@ -108,10 +108,10 @@ class _Crowd:
         return np.append(waits, self.wait), np.append(jobs, max(total - first, 0.0))
 
 
-def _crowd(
+def _pool(
     scenario: Scenario, threshold: Threshold, jobs: Sequence[JobOutline], own: Processor | None
-) -> _Crowd | None:
-    """The producers of the jobs that a threshold looks at; None if others make such jobs, or jobs do not wait."""
+) -> _ProducerPool | None:
+    """The producers of the jobs that a threshold counts; None if others make such jobs, or jobs do not wait."""
     where = threshold.where
     entries = [entry for entry in scenario.load if where.load in (None, entry.name)]
     if where.load is None and (scenario.overdue is not None or own is not None):
@@ -123,22 +123,22 @@ def _crowd(
         return None
     known = {job.name: job for job in jobs}
     if not _in_order(jobs):
-        # those that are passed over again and again do not finish, and no metric looks at them
+        # jobs that are overtaken again and again do not finish, and no metric counts them
         return None
     mixes = [scenario.mix(entry) for entry in entries]
     types = [known[name] for name in dict.fromkeys(name for mix in mixes for name in mix)]
     if any(job.service is None for job in types):
         return None
-    return _crowd_of(scenario, entries, mixes, known, own)
+    return _pool_of(scenario, entries, mixes, known, own)
 
 
-def _crowd_of(
+def _pool_of(
     scenario: Scenario,
     entries: Sequence[LoadEntry],
     mixes: Sequence[dict[str, float]],
     known: dict[str, JobOutline],
     own: Processor | None,
-) -> _Crowd | None:
+) -> _ProducerPool | None:
     there, limit = slots(scenario, own), limiter(scenario, own)
     works = [sum(share * known[name].work for name, share in mix.items()) for mix in mixes]
     starts = [sum(share * known[name].starts for name, share in mix.items()) for mix in mixes]
@@ -158,7 +158,7 @@ def _crowd_of(
     variance = ((visits * wait + there) * scv + visits * pause) / visits**2
     # slots that end together start together: jobs wait for whole services, or whole windows of the limiter
     variance += (there / visits) ** 2 / 4 + (0.0 if limit is None else limit.duration**2)
-    return _Crowd(
+    return _ProducerPool(
         scenario,
         entries[0],
         producers,
@@ -204,7 +204,7 @@ def _shortest(scenario: Scenario, name: str) -> float:
 
 
 def most_jobs(scenario: Scenario, entry: LoadEntry, jobs: Sequence[JobOutline], own: Processor | None) -> float:
-    """How many jobs a closed load adds on average, at most; infinity if nobody knows how long they take.
+    """Maximum mean number of jobs that a closed load adds; infinity if their service time is unknown.
 
     A producer's cycle is a pause and an attempt at least, and all of them get no more than the slots can do.
     """

@@ -1,4 +1,4 @@
-"""A scenario as a fluid: how long jobs wait if nothing is random, so that no luck makes them wait less on average.
+"""A scenario as a fluid: how long jobs wait if nothing is random. Chance never makes them wait less on average.
 
 Jobs flow in at their expected rates, bulks at once, and flow out at the speed of the slots and of the limiter, class by
 class of priority. Waits that come from chance alone are left out: where the fluid exceeds a threshold, a run does.
@@ -32,13 +32,13 @@ CELLS = 400
 """Steps into which the run is cut, and the drain after it."""
 
 WINDOWS = 4 * CELLS
-"""Windows of a threshold that are looked at."""
+"""Maximum number of windows of a threshold that are examined."""
 
 MOST_BATCHES = 400
-"""Batches of one load that are looked at one by one; more of them are a steady stream."""
+"""Batches of one load that are treated one by one; more of them count as a steady stream."""
 
 POINTS = 100
-"""Jobs of a batch whose waits are looked at, evenly spread over it."""
+"""Sampled jobs of a batch, evenly spread over it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class _Class:
     levels: list[float] = field(default_factory=lambda: [0.0])
 
     def leave(self, jobs: float, start: float, seconds: float) -> None:
-        """So many jobs leave, evenly from `start` on."""
+        """Let jobs leave, evenly from `start` on."""
         self.times += [start, start + seconds]
         self.levels += [self.gone, self.gone + jobs]
         self.gone += jobs
@@ -148,7 +148,7 @@ class Fluid:
                 yield from _cells(entry.start, length, (Segment(0.0, length, jobs / length, jobs / length),))
 
     def _overdue(self) -> Iterator[Parcel]:
-        """The notifications that each scan makes: of the backlog at the first, and of what became due since."""
+        """The notifications of each scan: for the backlog at the first, and for tasks that became due since."""
         overdue, duration = self._scenario.overdue, self._scenario.duration
         if overdue is None or self._without.batches:
             return
@@ -225,7 +225,7 @@ class Fluid:
             starts = np.interp(before + middle * parcel.jobs, *curves[id(queue)], right=np.inf)
             service = self._jobs[parcel.name].work
             arrives = parcel.at + middle * parcel.spread
-            # what is known is when it would leave, if all slots worked on it together: it starts a service time before
+            # the curve says when it leaves if all slots work on it together: it starts a service time before
             started = self._allowed(np.maximum(starts - service, arrives))
             waits.append((parcel, np.full(points, parcel.jobs / points), arrives - parcel.at, started))
         return waits
@@ -320,7 +320,7 @@ class Fluid:
     def _measured(
         self, parcels: Sequence[tuple[Parcel, Array, Array, Array]], threshold: Threshold
     ) -> Iterator[tuple[Array, Array, Array]]:
-        """Of each parcel's jobs: what a threshold looks at, when it is measured, and how many jobs that stands for."""
+        """For each parcel: values of the threshold's metric, when they are measured, and how many jobs have each."""
         import numpy as np
 
         for parcel, jobs, later, started in parcels:
@@ -342,8 +342,7 @@ class Fluid:
 
 
 def _window_starts(when: Array, length: float, end: float) -> Array:
-    """Where windows begin that are looked at: half a window apart, or evenly spread over what is measured if there are
-    more of them than that."""
+    """Starts of the examined windows: half a window apart, or fewer, evenly spread over the measurements."""
     import numpy as np
 
     last = max(end - length, 0.0)
@@ -410,7 +409,7 @@ def _hold(parcel: Parcel, stoppage: Stoppage) -> Iterator[Parcel]:
     parts = max(math.ceil(HELD * (end - start) / (stoppage.end - stoppage.start)), 1)
     step = (end - start) / parts
     for i in range(parts):
-        # the latest moment of the part: none of its jobs waits for a shorter time than is reckoned
+        # the latest moment of the part: no job of it waits for a shorter time
         due = start + (i + 1) * step
         yield replace(parcel, at=max(stoppage.end, due + delay), jobs=density * step, spread=0.0, scheduled=due)
     if last > end:
@@ -424,8 +423,8 @@ def _chosen(parcel: Parcel, where: Where) -> bool:
 def statistic_of_jobs(values: Array, weights: Array, statistic: str, deviations: float = 0.0) -> float:
     """A statistic of weighted values.
 
-    Numbers of jobs are random, with a variance of about their mean: with `deviations` the statistic is so small as
-    so many standard deviations make it.
+    Numbers of jobs are random, with a variance of about their mean: the statistic is lowered by `deviations` standard
+    deviations.
     """
     import numpy as np
 
@@ -439,7 +438,7 @@ def statistic_of_jobs(values: Array, weights: Array, statistic: str, deviations:
     if percentile is None:
         return math.nan
     above = 1 - percentile / 100
-    # of so many expected jobs at least one is there
+    # of this many expected jobs at least one is there
     above = max(above + deviations * math.sqrt(above / total), deviations**2 / total)
     rank = 1 - above
     order = np.argsort(values)

@@ -1,4 +1,4 @@
-"""What of a scenario the checks reckon with: arrival rates, attempts, service times, the limiter, in numbers."""
+"""The numbers of a scenario that checks use: arrival rates, attempts, service times, the limiter; and findings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # -- A finding: one thing that will go wrong
 
 PATIENCE = 30.0
-"""Seconds for which whoever waits for a job's result usually waits: the time-out of HTTP clients and proxies."""
+"""Seconds for which a caller usually waits for a job's result: the timeout of HTTP clients and proxies."""
 
 MARGIN = 1.05
 """A threshold is only called out of reach if it is missed by more than this: the arithmetic is no more exact."""
@@ -42,35 +42,35 @@ class Finding:
 
     name: str
     key: str
-    """What it is about: the key of a scenario, as ``workers.limiter``, or the argument of a processor."""
+    """The key of the scenario, as ``workers.limiter``, or the argument of the processor."""
     message: str
     expected: float | None = None
     """What a threshold's metric comes to, in its unit, where the finding is about one."""
 
     @property
     def shown_by(self) -> str:
-        """A scenario of the repository in which it can be seen, and seen to happen."""
+        """A scenario of the repository that shows it."""
         return f"scenarios/check/{self.name.replace(' ', '-')}.yaml"
 
 
 def rate(per_second: float) -> str:
-    """A rate, as findings tell it."""
+    """A rate as findings show it."""
     return f"{per_second * 60:.3g}/min"
 
 
 AGES = 1000 * 365 * 86400.0
-"""Seconds above which a duration is no more told exactly."""
+"""Seconds above which a duration is not shown exactly."""
 
 
 def time(seconds: float) -> str:
-    """A duration, as findings tell it."""
+    """A duration as findings show it."""
     if seconds > AGES:
         return "more than 1,000 years"
     return format_duration(float(f"{seconds:.3g}")) if seconds < 100 else format_duration(float(round(seconds)))
 
 
 def whose(threshold: Threshold) -> str:
-    """Which jobs a threshold looks at, as findings tell it."""
+    """The jobs that a threshold counts, as findings show them."""
     chosen = threshold.where.chosen()
     return f" of {', '.join(f'{key} {name}' for key, name in chosen.items())}" if chosen else ""
 
@@ -90,7 +90,7 @@ class JobOutline:
     slow: float | None
     """The 99.9th percentile of an attempt in seconds."""
     times: tuple[float, ...]
-    """Quantiles of an attempt in seconds, evenly spread; one 0 if nobody knows."""
+    """Quantiles of an attempt in seconds, evenly spread; a single 0 if unknown."""
     starts: float
     """Runs of a job on average, retries and poison jobs counted."""
     attempts: int
@@ -100,7 +100,7 @@ class JobOutline:
 
     @property
     def work(self) -> float:
-        """Seconds of slots that a job takes on average, retries counted; 0 if nobody knows."""
+        """Seconds of slots that a job takes on average, retries counted; 0 if unknown."""
         return self.starts * (self.service or 0.0)
 
 

@@ -33,7 +33,7 @@ def print_summary(result: Result) -> None:
 
 
 def print_failures(result: Result) -> None:
-    """On stderr: why the run is no success, if it is none. A line each."""
+    """On stderr: why the run failed, a line each."""
     from queuesim.results.views.digest import checks
 
     if result.facts.stopped:
@@ -53,15 +53,15 @@ def as_json(result: Result) -> dict[str, Any]:
     from queuesim.results.views.digest import verdict
 
     summary = result.summary()
-    told = dataclasses.asdict(summary)
-    told["jobs"] |= _shares(summary.jobs)
+    plain_summary = dataclasses.asdict(summary)
+    plain_summary["jobs"] |= _shares(summary.jobs)
     for name, totals in summary.by_name.items():
-        told["by_name"][name] |= _shares(totals)
+        plain_summary["by_name"][name] |= _shares(totals)
     found = {
         "ok": result.ok,
         "verdict": verdict(result),
         "facts": dataclasses.asdict(result.facts),
-        "summary": told,
+        "summary": plain_summary,
         "errors": result.analysis.errors().to_dict(orient="records"),
         "checks": result.checks.to_dict(orient="records"),
     }

@@ -196,9 +196,9 @@ def _show_campaign(campaign: Campaign, wall: float) -> None:
         f"faults: {campaign.faults.total():,}",
         *(f"  {kind:24} {count:>9,}" for kind, count in sorted(campaign.faults.items())),
     ]
-    if campaign.told:
+    if campaign.reported:
         lines.append("reported without failing the run, because it can't be guaranteed (runs):")
-        lines += [f"  {name:24} {count:>9,}" for name, count in sorted(campaign.told.items())]
+        lines += [f"  {name:24} {count:>9,}" for name, count in sorted(campaign.reported.items())]
     lines.append("share of time judged, of the runs to which the oracle applies (and their share of all time):")
     for name, seconds in sorted(campaign.judged.items()):
         asked = campaign.asked[name]

@@ -18,7 +18,7 @@ from queuesim.core.worker import WorkerOptions
 from queuesim.evaluation.testbed import STALLED, ClaimError, Fixture, ServiceTestBed, expect, post, token
 from queuesim.tasks.model import Status
 from queuesim.tasks.overdue import reports
-from queuesim.tasks.queries import told
+from queuesim.tasks.queries import notified
 from queuesim.text import as_markdown
 
 Check = Callable[[Fixture], Awaitable[str]]
@@ -86,15 +86,15 @@ async def handlers(fixture: Fixture) -> str:
         ):
             await fixture.queue.add_bulk([(name, data)] * 2)
             await fixture.drained()
-    kinds = sorted(kind for _, kind, _ in fixture.store.run_now(told))
+    kinds = sorted(kind for _, kind, _ in fixture.store.run_now(notified))
     status = (await fixture.service.get(task.id)).status
-    expect(kinds == ["created", "overdue"] and status is Status.COMPLETED, f"told {kinds}, status {status}")
-    return "a status changed, a new and an overdue task told of, each once in two runs"
+    expect(kinds == ["created", "overdue"] and status is Status.COMPLETED, f"notified of {kinds}, status {status}")
+    return "a status changed, a new and an overdue task notified, each once in two runs"
 
 
 @claim("processor")
 async def validation(fixture: Fixture) -> str:
-    """Data that do not fit never reach a handler, and are not retried."""
+    """Invalid data never reach a handler, and are not retried."""
     reached = 0
     for job_type in list(fixture.processor.types.values()):
 
@@ -160,7 +160,7 @@ async def metrics(fixture: Fixture) -> str:
 
 @claim("processor")
 async def job_ids(fixture: Fixture) -> str:
-    """A job of an id that is there is not added again."""
+    """A job with an existing id is not added again."""
     ids = [f"job-{n}" if not fixture.bed.has("job ids") else "job-0" for n in range(5)]
     for job_id in ids:
         await fixture.queue.add("task-created", {"task_id": 1}, job_id=job_id)
@@ -171,7 +171,7 @@ async def job_ids(fixture: Fixture) -> str:
 
 @claim("processor")
 async def after_commit(fixture: Fixture) -> str:
-    """Jobs leave only after their transaction commits, and whoever dies in between loses none."""
+    """Jobs leave only after their transaction commits; a crash in between loses none."""
     broker: Any = fixture.queue.broker
     broker.add, add = _refuse, broker.add
     try:
@@ -181,7 +181,7 @@ async def after_commit(fixture: Fixture) -> str:
     finally:
         broker.add = add
     await fixture.work_off()
-    count = len(fixture.store.run_now(told))
+    count = len(fixture.store.run_now(notified))
     expect(count == 1, "the task is there, and its job is not")
     return "a crash between commit and queue lost none of 1 jobs"
 
@@ -232,9 +232,9 @@ async def pages(fixture: Fixture) -> str:
     await fixture.work_off()
     count = fixture.notified()
     expect(report.ended_at is not None, "the scan's end is not recorded")
-    expect(report.pages == 4 and len(count) == 350, f"{report.pages} pages, {len(count)} of 350 told")
-    expect(set(count.values()) == {1}, "somebody was told twice")
-    return f"350 tasks in {report.pages} pages, all told of; its begin and end are recorded"
+    expect(report.pages == 4 and len(count) == 350, f"{report.pages} pages, {len(count)} of 350 notified")
+    expect(set(count.values()) == {1}, "somebody was notified twice")
+    return f"350 tasks in {report.pages} pages, all notified; its begin and end are recorded"
 
 
 @claim("scheduled tasks")
@@ -250,8 +250,8 @@ async def overlaps(fixture: Fixture) -> str:
     await fixture.work_off()
     times = fixture.notified()
     expect(enqueued == 150 and duplicates == 300, f"{enqueued} jobs and {duplicates} duplicates of 150 tasks")
-    expect(len(times) == 150 and set(times.values()) == {1}, "somebody was told twice")
-    return f"3 scans of 150 tasks: {enqueued} jobs, {duplicates} duplicates dropped, each told once"
+    expect(len(times) == 150 and set(times.values()) == {1}, "somebody was notified twice")
+    return f"3 scans of 150 tasks: {enqueued} jobs, {duplicates} duplicates dropped, each notified once"
 
 
 def _without_deduplication(fixture: Fixture) -> None:
@@ -288,9 +288,9 @@ async def restart(fixture: Fixture) -> str:
     done = await fixture.scan(lease=fixture.unit, owner="another").run("cron", tick=1.0)
     await fixture.work_off()
     times = fixture.notified()
-    expect(len(done) == 1 and len(times) == 400, f"{len(times)} of 400 told")
-    expect(set(times.values()) == {1}, "somebody was told twice")
-    return "died on page 3 of 4; the next one went on, and 400 of 400 were told once"
+    expect(len(done) == 1 and len(times) == 400, f"{len(times)} of 400 notified")
+    expect(set(times.values()) == {1}, "somebody was notified twice")
+    return "died on page 3 of 4; the next one went on, and 400 of 400 were notified once"
 
 
 @claim("scheduled tasks")
@@ -320,7 +320,7 @@ async def categories(fixture: Fixture) -> str:
     seen = [(info.category, info.retryable) for info in found]
     right = [("Database", True), ("Validation", False), ("Network", True), ("Unknown", True)]
     expect(seen == right, f"{seen}")
-    return "Database, Validation, Network and Unknown told apart; Validation alone is not retryable"
+    return "Database, Validation, Network and Unknown distinguished; Validation alone is not retryable"
 
 
 @claim("error handling")
@@ -406,12 +406,12 @@ async def recovery(fixture: Fixture) -> str:
     return "a worker died with 5 jobs; another ran 5 of 5"
 
 
-# -- The score: every claim is tried, and counts if there is evidence for it
+# -- The score: every claim is tested, and counts if there is evidence for it
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a claim came out."""
+    """The outcome of a claim."""
 
     area: str
     name: str
@@ -420,7 +420,7 @@ class Verdict:
     """That it is worth."""
     scored: int
     evidence: str
-    """What was seen: for the claim, or instead."""
+    """What was measured."""
 
 
 def evaluate(bed: ServiceTestBed) -> Iterator[Verdict]:

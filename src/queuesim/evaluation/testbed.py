@@ -24,7 +24,7 @@ from queuesim.error import QueuesimError
 from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.outbox import AfterCommit, Outbox, Relay, drained
 from queuesim.tasks.overdue import OverdueScan, count_delivered
-from queuesim.tasks.queries import told
+from queuesim.tasks.queries import notified
 from queuesim.tasks.store import TaskStore, fill, temporary_database
 from queuesim.tasks.task_service import TaskService
 
@@ -81,7 +81,7 @@ class Fixture:
 
     def notified(self) -> Counter[int]:
         """How many notifications each task has."""
-        return Counter(task for task, _, _ in self.store.run_now(told))
+        return Counter(task for task, _, _ in self.store.run_now(notified))
 
     def worker(self, name: str = "worker", **settings: Any) -> Worker:
         """A worker of the fixture's processor."""

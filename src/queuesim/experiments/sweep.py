@@ -63,34 +63,34 @@ def sweep(
         _refuse_too_large(chosen, axes, len(drawn))
     combinations = list(itertools.product(*axes.values(), drawn))
     rows = []
-    with count_bar(len(combinations), chosen.name, progress) as tell:
+    with count_bar(len(combinations), chosen.name, progress) as report:
         for *values, seed in combinations:
             changes = dict(zip(axes, values, strict=True))
             result = run(vary(chosen, changes), seed=seed, progress=False, no_limit=no_limit)
             found = {name: measure(result, *metric) for name, metric in metrics.items()}
             rows.append({**changes, "seed": seed, **found, "ok": result.ok})
-            if tell is not None:
-                tell(len(rows), len(combinations))
+            if report is not None:
+                report(len(rows), len(combinations))
     return SweepFrame(pd.DataFrame(rows, columns=[*axes, "seed", *metrics, "ok"]))
 
 
-LOOKED_AT = 500
+EXAMINED = 500
 """Combinations whose effort is estimated one by one; of more of them, this many are estimated, evenly spread."""
 RUN = 2e-3
 """Seconds for a run of next to nothing, at least; measured: 4 milliseconds."""
 
 
 def _refuse_too_large(scenario: Scenario, axes: Mapping[str, Sequence[Any]], seeds: int) -> None:
-    """Raise TooLargeError if all runs together, or one of those looked at, would take too long or too much memory."""
+    """Raise TooLargeError if all runs together, or one of those examined, would take too long or too much memory."""
     combinations = math.prod(len(values) for values in axes.values())
     refuse_many(combinations * seeds, RUN, "runs")
-    looked_at = [*range(0, combinations, -(-combinations // LOOKED_AT))]
+    examined = [*range(0, combinations, -(-combinations // EXAMINED))]
     seconds = 0.0
-    for i in looked_at:
+    for i in examined:
         changed = vary(scenario, _combination(axes, i))
         refuse_too_large(changed)
         seconds += effort(changed).seconds
-    refuse_many(combinations * seeds, RUN + seconds / len(looked_at), "runs")
+    refuse_many(combinations * seeds, RUN + seconds / len(examined), "runs")
 
 
 def _combination(axes: Mapping[str, Sequence[Any]], i: int) -> dict[str, Any]:

@@ -29,7 +29,7 @@ ATTEMPT_COLUMNS = ("k", "attempt", "started_ms", "ended_ms", "outcome")
 
 
 class RecordingError(QueuesimError):
-    """A directory is no recording, or lacks what is needed of one."""
+    """A directory is not a recording, or an incomplete one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RecordingError(f"{path}: can't be read: {error}") from None
     if not isinstance(config, dict):
-        raise RecordingError(f"{path}: it holds no object")
+        raise RecordingError(f"{path}: not a JSON object")
     return config
 
 

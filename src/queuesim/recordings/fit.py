@@ -10,11 +10,11 @@ import numpy as np
 from queuesim.recordings.compare import Array, Observation, RecordingError, of_recording, read_config
 
 SURELY_WAITING = 0.006
-"""A job that waited so many seconds had all slots busy: it started because another one ended."""
+"""Seconds of waiting that show that all slots were busy: the job started because another one ended."""
 FEWEST_TICKS = 8
-"""With fewer late starts the server's timer can't be told."""
+"""Minimum number of late starts to fit the server's timer."""
 LONGEST_GAP = 0.010
-"""An end so many seconds before a start is not what made room for it."""
+"""Maximum seconds between an end and the start that it made room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def fit_directory(directory: str | Path) -> FittedOverhead:
     """Measure a backend's costs in a recording; see `of_recording` for what a directory holds.
 
     Raises:
-        RecordingError: it is no recording, its jobs have no service_ms, or there is nothing to measure.
+        RecordingError: it is not a recording, its jobs have no service_ms, or there is nothing to measure.
     """
     recording = of_recording(directory)
     config = read_config(Path(directory) / "config.json")

@@ -33,7 +33,7 @@ from queuesim.tasks.handlers import add_handlers
 from queuesim.tasks.model import OVERDUE
 from queuesim.tasks.outbox import AfterCommit, Outbox, Relay
 from queuesim.tasks.overdue import OverdueScan, ScanReport, count_delivered, mark_of, reports
-from queuesim.tasks.queries import told
+from queuesim.tasks.queries import notified
 from queuesim.tasks.store import TaskStore, fill
 from queuesim.tasks.tables import outbox, scans, tasks
 
@@ -253,7 +253,7 @@ class OverdueStore:
                 scans=[_scan(*row, origin=origin) for row in connection.execute(_SCANS)],
                 per_page=self.settings.per == "page",
                 window=self.settings.window,
-                told=[(task, sent_at) for task, kind, sent_at in told(connection) if kind == "overdue"],
+                told=[(task, sent_at) for task, kind, sent_at in notified(connection) if kind == "overdue"],
                 untold=[(task, since, mark_of(task)) for task, since in connection.execute(_UNTOLD)],
                 staged=connection.execute(select(func.count()).select_from(outbox)).scalar_one(),
                 ticks=ticks,

@@ -21,7 +21,7 @@ from queuesim.text import unknown
 # -- Traces: recorded loads, a row a job, to be replayed
 
 COLUMNS = ("name", "added_ms", "at_ms", "priority", "delay_ms", "service_ms")
-"""Columns that a trace can have beside fail_1, fail_2, ...; any others are passed over."""
+"""Columns that a trace can have beside fail_1, fail_2, ...; others are ignored."""
 
 FAILURES = ("database", "network", "validation", "unknown")
 """What a failed attempt can end with; an attempt that succeeds is empty or "ok"."""
@@ -39,7 +39,7 @@ class TraceJob:
     priority: int = 0
     delay: float = 0.0
     service: float | None = None
-    """How long each attempt takes; None if the trace does not say."""
+    """How long each attempt takes; None if the trace has none."""
     failures: tuple[str, ...] = ()
     """What each attempt ends with, "" for success; attempts beyond them succeed."""
 
@@ -49,7 +49,7 @@ def read_trace(path: Path, columns: Mapping[str, str] | None = None) -> list[Tra
 
     The CSV has a header. Columns: `name` and `added_ms` (or `at_ms`) are needed; `priority`, `delay_ms`, `service_ms`
     and `fail_1`, `fail_2`, ... (what attempt n ends with: empty or ok, database, network, validation, unknown) are read
-    if they are there. Empty cells are 0, or not said.
+    if they are there. Empty cells are 0, or undefined.
 
     Args:
         columns: what the file calls them, where that differs: ``{"name": "job_type"}``.
@@ -147,7 +147,7 @@ class Stage(Section):
     rate: PerSecond | None = None
     """Hold this rate."""
     target: PerSecond | None = None
-    """Go from the rate before to this one."""
+    """Change evenly from the previous rate to this one."""
 
 
 class Arrivals(Section):
@@ -159,7 +159,7 @@ class Arrivals(Section):
     rate: PerSecond | None = None
     stages: Annotated[tuple[Stage, ...], NOT_EMPTY, Field(json_schema_extra={"minItems": 1})] | None = None
     from_rate: PerSecond = Field(default=0.0, alias="from")
-    """The rate from which the first stage sets out, if it has a target."""
+    """The rate from which the first stage starts, if it has a target."""
 
     def segments(self, duration: float = math.inf) -> tuple[Segment, ...]:
         """The course of the rate over at most `duration` seconds, without gaps, from 0 on."""
@@ -207,8 +207,8 @@ class Bulk(Section):
         assert self.every is not None
         last = duration if self.until is None else min(duration, self.until)
         count = math.floor(min(max(0.0, last - self.offset) / self.every, 2.0**1000)) + 1
-        # the division is rounded, and the end itself counts for `until`, but not for the duration; beyond whole floats
-        # neither can be told
+        # the division is rounded, and the end itself counts for `until`, but not for the duration; beyond whole
+        # floats neither can be decided
         while 0 < count < 2**52 and not self._within(self.offset + (count - 1) * self.every, duration):
             count -= 1
         return count
@@ -257,7 +257,7 @@ class Trace(Section):
 
 
 class Closed(Section):
-    """A closed model: so many producers, each adds a job, waits until it is finished, thinks, and adds the next."""
+    """A closed model: each producer adds a job, waits until it is finished, pauses, and adds the next."""
 
     producers: Count
     think: ServiceTime = ServiceTime(constant=0.0)
@@ -284,12 +284,12 @@ class LoadEntry(Section):
     trace: Trace | None = None
     """Replays a recording."""
     backlog: Count | None = None
-    """So many jobs wait when the run begins."""
+    """Number of jobs that wait when the run begins."""
     closed: Closed | None = None
     start: Seconds = 0.0
     """When the source begins; its own times count from here."""
     duration: PositiveSeconds | None = None
-    """For how long it lasts; until the run's end if left out."""
+    """Duration of the source; until the run's end if left out."""
     jobs: Annotated[dict[str, Number], NOT_EMPTY, Field(json_schema_extra=_or_name)] | None = None
     """A job type, or several with their weights; all of the scenario's if left out."""
 
@@ -344,7 +344,7 @@ def arrival_times(segments: Iterable[Segment], gap: Callable[[], float]) -> Iter
 
 
 def _time_of(passed: float, segment: Segment) -> float:
-    """Seconds into the segment at which so many arrivals are expected: solves r t + (r' - r) t**2 / (2 d) for t."""
+    """Seconds into the segment at which this many arrivals are expected: solves r t + (r' - r) t**2 / (2 d) for t."""
     if not passed:
         return 0.0
     slope = (segment.target - segment.rate) / segment.duration

@@ -1,4 +1,4 @@
-"""Scenario files: read, checked, and their problems told with file, line and path."""
+"""Scenario files: read and checked, with problems reported by file, line and path."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Imported:
 
 
 _imported: dict[str, _Imported] = {}
-"""By name. What the user imported otherwise is not among them: it is his, and stays as it is."""
+"""By name. Modules that the user imported otherwise are not among them, and stay as they are."""
 
 
 def load_processor(reference: str, directory: Path, *, for_run: bool = False) -> Processor:
@@ -63,7 +63,7 @@ def load_processor(reference: str, directory: Path, *, for_run: bool = False) ->
             after each.
 
     Raises:
-        ProcessorImportError: there is no such module or attribute, the module fails, or it is no Processor.
+        ProcessorImportError: there is no such module or attribute, the module fails, or it is not a Processor.
     """
     module_name, _, attribute = reference.partition(":")
     _forget(directory, for_run)
@@ -98,7 +98,7 @@ def processor_of(scenario: Scenario, *, for_run: bool = False) -> Processor | No
 
 
 def _forget(directory: Path, for_run: bool) -> None:
-    """Forget the modules below a directory that are to be imported again: all of them, for they refer to each other."""
+    """Forget the modules below a directory that must be imported again: all of them, as they refer to each other."""
     below = directory.resolve()
     mine = {name: one for name, one in _imported.items() if one.file.is_relative_to(below)}
     changed = [one for one in mine.values() if _stamp(one.file) != one.stamp]
@@ -208,7 +208,7 @@ class ScenarioError(QueuesimError):
 
 
 MOST_PROBLEMS = 50
-"""Problems of one file that are shown; a file with more is no scenario, or has one mistake many times."""
+"""Maximum number of problems shown for one file."""
 
 
 def load_scenario(path: str | Path, *, check_processor: bool = False, checks: Sequence[Check] = ()) -> Scenario:
@@ -401,7 +401,7 @@ def parse_set(text: str) -> Override:
     """What ``--set`` was given: ``key.path=value``, the value in YAML.
 
     Raises:
-        ScenarioError: it is none.
+        ScenarioError: it has another form.
     """
     source = f"--set {text}"
     path, equals, value = text.partition("=")
@@ -428,9 +428,9 @@ def _step(place: Any, rest: str, way: Location) -> tuple[str | int, str]:
     if isinstance(place, list):
         raise OverrideError(way, unknown("entry", head, _titles(place), "entries"))
     if not head or "[" in head:
-        raise OverrideError(way, f'"{rest}" is no path of keys with dots between them; keys: {listing(names)}')
+        raise OverrideError(way, f'"{rest}" is not a path of keys with dots between them; keys: {listing(names)}')
     if way == ("jobs",) and after:
-        # a new type of job is no change of a value: more likely its name is wrong
+        # a new type of job is no change of a value: its name is probably wrong
         raise OverrideError(way, unknown("job", head, names, "jobs"))
     return head, after
 
@@ -556,7 +556,7 @@ def vary(scenario: Source, changes: Mapping[str, Any]) -> Scenario:
 
 
 def _multiplied(entry: dict[str, Any], factor: float) -> dict[str, Any]:
-    """A load entry with so many times the jobs."""
+    """A load entry with its jobs multiplied."""
     for kind in ("constant", "poisson"):
         if kind in entry:
             return {**entry, kind: _rates(entry[kind], factor)}

@@ -70,10 +70,10 @@ class Overhead(Section):
     pickup: Seconds = 0.0
     """From when a job could start until an idle slot starts it."""
     tick: Seconds = 0.0
-    """How often the server looks at the time-outs of workers that wait for a delayed job, beside every command that
-    reaches it: 100ms for a Redis with its default hz of 10."""
+    """Interval at which the server checks the timeouts of workers that wait for a delayed job, besides at each command
+    that reaches it: 100ms for a Redis with its default hz of 10."""
     phase: Seconds | None = None
-    """When the first such look is; drawn from the seed if left out."""
+    """When the first such check is; drawn from the seed if left out."""
     add: Seconds = 0.0
     """For the producer, to add a job or a bulk of jobs."""
 
@@ -153,7 +153,7 @@ class Scenario(Section):
     seed: CountFromZero = 0
     """All randomness comes from it: the same seed gives the same run."""
     duration: PositiveSeconds
-    """For how long load is made and looked at."""
+    """Duration of the run, for which load is made and measured."""
     warmup: Seconds = 0.0
     """The beginning that metrics leave out."""
     drain: Annotated[
@@ -162,7 +162,7 @@ class Scenario(Section):
         PlainSerializer(lambda drain: drain if isinstance(drain, bool) else format_duration(drain), when_used="json"),
         WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": DURATION_PATTERN}]}),
     ] = False
-    """After `duration`, go on without new load until all jobs are done: true, or for at most so long."""
+    """After `duration`, go on without new load until all jobs are done: true, or at most for this time."""
     epoch: Annotated[
         datetime,
         PlainValidator(_epoch),
@@ -283,7 +283,7 @@ class FaultSurroundings:
 
 
 def _faults(scenario: Scenario) -> Iterator[Problem]:
-    """What each fault says that does not fit to the rest of the scenario."""
+    """What in each fault does not fit the rest of the scenario."""
     surroundings = FaultSurroundings(scenario)
     for i, entry in enumerate(scenario.faults):
         place = ("faults", i, entry.kind)
@@ -296,7 +296,7 @@ MOST_WORKERS = 1_000_000
 
 
 def problems(scenario: Scenario) -> Iterator[Problem]:
-    """Everything that does not go together, without reading a file."""
+    """Everything that does not fit together, without reading a file."""
     yield from _times(scenario)
     yield from _jobs(scenario)
     yield from _load(scenario)
@@ -416,13 +416,13 @@ def check_backend(backend: str) -> None:
 
 
 class LocalBroker(Broker, Protocol):
-    """A queue in this process, which tells all that happens to it and can be asked at any moment."""
+    """A queue in this process, which reports all events and can be queried at any moment."""
 
     observer_errors: Contained
     """What the observer raised."""
 
     def observe(self, observer: Observer) -> None:
-        """Tell `observer` of everything that happens from now on."""
+        """Notify `observer` of everything that happens from now on."""
         ...
 
     @property
@@ -431,7 +431,7 @@ class LocalBroker(Broker, Protocol):
         ...
 
     def flush(self) -> None:
-        """Tell the observer what it was not told yet."""
+        """Notify the observer of all events so far."""
         ...
 
 
@@ -439,7 +439,7 @@ def make_broker(backend: str, queue: str, loop: VirtualLoop, epoch: float) -> Lo
     """The queue of a simulation.
 
     Args:
-        epoch: the loop's second 0, in seconds since the Unix epoch: what the keys on fakeredis tell.
+        epoch: the loop's second 0, in seconds since the Unix epoch: the origin of times in fakeredis.
 
     Raises:
         MissingExtraError: fakeredis is not installed.

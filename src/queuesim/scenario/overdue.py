@@ -17,7 +17,7 @@ class DatabaseSettings(Section):
     latency: ServiceTime = ServiceTime(constant=0.002)
     """In a simulation, how long a transaction holds a connection."""
     connections: Count = 5
-    """In the pool of each process, be it a worker or a scheduler."""
+    """Size of the pool of each process, worker or scheduler."""
     url: Word | None = None
     """In real time, a PostgreSQL database, in which the run has a schema of its own; a SQLite file if left out."""
 
@@ -26,8 +26,8 @@ class DatabaseSettings(Section):
     def _is_postgres(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("postgresql://", "postgres://")):
             raise refuse(
-                f'"{url}" is no PostgreSQL URL: write it as postgresql://user@host/name, or leave it out for a SQLite '
-                "file of the run's own"
+                f'"{url}" is not a PostgreSQL URL: write it as postgresql://user@host/name, or leave it out for a '
+                "SQLite file of the run's own"
             )
         return url
 
@@ -37,7 +37,7 @@ class SchedulerCrash(Section):
 
     at: Seconds
     length: PositiveSeconds = 30.0
-    """They start again so much later."""
+    """Time until they start again."""
 
 
 class OverdueSettings(Section):
@@ -52,7 +52,7 @@ class OverdueSettings(Section):
     zone: Word = "UTC"
     """The time zone of the cron line."""
     missed: Literal["skip", "latest", "all"] = "skip"
-    """What becomes of scans that came while no scheduler was there."""
+    """What happens to scans that were due while no scheduler ran."""
     triggers: tuple[Seconds, ...] = ()
     """When an administrator begins one more scan."""
     schedulers: Count = 1
@@ -69,11 +69,11 @@ class OverdueSettings(Section):
     backlog: CountFromZero = 0
     """Open tasks that are overdue from the beginning."""
     window: PositiveSeconds = 24 * 3600.0
-    """Nobody is told twice of a task within this time."""
+    """Nobody is notified twice of a task within this time."""
     delivery: Literal["after-commit", "outbox"] = "after-commit"
     """How notifications get into the queue."""
     lease: PositiveSeconds = 30.0
-    """A scan that got no further for so long is taken over."""
+    """Time without progress after which a scan is taken over."""
     database: DatabaseSettings = DatabaseSettings()
     crashes: tuple[SchedulerCrash, ...] = ()
     """When the schedulers die."""
@@ -96,7 +96,7 @@ class OverdueSettings(Section):
 
     @property
     def policy(self) -> Missed:
-        """What becomes of missed ticks."""
+        """What happens to missed ticks."""
         return Missed(self.missed)
 
 

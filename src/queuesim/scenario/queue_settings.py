@@ -37,7 +37,7 @@ class BackoffSettings(Section):
 
 
 class RateLimitSettings(Section):
-    """At most so many starts per window; a window opens at the first start after the last one closed."""
+    """A maximum number of starts per window; a window opens at the first start after the last one closed."""
 
     max: Count
     """Starts per window."""
@@ -55,9 +55,9 @@ class KeepSettings(Section):
     words = ("all",)
 
     count: CountFromZero | None = None
-    """The newest so many stay."""
+    """Number of the newest jobs to keep."""
     age: PositiveSeconds | None = None
-    """Older ones go, when another job finishes."""
+    """Maximum age; older jobs go when another job finishes."""
 
     @model_validator(mode="before")
     @classmethod
@@ -197,7 +197,7 @@ def slots_of(kinds: Iterable[WorkerSettings], default: int) -> dict[str, int]:
 def shared_limiter(
     kinds: Iterable[WorkerSettings], shared: RateLimitSettings | None, own: RateLimit | None
 ) -> RateLimit | None:
-    """The limiter that holds for the whole queue. The `max` of the queue goes before that of workers (BullMQ 6.7).
+    """The limiter that holds for the whole queue. The `max` of the queue beats that of workers (BullMQ 6.7).
 
     Args:
         shared: the queue's own limit.
@@ -211,7 +211,7 @@ def shared_limiter(
 
 
 def unused(name: str, taken: Container[str]) -> str:
-    """The name, with numbers behind it as long as another worker has it."""
+    """The name, with a number appended if another worker has it."""
     candidate, i = name, 2
     while candidate in taken:
         candidate, i = f"{name}-{i}", i + 1

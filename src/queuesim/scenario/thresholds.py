@@ -21,13 +21,13 @@ _TEXT = re.compile(rf"^\s*([A-Za-z_]+)(?:\.([A-Za-z0-9_.]+?))?\s*({'|'.join(OPER
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which jobs a threshold looks at; None means all."""
+    """The jobs that a threshold counts; None means all."""
 
     job: str | None = None
     load: str | None = None
 
     def chosen(self) -> dict[str, str]:
-        """What it narrows down, as a mapping with the keys job and load."""
+        """The restrictions, as a mapping with the keys job and load."""
         given = {"job": self.job, "load": self.load}
         return {key: name for key, name in given.items() if name is not None}
 

@@ -1,4 +1,4 @@
-"""What a worker process says: structured events, as JSON lines or for people."""
+"""The log of a worker process: structured events, as JSON lines or for people."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class ServiceLog:
         self._log.info("draining", running=running, deadline=deadline)
 
     def left_behind(self) -> None:
-        """The supervisor of this process has gone: killed, for it would have stopped this one first."""
+        """The supervisor of this process has gone. It was killed: otherwise it would have stopped this one first."""
         self._log.error("supervisor gone")
 
     def stopped(self, drained: bool, left: list[str], abandoned: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The port of a worker process: /health for whoever restarts it, /metrics for Prometheus."""
+"""The port of a worker process: /health for its supervisor, /metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Metrics:
         self._contained = {"metrics": self.errors, "log handlers": LOG_HANDLERS}
 
     def beside(self, other: WorkerObserver, errors: Contained) -> WorkerObserver:
-        """An observer that tells these metrics and another one, which counts its own `errors`."""
+        """An observer that notifies these metrics and another one, which counts its own `errors`."""
         self._contained["log"] = errors
         return _Both(self, other)
 
@@ -67,7 +67,7 @@ class Metrics:
         """See WorkerObserver. Raises nothing."""
         try:
             self._count(job, ended, outcome, lost)
-        except BaseException as error:  # noqa: BLE001 - whatever breaks here, others are still to be told
+        except BaseException as error:  # noqa: BLE001 - whatever breaks here, the other observer is still notified
             self.errors.raised(error)
 
     def _count(self, job: Job, ended: float, outcome: Outcome, lost: bool) -> None:
@@ -102,8 +102,8 @@ class _Both:
 
 logger = logging.getLogger("queuesim.service")
 
-PATIENCE = 5.0
-"""Seconds that a client has to ask."""
+REQUEST_TIMEOUT = 5.0
+"""Seconds for a client to send its request and read the answer."""
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -130,14 +130,14 @@ class StatusServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(REQUEST_TIMEOUT):
                 request = await reader.readuntil(b"\r\n\r\n")
                 status, kind, body = await self._answer(request.split(b"\r\n", 1)[0].decode("latin-1"))
                 head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close"
                 writer.write(f"{head}\r\n\r\n".encode() + body)
                 await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
-            # whoever asked has gone, or never said what for
+            # the client has gone, or never completed its request
             pass
         finally:
             writer.close()
@@ -146,7 +146,7 @@ class StatusServer:
         method, _, rest = line.partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
         if path not in ("/health", "/metrics"):
-            return "404 Not Found", TEXT, b"there are /health and /metrics\n"
+            return "404 Not Found", TEXT, b"paths: /health and /metrics\n"
         if method != "GET":
             return "405 Method Not Allowed", TEXT, b"GET only\n"
         try:
@@ -155,7 +155,7 @@ class StatusServer:
             await self._place.command("PING")
         except BrokerUnavailableError as error:
             return "503 Service Unavailable", TEXT, f"{error}\n".encode()
-        except Exception as error:  # noqa: BLE001 - whoever asks is told, and the worker goes on
+        except Exception as error:  # noqa: BLE001 - the client gets an answer, and the worker goes on
             log(logger, logging.ERROR, "%s can't be answered", path, error=error)
             return "500 Internal Server Error", TEXT, f"{type(error).__name__}\n".encode()
         return self._health()

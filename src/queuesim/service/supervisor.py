@@ -25,7 +25,7 @@ class Supervisor:
     Args:
         command: of the process with a number, from 0.
         environment: of all of them.
-        logger: is told of processes that die.
+        logger: reports processes that die.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Supervisor:
         self._stopping.set()
         for process in self._processes.values():
             if process.returncode is None:
-                # it may have died just now: the others are still to be told
+                # it may have died just now: the others still get the signal
                 with suppress(ProcessLookupError):
                     process.send_signal(number)
 
@@ -88,7 +88,7 @@ class Supervisor:
 
 
 def _exit_code(code: int) -> int:
-    """The exit code of a process that was told to end.
+    """The exit code of a process that was asked to end.
 
     One that had not begun to work dies of the signal itself: it has nothing to finish.
     """

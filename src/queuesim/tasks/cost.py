@@ -39,7 +39,7 @@ class TransactionFault(Protocol):
 class DatabaseModel:
     """A pool of connections, and how long a transaction holds one.
 
-    What a transaction changes is there at the end of that time, all at once: whoever dies before has changed nothing.
+    A transaction's changes appear at the end of that time, all at once: a process that dies before has changed nothing.
 
     Args:
         latency: draws the seconds that a transaction takes.

@@ -28,7 +28,7 @@ from queuesim.tasks.tables import notifications
 
 QUEUE = "task-processing"
 WINDOW = 24 * 3600.0
-"""Seconds within which nobody is told twice that a task is overdue."""
+"""Seconds within which nobody is notified twice that a task is overdue."""
 
 
 def task_processor(store: TaskStore, *, queue: str = QUEUE, window: float = WINDOW, **settings: Any) -> Processor:
@@ -36,7 +36,7 @@ def task_processor(store: TaskStore, *, queue: str = QUEUE, window: float = WIND
 
     Args:
         store: the tasks.
-        window: seconds within which nobody is told twice that a task is overdue.
+        window: seconds within which nobody is notified twice that a task is overdue.
         settings: of `Processor`, in place of those of the task service: concurrency 5, 100 starts a minute, 3 attempts
             with exponential backoff from 1 s, 100 completed and 50 failed jobs kept, dead letters.
     """
@@ -67,13 +67,13 @@ def add_handlers(processor: Processor, store: TaskStore, window: float = WINDOW)
 
     @processor.job(CREATED, data=Created)
     async def task_created(job: Job) -> dict[str, Any]:
-        """Tell the assignee of a new task, once. Raises TaskMissingError."""
+        """Notify the assignee of a new task, once. Raises TaskMissingError."""
         task_id, time = job.data.task_id, now()
         return await store.run(lambda connection: _announce(connection, task_id, job.id, time))
 
     @processor.job(OVERDUE, data=OverdueTasks)
     async def overdue_tasks_notification(job: Job) -> dict[str, int]:
-        """Tell the assignees of overdue tasks. What was closed, told or deleted meanwhile is passed over."""
+        """Notify the assignees of overdue tasks, but those that were closed, notified or deleted meanwhile."""
         task_ids, time = job.data.task_ids, now()
         return await store.run(lambda connection: queries.notify_overdue(connection, task_ids, job.id, time, window))
 

@@ -40,9 +40,9 @@ class Task:
     status: Status
     due_at: float | None
     notify_at: float | None
-    """When its assignee is to be told that it is overdue, at first or again; None: never."""
+    """When its assignee is to be notified next that it is overdue; None: never."""
     version: int
-    """Counts its changes, from 1: who changes it says which one was read."""
+    """Counts its changes, from 1. A change names the version that was read."""
     created_at: float
     updated_at: float
 
@@ -99,13 +99,13 @@ class StatusUpdate(Payload):
 
 
 class Created(Payload):
-    """Tell the assignee of a new task."""
+    """Notify the assignee of a new task."""
 
     task_id: TaskId
 
 
 class OverdueTasks(Payload):
-    """Tell the assignees of tasks that these are overdue."""
+    """Notify the assignees of overdue tasks."""
 
     task_ids: Annotated[list[TaskId], Field(min_length=1, max_length=10_000)]
     scan: Annotated[int, Field(ge=0)] = 0

@@ -62,7 +62,7 @@ class Outbox:
     the same numbers again, and the queue would take the new jobs for those that it has.
 
     Args:
-        wake: told when there is something to move, for a relay in the same process; others look now and then.
+        wake: called when there is something to move, for a relay in the same process; others poll.
         new_id: an id that no other job ever had; a simulation draws it from its seed.
     """
 
@@ -109,15 +109,15 @@ def _origin(text: str) -> Origin | None:
     return Origin(OriginKind(kind), identity)
 
 
-TROUBLE = (BrokerUnavailableError, DatabaseError)
+OUTAGES = (BrokerUnavailableError, DatabaseError)
 Settle = Callable[[Connection, Sequence[NewJob], Sequence[str]], None]
-"""Told, in the transaction that removes them from the outbox, which jobs were added under which ids."""
+"""Called with the added jobs and their ids, in the transaction that removes them from the outbox."""
 
 
 LEASE = 10.0
 """Seconds for which a relay has a batch to itself."""
 LOOK = 0.1
-"""Seconds between two looks at jobs that another relay has leased."""
+"""Seconds between two polls of jobs that another relay has leased."""
 
 
 class Relay:
@@ -130,7 +130,7 @@ class Relay:
 
     Args:
         batch: jobs that are moved in one step.
-        interval: seconds between two looks, where nobody wakes it.
+        interval: seconds between two polls, where nobody wakes it.
         settle: see Settle.
         rng: where pauses are drawn from while the queue can't be reached.
         lease: seconds for which it has a batch to itself: more than it takes to move one.
@@ -176,7 +176,7 @@ class Relay:
         """Move what there is, and what comes, until cancelled; while queue or database can't be reached, try again."""
         while True:
             self._woken.clear()
-            if await retry_forever(self.move, self._rng, retry_on=TROUBLE) == self.batch:
+            if await retry_forever(self.move, self._rng, retry_on=OUTAGES) == self.batch:
                 continue
             try:
                 async with asyncio.timeout(self.interval):
@@ -226,7 +226,7 @@ class Relay:
         connection.execute(update(outbox).where(ours).values(leased_until=None))
 
     def _remove(self, connection: Connection, rows: Sequence[Any], jobs: Sequence[NewJob], ids: Sequence[str]) -> None:
-        """Whoever removes a row settles it: after the lease that may be another one."""
+        """The relay that removes a row settles it: after the lease that may be another one."""
         ours = delete(outbox).where(outbox.c.id.in_([row.id for row in rows]), outbox.c.owner == self.owner)
         removed = set(connection.execute(ours.returning(outbox.c.id)).scalars())
         settled = [i for i, row in enumerate(rows) if row.id in removed]
@@ -243,7 +243,7 @@ UNFINISHED = (JobState.WAITING, JobState.PRIORITIZED, JobState.DELAYED, JobState
 
 
 async def drained(queue: Queue, relay: Relay, every: float = 1.0) -> None:
-    """Wait until nothing is left to do, neither in the outbox nor in the queue; look every so many seconds."""
+    """Wait until nothing is left to do, neither in the outbox nor in the queue; poll every `every` seconds."""
     while True:
         await sleep(every)
         # the outbox first: what leaves it is in the queue then

@@ -1,8 +1,8 @@
-"""The overdue scan: finds the tasks that are overdue, page by page, and has their assignees told.
+"""The overdue scan: finds the tasks that are overdue, page by page, and has their assignees notified.
 
 A scan *begins* (a row in `scans`), *takes page after page*, and *ends*. How far it is stands in its row, so that after
-a crash whoever scans next *takes it over* from there. Nobody is told twice, whatever scans overlap: the queue drops the
-notification of a task that has one pending, and the handler asks the task itself whether it was told.
+a crash the next scanner *takes it over* from there. Nobody is notified twice, whatever scans overlap: the queue drops
+the notification of a task that has one pending, and the handler asks the task itself whether it was notified.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Per = Literal["task", "page"]
 
 PAGE_SIZE = 100
 LEASE = 60.0
-"""A scan that got no further for so many seconds has been abandoned."""
+"""Seconds without progress after which a scan counts as abandoned."""
 LOOK = 1.0
-"""Seconds between two looks at a scan that somebody else makes."""
+"""Seconds between two polls of a scan that somebody else makes."""
 ID = "overdue-"
 """What the id of a notification begins with; the scan's number and key follow, and what it is about."""
 
@@ -45,7 +45,7 @@ class ScanReport:
     id: int
     trigger: str
     cutoff: float
-    """Tasks whose assignee was to be told by then."""
+    """Tasks whose assignee was to be notified by then."""
     began_at: float
     ended_at: float | None
     pages: int
@@ -53,7 +53,7 @@ class ScanReport:
     enqueued: int
     """Jobs that came into the queue by it."""
     duplicates: int
-    """Jobs that it made in vain, for one like it was pending."""
+    """Jobs that were dropped because one for the same tasks was pending."""
 
 
 class OverdueScan:
@@ -65,7 +65,7 @@ class OverdueScan:
         delivery: brings them into the queue.
         page_size: tasks that are read at a time.
         per: one job per task, or one per page of tasks, which takes a hundredth of the limiter's starts.
-        owner: who scans, for whoever wants to know who left a scan unfinished.
+        owner: the scanner, recorded with each scan.
         new_key: a name for a scan that no other has, in the ids of its jobs; a simulation draws it from its seed. The
             number of the scan would not do: a database that was restored gives the same numbers again.
 
@@ -111,7 +111,7 @@ class OverdueScan:
         return await self.resume() + await self.scan(trigger, tick)
 
     async def resume(self) -> list[ScanReport]:
-        """Take over, one after another, the scans that were left unfinished: whoever made them died, or gave up."""
+        """Take over, one after another, the scans that were left unfinished: their scanners died, or gave up."""
         reports: list[ScanReport] = []
         while True:
             time = self.queue.now()
@@ -132,7 +132,7 @@ class OverdueScan:
             return [await self._walk(scan_id, time + self.lease)]
         if await self.store.run(lambda connection: _is_done(connection, tick)):
             return []
-        # whoever began it may have died: it is over when it has ended, or can be taken over
+        # its scanner may have died: it is over when it has ended, or can be taken over
         await sleep(min(self.lease, LOOK))
         return await self.run(trigger, tick)
 
@@ -175,7 +175,7 @@ class OverdueScan:
         return scan_id
 
     def _put_down(self, time: float, scan_id: int, until: float, connection: Connection) -> None:
-        # whoever takes a scan over has it for longer than that, also if it has the same name
+        # another scanner that took it over has it for longer than that, even under the same name
         ours = (scans.c.id == scan_id) & (scans.c.owner == self.owner) & (scans.c.leased_until <= until)
         connection.execute(update(scans).where(ours).values(leased_until=time))
 
@@ -184,7 +184,7 @@ class OverdueScan:
     ) -> Page | None:
         ((owner, leased_until, cutoff, cursor_at, cursor_id, key),) = _WHERE.rows(connection, scan=scan_id)
         if delivered is not None:
-            # whoever has the scan, these jobs are in the queue
+            # whichever scanner has the scan, these jobs are in the queue
             _count(connection, {scan_id: delivered.counts()})
         if owner != self.owner or leased_until > until:
             return None  # it took us longer than the lease, and somebody else goes on from its own cursor
@@ -205,15 +205,15 @@ class OverdueScan:
         return page
 
     def _jobs(self, scan_id: int, key: str | None, task_ids: list[int]) -> list[NewJob]:
-        """The notification jobs of a page. Their ids say which scan made them, and what they are about is what
-        they are told apart by: while such a job is pending, another one is dropped."""
+        """The notification jobs of a page. Their ids say which scan made them, and what they are about is
+        their deduplication id: while such a job is pending, another one is dropped."""
 
         def data(about: int | list[int]) -> dict[str, Any]:
             return {"task_ids": about if isinstance(about, list) else [about], "scan": scan_id}
 
         # a scan that an earlier version began has no key
         scan = f"{ID}{scan_id}" if key is None else f"{ID}{scan_id}-{key}"
-        # scans that find a backlog again make jobs in vain by the thousand
+        # scans that find a backlog again make thousands of jobs that are dropped
         draft = self.queue.drafts(OVERDUE, data, origin=Origin(OriginKind.SCAN, scan_id)).draft
         if self.per == "page":
             page = page_name(task_ids)
@@ -302,8 +302,8 @@ def _count(connection: Connection, counts: Mapping[int, Sequence[int]]) -> None:
 
 
 def page_name(task_ids: list[int]) -> str:
-    """What tells a page from others: its tasks, not its place in the scan. Whoever takes a scan over may read other
-    tasks at that place, for assignees have been told meanwhile."""
+    """The name of a page: from its tasks, not from its place in the scan. A scanner that takes a scan over may read
+    other tasks at that place, because assignees have been notified meanwhile."""
     return f"{task_ids[0]}-{task_ids[-1]}-{crc32(repr(task_ids).encode()):08x}"
 
 

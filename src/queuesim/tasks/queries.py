@@ -1,4 +1,4 @@
-"""What is asked of the tables, on a connection inside a transaction. The time is an argument."""
+"""Queries of the tables, on a connection inside a transaction. The time is an argument."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def set_status(connection: Connection, task: Task, status: Status, now: float, w
 
 
 def next_notice(connection: Connection, task_id: int, due_at: float | None, window: float) -> float | None:
-    """When the assignee of an open task is to be told that it is overdue: when it is due, but not within `window`
-    seconds of the last time."""
+    """When the assignee of an open task is to be notified: when it is due, but not within `window` seconds of the last
+    notification."""
     if due_at is None:
         return None
     last = connection.execute(
@@ -144,7 +144,7 @@ _PAGES = (Prepared(_FIRST_PAGE), Prepared(_LATER_PAGE))
 
 
 def overdue_page(cutoff: float, after: tuple[float, int] | None, size: int) -> Select[Any]:
-    """The next page of tasks whose assignee is to be told by `cutoff`, in order of (notify_at, id), behind `after`.
+    """The next page of tasks whose assignee is to be notified by `cutoff`, in order of (notify_at, id), behind `after`.
 
     Tasks only ever move forward in that order, beyond the cutoff, so that none is missed or comes twice in a scan.
     """
@@ -166,34 +166,34 @@ def read_page(
 def notify_overdue(
     connection: Connection, task_ids: Sequence[int], job_id: str, now: float, window: float
 ) -> dict[str, int]:
-    """Tell the assignees of those of the tasks that still are overdue, and were not told within `window` seconds.
+    """Notify the assignees of tasks that still are overdue, unless they were notified within `window` seconds.
 
     Returns:
-        How many were notified, were not (told already, not overdue any more), and are gone.
+        How many were notified, were skipped (notified already, not overdue any more), and are gone.
     """
     # in order, so that two transactions that lock some of the same rows don't wait for each other
     ids = sorted(set(task_ids))
-    told: Sequence[Any]
+    sent: Sequence[Any]
     if len(ids) == 1:
-        told = _TELL_ONE.rows(connection, one=ids[0], now=now, again=now + window)
+        sent = _NOTIFY_ONE.rows(connection, one=ids[0], now=now, again=now + window)
     else:
-        told = connection.execute(_TELL, {"ids": ids, "now": now, "again": now + window}).all()
-    if told:
-        rows = [{"task": task, "who": assignee, "at": now, "job": job_id} for task, assignee in sorted(told)]
-        _NOTIFY.run(connection, rows)
-    there = len(ids) if len(told) == len(ids) else len(existing(connection, ids))
-    return {"notified": len(told), "skipped": there - len(told), "gone": len(ids) - there}
+        sent = connection.execute(_NOTIFY_MANY, {"ids": ids, "now": now, "again": now + window}).all()
+    if sent:
+        rows = [{"task": task, "who": assignee, "at": now, "job": job_id} for task, assignee in sorted(sent)]
+        _RECORD.run(connection, rows)
+    there = len(ids) if len(sent) == len(ids) else len(existing(connection, ids))
+    return {"notified": len(sent), "skipped": there - len(sent), "gone": len(ids) - there}
 
 
-_TELL_OVERDUE = (
+_NOTIFY_OVERDUE = (
     update(tasks)
     .where(tasks.c.notify_at <= bindparam("now"))
     .values(notify_at=bindparam("again"))
     .returning(tasks.c.id, tasks.c.assignee)
 )
-_TELL = _TELL_OVERDUE.where(tasks.c.id.in_(bindparam("ids", expanding=True)))
-_TELL_ONE = Prepared(_TELL_OVERDUE.where(tasks.c.id == bindparam("one")))
-_NOTIFY = Prepared(
+_NOTIFY_MANY = _NOTIFY_OVERDUE.where(tasks.c.id.in_(bindparam("ids", expanding=True)))
+_NOTIFY_ONE = Prepared(_NOTIFY_OVERDUE.where(tasks.c.id == bindparam("one")))
+_RECORD = Prepared(
     insert(notifications)
     .inline()
     .values(
@@ -207,11 +207,11 @@ _NOTIFY = Prepared(
 
 
 def count_to_notify(connection: Connection, cutoff: float) -> int:
-    """How many tasks are overdue, and their assignees not told yet."""
+    """How many tasks are overdue whose assignees were not notified yet."""
     return connection.execute(select(func.count()).where(tasks.c.notify_at <= cutoff)).scalar_one()
 
 
-def told(connection: Connection) -> list[tuple[int, str, float]]:
-    """What assignees were told, in order: the task, the kind of notification, when."""
+def notified(connection: Connection) -> list[tuple[int, str, float]]:
+    """The notifications that were sent, in order: the task, the kind, when."""
     columns = (notifications.c.task_id, notifications.c.kind, notifications.c.sent_at)
     return [(row.task_id, row.kind, row.sent_at) for row in connection.execute(select(*columns).order_by("id"))]

@@ -111,12 +111,12 @@ class TaskStore:
 
 
 def database_url(text: str) -> URL:
-    """A database's URL, with the driver that we use. Raises StoreError if it is none."""
+    """A database's URL, with the driver that we use. Raises StoreError if the text is not one."""
     try:
         url = make_url(text)
     except ArgumentError:
         right = "write it as sqlite:///tasks.db or postgresql://host/name"
-        raise StoreError(f'"{text}" is no database URL: {right}') from None
+        raise StoreError(f'"{text}" is not a database URL: {right}') from None
     if url.drivername in ("postgres", "postgresql"):
         need("psycopg", "postgres", "PostgreSQL databases")
         url = url.set(drivername="postgresql+psycopg")
@@ -205,7 +205,7 @@ def _command(url: str, command: str) -> None:
         store.close()
 
 
-# -- Filling a store with tasks, for simulations and benchmarks: so many rows at a time, however many there are
+# -- Filling a store with tasks, in batches, for simulations and benchmarks
 
 ROWS = 10_000
 ASSIGNEES = 100

@@ -62,7 +62,7 @@ notifications = Table(
     Column("sent_at", Double, nullable=False),
     Column("job_id", String(200), nullable=False),
 )
-"""What assignees were told. To tell them *is* to write a row here, in the transaction that says so of the task."""
+"""Notifications of assignees. To notify *is* to write a row here, in the transaction that changes the task."""
 Index("notifications_of_task", notifications.c.task_id, notifications.c.kind, notifications.c.sent_at)
 
 applied = Table(

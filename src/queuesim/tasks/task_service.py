@@ -29,7 +29,7 @@ class TaskService:
         store: the tasks.
         queue: makes the jobs, with its default options.
         delivery: brings them into the queue.
-        window: seconds within which nobody is told twice that a task is overdue.
+        window: seconds within which nobody is notified twice that a task is overdue.
         new_key: a name for a change that no other has; a simulation draws it from its seed.
     """
 
@@ -49,7 +49,7 @@ class TaskService:
         self.new_key = new_key
 
     async def create(self, title: str, assignee: str, due: datetime | float | None = None) -> Task:
-        """A new task, and the job that tells its assignee.
+        """A new task, and the job that notifies its assignee.
 
         Raises:
             ValidationError: no title, or a due date without a time zone.

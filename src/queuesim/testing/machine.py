@@ -1,4 +1,4 @@
-"""A state machine over a queue: any sequence of operations, held against what must always be true.
+"""A state machine over a queue: any sequence of operations, checked against invariants.
 
 Subclass QueueMachine with a `make_broker` of your own, and use its `TestCase`.
 """
@@ -26,7 +26,7 @@ PLACES = list(JobState)
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Adds, takes, settles, repeats and forgets; no job may vanish, be twice in the queue, or run beyond its limit."""
+    """Adds, takes, settles and repeats; no job may vanish, be in the queue twice, or run beyond its limit."""
 
     taken: Bundle[tuple[Job, str]] = Bundle("taken")
 
@@ -67,7 +67,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(target=taken, one=consumes(taken), how=st.sampled_from(["complete", "fail", "retry", "put off"]))
     def settle(self, one: tuple[Job, str], how: str) -> Any:
-        """Hand in what became of a taken job, and take another."""
+        """Report the outcome of a taken job, and take another."""
         job, _ = one
         counts: Any = {"attempt": job.attempts_started, "attempts_made": job.attempts_made + 1}
         outcome: Outcome

@@ -148,7 +148,7 @@ def _overdue(rng: random.Random, duration: float) -> dict[str, Any]:
 
 
 def random_faults(rng: random.Random, duration: float) -> list[dict[str, Any]]:
-    """One to four faults of different kinds, for a run of so many seconds."""
+    """One to four faults of different kinds, for a run of `duration` seconds."""
     kinds = rng.sample(sorted(survivable()), rng.randint(1, 4))
     return [{kind: FAULTS[kind].draw(rng, duration)} for kind in kinds]
 
@@ -267,16 +267,16 @@ def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def save(scenario: dict[str, Any], directory: Path = DIRECTORY) -> Path:
-    """Write a scenario as a file that `queuesim run` takes. Its name tells it from any other."""
+    """Write a scenario as a file that `queuesim run` takes. Its name is unique."""
     import yaml
 
     from queuesim.scenario.model import Scenario
 
-    told = Scenario.model_validate(scenario).model_dump(mode="json", by_alias=True, exclude_unset=True)
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
-    path = directory / f"{as_file_name(told['name'])}-{digest}.yaml"
+    written = Scenario.model_validate(scenario).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    digest = hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:10]
+    path = directory / f"{as_file_name(written['name'])}-{digest}.yaml"
     directory.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(told, sort_keys=False))
+    path.write_text(yaml.safe_dump(written, sort_keys=False))
     return path
 
 
@@ -304,7 +304,7 @@ class Found:
 
 @dataclass(slots=True)
 class Campaign:
-    """What became of a soak so far."""
+    """The state of a soak."""
 
     runs: int = 0
     jobs: int = 0
@@ -317,8 +317,8 @@ class Campaign:
     """Runs in which our own code failed."""
     violations: Counter[str] = field(default_factory=Counter)
     """By oracle; "stuck" for runs that could not go on; "crash: TYPE" for those in which our own code failed."""
-    told: Counter[str] = field(default_factory=Counter)
-    """How many runs each thing was told of that can't be promised, by oracle."""
+    reported: Counter[str] = field(default_factory=Counter)
+    """Runs in which an oracle reported what can't be guaranteed, by oracle."""
     judged: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Seconds of virtual time that each oracle judged."""
     asked: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -332,7 +332,7 @@ class Campaign:
         self.attempts += len(recording.attempts)
         self.simulated += duration
         self.faults.update(fault.kind for fault in recording.faults)
-        self.told.update(check.name for check in recording.checks if check.ok and check.judged and check.detail)
+        self.reported.update(check.name for check in recording.checks if check.ok and check.judged and check.detail)
         for check in recording.checks:
             if check.kind == "oracle":
                 self.judged[check.name] += check.judged * duration
@@ -356,7 +356,7 @@ def soak(
     directory: Path = DIRECTORY,
     play: Play | None = None,
 ) -> Iterator[Campaign]:
-    """Play so many random scenarios, and tell after each how it goes. What fails is made small and saved.
+    """Play random scenarios, and yield the state of the campaign after each. What fails is made small and saved.
 
     Args:
         seed: what all of them are drawn from; or several seeds, which take turns.
@@ -408,7 +408,7 @@ def _found(scenario: dict[str, Any], wrong: list[str], play: Play, directory: Pa
         try:
             Scenario.model_validate(smaller)
         except ValidationError:
-            # what a smaller scenario can't be is no failure
+            # an invalid scenario is not a failure
             return False
         return bool(kinds.intersection(attempt(smaller, play)[1]))
 

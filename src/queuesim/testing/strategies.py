@@ -39,7 +39,7 @@ def workloads(names: Sequence[str] = ("a",), busiest: float = 3.0) -> st.SearchS
 
 
 def faults(duration: float = 60.0, kinds: Sequence[str] | None = None) -> st.SearchStrategy[Mapping]:
-    """One fault, for a run of so many seconds; of one of these kinds, if they are given."""
+    """One fault, for a run of `duration` seconds; of one of these kinds, if they are given."""
     chosen = _usual() if kinds is None else list(kinds)
     return st.builds(
         lambda kind, rng: {kind: FAULTS[kind].draw(rng, duration)},

@@ -388,10 +388,10 @@ class BernoulliFeedback(Model):
     the job, over all its visits.
 
     Source: Takács 1963, A single-server queue with feedback. The number in system does not depend on where the job
-    returns to, for the server can't tell the waiting jobs apart. Returned to the head instead, a job is one long
+    returns to, because the server can't distinguish the waiting jobs. Returned to the head instead, a job is one long
     service of a geometric number of visits: so L, and by Little's law the mean time in system, are M/G/1's with that
     service. For exponential service the long one is exponential again: W is M/M/1's with service rate mu (1 - p). The
-    distribution of the time in system is another matter, for the visits of a job depend on each other: see Takács.
+    distribution of the time in system is another matter, because the visits of a job depend on each other: see Takács.
     """
 
     feedback_probability: float

@@ -39,7 +39,7 @@ TAIL = 0.02
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that both theory and a run can tell."""
+    """A quantity that theory predicts and a run measures."""
 
     name: str
     expected: float
