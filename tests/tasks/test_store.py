@@ -208,7 +208,7 @@ def test_a_database_in_memory_can_be_shared_by_threads() -> None:
 
 
 def test_what_is_no_database_is_refused() -> None:
-    with pytest.raises(StoreError, match="tasks.db"):
+    with pytest.raises(StoreError, match=r"tasks\.db"):
         TaskStore("tasks.db")
     with pytest.raises(StoreError, match='no database "oracel"'):
         TaskStore("oracel://host/name")
