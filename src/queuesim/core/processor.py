@@ -304,8 +304,10 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
         plain = processor.plain_handlers.get(job.name)
         value = await (processor.handle(job) if plain is None else plain(job))
         text = "null" if value is None else _result(value)
-        started, made = job.attempts_started, job.attempts_made + 1
-        return mended(Completed(job.id, job.token, text, processor.keep_completed, attempt=started, attempts_made=made))
+        completed = Completed(
+            job.id, job.token, text, processor.keep_completed, job.attempts_started, job.attempts_made + 1
+        )
+        return mended(completed)
     except KeyboardInterrupt:
         raise
     except GeneratorExit as error:
