@@ -244,7 +244,7 @@ class Section(BaseModel):
             if not chosen:
                 raise refuse(f"exactly one of these keys is needed: {listing(self.choices)}")
             if len(chosen) > 1:
-                raise refuse(f"only one of these keys can be there: {listing(chosen)}")
+                raise refuse(f"only one of these keys is allowed: {listing(chosen)}")
         return self
 
     @classmethod

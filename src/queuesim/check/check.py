@@ -140,8 +140,8 @@ def _overload(scene: _Scene) -> Iterator[Finding]:
         yield Finding(
             "too few slots",
             "workers.concurrency",
-            f"jobs bring {work:.3g} s of work a second at the busiest time, retries counted, and there are {there} "
-            f"slots: {math.ceil(work) if work < 1e12 else work:.0f} are needed at least.",
+            f"jobs bring {work:.3g} s of work per second at the busiest time, retries included, and there are {there} "
+            f"slots: at least {math.ceil(work) if work < 1e12 else work:.0f} are needed.",
         )
 
 
@@ -176,7 +176,8 @@ def _out_of_reach(scene: _Scene, overload: list[Finding]) -> Iterator[Finding]:
             continue
         shown = f"{value:,.0f} jobs" if threshold.metric == "unfinished" else time(value)
         name = cause or "threshold out of reach"
-        yield Finding(name, f"thresholds[{i}]", f'"{threshold.text}"{whose(threshold)}: {CAUSES[name]} {shown}.', value)
+        message = f'"{threshold.text}"{whose(threshold)}: expected about {shown}, {CAUSES[name]}.'
+        yield Finding(name, f"thresholds[{i}]", message, value)
 
 
 _BATCH = "batch outlives a threshold"
@@ -190,11 +191,11 @@ _WITHOUT = {
 """What to leave out of the scenario: if the threshold holds then, that is the cause."""
 
 CAUSES = {
-    "outage outlives a threshold": "with the time in which Redis or the queue lets no job start it comes to about",
-    "deploy outlives a threshold": "with the slots that are missing during the deploy it comes to about",
-    "type starved by priority": "while more urgent jobs are served first it comes to about",
-    _BATCH: "until all jobs of a batch have had their turn it comes to about",
-    "threshold out of reach": "even without any chance delay it comes to about",
+    "outage outlives a threshold": "because no job can start while Redis or the queue is stopped",
+    "deploy outlives a threshold": "because slots are missing during the deploy",
+    "type starved by priority": "because more urgent jobs are served first",
+    _BATCH: "because the last jobs of a batch wait for all others",
+    "threshold out of reach": "even without random delays",
 }
 
 
@@ -531,7 +532,7 @@ def above_the_load(scenario: Scenario, jobs: Sequence[JobOutline], own: Processo
             yield Finding(
                 "threshold above the load",
                 f"thresholds[{i}]",
-                f'"{threshold.text}"{whose(threshold)}: the load adds {shown} at most, chance included.',
+                f'"{threshold.text}"{whose(threshold)}: the load adds {shown} at most, even allowing for chance.',
                 bound,
             )
 

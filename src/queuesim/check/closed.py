@@ -49,7 +49,7 @@ def closed_loads(scenario: Scenario, jobs: Sequence[JobOutline], own: Processor 
                 f"thresholds[{i}]",
                 f'"{threshold.text}"{whose(threshold)}: {pool.producers} producers wait for their jobs, of which '
                 f"{rate(pool.speed)} finish at most. After the beginning a job waits {time(pool.wait)} on average, "
-                f"and the threshold's metric comes to about {time(value)}.",
+                f"and the threshold's metric is about {time(value)}.",
                 value,
             )
 

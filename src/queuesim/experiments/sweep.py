@@ -16,8 +16,6 @@ from queuesim.runs.run import run
 from queuesim.scenario.loading import Source, as_scenario, vary
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from queuesim.scenario.model import Scenario
 
 
@@ -50,8 +48,6 @@ def sweep(
         ValueError: there is no such metric or path, a value can't be there, or an axis has no values.
         TooLargeError: the runs would take more than a day, or one of them more than 64 GB of memory, at least.
     """
-    import pandas as pd
-
     from queuesim.results.views.progress import count_bar
 
     chosen = as_scenario(scenario, checks=size_checks(no_limit))

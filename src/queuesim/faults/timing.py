@@ -140,7 +140,7 @@ class Timing(Section):
     def _when(self) -> Any:
         given = [key for key, value in (("at", self.at), ("every", self.every), ("while", self.while_)) if value]
         if len(given) > 1:
-            raise refuse(f"only one of these keys can be there: {listing(given)}")
+            raise refuse(f"only one of these keys is allowed: {listing(given)}")
         if not given and not (self.by_chance and getattr(self, "probability", None) is not None):
             more = ", probability" if self.by_chance else ""
             raise refuse(f"when does it strike? One of these keys is needed: at, every, while{more}")

@@ -307,11 +307,11 @@ class LoadEntry(Section):
     def _sensible(self) -> Any:
         if self.backlog is not None and (self.start or self.duration is not None):
             given = "start" if self.start else "duration"
-            raise refuse(f'a backlog is there when the run begins: it can have no "{given}"')
+            raise refuse(f'a backlog exists when the run begins: it can\'t have "{given}"')
         if self.trace is not None and self.jobs is not None:
-            raise refuse('a trace has its own job types: it can have no "jobs"')
+            raise refuse('a trace has its own job types: it can\'t have "jobs"')
         if self.jobs is not None and not sum(self.jobs.values()) > 0:
-            raise refuse("the weights of jobs add up to 0: at least one must be above")
+            raise refuse("the weights of jobs add up to 0: at least one must be above 0")
         return self
 
 

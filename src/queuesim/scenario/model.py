@@ -353,7 +353,7 @@ def _jobs(scenario: Scenario) -> Iterator[Problem]:
     if not scenario.jobs and not named:
         yield (), '"jobs" is missing: the types of jobs that the load is made of'
     if scenario.jobs and not sum(job.weight for job in scenario.jobs.values()) > 0:
-        yield ("jobs",), "the weights add up to 0: at least one must be above"
+        yield ("jobs",), "the weights add up to 0: at least one must be above 0"
     for name, job in scenario.jobs.items():
         if not name:
             yield ("jobs",), "a job type needs a name"
@@ -392,7 +392,7 @@ def _twice(scenario: Scenario) -> Iterator[Problem]:
         for i, entry in enumerate(getattr(scenario, section)):
             count[entry.name] += 1
             if count[entry.name] == 2:
-                yield (section, i, "name"), f'"{entry.name}" is there twice: each needs its own name'
+                yield (section, i, "name"), f'"{entry.name}" is used twice: each needs its own name'
 
 
 # -- Backends: where a scenario's queue lives, and by which clock it is played

@@ -29,10 +29,15 @@ metadata = MetaData()
 BigId = BigInteger().with_variant(Integer, "sqlite")
 """SQLite only counts upwards by itself in a column of the type INTEGER."""
 
+
+def _id() -> Column[int]:
+    return Column("id", BigId, primary_key=True, autoincrement=True)
+
+
 tasks = Table(
     "tasks",
     metadata,
-    Column("id", BigId, primary_key=True, autoincrement=True),
+    _id(),
     Column("title", String(200), nullable=False),
     Column("assignee", String(100), nullable=False),
     Column("status", String(20), nullable=False),
@@ -55,7 +60,7 @@ Index(
 notifications = Table(
     "notifications",
     metadata,
-    Column("id", BigId, primary_key=True, autoincrement=True),
+    _id(),
     Column("task_id", BigInteger, nullable=False),
     Column("kind", String(20), nullable=False),
     Column("assignee", String(100), nullable=False),
@@ -77,7 +82,7 @@ Index("applied_at", applied.c.at)
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", BigId, primary_key=True, autoincrement=True),
+    _id(),
     Column("name", String(200), nullable=False),
     Column("data", Text, nullable=False),
     Column("options", Text, nullable=False),
@@ -93,7 +98,7 @@ them, and removed by it."""
 scans = Table(
     "scans",
     metadata,
-    Column("id", BigId, primary_key=True, autoincrement=True),
+    _id(),
     Column("trigger", String(20), nullable=False),
     Column("tick", Double),
     Column("cutoff", Double, nullable=False),
@@ -116,7 +121,7 @@ Index("scans_began", scans.c.began_at)
 audit = Table(
     "audit",
     metadata,
-    Column("id", BigId, primary_key=True, autoincrement=True),
+    _id(),
     Column("at", Double, nullable=False),
     Column("actor", String(200), nullable=False),
     Column("action", String(100), nullable=False),

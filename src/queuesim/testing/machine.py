@@ -122,7 +122,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_job_is_in_one_state(self) -> None:
-        """None vanished, and none is there twice."""
+        """None vanished, and none is in the queue twice."""
         found = [job_id for ids in self._census().values() for job_id in ids]
         assert sorted(found) == sorted(self.added)
 
