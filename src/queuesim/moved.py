@@ -41,7 +41,7 @@ MOVED = {
     "live.metrics": "service.status",
     "live.service": "service.service",
     "live.status": "service.status",
-    "live.supervisor": "service.supervisor",
+    "live.supervisor": "service.service",
     "metrics.analysis": "results.analysis",
     "metrics.calendar": "results.frames",
     "metrics.metric": "results.metrics",

@@ -20,11 +20,10 @@ from queuesim.core.deadletters import DeadLetters
 from queuesim.core.job import JobState
 from queuesim.core.queue import Queue
 from queuesim.core.worker import Worker
-from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.outbox import AfterCommit
 from queuesim.tasks.overdue import OverdueScan
 from queuesim.tasks.store import TaskStore
-from queuesim.tasks.task_service import TaskService
+from queuesim.tasks.task_service import TaskService, task_processor
 
 SECRET = "a secret that only the tests know, and 32 bytes or more"
 ISSUER, AUDIENCE = "https://issuer.example", "queuesim-admin"

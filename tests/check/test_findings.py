@@ -17,8 +17,8 @@ from queuesim.cli.app import app
 from queuesim.core.retry import RetryPolicy
 from queuesim.scenario.loading import load_processor, load_scenario, load_with, parse_set
 from queuesim.scenario.model import Scenario
-from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.store import TaskStore
+from queuesim.tasks.task_service import task_processor
 from queuesim.testing.soak import random_scenario
 
 ROOT = Path(__file__).parents[2]

@@ -21,7 +21,7 @@ from redis import Redis
 
 from queuesim.brokers.redis.embedded import EmbeddedServer
 from queuesim.service.log import ContainedLogger
-from queuesim.service.supervisor import Supervisor
+from queuesim.service.service import Supervisor
 
 PROCESSOR = """
 import asyncio, os, sys, threading

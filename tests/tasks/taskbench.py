@@ -13,12 +13,11 @@ from queuesim.brokers.memory import MemoryBroker
 from queuesim.core.queue import Queue
 from queuesim.core.worker import Worker
 from queuesim.tasks.cost import DatabaseModel, DistantQueue
-from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.outbox import AfterCommit, Delivery, Outbox, Relay, drained
 from queuesim.tasks.overdue import OverdueScan, count_delivered
 from queuesim.tasks.store import TaskStore
 from queuesim.tasks.tables import notifications, tasks
-from queuesim.tasks.task_service import TaskService
+from queuesim.tasks.task_service import TaskService, task_processor
 
 
 class TaskBench:

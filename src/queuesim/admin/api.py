@@ -22,12 +22,11 @@ from queuesim.core.errors import BrokerUnavailableError, JobError, ValidationErr
 from queuesim.core.queue import Queue
 from queuesim.core.worker import Worker
 from queuesim.extras import need
-from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.model import TaskMissingError
 from queuesim.tasks.outbox import Outbox, Relay
 from queuesim.tasks.overdue import OverdueScan, count_delivered
 from queuesim.tasks.store import TaskStore
-from queuesim.tasks.task_service import TaskService
+from queuesim.tasks.task_service import TaskService, task_processor
 
 need("fastapi", "admin", "the admin API's routes")
 

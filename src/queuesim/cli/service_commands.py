@@ -114,7 +114,7 @@ def _supervise(
     import asyncio
 
     from queuesim.scenario.loading import load_processor
-    from queuesim.service.supervisor import Supervisor
+    from queuesim.service.service import Supervisor
 
     # the processes load it themselves; what is wrong with it is reported once
     load_processor(processor, Path.cwd())

@@ -21,12 +21,11 @@ from queuesim.core.processor import Processor
 from queuesim.core.queue import Queue
 from queuesim.core.worker import Worker, WorkerOptions
 from queuesim.error import QueuesimError
-from queuesim.tasks.handlers import task_processor
 from queuesim.tasks.outbox import AfterCommit, Outbox, Relay, drained
 from queuesim.tasks.overdue import OverdueScan, count_delivered
 from queuesim.tasks.queries import notified
 from queuesim.tasks.store import TaskStore, fill, temporary_database
-from queuesim.tasks.task_service import TaskService
+from queuesim.tasks.task_service import TaskService, task_processor
 
 BACKENDS = ("sim", "fakeredis", "redis")
 FEATURES = (

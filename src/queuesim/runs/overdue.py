@@ -29,13 +29,13 @@ from queuesim.scenario.overdue import OverdueSettings, SchedulerCrash, schedules
 from queuesim.simulation.process import Process
 from queuesim.simulation.random import Streams
 from queuesim.tasks.cost import DatabaseModel, DistantQueue
-from queuesim.tasks.handlers import add_handlers
 from queuesim.tasks.model import OVERDUE
 from queuesim.tasks.outbox import AfterCommit, Outbox, Relay
 from queuesim.tasks.overdue import OverdueScan, ScanReport, count_delivered, mark_of, reports
 from queuesim.tasks.queries import notified
 from queuesim.tasks.store import TaskStore, fill
 from queuesim.tasks.tables import outbox, scans, tasks
+from queuesim.tasks.task_service import add_handlers
 
 if TYPE_CHECKING:
     from queuesim.core.broker import Broker

@@ -1,5 +1,4 @@
 from .cost import DatabaseModel as DatabaseModel
-from .handlers import task_processor as task_processor
 from .model import ConflictError as ConflictError
 from .model import Status as Status
 from .model import Task as Task
@@ -10,3 +9,4 @@ from .outbox import Relay as Relay
 from .overdue import OverdueScan as OverdueScan
 from .store import TaskStore as TaskStore
 from .task_service import TaskService as TaskService
+from .task_service import task_processor as task_processor
