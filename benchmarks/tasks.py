@@ -31,13 +31,12 @@ from queuesim.core.worker import Worker
 from queuesim.simulation.process import Process
 from queuesim.simulation.runner import run as run_in_virtual_time
 from queuesim.tasks.cost import DatabaseModel, DistantQueue
-from queuesim.tasks.task_service import task_processor
 from queuesim.tasks.outbox import AfterCommit, Outbox, Relay, drained
 from queuesim.tasks.overdue import OverdueScan, count_delivered
 from queuesim.tasks.queries import overdue_page
 from queuesim.tasks.store import TaskStore, fill
 from queuesim.tasks.tables import notifications, tasks
-from queuesim.tasks.task_service import TaskService
+from queuesim.tasks.task_service import TaskService, task_processor
 
 CRASHES = 100
 
