@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import BaseModel
+
 # autodoc writes into the annotations of pydantic's BaseModel, after which FastAPI can't be imported: it comes first
 import queuesim.admin.api  # noqa: F401
 
@@ -9,6 +11,7 @@ project = "queuesim"
 html_title = project
 html_theme = "shibuya"
 html_extra_path = ["start"]
+html_static_path = html_css_files = ["site.css"]
 html_show_copyright = False
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 
@@ -28,10 +31,17 @@ toc_object_entries_show_parents = "hide"
 
 
 def setup(app: Any) -> None:
-    """Napoleon takes what stands before a colon in the first line of an attribute's docstring for its type."""
+    """Correct what autodoc and napoleon make of some signatures and docstrings."""
+
+    def hide_signature(_: Any, what: str, name: str, documented: Any, options: Any, given: str, returns: str) -> Any:
+        """A protocol's signature says nothing; that of a pydantic model fills pages with validators."""
+        hidden = given == "(*args, **kwargs)" or (isinstance(documented, type) and issubclass(documented, BaseModel))
+        return ("", returns) if what == "class" and hidden else None
 
     def hide_first_line(_: Any, what: str, name: str, documented: Any, options: Any, lines: list[str]) -> None:
+        """Napoleon would take what stands before a colon in the first line of an attribute's docstring for its type."""
         if what in ("attribute", "data", "property"):
             lines[:0] = ["..", ""]  # an empty comment
 
+    app.connect("autodoc-process-signature", hide_signature)
     app.connect("autodoc-process-docstring", hide_first_line, priority=0)
