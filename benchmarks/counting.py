@@ -31,6 +31,8 @@ PATIENCE = 180.0
 """Seconds that all jobs may take to end after the last was added."""
 STORED = 1.0
 """Seconds in which an outcome that a handler gave is stored, if the server is there."""
+CATCH_UP = 0.5
+"""Seconds in which workers reach a server that is back."""
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
 
@@ -60,6 +62,8 @@ class Counts:
     struck: int = 0
     """Kills of workers that ran jobs."""
     seconds: float = 0.0
+    away: float = 0.0
+    """Longest time without a server, in seconds; see `longest_away`."""
     added: int = 0
     """Good jobs whose add was acknowledged."""
     again: int = 0
@@ -276,6 +280,7 @@ def judged(done: Done, told: Sequence[Line], url: str) -> Counts:
     counts = Counts(
         faults=len(done.killed) or len(done.downs),
         seconds=done.seconds,
+        away=longest_away(done.downs),
         added=len(done.good),
         again=done.again,
         hostile=len(done.hostile),
@@ -286,6 +291,16 @@ def judged(done: Done, told: Sequence[Line], url: str) -> Counts:
     _count_ends(counts, done, told, where)
     _count_states(counts, done, where, kept)
     return counts
+
+
+def longest_away(downs: Sequence[tuple[float, float]]) -> float:
+    """The longest time in which the server was away, or there for less than `CATCH_UP` seconds at a time."""
+    longest, since, until = 0.0, 0.0, float("-inf")
+    for begun, ended in downs:
+        since = begun if begun - until >= CATCH_UP else since
+        until = ended
+        longest = max(longest, until - since)
+    return longest
 
 
 def _count_runs(counts: Counts, done: Done, told: Sequence[Line]) -> None:
@@ -346,6 +361,7 @@ ROWS = {
     "faults": lambda each: each.faults,
     "of these, while the worker ran jobs": lambda each: each.struck,
     "seconds": lambda each: each.seconds,
+    "longest time without a server, or with one for less than 0.5 s at a time, in s": lambda each: each.away,
     "good jobs added": lambda each: each.added,
     "adds made again, for the answer got lost, that found the job there": lambda each: each.again,
     "good jobs that ran": lambda each: each.ran,
@@ -367,12 +383,15 @@ ROWS = {
 }
 
 
+LONGEST = "longest time"
+
+
 def table(found: Sequence[Counts], *, of_workers: bool) -> str:
     """The figures of a campaign, a column a server."""
     head = "| | " + " | ".join(each.server for each in found) + " |\n|---|" + "---:|" * len(found)
     rows = [
-        f"| {name} | " + " | ".join(f"{value(each):,.0f}" for each in found) + " |"
+        f"| {name} | " + " | ".join(f"{value(each):,.{1 if name.startswith(LONGEST) else 0}f}" for each in found) + " |"
         for name, value in ROWS.items()
-        if of_workers or not name.startswith(("of these", "runs cut"))
+        if not name.startswith((LONGEST,) if of_workers else ("of these", "runs cut"))
     ]
     return "\n".join([head, *rows])

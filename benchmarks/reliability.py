@@ -176,7 +176,8 @@ COUNTED = {
     "kills": f"Each kill is SIGKILL to one of {WORKERS} processes with {SLOTS} slots; its successor, which stood by, "
     "begins 0.1 s later. Locks last {lock} s, the check for stalled jobs runs every {interval} s.",
     "restarts": "Each restart is SIGKILL to the server, with `appendonly yes` and `appendfsync always`; it is started "
-    "again 0.2 s later on its data. Locks last {lock} s, the check for stalled jobs runs every {interval} s.",
+    "again 0.2 s later on its data. Locks last {lock} s, the check for stalled jobs runs every {interval} s. Where the "
+    "server is away for longer than that, jobs whose handlers have ended meanwhile run again.",
 }
 """What is done in the campaigns that are judged by counting."""
 HEADINGS = {
@@ -216,7 +217,8 @@ def counted_section(what: str, faults: int, servers: Sequence[str]) -> tuple[str
         "the server's own events. *Disturbed*: a good job that failed, or ran once more than its errors and the kills "
         "explain."
     )
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}."
+    command = f"python -m benchmarks.reliability --by counting --servers {','.join(servers)} -o reports/reliability.md"
+    machine = f"Made by `{command}`: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}."
     well = not any(each.troubles for each in found)
     return f"{text}\n\n{table(found, of_workers=what == 'kills')}\n\n{machine}", well
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from benchmarks.counting import BASE, Counts, Done, count, judged
+from benchmarks.counting import BASE, Counts, Done, count, judged, longest_away
 from benchmarks.damage import Damage
 from benchmarks.reliability import plan
 from benchmarks.workers import Line
@@ -125,3 +125,9 @@ def test_hostile_jobs_end_in_one_state_or_by_their_own_options(client: Redis, de
     found = judge(client, default_server, ONCE, hostile=dict.fromkeys(("h1", "h2", "h3", "h4"), damage))
     assert found.fates == {"failed": 1, "active": 1, "removed": 1, "no state": 1}
     assert (found.hostile, found.hostile_ended, found.stateless) == (4, 2, ["h4 is in no state"])
+
+
+def test_outages_that_follow_each_other_at_once_are_one() -> None:
+    assert longest_away([]) == 0.0
+    assert longest_away([(1.0, 2.0), (4.0, 4.5)]) == 1.0
+    assert longest_away([(1.0, 2.0), (10.0, 10.8), (11.0, 13.5), (20.0, 20.1)]) == 3.5

@@ -332,6 +332,20 @@ def test_a_deduplication_id_is_refused(tree: Tree) -> None:
     assert tree.tests.counts() == {}
 
 
+def test_a_rule_that_there_is_not_is_refused(tree: Tree) -> None:
+    rule: Any = "explode"
+    with pytest.raises(FlowError, match="on_failure='explode': choose from wait, fail, continue, ignore, remove"):
+        tree.add(parent(leaf(on_failure=rule)))
+    assert tree.tests.counts() == {}
+
+
+@pytest.mark.parametrize("queue", ["", "a:b", "half \ud83d"])
+def test_a_queue_whose_name_can_be_no_key_is_refused(tree: Tree, queue: str) -> None:
+    with pytest.raises(ValueError, match="a queue's name can't be"):
+        tree.add(parent(leaf(), Flow("child", queue)))
+    assert tree.tests.counts() == {}
+
+
 def test_an_id_that_a_queue_would_give_out_itself_is_refused(tree: Tree) -> None:
     tree.producer.new_id = lambda: "7"
     with pytest.raises(ValueError, match="would collide with automatic ids"):

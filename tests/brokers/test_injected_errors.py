@@ -84,7 +84,7 @@ async def endings(scene: Scene) -> Operation:
     letter = DeadLetter("dead", "{}")
     outcomes = [
         done(jobs[0]), failed(jobs[1], letter), retried(jobs[2], 0), retried(jobs[3], 9), done(jobs[4]),
-        Postponed(jobs[5].id, jobs[5].token, 3.0, 1, 0), Returned(jobs[6].id, jobs[6].token, None, 1, 0),
+        Postponed(jobs[5].id, jobs[5].token, 3.0, attempt=1), Returned(jobs[6].id, jobs[6].token, None, attempt=1),
         *(done(job) for job in jobs[7:]),
     ]  # fmt: skip
     return lambda: scene.hand_in(outcomes, 3)
@@ -162,7 +162,7 @@ async def limited(scene: Scene) -> Operation:
     await scene.add(3)
     (job,) = await scene.take(1)
     await scene.broker.set_concurrency(1, NOW)
-    return lambda: scene.hand_in([Returned(job.id, job.token, 2.0, 1, 0)], 2)
+    return lambda: scene.hand_in([Returned(job.id, job.token, 2.0, attempt=1)], 2)
 
 
 def stalls(count: int) -> Callable[[Scene], Awaitable[Operation]]:

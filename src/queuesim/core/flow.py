@@ -5,13 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from queuesim.core.broker import Broker, FlowRow, OnFailure
 from queuesim.core.clock import time_at
-from queuesim.core.job import DEFAULT_OPTIONS, Children, JobOptions, JobRef, check_job_id
+from queuesim.core.job import DEFAULT_OPTIONS, Children, JobOptions, JobRef, check_job_id, check_queue_name
 from queuesim.core.queue import data_text
 from queuesim.error import QueuesimError
+
+RULES = get_args(OnFailure)
 
 
 class FlowError(QueuesimError):
@@ -58,10 +60,10 @@ class FlowProducer:
         """Add a tree of jobs in one step and return their ids.
 
         Raises:
-            FlowError: an id is taken, or two jobs of the flow have one id; or a job has a deduplication id, for a flow
-                with a job that is not added would be incomplete.
+            FlowError: an id is taken, or two jobs of the flow have one id; a job has a deduplication id, for a flow
+                with a job that is not added would be incomplete; or there is no such rule as its `on_failure`.
             ValidationError: the data is not JSON, or larger than `size_limit`.
-            ValueError: an invalid custom id.
+            ValueError: an invalid custom id, or an invalid name of a queue.
         """
         root = self._name(flow)
         rows = list(_rows(flow, root, None))
@@ -102,3 +104,7 @@ def _check(rows: Sequence[FlowRow]) -> None:
         known.add((row.queue, row.id))
         if row.options.deduplication is not None:
             raise FlowError(f"job {row.name!r} of the flow has a deduplication id, which no job of a flow can have")
+        if row.on_failure not in RULES:
+            rules = ", ".join(RULES)
+            raise FlowError(f"job {row.name!r} of the flow has on_failure={row.on_failure!r}: choose from {rules}")
+        check_queue_name(row.queue)

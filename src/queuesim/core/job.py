@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -165,12 +166,18 @@ class Deduplication:
             raise ValueError(f"ttl must be 0 s or more, not {self.ttl}")
 
 
+LONGEST_DELAY = 1e9
+"""Seconds, 31 years: due times beyond the year 2100 lose their milliseconds in the scores of delayed jobs."""
+LATEST = 9e12
+"""Seconds; in milliseconds, no larger number is exact."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobOptions:
     """How one job is to be run. One object can serve any number of jobs.
 
     Raises:
-        ValueError: a number out of its range, or a custom id that BullMQ would not accept.
+        ValueError: a number out of its range, an option of the wrong type, or a custom id that BullMQ would not accept.
     """
 
     attempts: int = 0
@@ -198,12 +205,20 @@ class JobOptions:
     def __post_init__(self) -> None:
         if not isinstance(self.attempts, int) or self.attempts < 0:
             raise ValueError(f"attempts must be a whole number of 0 or more, not {self.attempts!r}")
-        if not 0 <= self.delay < math.inf:
-            raise ValueError(f"delay must be 0 s or more, not {self.delay}")
-        if self.timestamp is not None and not math.isfinite(self.timestamp):
-            raise ValueError(f"timestamp must be a time in seconds, not {self.timestamp}")
+        if not _is_between(0, self.delay, LONGEST_DELAY):
+            raise ValueError(f"delay must be {_range_of(self.delay)}, not {self.delay!r}")
+        if self.timestamp is not None and not _is_between(-LATEST, self.timestamp, LATEST):
+            raise ValueError(f"timestamp must be a time in seconds, not {self.timestamp!r}")
         check_priority(self.priority)
         # written out: options are made for each job that has an id of its own
+        if self.backoff is not None and not isinstance(self.backoff, Backoff):
+            raise _wrong_type("backoff", 'Backoff("exponential", 1.0)', self.backoff)
+        if self.keep_completed is not None and not isinstance(self.keep_completed, Keep):
+            raise _wrong_type("keep_completed", "Keep(count=100)", self.keep_completed)
+        if self.keep_failed is not None and not isinstance(self.keep_failed, Keep):
+            raise _wrong_type("keep_failed", "Keep(count=100)", self.keep_failed)
+        if self.deduplication is not None and not isinstance(self.deduplication, Deduplication):
+            raise _wrong_type("deduplication", 'Deduplication("an id")', self.deduplication)
         if self.keep_logs is not None:
             _check_limit("keep_logs", self.keep_logs)
         if self.stack_trace_limit is not None:
@@ -235,9 +250,24 @@ class JobOptions:
         )
 
 
+def _is_between(least: float, value: Any, most: float) -> bool:
+    try:
+        return bool(least <= value <= most)
+    except TypeError:
+        return False
+
+
+def _range_of(delay: Any) -> str:
+    return f"{LONGEST_DELAY:g} s or less" if _is_between(0, delay, sys.float_info.max) else "0 s or more"
+
+
+def _wrong_type(name: str, example: str, value: object) -> ValueError:
+    return ValueError(f"{name} must be written as {example}, not {value!r}")
+
+
 def _check_limit(name: str, limit: int) -> None:
-    if limit < 0:
-        raise ValueError(f"{name} must be 0 or more, not {limit}")
+    if not _is_between(0, limit, math.inf):
+        raise ValueError(f"{name} must be 0 or more, not {limit!r}")
 
 
 def check_priority(priority: int) -> None:
@@ -271,6 +301,13 @@ def check_text(text: object, what: str) -> None:
         raise ValueError(f"{what} must be text, not {text!r}")
     if not text.isascii() and well_formed(text)[1]:
         raise ValueError(f"{what} can't be {text!r}: half of a surrogate pair, as of a cut emoji, can't be stored")
+
+
+def check_queue_name(queue: str) -> None:
+    """Raise ValueError for a name that can't be a part of Redis keys."""
+    check_text(queue, "a queue's name")
+    if not queue or ":" in queue:
+        raise ValueError(f"a queue's name can't be empty or contain ':' ({queue!r}): it is a part of Redis keys")
 
 
 def check_job_id(job_id: str) -> None:

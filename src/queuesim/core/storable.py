@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from queuesim.core.broker import Completed, Failed, Outcome, Postponed, Retried
+from queuesim.core.job import LONGEST_DELAY
 from queuesim.text import well_formed
 
 LONGEST_TEXT = 2**27
 """Characters of one text. Redis takes no argument of more than 512 MB, and a character has up to 4 bytes."""
-LONGEST_DELAY = 1e9
-"""Seconds, 31 years: due times beyond the year 2100 lose their milliseconds in the scores of delayed jobs."""
 
 
 def storable(outcome: Outcome) -> Outcome:

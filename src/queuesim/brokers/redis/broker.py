@@ -30,7 +30,17 @@ from queuesim.core.clock import Clock
 from queuesim.core.containment import Contained, log
 from queuesim.core.errors import BrokerUnavailableError, JobError, QueueActiveError, QueueNotPausedError
 from queuesim.core.events import Event, EventKind, EventPage
-from queuesim.core.job import Children, ExistingId, Job, JobId, JobState, NewJob, RateLimit, parse_json_or_text
+from queuesim.core.job import (
+    Children,
+    ExistingId,
+    Job,
+    JobId,
+    JobState,
+    NewJob,
+    RateLimit,
+    check_queue_name,
+    parse_json_or_text,
+)
 from queuesim.core.scheduler import ScheduleError, Scheduler
 from queuesim.core.storable import storable, unstorable
 
@@ -93,8 +103,7 @@ class RedisBroker:
     _observer: Observer | None = None
 
     def __init__(self, queue: str, server: RedisServer, prefix: str = PREFIX, *, origin: float = 0.0) -> None:
-        if not queue or ":" in queue:
-            raise ValueError(f"a queue's name can't be empty or contain ':' ({queue!r}): it is a part of Redis keys")
+        check_queue_name(queue)
         self.queue = queue
         self.prefix = prefix
         self.origin = origin

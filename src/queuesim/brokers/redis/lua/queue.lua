@@ -133,12 +133,16 @@ local function check_sets(q)
   call("ZINTER", 8, q.base .. "none", q.delayed, q.prioritized, q.completed, q.failed, q.children, q.marker, q.stalled)
 end
 
--- See that all keys that hold jobs, and the events, are of their types; raises if one is not.
+-- See that all keys that hold jobs, and the events, are of their types; raises if one is not. Once for each queue: nobody else
+-- writes while a script runs.
+local checked = {}
 local function check_keys(q)
+  if checked[q.base] then return end
   check_sets(q)
   call("LLEN", q.wait)
   call("LLEN", q.active)
   call("XLEN", q.events)
+  checked[q.base] = true
 end
 
 -- JSON that another program may have written: where it is none, or no object or list, an empty one. A script that failed
