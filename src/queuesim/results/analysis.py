@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pandas as pd
 from queuesim.results.levels import Array, Level, active, backlog, delayed
 from queuesim.results.little import Little, littles_law
 from queuesim.results.recording import RunFrames, rows_of
+from queuesim.results.summary import LimiterUse, limiter_use
 from queuesim.results.timeline import bin_edges, count_in_bins
 from queuesim.results.top_errors import errors_frame, errors_of_result
 
@@ -35,28 +37,25 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class LimiterCost:
+class LimiterCost(LimiterUse):
     """What the limiter allowed, and what was lost to it, in the measured time."""
 
-    max: int
-    """Starts that a window allows."""
-    duration: float
-    """Seconds a window."""
-    windows: int
-    full: int
-    """Windows whose starts were used up."""
     used: float
     """Starts over those that the windows allowed; NaN without a window."""
-    shut: float
-    """Seconds in which no start was left."""
     blocked: float
-    """Of these, the seconds in which a job waited and a slot was free: time that only the limiter took."""
+    """Of the time in which no start was left, seconds in which a job waited and a slot was free: only the limiter took
+    them."""
     slot_seconds: float
     """Seconds times slots that idled then, though there were jobs for them."""
     job_seconds: float
     """Seconds that jobs waited while no start was left, summed over the jobs."""
     capacity: float
     """Jobs per second that it lets through at most, each attempt counted as a start."""
+
+    @property
+    def shut(self) -> float:
+        """Seconds in which no start was left: `time_limited` by its older name."""
+        return self.time_limited
 
 
 class Analysis:
@@ -263,25 +262,20 @@ class Analysis:
 
     def limiter(self) -> LimiterCost | None:
         """How far the rate limiter was used, and what it cost; None without one."""
-        frames, facts = self._frames, self._frames.facts
-        if facts.limiter is None:
+        frames, use = self._frames, limiter_use(self._frames)
+        if use is None:
             return None
-        windows = frames.limiter[frames.limiter["opened"] >= facts.warmup]
-        starts, allowed = windows["starts"].to_numpy(), windows["max"].to_numpy()
-        shut = windows["time_limited"].to_numpy()
-        closes = np.minimum(windows["closes"].to_numpy(), facts.duration)
-        blocked, slots, jobs = _lost(frames, closes - shut, closes)
+        windows = frames.limiter[frames.limiter["opened"] >= frames.facts.warmup]
+        closes = np.minimum(windows["closes"].to_numpy(), frames.facts.duration)
+        allowed = windows["max"].sum()
+        blocked, slots, jobs = _lost(frames, closes - windows["time_limited"].to_numpy(), closes)
         return LimiterCost(
-            max=facts.limiter[0],
-            duration=facts.limiter[1],
-            windows=len(windows),
-            full=int((starts >= allowed).sum()),
-            used=float(starts.sum() / allowed.sum()) if allowed.sum() else np.nan,
-            shut=float(shut.sum()),
+            **dataclasses.asdict(use),
+            used=float(windows["starts"].sum() / allowed) if allowed else np.nan,
             blocked=blocked,
             slot_seconds=slots,
             job_seconds=jobs,
-            capacity=facts.limiter[0] / facts.limiter[1],
+            capacity=use.max / use.duration,
         )
 
     def batches(self, least: int = 10) -> pd.DataFrame:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Flag, auto
-from importlib import import_module
+
+from queuesim import results
 
 BLUE, ORANGE, GREEN, RED, SKY, PINK, YELLOW = (
     "#0072B2",
@@ -21,10 +22,6 @@ BLUE, ORANGE, GREEN, RED, SKY, PINK, YELLOW = (
 """Colours that colour-blind people tell apart (Okabe and Ito, Color Universal Design, 2008)."""
 
 GREY, PALE = "#6B6B6B", "#DDDDDD"
-
-REGISTRY = "queuesim.faults.registry"
-"""The module that imports all kinds. It is imported by its name, when a result that was stored is the first to ask:
-results stand below the faults."""
 
 
 class Effect(Flag):
@@ -70,5 +67,5 @@ UNKNOWN = FaultFacts()
 def facts_of(kind: str) -> FaultFacts:
     """The facts of a kind, as "redis.outage"."""
     if not FACTS:
-        import_module(REGISTRY)
+        results.register_faults()
     return FACTS.get(kind, UNKNOWN)

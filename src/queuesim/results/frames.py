@@ -303,36 +303,33 @@ def overdue_frame(scans: Sequence[ScanRow]) -> pd.DataFrame:
     (notifications that were there already), drained (when the last notification ended; NaN: not all did), duration
     (ended - began).
     """
-    began, ended, drained = (
-        np.array([getattr(scan, name) for scan in scans], dtype=np.float64) for name in ("began", "ended", "drained")
-    )
-    counts = ("pages", "found", "enqueued", "duplicates")
-    return frame(
-        {
-            "scan": np.array([scan.scan for scan in scans], dtype=np.uint32),
-            "trigger": known_labels([scan.trigger for scan in scans]),
-            "began": began,
-            "ended": ended,
-            **{name: np.array([getattr(scan, name) for scan in scans], dtype=np.uint32) for name in counts},
-            "drained": drained,
-            "duration": ended - began,
-        }
-    )
+    made = _columns(
+        scans, scan=np.uint32, trigger=(), began=float, ended=float,
+        pages=np.uint32, found=np.uint32, enqueued=np.uint32, duplicates=np.uint32, drained=float,
+    )  # fmt: skip
+    return frame({**made, "duration": made["ended"] - made["began"]})
+
+
+def _columns(rows: Sequence[Any], **kinds: Any) -> dict[str, Any]:
+    """Columns of records, by the names of their fields and what these hold: text (str), labels (a tuple of those that
+    are known beforehand), or numbers, NaN for None."""
+    columns: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        values = [getattr(row, name) for row in rows]
+        if isinstance(kind, tuple):
+            columns[name] = known_labels(values, kind)
+        elif kind is str:
+            columns[name] = pd.Series(values, dtype=str)
+        else:
+            columns[name] = np.array([math.nan if value is None else value for value in values], dtype=kind)
+    return columns
 
 
 def faults_frame(faults: Sequence[FaultRow]) -> pd.DataFrame:
     """Columns: fault (its kind), target (what it happened to), began, ended (seconds since the run began; NaN: still on
     at the end), detail, lost (seconds of the server's memory that it lost; inf: all of it; NaN: none)."""
-    return frame(
-        {
-            "fault": known_labels([fault.kind for fault in faults]),
-            "target": known_labels([fault.target for fault in faults]),
-            "began": np.array([fault.began for fault in faults], dtype=np.float64),
-            "ended": np.array([fault.ended for fault in faults], dtype=np.float64),
-            "detail": pd.Series([fault.detail for fault in faults], dtype=str),
-            "lost": np.array([np.nan if fault.lost is None else fault.lost for fault in faults], dtype=np.float64),
-        }
-    )
+    made = _columns(faults, kind=(), target=(), began=float, ended=float, detail=str, lost=float)
+    return frame({"fault": made.pop("kind"), **made})
 
 
 def checks_frame(checks: Sequence[CheckRow]) -> pd.DataFrame:
@@ -341,20 +338,11 @@ def checks_frame(checks: Sequence[CheckRow]) -> pd.DataFrame:
     (what was asked for), at (in seconds: the end of the worst sliding window, or when an extreme was reached or a count
     went beyond its limit; NaN: no such moment), judged (share of the run that the check could judge, 0 to 1), detail
     (the cause; of an oracle: the first witnesses)."""
-    return frame(
-        {
-            "check": pd.Series([check.name for check in checks], dtype=str),
-            "kind": known_labels([check.kind for check in checks], CHECK_KINDS),
-            "status": known_labels([check.status for check in checks], STATUSES),
-            "ok": np.array([check.ok for check in checks], dtype=bool),
-            "value": np.array([check.value for check in checks], dtype=np.float64),
-            "unit": pd.Series([check.unit for check in checks], dtype=str),
-            "limit": pd.Series([check.limit for check in checks], dtype=str),
-            "at": np.array([math.nan if check.at is None else check.at for check in checks], dtype=np.float64),
-            "judged": np.array([check.judged for check in checks], dtype=np.float64),
-            "detail": pd.Series([check.detail for check in checks], dtype=str),
-        }
-    )
+    made = _columns(
+        checks, name=str, kind=CHECK_KINDS, status=STATUSES, ok=bool, value=float, unit=str, limit=str, at=float,
+        judged=float, detail=str,
+    )  # fmt: skip
+    return frame({"check": made.pop("name"), **made})
 
 
 class Checks(pd.DataFrame):
@@ -392,40 +380,14 @@ class CalendarFrames:
         """The run's second 0."""
         return pd.Timestamp(moments(np.zeros(1), self._frames.facts.epoch)[0])
 
-    @property
-    def jobs(self) -> pd.DataFrame:
-        """See `Result.jobs`."""
-        return self._placed(self._frames.jobs)
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        """One of FRAMES: see the property of `Result` with that name."""
+        if name not in FRAMES:
+            raise AttributeError(f"no frame is called {name!r}; there are {', '.join(FRAMES)}")
+        return self._placed(getattr(self._frames, name))
 
-    @property
-    def attempts(self) -> pd.DataFrame:
-        """See `Result.attempts`."""
-        return self._placed(self._frames.attempts)
-
-    @property
-    def events(self) -> pd.DataFrame:
-        """See `Result.events`."""
-        return self._placed(self._frames.events)
-
-    @property
-    def limiter(self) -> pd.DataFrame:
-        """See `Result.limiter`."""
-        return self._placed(self._frames.limiter)
-
-    @property
-    def overdue(self) -> pd.DataFrame:
-        """See `Result.overdue`."""
-        return self._placed(self._frames.overdue)
-
-    @property
-    def faults(self) -> pd.DataFrame:
-        """See `Result.faults`."""
-        return self._placed(self._frames.faults)
-
-    @property
-    def checks(self) -> pd.DataFrame:
-        """See `Result.checks`."""
-        return self._placed(self._frames.checks)
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *FRAMES]
 
     def timeline(self, every: str | float = "10s") -> pd.DataFrame:
         """See `Result.timeline`: the index is the time of day at which each bin begins."""

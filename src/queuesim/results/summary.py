@@ -146,7 +146,7 @@ def summarise(frames: RunFrames) -> Summary:
         backlog_max=0 if math.isnan(highest) else int(highest),
         backlog_max_at=at,
         backlog_end=int(level.at(facts.duration)),
-        limiter=_limiter(frames),
+        limiter=limiter_use(frames),
         checks_failed=[str(name) for name in checks["check"][~checks["ok"]]],
     )
 
@@ -190,7 +190,8 @@ def _attempts(frames: RunFrames, measured: Array) -> tuple[dict[str, int], dict[
     )
 
 
-def _limiter(frames: RunFrames) -> LimiterUse | None:
+def limiter_use(frames: RunFrames) -> LimiterUse | None:
+    """How far the rate limiter was used in the measured time; None without one."""
     facts = frames.facts
     if facts.limiter is None:
         return None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SIZE = (16.0, 10.0)
 """Inches of an overview."""
-PLACES = {"left": 0.05, "right": 0.93, "bottom": 0.075, "top": 0.9, "wspace": 0.24, "hspace": 0.28}
+PLACES = {"left": 0.065, "right": 0.93, "bottom": 0.075, "top": 0.9, "wspace": 0.36, "hspace": 0.28}
 """Where the panels are in a figure without a layout engine: matplotlib's draws everything twice more to find out."""
 
 

@@ -37,7 +37,7 @@ def backlog_and_throughput(result: Run, ax: Axes | None, every: str | float | No
     titles = _rates(rates, result, bins, edges), _levels(levels, result, bins, edges)
     for panel in (rates, levels):
         style.finish(panel)
-        panel.yaxis.set_label_coords(-0.07, 0.5)
+        panel.yaxis.set_label_coords(-0.1, 0.5)
     rates.tick_params(labelbottom=False)
     rates.set_xlabel("")
     style.title(ax, "; ".join(titles))
