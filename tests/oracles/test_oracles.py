@@ -298,7 +298,7 @@ def test_a_run_that_leaves_jobs_behind() -> None:
 
 def test_crashes_are_told_in_jepsens_terms() -> None:
     told = notes(played(faults=CRASHES))
-    assert "jobs ran again after an attempt whose end the queue did not hear of" in told["no job completed twice"]
+    assert "jobs ran again after an attempt whose end did not reach the queue" in told["no job completed twice"]
     assert "jobs recovered" in told["interrupted jobs recovered"]
 
 

@@ -226,7 +226,7 @@ PROMISES = (
     ),
 )
 CENSUS: dict[str, list[int]] = {"waiting": [], "completed": [1, 2], "failed": [], "active": [3, 3]}
-EVIDENCE = (FinalState(), FinalState(census=CENSUS, known=[1, 2, 4, 4], letters={"1": 1}, terms=[0]))
+EVIDENCE = (FinalState(), FinalState(census=CENSUS, known=[1, 2, 4, 4], dead_letters={"1": 1}, terms=[0]))
 
 
 @settings(deadline=None, max_examples=200)

@@ -31,7 +31,7 @@ def test_a_killed_worker_is_replaced_and_its_jobs_run_again() -> None:
     assert died >= 1
     assert (faults["ended"] - faults["began"]).min() >= 0.1
     assert (result.attempts["outcome"] == "lost").sum() == died
-    assert "ran again after an attempt whose end the queue did not hear of" in detail(result, "no job completed twice")
+    assert "ran again after an attempt whose end did not reach the queue" in detail(result, "no job completed twice")
     assert "jobs recovered" in detail(result, "interrupted jobs recovered")
 
 

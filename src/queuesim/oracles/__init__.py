@@ -1,4 +1,4 @@
-"""Oracles: they judge every run, unasked. Each counts the violations of one promise and names the first witnesses."""
+"""Oracles judge every run. Each one counts the violations of one guarantee and describes the first of them."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ OF_SCANS: tuple[Callable[[RunView], CheckRow], ...] = (overdue.schedulers, overd
 IN_REAL_TIME = "the processes that scan in real time are not asked for what it takes"
 
 
-def judge(recording: Recording, promises: Expectations, evidence: FinalState) -> list[CheckRow]:
-    """What each oracle says of a run: a row each, kind "oracle", whose value is the number of violations."""
-    view = RunView(recording, promises, evidence)
+def judge(recording: Recording, expectations: Expectations, final_state: FinalState) -> list[CheckRow]:
+    """The result of each oracle: a row each, kind "oracle", whose value is the number of violations."""
+    view = RunView(recording, expectations, final_state)
     rows = [oracle(view) for oracle in ORACLES]
-    if evidence.overdue is not None:
+    if final_state.overdue is not None:
         rows += [oracle(view) for oracle in OF_SCANS if oracle is not overdue.schedulers or overdue.has_scheduler(view)]
     elif recording.scans:
         rows += [unjudged(name, IN_REAL_TIME) for name in (overdue.SCHEDULERS, overdue.SCANS)]

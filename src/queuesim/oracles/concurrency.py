@@ -8,7 +8,7 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.oracles.rollback import FLIGHT, TICK
-from queuesim.oracles.run_view import Array, RunView, groups, share_outside, verdict
+from queuesim.oracles.run_view import Array, RunView, check_row, groups, share_outside
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import CheckRow, Ending
 
@@ -29,14 +29,14 @@ def overlaps(attempts: Array, order: Array, *keys: str, resolution: float = TICK
 
 def exclusive(view: RunView) -> CheckRow:
     """No two workers run a job at once, except after a stall: the first may not know yet that it lost its lock."""
-    told, stalled, undone = [], 0, []
+    violations, stalled, undone = [], 0, []
     undid = view.rollbacks.undid(view.attempts["started"])
     attempts, order = view.attempts, view.by_job
     if view.late_spans:
         attempts = attempts.copy()
         attempts["started"] = view.given_out(attempts)
         order = view.in_order(attempts)
-    for earlier, later in overlaps(attempts, order, "number", resolution=view.promises.resolution).tolist():
+    for earlier, later in overlaps(attempts, order, "number", resolution=view.expectations.resolution).tolist():
         first, second = attempts[earlier], attempts[later]
         number, since, until = int(first["number"]), float(first["started"]), float(second["started"])
         if any(since <= time <= until for time in view.stalls.get(number, ())):
@@ -46,10 +46,10 @@ def exclusive(view: RunView) -> CheckRow:
         elif not (first["ending"] == Ending.LOST and view.had(Effect.SERVER | Effect.WORKERS)) and not _given_out_late(
             view, number, until
         ):
-            told.append(f"job {number} ran twice at once from {until:g} s on")
+            violations.append(f"job {number} ran twice at once from {until:g} s on")
     notes = [f"{stalled} ran twice at once after a stall"] if stalled else []
     notes += [view.rollbacks.blame(np.array(undone), "ran twice at once")] if undone else []
-    return verdict("one worker at a time", told, ", ".join(notes))
+    return check_row("one worker at a time", violations, ", ".join(notes))
 
 
 def _given_out_late(view: RunView, number: int, asked: float) -> bool:
@@ -63,30 +63,30 @@ def concurrency(view: RunView) -> CheckRow:
     attempts, workers = view.attempts, view.recording.workers
     # by their ends: starts within the resolution of the clocks may be in any order
     order = np.lexsort((attempts["started"], attempts["ended"], attempts["slot"], attempts["worker"]))
-    told = [
+    violations = [
         f"{workers[attempts['worker'][later]]} ran two jobs in slot {attempts['slot'][later]} at "
         f"{attempts['started'][later]:g} s"
-        for _, later in overlaps(attempts, order, "worker", "slot", resolution=view.promises.resolution).tolist()
+        for _, later in overlaps(attempts, order, "worker", "slot", resolution=view.expectations.resolution).tolist()
         # nobody knows in which slots those were that a killed process did not report
-        if workers[attempts["worker"][later]] in view.promises.concurrency
+        if workers[attempts["worker"][later]] in view.expectations.concurrency
         # a job starts when the queue gives it out; with latency it reaches its slot later, maybe as late as it ended
         and not view.late_at(float(attempts["started"][later]))
     ]
     for i, worker in enumerate(workers):
-        slots = view.promises.concurrency.get(worker)
+        slots = view.expectations.concurrency.get(worker)
         if slots is not None:
             beyond = attempts["slot"][(attempts["worker"] == i) & (attempts["slot"] >= slots)]
-            told += [f"{worker} has {slots} slots and ran a job in slot {slot}" for slot in beyond.tolist()]
-    told += _shared(view)
-    if view.promises.shared_concurrency is None or not view.rollbacks:
-        return verdict("concurrency never exceeded", told)
+            violations += [f"{worker} has {slots} slots and ran a job in slot {slot}" for slot in beyond.tolist()]
+    violations += _shared(view)
+    if view.expectations.shared_concurrency is None or not view.rollbacks:
+        return check_row("concurrency never exceeded", violations)
     note = f"that of the queue judged until {view.rollbacks.all[0]}"
     judged = share_outside([(view.rollbacks.all[0].until, math.inf)], view.end)
-    return verdict("concurrency never exceeded", told, note, judged=judged)
+    return check_row("concurrency never exceeded", violations, note, judged=judged)
 
 
 def _shared(view: RunView) -> list[str]:
-    limit = view.promises.shared_concurrency
+    limit = view.expectations.shared_concurrency
     if limit is None:
         return []
     events = view.events
@@ -94,7 +94,7 @@ def _shared(view: RunView) -> list[str]:
     running = np.cumsum(active.astype(np.int64) - view.ends_of_runs)
     if view.rollbacks:
         # what the queue counts after it has nothing to do with what was told before
-        before = events["time"] < view.rollbacks.all[0].until - (FLIGHT if view.late else view.promises.resolution)
+        before = events["time"] < view.rollbacks.all[0].until - (FLIGHT if view.late else view.expectations.resolution)
         active &= np.logical_and.accumulate(before)
     return [
         f"{running[i]} jobs were active at {events['time'][i]:g} s, of {limit} at most"
@@ -121,7 +121,7 @@ def attempts(view: RunView) -> CheckRow:
     known = view.undone_by[view.by_job] < 0
     found = _beyond(view, rows, made, terms, known) + _misjudged(view, rows, made, terms, known)
     # those of the options that were used first come first
-    return verdict("attempts within the limit", [text for _, text in sorted(found, key=lambda place: place[0])])
+    return check_row("attempts within the limit", [text for _, text in sorted(found, key=lambda place: place[0])])
 
 
 Found = list[tuple[tuple[int, ...], str]]
@@ -130,7 +130,7 @@ Found = list[tuple[tuple[int, ...], str]]
 
 def _beyond(view: RunView, rows: Array, made: Array, terms: Array, known: Array) -> Found:
     """Attempts that are more than a job may have."""
-    limits = np.array([view.promises.allowed(options) for options in view.rules], dtype=np.int64)
+    limits = np.array([view.expectations.allowed(options) for options in view.rules], dtype=np.int64)
     counted = np.flatnonzero((terms >= 0) & np.isin(rows["ending"], COUNTED) & known)
     limit = limits[view.rule_of[terms[counted]]]
     beyond = made[counted] > limit
@@ -143,7 +143,7 @@ def _beyond(view: RunView, rows: Array, made: Array, terms: Array, known: Array)
 
 def _misjudged(view: RunView, rows: Array, made: Array, terms: Array, known: Array) -> Found:
     """Attempts after which there should have been another, and those after which there should not."""
-    if view.promises.custom_backoff or view.promises.max_started is not None:
+    if view.expectations.custom_backoff or view.expectations.max_started is not None:
         return []
     decided = np.isin(rows["ending"], (Ending.FAILED, Ending.RETRIED))
     chosen = np.flatnonzero((terms >= 0) & decided & (rows["error"] > 0) & known)
@@ -167,4 +167,4 @@ def _misjudged(view: RunView, rows: Array, made: Array, terms: Array, known: Arr
 def _is_misjudged(view: RunView, rule: int, ending: int, error: int, made: int) -> bool:
     """Whether a job of these rules should have been retried and was not, or the other way round."""
     _, category, retryable = view.recording.errors[error]
-    return view.promises.retried(view.rules[rule], category, retryable, made) is (ending == Ending.FAILED)
+    return view.expectations.retried(view.rules[rule], category, retryable, made) is (ending == Ending.FAILED)

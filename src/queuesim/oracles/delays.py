@@ -6,7 +6,7 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.oracles.concurrency import attempts_made
-from queuesim.oracles.run_view import Array, RunView, following, groups, verdict
+from queuesim.oracles.run_view import Array, RunView, check_row, following, groups
 from queuesim.results.recording import CheckRow, Ending
 
 MILLISECOND = 0.001
@@ -15,8 +15,8 @@ MILLISECOND = 0.001
 def backoff(view: RunView) -> CheckRow:
     """Each delay is the one that the rules give, and the next attempt could start when it was over, not before."""
     rows, made = view.attempts[view.by_job], attempts_made(view)
-    told = _drawn(view, rows, made) + _kept(view, rows)
-    return verdict("backoff to the millisecond", told)
+    violations = _drawn(view, rows, made) + _kept(view, rows)
+    return check_row("backoff to the millisecond", violations)
 
 
 def _drawn(view: RunView, rows: Array, made: Array) -> list[str]:
@@ -30,7 +30,7 @@ def _drawn(view: RunView, rows: Array, made: Array) -> list[str]:
     kinds, kind = groups(view.rule_of[terms[retried]], rows["error"][retried].astype(np.int64), made[retried])
     bounds = np.array(
         [
-            view.promises.backoff(view.rules[rule], view.recording.errors[error][1], count)
+            view.expectations.backoff(view.rules[rule], view.recording.errors[error][1], count)
             for rule, error, count in kinds.tolist()
         ]
     )
@@ -59,12 +59,12 @@ def _kept(view: RunView, rows: Array) -> list[str]:
     due = since + rows["backoff"][earlier]
     ready, started = rows["ready"][earlier + 1], rows["started"][earlier + 1]
     # it is reckoned from a moment at which its worker told the queue: after its end, and before the queue knew
-    soonest = np.minimum(due, rows["ended"][earlier] + rows["backoff"][earlier]) if view.promises.slack else due
+    soonest = np.minimum(due, rows["ended"][earlier] + rows["backoff"][earlier]) if view.expectations.slack else due
     sure = ~np.isnan(due) & ~_by_a_wrong_clock(view, rows, earlier)
     wrong = (ready > due + MILLISECOND) | (ready < soonest - MILLISECOND)
     if not view.late:
         # a start bears the time at which its worker asked
-        wrong |= started < np.minimum(due, ready) - np.maximum(MILLISECOND, view.promises.resolution)
+        wrong |= started < np.minimum(due, ready) - np.maximum(MILLISECOND, view.expectations.resolution)
     return [
         f"job {rows['number'][earlier[i]]} was due at {due[i]:.3f} s, ready at {ready[i]:.3f} s and started at "
         f"{started[i]:.3f} s"

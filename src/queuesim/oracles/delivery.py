@@ -14,7 +14,7 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.core.job import Deduplication, JobState, Keep
-from queuesim.oracles.run_view import FORGETFUL, Array, RunView, first, transitions, unjudged, verdict
+from queuesim.oracles.run_view import FORGETFUL, Array, RunView, check_row, first, transitions, unjudged
 from queuesim.results.recording import CheckRow, Ending
 
 
@@ -31,11 +31,11 @@ def lost(view: RunView) -> CheckRow:
     # a server that forgets that a job was added loses it; whatever else it forgets, the job is there
     by = _lost_by(view, view.numbers[missing])
     violating = view.numbers[missing[by < 0]]
-    return verdict("no job lost", first(violating, "job {} is nowhere"), view.rollbacks.blame(by, "lost"))
+    return check_row("no job lost", first(violating, "job {} is nowhere"), view.rollbacks.blame(by, "lost"))
 
 
 def duplicated(view: RunView) -> CheckRow:
-    """A job completes once. That it was run again after a stall can't be promised away: it is counted."""
+    """A job completes once. A run again after a stall can't be ruled out: it is counted."""
     completed = np.flatnonzero(view.attempts["ending"] == Ending.OK)
     done = np.stack((view.attempts["number"][completed].astype(np.int64), view.undone_by[completed]), axis=1)
     # one completion counts, and one more for each time that the server forgot what it knew of it
@@ -48,16 +48,16 @@ def duplicated(view: RunView) -> CheckRow:
     again = len(view.interrupted.intersection(view.attempts["number"][view.attempts["attempt"] > 1].tolist()))
     notes = []
     if again:
-        notes.append(f"{again} jobs ran again after an attempt whose end the queue did not hear of")
+        notes.append(f"{again} jobs ran again after an attempt whose end did not reach the queue")
     notes += [blamed] if (blamed := view.rollbacks.blame(by, "duplicated")) else []
-    return verdict("no job completed twice", first(violating, "job {} completed twice"), ", ".join(notes))
+    return check_row("no job completed twice", first(violating, "job {} completed twice"), ", ".join(notes))
 
 
 def _forgiven(view: RunView, completed: Array) -> Array:
     """Jobs of which nobody can say which attempt the server forgot by which rollback, and that completed no more often
     than it may have forgotten a completion."""
     attempts = view.attempts[completed]
-    forgot = view.rollbacks.may_undo(attempts["started"]) | view.rollbacks.may_undo(view.told_ends[completed])
+    forgot = view.rollbacks.may_undo(attempts["started"]) | view.rollbacks.may_undo(view.recorded_ends[completed])
     doubtful = np.isin(attempts["number"], list(view.doubtful))
     found = [
         number
@@ -71,7 +71,7 @@ def unexpected(view: RunView) -> CheckRow:
     """Nothing runs that was not added."""
     ran = np.unique(view.attempts["number"])
     strangers = ran[view.row(ran) < 0]
-    return verdict("nothing unexpected", first(strangers, "job {} ran and was never added"))
+    return check_row("nothing unexpected", first(strangers, "job {} ran and was never added"))
 
 
 def recovered(view: RunView) -> CheckRow:
@@ -83,7 +83,7 @@ def recovered(view: RunView) -> CheckRow:
     came_back = sum(number in done for number in unknown)
     notes = [f"{came_back} jobs recovered"] if came_back else []
     notes += [blamed] if (blamed := view.rollbacks.blame(by, "lost")) else []
-    return verdict("interrupted jobs recovered", first(missing[by < 0], "job {} never came back"), ", ".join(notes))
+    return check_row("interrupted jobs recovered", first(missing[by < 0], "job {} never came back"), ", ".join(notes))
 
 
 def _lost_by(view: RunView, numbers: Array) -> Array:
@@ -113,7 +113,7 @@ LEGAL: dict[EventKind, tuple[EventKind, ...]] = {
     EventKind.FAILED: (EventKind.WAITING, EventKind.REMOVED),
     EventKind.REMOVED: (),
 }
-"""What may follow what, of the events that tell of a transition."""
+"""Which events may follow each event that records a transition."""
 
 PLACE = {
     EventKind.WAITING_CHILDREN: (JobState.WAITING_CHILDREN,),
@@ -138,7 +138,7 @@ def legal(view: RunView) -> CheckRow:
         return unjudged(name, FORGETFUL)
     events = view.lasting[transitions(view.lasting)]
     if not len(events):
-        return verdict(name, [])
+        return check_row(name, [])
     number, kind, time = events["number"], events["kind"].astype(np.intp), events["time"]
     same = number[1:] == number[:-1]
     wrong = same & ~_MATRIX[kind[:-1], kind[1:]]
@@ -147,29 +147,31 @@ def legal(view: RunView) -> CheckRow:
         wrong |= same & (time[1:] < time[:-1])
     born = np.concatenate(([True], ~same)) & (kind != EventKind.ADDED.code)
     kinds = list(EventKind)
-    told = [
+    violations = [
         f"job {number[i + 1]}: {kinds[kind[i]]} at {time[i]:g} s, then {kinds[kind[i + 1]]} at {time[i + 1]:g} s"
         for i in np.flatnonzero(wrong).tolist()
     ]
-    told += [f"job {number[i]} begins with {kinds[kind[i]]}" for i in np.flatnonzero(born).tolist()]
-    return verdict(name, told)
+    violations += [f"job {number[i]} begins with {kinds[kind[i]]}" for i in np.flatnonzero(born).tolist()]
+    return check_row(name, violations)
 
 
 def single(view: RunView) -> CheckRow:
     """No job is in two states, twice in one, or in none; each is where its last event put it; and no parent waits for
     children that have all completed or are gone."""
     where: dict[int, list[str]] = {}
-    for state, numbers in view.evidence.census.items():
+    for state, numbers in view.final_state.census.items():
         for number in numbers:
             where.setdefault(number, []).append(state)
-    told = [f"job {number} is {' and '.join(states)}" for number, states in where.items() if len(states) > 1]
-    told += [f"job {number} is stored and in no state" for number in view.evidence.known if number not in where]
-    told += [f"job {number} waits for children and has none left" for number in view.evidence.forsaken]
-    twice = [number for number, count in Counter(view.evidence.known).items() if count > 1]
-    told += [f"job {number} is stored twice" for number in twice]
+    violations = [f"job {number} is {' and '.join(states)}" for number, states in where.items() if len(states) > 1]
+    violations += [
+        f"job {number} is stored and in no state" for number in view.final_state.known if number not in where
+    ]
+    violations += [f"job {number} waits for children and has none left" for number in view.final_state.stranded]
+    twice = [number for number, count in Counter(view.final_state.known).items() if count > 1]
+    violations += [f"job {number} is stored twice" for number in twice]
     if view.lasting is not None and len(view.lasting):
-        told += _misplaced(view.lasting, where)
-    return verdict("one state at a time", told)
+        violations += _misplaced(view.lasting, where)
+    return check_row("one state at a time", violations)
 
 
 def _misplaced(lasting: Array, where: dict[int, list[str]]) -> list[str]:
@@ -179,12 +181,12 @@ def _misplaced(lasting: Array, where: dict[int, list[str]]) -> list[str]:
     number = events["number"]
     last = np.flatnonzero(np.concatenate((number[1:] != number[:-1], [True])))
     kinds = list(EventKind)
-    told = []
+    violations = []
     for job, code in zip(number[last].tolist(), events["kind"][last].tolist(), strict=True):
         states = where.get(job)
         if states is not None and states[0] not in PLACE.get(kinds[code], (states[0],)):
-            told.append(f"job {job} is {states[0]}, but its last event is {kinds[code]}")
-    return told
+            violations.append(f"job {job} is {states[0]}, but its last event is {kinds[code]}")
+    return violations
 
 
 # -- Keeping: retention, dead letters, deduplication, and an empty queue at the end
@@ -192,17 +194,19 @@ def _misplaced(lasting: Array, where: dict[int, list[str]]) -> list[str]:
 
 def retention(view: RunView) -> CheckRow:
     """Of the finished jobs those are kept that should be, the newest, and no others."""
-    told: list[str] = []
+    violations: list[str] = []
     # which are the newest; that there are not too many can be judged all the same
     why = FORGETFUL if view.lasting is None else "a worker's clock was wrong" if view.skewed else ""
     for state, kind, keep in (
-        (JobState.COMPLETED, EventKind.COMPLETED, view.promises.keep_completed),
-        (JobState.FAILED, EventKind.FAILED, view.promises.keep_failed),
+        (JobState.COMPLETED, EventKind.COMPLETED, view.expectations.keep_completed),
+        (JobState.FAILED, EventKind.FAILED, view.expectations.keep_failed),
     ):
-        if state.value in view.evidence.census:
-            told += _kept(None if why else view.lasting, set(view.evidence.census[state.value]), state, kind, keep)
+        if state.value in view.final_state.census:
+            violations += _kept(
+                None if why else view.lasting, set(view.final_state.census[state.value]), state, kind, keep
+            )
     name = "retention honoured"
-    return unjudged(name, why) if why and not told else verdict(name, told)
+    return unjudged(name, why) if why and not violations else check_row(name, violations)
 
 
 def _kept(events: Array | None, kept: set[int], state: JobState, kind: EventKind, keep: Keep) -> list[str]:
@@ -229,48 +233,48 @@ def _kept(events: Array | None, kept: set[int], state: JobState, kind: EventKind
 def dead_letters(view: RunView) -> CheckRow:
     """Every job that failed for good has one dead letter, and no other job has any."""
     name = "dead letters complete"
-    letters = view.evidence.letters
-    if not view.promises.dead_letters or letters is None:
-        return verdict(name, [])
+    letters = view.final_state.dead_letters
+    if not view.expectations.dead_letters or letters is None:
+        return check_row(name, [])
     if view.lasting is None:
         return unjudged(name, FORGETFUL)
     failed = view.lasting["number"][view.lasting["kind"] == EventKind.FAILED.code]
     ids = view.recording.ids
     expected = Counter(ids.get(number, str(number)) for number in failed.tolist())
-    told = [
+    violations = [
         f"job {job_id} failed {count} times and has {letters.get(job_id, 0)} dead letters"
         for job_id, count in expected.items()
         if letters.get(job_id, 0) != count
     ]
-    told += [f"job {job_id} has a dead letter and never failed" for job_id in letters if job_id not in expected]
-    return verdict(name, told)
+    violations += [f"job {job_id} has a dead letter and never failed" for job_id in letters if job_id not in expected]
+    return check_row(name, violations)
 
 
 def deduplication(view: RunView) -> CheckRow:
     """While a job holds a deduplication id, no other is added with it."""
     name = "deduplication"
     held: dict[str, list[tuple[float, float, int]]] = {}
-    if not view.evidence.deduplications:
-        return verdict(name, [])
+    if not view.final_state.deduplications:
+        return check_row(name, [])
     begins = _places(view, EventKind.ADDED)
     ends = _places(view, EventKind.COMPLETED, EventKind.FAILED, EventKind.REMOVED)
     added = dict(zip(view.numbers.tolist(), view.of_jobs("added").tolist(), strict=True))
     # a job that the server forgot holds no id any more
     lost = set(view.numbers[view.rollbacks.forgot(view.of_jobs("added")) >= 0].tolist())
-    for number, rule in view.evidence.deduplications.items():
+    for number, rule in view.final_state.deduplications.items():
         if number in added and number not in lost:
             ended = view.events["time"][ends[number]] if number in ends else np.inf
             until = _held_until(rule, added[number], float(ended))
             held.setdefault(rule.id, []).append((added[number], until, number))
-    told = []
+    violations = []
     for id, spans in held.items():
         spans.sort()
         for (_, until, earlier), (since, _, later) in pairwise(spans):
             # with latency times are those of sending, but the order is the queue's own
             in_order = view.late and ends.get(earlier, np.inf) < begins.get(later, -1)
-            if since < until - view.promises.slack and not in_order:
-                told.append(f"job {later} was added at {since:g} s with {id!r}, which job {earlier} held")
-    return verdict(name, told)
+            if since < until - view.expectations.slack and not in_order:
+                violations.append(f"job {later} was added at {since:g} s with {id!r}, which job {earlier} held")
+    return check_row(name, violations)
 
 
 def _held_until(rule: Deduplication, added: float, ended: float) -> float:
@@ -287,10 +291,10 @@ def _places(view: RunView, *kinds: EventKind) -> dict[int, int]:
 
 
 def drained(view: RunView) -> CheckRow:
-    """A run that had all the time it needed leaves nothing behind."""
+    """A run that had enough time leaves no job behind."""
     name = "drained at the end"
-    if not view.promises.drained or view.recording.facts.stopped:
-        return verdict(name, [])
+    if not view.expectations.drained or view.recording.facts.stopped:
+        return check_row(name, [])
     ended = ("removed", JobState.WAITING_CHILDREN.value)
     left = np.array(sorted(n for n, state in view.recording.left.items() if state not in ended), dtype=np.uint32)
     unfinished = np.flatnonzero(view.attempts["ending"] == Ending.UNFINISHED)
@@ -308,4 +312,4 @@ def drained(view: RunView) -> CheckRow:
     parents = sum(state == JobState.WAITING_CHILDREN for state in view.recording.left.values())
     notes += [f"{parents} wait for children"] if parents else []
     notes += [blamed] if (blamed := view.rollbacks.blame(undone, "still ran though forgotten")) else []
-    return verdict(name, first(violating, "job {} is left"), ", ".join(notes))
+    return check_row(name, first(violating, "job {} is left"), ", ".join(notes))

@@ -8,43 +8,43 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.oracles.rollback import TICK
-from queuesim.oracles.run_view import Array, RunView, share_outside, verdict
+from queuesim.oracles.run_view import Array, RunView, check_row, share_outside
 from queuesim.results.recording import CheckRow
 
 
 def limiter(view: RunView) -> CheckRow:
     """No window is exceeded, none begins before the last is over, and no job starts outside of one."""
     name = "limiter windows never exceeded"
-    limits = view.promises.limiters
+    limits = view.expectations.limiters
     if not limits:
-        return verdict(name, [])
+        return check_row(name, [])
     starts = np.sort(view.events["time"][view.events["kind"] == EventKind.ACTIVE.code], kind="stable")
     # where times are whole milliseconds, so are the moments at which windows close: two roundings come together.
     # 1e-6 s and less is no more than rounding of floats: there a window and the start that opens it have one time
-    edge = 2 * view.promises.resolution if view.promises.resolution > TICK else 0.0
+    edge = 2 * view.expectations.resolution if view.expectations.resolution > TICK else 0.0
     longest = max(limit.duration for limit in limits)
     # a window of before may go on after a rollback, with a smaller count; who forgets all forgets the queue's limit too
     rolled_back = [(each.until, each.until + longest if each.since > 0 else math.inf) for each in view.rollbacks.all]
     windows, starts = _on_time(view, starts, edge, [*view.late_spans, *rolled_back])
     shortest, uncounted = min(limit.duration for limit in limits), _uncounted(view)
     # one that opens within rounding of the end of the last
-    told = _sliding(
+    violations = _sliding(
         starts,
         max(limit.max for limit in limits),
         shortest * (1 - 1e-9) - max(edge, TICK),
         view.holds[:, 0],
         uncounted,
     )
-    if len(windows) and not view.promises.slack:
+    if len(windows) and not view.expectations.slack:
         # elsewhere a worker's clock says when one opened, and the server's when jobs started
         if len(limits) > 1:
             # each worker holds the starts against a max of its own, whoever opened the window
             windows = windows.copy()
             windows["max"] = np.maximum(windows["max"], max(limit.max for limit in limits))
-        told += _windows(_cut_short(windows, view.holds[:, 0], edge), starts, uncounted, edge)
+        violations += _windows(_cut_short(windows, view.holds[:, 0], edge), starts, uncounted, edge)
     elif len(starts) > uncounted and not view.late and view.recording.facts.backend == "sim":
-        told.append(f"{len(starts)} jobs started and no window ever opened")
-    return verdict(name, told, judged=share_outside([*view.late_spans, *rolled_back], view.end))
+        violations.append(f"{len(starts)} jobs started and no window ever opened")
+    return check_row(name, violations, judged=share_outside([*view.late_spans, *rolled_back], view.end))
 
 
 def _on_time(view: RunView, starts: Array, edge: float, spans: list[tuple[float, float]]) -> tuple[Array, Array]:
@@ -56,7 +56,7 @@ def _on_time(view: RunView, starts: Array, edge: float, spans: list[tuple[float,
         first = min([since, *windows["opened"][touched].tolist()]) - edge
         closes = windows["closes"][touched]
         if edge:
-            # the window is told as of when its worker asked, and Redis may have opened it as late as the command came
+            # the window bears the time at which its worker asked; Redis may have opened it when the command came
             closes = closes + np.maximum(until - windows["opened"][touched], 0.0)
         last = max([until, *closes.tolist()]) + edge
         windows, starts = windows[~touched], starts[(starts < first) | (starts >= last)]
@@ -103,7 +103,7 @@ def _windows(windows: Array, starts: Array, uncounted: int, edge: float) -> list
         edge: seconds by which a recorded time may be off: a start so near to an edge may be on either side of it.
     """
     opened, closes = windows["opened"], windows["closes"]
-    told = [
+    violations = [
         f"a window opened at {opened[i + 1]:g} s, before the last closed at {closes[i]:g} s"
         for i in np.flatnonzero(opened[1:] < closes[:-1] - max(edge, 1e-9)).tolist()
     ]
@@ -112,7 +112,7 @@ def _windows(windows: Array, starts: Array, uncounted: int, edge: float) -> list
     counts = counts + (edge > 0)
     beyond = counts.astype(np.int64) - windows["max"].astype(np.int64)
     if int(beyond[beyond > 0].sum()) > uncounted:
-        told += [
+        violations += [
             f"{counts[i]} starts in the window from {opened[i]:g} s, of {windows['max'][i]} at most"
             for i in np.flatnonzero(beyond > 0).tolist()
         ]
@@ -121,5 +121,5 @@ def _windows(windows: Array, starts: Array, uncounted: int, edge: float) -> list
     depth -= np.searchsorted(np.sort(closes + max(edge, TICK)), starts, side="right")
     outside = int((depth <= 0).sum())
     if outside > uncounted:
-        told += [f"{outside} jobs started outside of all windows"]
-    return told
+        violations += [f"{outside} jobs started outside of all windows"]
+    return violations

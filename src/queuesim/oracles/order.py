@@ -9,7 +9,7 @@ import numpy as np
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobState
 from queuesim.oracles.rollback import FLIGHT
-from queuesim.oracles.run_view import Array, RunView, share_outside, verdict
+from queuesim.oracles.run_view import Array, RunView, check_row, share_outside
 from queuesim.results.recording import CheckRow
 
 MOST_PRIORITIES = 50
@@ -23,7 +23,7 @@ def order(view: RunView) -> CheckRow:
     name = "order within a priority"
     events = view.events
     if not len(events):
-        return verdict(name, [])
+        return check_row(name, [])
     judged = 1.0
     if view.rollbacks:
         judged = share_outside([(view.rollbacks.all[0].until, math.inf)], view.end)
@@ -31,9 +31,9 @@ def order(view: RunView) -> CheckRow:
         after = events["time"] >= view.rollbacks.all[0].until - (FLIGHT if view.late else 0.0)
         events = events[: int(np.argmax(after)) if after.any() else len(events)]
     moves = _moves(view, events)
-    told = _overtaken(events, *moves)
-    told += _less_urgent(view, events, *moves)
-    return verdict(name, told, f"judged until {view.rollbacks.all[0]}" if view.rollbacks else "", judged=judged)
+    violations = _overtaken(events, *moves)
+    violations += _less_urgent(view, events, *moves)
+    return check_row(name, violations, f"judged until {view.rollbacks.all[0]}" if view.rollbacks else "", judged=judged)
 
 
 def _moves(view: RunView, events: Array) -> tuple[Array, Array, Array]:
@@ -54,7 +54,7 @@ def _moves(view: RunView, events: Array) -> tuple[Array, Array, Array]:
     priorities = view.of_jobs("priority")
     priority = np.zeros(len(starts), dtype=np.int64)
     priority[known] = priorities[rows[known]]
-    lifo = np.array([options.lifo for options in view.promises.options], dtype=bool)
+    lifo = np.array([options.lifo for options in view.expectations.options], dtype=bool)
     at_front = np.zeros(len(starts), dtype=bool)
     if lifo.any():
         terms = view.terms[rows]
@@ -65,15 +65,17 @@ def _moves(view: RunView, events: Array) -> tuple[Array, Array, Array]:
 
 
 def _overtaken(events: Array, starts: Array, entered: Array, priority: Array) -> list[str]:
-    told = []
+    violations = []
     for level in np.unique(priority).tolist():
         chosen = np.flatnonzero((priority == level) & (entered >= 0))
         came = entered[chosen]
         latest = np.maximum.accumulate(came) if len(came) else came
         for i in np.flatnonzero(came < latest).tolist():
             start = starts[chosen[i]]
-            told.append(f"job {events['number'][start]} was overtaken, and started only at {events['time'][start]:g} s")
-    return told
+            violations.append(
+                f"job {events['number'][start]} was overtaken, and started only at {events['time'][start]:g} s"
+            )
+    return violations
 
 
 def _less_urgent(view: RunView, events: Array, starts: Array, entered: Array, priority: Array) -> list[str]:
@@ -90,13 +92,13 @@ def _less_urgent(view: RunView, events: Array, starts: Array, entered: Array, pr
     # what stalled goes to the front of all
     stalled = np.flatnonzero(events["kind"] == EventKind.STALLED.code)
     special = np.unique(events["number"][stalled])
-    more_urgent, told = np.zeros(len(events), dtype=np.int64), []
+    more_urgent, violations = np.zeros(len(events), dtype=np.int64), []
     for level in levels.tolist():
         mine = starts[(priority == level) & (entered >= 0)]
-        told += [
+        violations += [
             f"job {events['number'][i]} of priority {level} started at {events['time'][i]:g} s before a more urgent one"
             for i in mine[more_urgent[mine] > 0].tolist()
         ]
         ours = (priorities == level) & ~np.isin(events["number"], special)
         more_urgent = more_urgent + np.cumsum(np.where(ours, steps, 0))
-    return told
+    return violations

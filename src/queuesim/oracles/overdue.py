@@ -12,12 +12,12 @@ from queuesim.oracles.run_view import (
     FORGETFUL,
     UNFINISHED,
     WITNESSES,
-    OverdueEvidence,
+    OverdueState,
     RunView,
     Scan,
     Ticks,
+    check_row,
     unjudged,
-    verdict,
 )
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import CheckRow
@@ -31,10 +31,10 @@ SCHEDULERS = "schedulers go on"
 SCANS = "overdue scans complete"
 
 
-def evidence_of(view: RunView) -> OverdueEvidence:
+def overdue_state(view: RunView) -> OverdueState:
     """What is known of the scans; only asked for where there are some."""
-    assert view.evidence.overdue is not None
-    return view.evidence.overdue
+    assert view.final_state.overdue is not None
+    return view.final_state.overdue
 
 
 # -- job schedulers
@@ -42,23 +42,23 @@ def evidence_of(view: RunView) -> OverdueEvidence:
 
 def has_scheduler(view: RunView) -> bool:
     """Whether a job scheduler begins the scans: not where timers do."""
-    return evidence_of(view).ticks is not None
+    return overdue_state(view).ticks is not None
 
 
 def schedulers(view: RunView) -> CheckRow:
     """A job scheduler that is not finished has a pending job; every tick ran, or something accounts for it; and the
     ticks that ran are ticks of the schedule, none before its time."""
-    ticks = evidence_of(view).ticks
+    ticks = overdue_state(view).ticks
     assert ticks is not None
     if view.rollbacks:
         return unjudged(SCHEDULERS, FORGETFUL)
     ran = sorted(
-        (scan for scan in evidence_of(view).scans if scan.trigger == "cron" and scan.tick is not None),
+        (scan for scan in overdue_state(view).scans if scan.trigger == "cron" and scan.tick is not None),
         key=lambda scan: scan.tick or 0.0,
     )
     # one that has stopped accounts for all ticks that did not run
     stopped = _pending(view, ticks, ran)
-    return verdict(SCHEDULERS, (stopped or _missing(view, ticks, ran)) + _untimely(ticks, ran))
+    return check_row(SCHEDULERS, (stopped or _missing(view, ticks, ran)) + _untimely(ticks, ran))
 
 
 def _pending(view: RunView, ticks: Ticks, ran: list[Scan]) -> list[str]:
@@ -77,15 +77,15 @@ def _last(ran: list[Scan]) -> float:
 
 
 def _untimely(ticks: Ticks, ran: list[Scan]) -> list[str]:
-    told = []
+    violations = []
     for scan in ran:
         tick = scan.tick or 0.0
         nearest = ticks.schedule.until(tick + MILLISECOND / 2)
         if nearest is None or tick - nearest > MILLISECOND:
-            told.append(f"scan {scan.number} is for {tick:.3f} s, which is no tick")
+            violations.append(f"scan {scan.number} is for {tick:.3f} s, which is no tick")
         if scan.began < tick - MILLISECOND:
-            told.append(f"scan {scan.number} began at {scan.began:.3f} s, before its tick at {tick:.3f} s")
-    return told
+            violations.append(f"scan {scan.number} began at {scan.began:.3f} s, before its tick at {tick:.3f} s")
+    return violations
 
 
 def _missing(view: RunView, ticks: Ticks, ran: list[Scan]) -> list[str]:
@@ -96,10 +96,10 @@ def _missing(view: RunView, ticks: Ticks, ran: list[Scan]) -> list[str]:
     begun = [(scan.tick or 0.0, scan.began) for scan in ran]
     begun = sorted(begun + [(tick, tick if started is None else started) for tick, started in ticks.under_way])
     known = {round(tick / MILLISECOND) for tick, _ in begun}
-    told: list[str] = []
+    violations: list[str] = []
     busy_until, place = 0.0, 0
     tick = ticks.schedule.after(0.0)
-    while tick is not None and tick < until and len(told) <= WITNESSES:
+    while tick is not None and tick < until and len(violations) <= WITNESSES:
         while place < len(begun) and begun[place][0] < tick - MILLISECOND / 2:
             busy_until = max(busy_until, begun[place][1])
             place += 1
@@ -107,9 +107,9 @@ def _missing(view: RunView, ticks: Ticks, ran: list[Scan]) -> list[str]:
         if round(tick / MILLISECOND) not in known and not late:
             following = begun[place][1] if place < len(begun) else ticks.asked_at
             if not _struck(tick, following, strikes) and not _away(view, ticks, tick):
-                told.append(f"the tick at {tick:.3f} s never ran")
+                violations.append(f"the tick at {tick:.3f} s never ran")
         tick = ticks.schedule.after(tick)
-    return told + _overdue(view, ticks)
+    return violations + _overdue(view, ticks)
 
 
 def _struck(tick: float, following: float, strikes: list[float]) -> bool:
@@ -134,7 +134,7 @@ def _overdue(view: RunView, ticks: Ticks) -> list[str]:
     due, now = ticks.due, ticks.asked_at
     if due is None or ticks.state not in UNFINISHED or ticks.state is JobState.ACTIVE or due > now - PATIENCE:
         return []
-    busy = any(scan.ended is None or scan.ended > due for scan in evidence_of(view).scans)
+    busy = any(scan.ended is None or scan.ended > due for scan in overdue_state(view).scans)
     if busy or any(_away(view, ticks, moment) for moment in (due, now - PATIENCE, now)):
         return []
     return [f"the tick at {due:.3f} s has not begun by {now:.3f} s"]
@@ -144,62 +144,62 @@ def _overdue(view: RunView, ticks: Ticks) -> list[str]:
 
 
 def scans(view: RunView) -> CheckRow:
-    """Nobody who is overdue is left out by a scan or told twice; a scan that was left unfinished is taken over; and its
-    counts agree with each other and with the jobs."""
-    evidence = evidence_of(view)
-    told = _twice(evidence) + _abandoned(evidence) + _counts(evidence)
+    """A scan leaves nobody out who is overdue, and nobody is notified twice; a scan that was left unfinished is taken
+    over; and its counts agree with each other and with the jobs."""
+    state = overdue_state(view)
+    violations = _twice(state) + _abandoned(state) + _counts(state)
     notes = []
     if view.rollbacks:
         notes.append(f"counts and left out: not judged, {FORGETFUL}")
     else:
-        told += _left_out(view, evidence) + _against_jobs(view, evidence)
-    return verdict(SCANS, told, ", ".join(notes))
+        violations += _left_out(view, state) + _against_jobs(view, state)
+    return check_row(SCANS, violations, ", ".join(notes))
 
 
-def _twice(evidence: OverdueEvidence) -> list[str]:
-    told = []
-    for (task, first), (other, second) in pairwise(sorted(evidence.told)):
-        if task == other and second - first < evidence.window - MILLISECOND:
-            told.append(f"of task {task} was told at {first:g} s and again at {second:g} s")
-    return told
+def _twice(state: OverdueState) -> list[str]:
+    violations = []
+    for (task, first), (other, second) in pairwise(sorted(state.notified)):
+        if task == other and second - first < state.window - MILLISECOND:
+            violations.append(f"the assignee of task {task} was notified at {first:g} s and again at {second:g} s")
+    return violations
 
 
-def _abandoned(evidence: OverdueEvidence) -> list[str]:
+def _abandoned(state: OverdueState) -> list[str]:
     """Scans that nobody took over, though somebody came by who should have."""
-    latest = max((scan.began for scan in evidence.scans), default=0.0)
+    latest = max((scan.began for scan in state.scans), default=0.0)
     return [
         f"scan {scan.number} was left unfinished, and the scan that began at {latest:g} s did not take it over"
-        for scan in evidence.scans
+        for scan in state.scans
         if scan.ended is None and scan.leased_until < latest - MILLISECOND
     ]
 
 
-def _counts(evidence: OverdueEvidence) -> list[str]:
-    told = []
-    for scan in evidence.scans:
+def _counts(state: OverdueState) -> list[str]:
+    violations = []
+    for scan in state.scans:
         if scan.ended is None:
             continue
-        made = scan.pages if evidence.per_page else scan.found
+        made = scan.pages if state.per_page else scan.found
         counted = scan.enqueued + scan.duplicates
-        if counted > made or (counted < made and not evidence.staged):
-            told.append(f"scan {scan.number} made {made} jobs, and counted {counted}")
-    return told
+        if counted > made or (counted < made and not state.staged):
+            violations.append(f"scan {scan.number} made {made} jobs, and counted {counted}")
+    return violations
 
 
-def _left_out(view: RunView, evidence: OverdueEvidence) -> list[str]:
-    """Tasks that a scan went by, whose assignee was not told, and of which no job is left, or failed."""
-    ended = [scan for scan in evidence.scans if scan.ended is not None]
-    if not ended or evidence.staged:
+def _left_out(view: RunView, state: OverdueState) -> list[str]:
+    """Tasks that a scan went by, whose assignee was not notified, and of which no job is left, or failed."""
+    ended = [scan for scan in state.scans if scan.ended is not None]
+    if not ended or state.staged:
         return []
     passed = max(scan.cutoff for scan in ended)
-    untold = {task: mark for task, since, mark in evidence.untold if since <= passed - MILLISECOND}
-    if not untold:
+    missed = {task: mark for task, since, mark in state.not_notified if since <= passed - MILLISECOND}
+    if not missed:
         return []
     pending = _pending_notifications(view)
-    if evidence.per_page:
-        return [] if pending else [f"task {task} was left out" for task in untold]
-    marks = {rule.id for number, rule in view.evidence.deduplications.items() if number in pending}
-    return [f"task {task} was left out" for task, mark in untold.items() if mark not in marks]
+    if state.per_page:
+        return [] if pending else [f"task {task} was left out" for task in missed]
+    marks = {rule.id for number, rule in view.final_state.deduplications.items() if number in pending}
+    return [f"task {task} was left out" for task, mark in missed.items() if mark not in marks]
 
 
 def _pending_notifications(view: RunView) -> set[int]:
@@ -211,14 +211,14 @@ def _pending_notifications(view: RunView) -> set[int]:
     return view.recording.ids.keys() - completed
 
 
-def _against_jobs(view: RunView, evidence: OverdueEvidence) -> list[str]:
+def _against_jobs(view: RunView, state: OverdueState) -> list[str]:
     """Scans that count other than the jobs that came into the queue by them."""
-    if evidence.crashed or evidence.staged or view.had(Effect.SERVER | Effect.REPEATS_PAGES):
+    if state.crashed or state.staged or view.had(Effect.SERVER | Effect.REPEATS_PAGES):
         # a page may have been delivered twice, or not counted yet
         return []
     jobs = Counter(view.recording.scans_of_jobs().values())
     return [
         f"scan {scan.number} counted {scan.enqueued} new jobs, and {jobs[scan.number]} came into the queue"
-        for scan in evidence.scans
+        for scan in state.scans
         if scan.ended is not None and jobs[scan.number] != scan.enqueued
     ]

@@ -17,14 +17,14 @@ Array = npt.NDArray[Any]
 TICK = 1e-6
 """Seconds that two moments may differ and be one."""
 FLIGHT = 30.0
-"""With latency, a command may be under way for so many seconds."""
+"""Seconds that a command may be under way, with latency."""
 
 Span = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """The queue forgot what it had been told between two moments."""
+    """The queue forgot what it had recorded between two moments."""
 
     kind: str
     since: float
@@ -39,8 +39,8 @@ class Rollbacks:
     """All rollbacks of a run, in their order.
 
     Args:
-        late: spans in which commands took effect later than they were sent: what is told bears the time of sending.
-        resolution: seconds that what is told may bear too little: Redis cuts times to whole milliseconds.
+        late: spans in which commands took effect later than they were sent: what is recorded bears the time of sending.
+        resolution: seconds by which a recorded time may be too early: Redis cuts times to whole milliseconds.
     """
 
     def __init__(self, faults: Sequence[FaultRow], late: Sequence[Span] = (), resolution: float = TICK) -> None:
@@ -71,7 +71,7 @@ class Rollbacks:
         return [*spans, (-np.inf, end)]
 
     def lasts(self, times: Array) -> Array:
-        """Whether the queue still knows at the end what it was told at each moment."""
+        """Whether the queue still knows at the end what it recorded at each moment."""
         known: Array = np.zeros(len(times), dtype=bool)
         moments = _Moments(times)
         for since, until in self.history():
@@ -80,7 +80,7 @@ class Rollbacks:
         return known
 
     def undid(self, times: Array) -> Array:
-        """The first of the rollbacks by which the queue forgot what it was told at each moment, if only until another
+        """The first of the rollbacks by which the queue forgot what it recorded at each moment, if only until another
         rollback brought it back; -1: none."""
         found = np.full(len(times), -1)
         moments = _Moments(times)
@@ -89,13 +89,13 @@ class Rollbacks:
         return found
 
     def may_undo(self, times: Array) -> Array:
-        """For each rollback, whether it may have made the queue forget what it was told at each moment."""
+        """For each rollback, whether it may have made the queue forget what it recorded at each moment."""
         rows = [(times >= each.since - self._early(each)) & (times <= each.until) for each in self.all]
         found: Array = np.array(rows, dtype=bool).reshape(len(self.all), len(times))
         return found
 
     def came_back(self, times: Array) -> Array:
-        """Whether the queue forgot it by one rollback and was told of it again by another."""
+        """Whether the queue forgot it by one rollback and got it back by another."""
         came_back: Array = self.lasts(times) & self._within(times)
         return came_back
 
@@ -141,7 +141,7 @@ class _Moments:
         self._times = times[self._order]
 
     def between(self, since: float, until: float) -> Array:
-        """The rows of the moments in [since, until]. NaN, for what was never told, is in no span."""
+        """The rows of the moments in [since, until]. NaN, for what was never recorded, is in no span."""
         first = np.searchsorted(self._times, since, side="left")
         known = (
             np.searchsorted(self._times, until, side="right")

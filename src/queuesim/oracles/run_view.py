@@ -1,4 +1,4 @@
-"""The case: what was recorded of a run, laid out so that oracles can look at all of it at once."""
+"""The view of a run that oracles judge: what was recorded, what the queue reports at the end, and the rules."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
-class OverdueEvidence:
+class OverdueState:
     """Everything that the oracles of overdue scans look at."""
 
     scans: Sequence[Scan]
     per_page: bool
     """Whether one notification job is about a page of tasks, not about one."""
     window: float
-    """Nobody is told twice of a task within so many seconds."""
-    told: Sequence[tuple[int, float]] = ()
+    """Seconds within which nobody is notified twice of a task."""
+    notified: Sequence[tuple[int, float]] = ()
     """(task, when) of each notification, in order."""
-    untold: Sequence[tuple[int, float, str]] = ()
-    """Tasks whose assignees are still to be told: (task, since when, deduplication id of a notification)."""
+    not_notified: Sequence[tuple[int, float, str]] = ()
+    """Tasks whose assignees have not been notified: (task, since when, deduplication id of a notification)."""
     staged: int = 0
     """Jobs that are still in the outbox."""
     ticks: Ticks | None = None
@@ -85,7 +85,7 @@ class OverdueEvidence:
     """Whether processes that scan were killed."""
 
 
-# -- What a run has promised to keep: the rules that its oracles hold it against
+# -- The rules that apply to a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Expectations:
     resolution: float = 1e-6
     """Seconds that two moments may differ and be one."""
     slack: float = 0.0
-    """Seconds for which a command may be under way: what is told of it bears the time before or after."""
+    """Seconds that a command may be under way: what is recorded of it bears the time before or after."""
     pickup: float = 0.0
     """Seconds that the backend itself may take to start a job."""
     blocking: frozenset[str] = frozenset()
@@ -148,30 +148,30 @@ class FinalState:
     """What the queue itself says when a run is over, beside what was recorded."""
 
     census: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """The jobs of each state, by their numbers, as often as they are there."""
+    """The numbers of the jobs in each state; a job that is there twice is listed twice."""
     known: Sequence[int] = ()
     """All jobs that are stored."""
-    forsaken: Sequence[int] = ()
+    stranded: Sequence[int] = ()
     """Parents that wait for children although all of them have completed or are gone, by their numbers."""
-    letters: Mapping[str, int] | None = None
-    """How many dead letters there are of each job, by its id; None: nobody looked."""
+    dead_letters: Mapping[str, int] | None = None
+    """How many dead letters there are of each job, by its id; None: they were not read."""
     terms: Sequence[int] = ()
-    """For each job, in the order of adding, which of the promises' options it has."""
+    """For each job, in the order of adding, the place of its options in `Expectations.options`."""
     deduplications: Mapping[int, Deduplication] = field(default_factory=dict)
     """By the numbers of the jobs that have one."""
     holds: Sequence[tuple[int, float, float]] = ()
     """(number of the job, when, for how many seconds) for each attempt whose handler limited the queue."""
-    overdue: OverdueEvidence | None = None
+    overdue: OverdueState | None = None
     """Of overdue scans; None: there are none."""
 
 
 Array = npt.NDArray[Any]
 
 WITNESSES = 3
-"""So many violations are told."""
+"""Number of violations that a row describes."""
 FORGETFUL = "the server lost a part of its memory"
 
-TELLING = np.isin(
+TRANSITIONS = np.isin(
     np.arange(len(EventKind)),
     [
         kind.code
@@ -187,21 +187,21 @@ TELLING = np.isin(
         )
     ],
 )
-"""Which kinds of events tell of a job's transition, by their codes."""
+"""Which kinds of events record a transition of a job, by their codes."""
 
 
 class RunView:
-    """One run before its judges.
+    """A run as the oracles see it.
 
     Args:
-        promises: what it has to be held against.
-        evidence: what the queue said at its end.
+        expectations: the rules that apply to it.
+        final_state: what the queue itself reports at its end.
     """
 
-    def __init__(self, recording: Recording, promises: Expectations, evidence: FinalState) -> None:
+    def __init__(self, recording: Recording, expectations: Expectations, final_state: FinalState) -> None:
         self.recording = recording
-        self.promises = promises
-        self.evidence = evidence
+        self.expectations = expectations
+        self.final_state = final_state
         self.attempts = recording.attempts
         self.events = recording.events
         self.end = recording.facts.duration
@@ -226,8 +226,8 @@ class RunView:
 
     @cached_property
     def terms(self) -> Array:
-        """Which of the promises' options each job has; -1: unknown."""
-        terms = np.asarray(self.evidence.terms, dtype=np.int64)
+        """The place of each job's options in `Expectations.options`; -1: unknown."""
+        terms = np.asarray(self.final_state.terms, dtype=np.int64)
         if len(terms) != len(self.numbers):
             return np.full(len(self.numbers), -1, dtype=np.int64)
         return terms[self._order]
@@ -236,8 +236,8 @@ class RunView:
     def _rules(self) -> tuple[list[JobOptions], Array]:
         first: dict[tuple[int, Backoff | None], int] = {}
         rules: list[JobOptions] = []
-        rule_of = np.zeros(len(self.promises.options), dtype=np.int64)
-        for term, options in enumerate(self.promises.options):
+        rule_of = np.zeros(len(self.expectations.options), dtype=np.int64)
+        for term, options in enumerate(self.expectations.options):
             rule_of[term] = rule = first.setdefault((options.attempts, options.backoff), len(rules))
             if rule == len(rules):
                 rules.append(options)
@@ -251,7 +251,7 @@ class RunView:
 
     @property
     def rule_of(self) -> Array:
-        """For each of the promises' options, its place among `rules`."""
+        """For each of `Expectations.options`, its place among `rules`."""
         return self._rules[1]
 
     def row(self, numbers: Array) -> Array:
@@ -272,7 +272,7 @@ class RunView:
             # the queue numbers the starts, and a worker may have asked long before it got the job
             return np.lexsort((attempts["started"], attempts["attempt"], attempts["number"]))
         started = self.given_out(attempts)
-        tick = np.floor(started / self.promises.resolution + 1e-3)
+        tick = np.floor(started / self.expectations.resolution + 1e-3)
         return np.lexsort((started, attempts["attempt"], tick, attempts["number"]))
 
     def given_out(self, attempts: Array) -> Array:
@@ -285,7 +285,7 @@ class RunView:
 
     @cached_property
     def transitions(self) -> Array:
-        """Positions of the events that tell of a job's transition, job by job, each job's in order."""
+        """Positions of the events that record a transition of a job, job by job, each job's in order."""
         return transitions(self.events)
 
     @cached_property
@@ -315,13 +315,13 @@ class RunView:
     @cached_property
     def rollbacks(self) -> Rollbacks:
         """The faults by which the queue forgot something."""
-        return Rollbacks(self.faults, self.late_spans, self.promises.resolution)
+        return Rollbacks(self.faults, self.late_spans, self.expectations.resolution)
 
     @cached_property
     def holds(self) -> Array:
         """(since, until) for each time that a handler limited the queue, in order: from when its job was back on."""
-        told = np.array(self.evidence.holds, dtype=np.float64).reshape(-1, 3)
-        number, ended, seconds = told[:, 0].astype(np.uint32), told[:, 1], told[:, 2]
+        held = np.array(self.final_state.holds, dtype=np.float64).reshape(-1, 3)
+        number, ended, seconds = held[:, 0].astype(np.uint32), held[:, 1], held[:, 2]
         back = self.events[self.ends_of_runs & (self.events["kind"] == EventKind.WAITING.code)]
         known = following(back, number, ended - 0.001)
         since = np.where(np.isnan(known), ended, known)
@@ -330,35 +330,35 @@ class RunView:
         return in_order
 
     @cached_property
-    def told_ends(self) -> Array:
-        """For each attempt, when the queue heard of its end; NaN: never."""
+    def recorded_ends(self) -> Array:
+        """For each attempt, when the queue recorded its end; NaN: never."""
         # where an end was forgotten, a start may follow a start, or a promotion
         again = (self.events["kind"] == EventKind.ACTIVE.code) | (self.events["previous"] == JobState.DELAYED.code)
-        told = self.events[self.ends_of_runs & ~again]
+        ends = self.events[self.ends_of_runs & ~again]
         # several attempts of a job may start at one moment, where it puts itself off for no time at all
-        slack = 0.001 + self.promises.slack
+        slack = 0.001 + self.expectations.slack
         # an event of that moment may bear the whole millisecond before it
-        soonest = self.attempts["started"] - self.promises.resolution
-        return following(told, self.attempts["number"], np.fmax(soonest, self.attempts["ended"] - slack))
+        soonest = self.attempts["started"] - self.expectations.resolution
+        return following(ends, self.attempts["number"], np.fmax(soonest, self.attempts["ended"] - slack))
 
     @cached_property
     def undone_by(self) -> Array:
         """For each attempt, the first rollback by which the queue forgot its start or its end; -1: none."""
         if not self.rollbacks:
             return np.full(len(self.attempts), -1)
-        start, end = self.rollbacks.forgot(self.attempts["started"]), self.rollbacks.forgot(self.told_ends)
+        start, end = self.rollbacks.forgot(self.attempts["started"]), self.rollbacks.forgot(self.recorded_ends)
         # a failover may forget the end only, and an empty restart long after it the start as well
         first: Array = np.where((start >= 0) & (end >= 0), np.minimum(start, end), np.maximum(start, end))
         return first
 
     @cached_property
     def doubtful(self) -> set[int]:
-        """Jobs of whose attempts nobody can say which the queue had forgotten when: it was told late, at the very
+        """Jobs of whose attempts nobody can say which the queue had forgotten when: it was recorded late, at the very
         moment to which it went back, or forgot them only for a while."""
         if not self.rollbacks:
             return set()
         unclear = (self.undone_by >= 0) & self.late
-        for times in (self.attempts["started"], self.told_ends):
+        for times in (self.attempts["started"], self.recorded_ends):
             unclear |= self.rollbacks.on_edge(times) | self.rollbacks.came_back(times)
         return set(self.attempts["number"][unclear].tolist())
 
@@ -375,7 +375,7 @@ class RunView:
 
     @cached_property
     def ended(self) -> Array:
-        """The numbers of the jobs that completed or failed for good, by their workers or by what the queue has told."""
+        """The numbers of the jobs that completed or failed for good, by their workers or by the queue's events."""
         events = self.events if self.lasting is None else self.lasting
         over = np.isin(events["kind"], (EventKind.COMPLETED.code, EventKind.FAILED.code))
         attempts = self.attempts[np.isin(self.attempts["ending"], (Ending.OK, Ending.FAILED))]
@@ -446,9 +446,9 @@ def settled(fault: FaultRow) -> float:
 
 
 def transitions(events: Array) -> Array:
-    """Positions of the events that tell of a job's transition, job by job, each job's in order."""
-    telling = np.flatnonzero((events["number"] > 0) & TELLING[events["kind"]])
-    ordered: Array = telling[np.argsort(events["number"][telling], kind="stable")]
+    """Positions of the events that record a transition of a job, job by job, each job's in order."""
+    found = np.flatnonzero((events["number"] > 0) & TRANSITIONS[events["kind"]])
+    ordered: Array = found[np.argsort(events["number"][found], kind="stable")]
     return ordered
 
 
@@ -481,20 +481,20 @@ def following(events: Array, numbers: Array, times: Array) -> Array:
     return found
 
 
-def verdict(
+def check_row(
     name: str, violations: Sequence[str] | Iterable[str], note: str = "", count: int | None = None, judged: float = 1.0
 ) -> CheckRow:
     """The row of an oracle: how many violations, and the first of them.
 
     Args:
-        note: what is worth knowing though it is no violation.
-        count: where not all violations are told.
+        note: what is worth knowing but is no violation.
+        count: number of violations, where not all are described.
         judged: share of the run that it judged.
     """
-    told = list(violations)
-    number = len(told) if count is None else count
-    shown = "; ".join(told[:WITNESSES])
-    if number > min(len(told), WITNESSES):
+    described = list(violations)
+    number = len(described) if count is None else count
+    shown = "; ".join(described[:WITNESSES])
+    if number > min(len(described), WITNESSES):
         shown += "; ..."
     detail = "; ".join(part for part in (shown, note) if part)
     return CheckRow(name, number == 0, float(number), "== 0", None, detail, "oracle", unit="violations", judged=judged)

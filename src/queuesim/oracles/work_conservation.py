@@ -1,4 +1,4 @@
-"""Promptness: no job waits while there is a slot for it and nothing that keeps it from starting."""
+"""Work conservation: no job waits while there is a slot for it and nothing that keeps it from starting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobState
-from queuesim.oracles.run_view import Array, RunView, settled, share_outside, unjudged, verdict
+from queuesim.oracles.run_view import Array, RunView, check_row, settled, share_outside, unjudged
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import CheckRow, FaultRow
 
@@ -17,13 +17,13 @@ SLACK = 0.001
 Span = tuple[float, float]
 
 AFTERMATH = 5.0
-"""For so many seconds after a fault of Redis or of workers, starts may be late: workers come back with pauses."""
+"""Seconds after a fault of Redis or of workers in which starts may be late: workers come back with pauses."""
 
 
 def prompt(view: RunView) -> CheckRow:
     """No job that could start waits while a slot is idle: no wake-up is lost, and no limit holds longer than it may."""
     name = "no job waits beside an idle worker"
-    if not view.promises.concurrency:
+    if not view.expectations.concurrency:
         return unjudged(name, "it is not known which workers there were")
     doubts = _doubts(view)
     judged = share_outside(doubts, view.end)
@@ -31,17 +31,17 @@ def prompt(view: RunView) -> CheckRow:
         return unjudged(name, "faults or handlers that hold the event loop lasted for the whole run")
     waits = _waiting(view)
     if not len(waits):
-        return verdict(name, [], judged=judged)
+        return check_row(name, [], judged=judged)
     slots = _slots(view)
     runs = np.stack((view.attempts["started"], _ended(view)), axis=1)
     found = _idle(waits, runs, slots, _spans([*doubts, *_held(view)]), view.end)
-    tolerance = SLACK + view.promises.pickup
-    told = [
+    tolerance = SLACK + view.expectations.pickup
+    violations = [
         f"from {begin:g} s to {end:g} s a job waited and a slot was idle"
         for begin, end in found
         if end - begin > tolerance
     ]
-    return verdict(name, told, judged=judged)
+    return check_row(name, violations, judged=judged)
 
 
 def _ended(view: RunView) -> Array:
@@ -79,9 +79,9 @@ def _since(view: RunView, numbers: Array) -> Array:
 
 def _slots(view: RunView) -> Array:
     """(when, how many slots are there from then on, more than before)."""
-    concurrency, presence = view.promises.concurrency, view.promises.presence
+    concurrency, presence = view.expectations.concurrency, view.expectations.presence
     if presence is None:
-        return np.array([(view.promises.starts.get(worker, 0.0), slots) for worker, slots in concurrency.items()])
+        return np.array([(view.expectations.starts.get(worker, 0.0), slots) for worker, slots in concurrency.items()])
     came = [(since, concurrency[worker]) for worker, since, _ in presence]
     left = [(until, -concurrency[worker]) for worker, _, until in presence if until < math.inf]
     return np.array([*came, *left]).reshape(-1, 2)
@@ -97,9 +97,9 @@ def _doubts(view: RunView) -> list[Span]:
     ]
     # a wrong clock says when the jobs are due that its worker puts off, and whose time has come
     spans += [(since, math.inf) for since, _ in view.skewed_spans]
-    limited = bool(view.promises.limiters) or view.promises.shared_concurrency is not None
+    limited = bool(view.expectations.limiters) or view.expectations.shared_concurrency is not None
     for rollback in view.rollbacks.all:
-        # how much of a limit is left then nobody has told
+        # nothing says how much of a limit is left then
         spans.append((rollback.until, math.inf if limited or view.late else rollback.until + AFTERMATH))
     return spans + _blocked(view)
 
@@ -107,7 +107,9 @@ def _doubts(view: RunView) -> list[Span]:
 def _blocked(view: RunView) -> list[Span]:
     """While handlers run that hold the event loop: their worker may have been woken, and can't take the job."""
     names = view.recording.names
-    blocking = np.array([place for place, name in enumerate(names) if name in view.promises.blocking], dtype=np.int64)
+    blocking = np.array(
+        [place for place, name in enumerate(names) if name in view.expectations.blocking], dtype=np.int64
+    )
     if not len(blocking):
         return []
     rows = view.row(view.attempts["number"])
@@ -141,7 +143,7 @@ def _full_windows(view: RunView) -> list[Span]:
         return []
     starts = np.sort(view.events["time"][view.events["kind"] == EventKind.ACTIVE.code], kind="stable")
     # a worker with a smaller limit than the one that opened the window is held sooner
-    most = np.minimum(windows["max"], min((limit.max for limit in view.promises.limiters), default=2**32))
+    most = np.minimum(windows["max"], min((limit.max for limit in view.expectations.limiters), default=2**32))
     place = np.searchsorted(starts, windows["opened"], side="left") + most.astype(np.int64) - 1
     there = place < len(starts)
     used_up = np.where(there, starts[np.minimum(place, max(len(starts) - 1, 0))] if len(starts) else np.inf, np.inf)
@@ -170,7 +172,7 @@ def _paused(view: RunView) -> bool:
 
 def _full_queue(view: RunView) -> list[Span]:
     """While as many jobs are active as the queue allows."""
-    limit = view.promises.shared_concurrency
+    limit = view.expectations.shared_concurrency
     if limit is None:
         return []
     events = view.events

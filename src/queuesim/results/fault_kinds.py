@@ -36,7 +36,7 @@ class Effect(Flag):
     WORKERS = auto()
     """Workers may die, stand still, start late, come and go, or have a wrong clock."""
     UNHEARD = auto()
-    """A worker may not hear what the queue made of its outcomes, nor the queue what became of an attempt."""
+    """A worker may not hear whether the queue accepted its outcomes, nor the queue how an attempt ended."""
     WRONG_CLOCK = auto()
     """A worker reports wrong times to the queue."""
     HANGS = auto()

@@ -407,7 +407,7 @@ def _longest(health: RunHealth, since: str, until: str) -> float:
 
 
 def _why_not_started(health: RunHealth) -> str:
-    """What may have held jobs back, as far as the recording tells."""
+    """What may have held jobs back, as far as the recording shows."""
     facts = health.recording.facts
     causes = []
     if not len(health.recording.attempts):

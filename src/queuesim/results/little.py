@@ -34,7 +34,7 @@ SETTLED, SETTLED_LATE = 5.0, 30.0
 
 @dataclass(frozen=True, slots=True)
 class Little:
-    """Both sides of Little's law over a whole run; NaN if there is nothing to hold against each other."""
+    """Both sides of Little's law over a whole run; NaN if there is nothing to compare."""
 
     jobs: float
     """L: jobs in the system, averaged over time, by the events."""
@@ -126,7 +126,7 @@ def check(frames: RunFrames) -> CheckRow:
     chosen = _untouched(frames)
     judged = float(chosen.mean())
     if not judged:
-        return _unjudged("workers whose Redis is away, or who die, don't hear what became of jobs")
+        return _unjudged("workers whose Redis is away, or who die, don't hear how jobs ended")
     little = _of(frames, chosen)
     if math.isnan(little.jobs):
         return _unjudged("nothing to measure")

@@ -95,12 +95,12 @@ async def gather(
     return FinalState(
         census=await _census(broker, number_of),
         known=broker.stored() if hasattr(broker, "stored") else (),
-        forsaken=[
+        stranded=[
             number_of(job)
             for job in await broker.jobs(JobState.WAITING_CHILDREN, 0, -1, True)
             if not await _has_child(broker, job)
         ],
-        letters=None if dead_letters is None else await _letters(broker.sibling(dead_letters)),
+        dead_letters=None if dead_letters is None else await _letters(broker.sibling(dead_letters)),
         terms=recorder.terms,
         deduplications=recorder.deduplications,
         holds=recorder.holds,

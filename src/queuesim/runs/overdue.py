@@ -23,7 +23,7 @@ from queuesim.core.queue import Queue
 from queuesim.core.retry import retry_forever
 from queuesim.core.scheduler import Cron, Every, tick_of
 from queuesim.core.worker import Worker
-from queuesim.oracles.run_view import UNFINISHED, OverdueEvidence, Scan, Ticks
+from queuesim.oracles.run_view import UNFINISHED, OverdueState, Scan, Ticks
 from queuesim.results.recording import Recording, ScanRow
 from queuesim.scenario.overdue import OverdueSettings, SchedulerCrash, schedules_of
 from queuesim.simulation.process import Process
@@ -40,7 +40,7 @@ from queuesim.tasks.task_service import add_handlers
 if TYPE_CHECKING:
     from queuesim.core.broker import Broker
     from queuesim.faults.schedulers import CronFault
-    from queuesim.oracles.run_view import OverdueEvidence
+    from queuesim.oracles.run_view import OverdueState
 
 
 # -- Who scans for overdue tasks: one process of a run, simulated or real
@@ -240,7 +240,7 @@ class OverdueStore:
         for n, each in enumerate(sorted(self.settings.crashes, key=lambda crash: crash.at), start=1):
             launch(crash_when_due(n, each), f"overdue: crash {n}")
 
-    def evidence(self, ticks: Ticks | None, crashed: bool, origin: float = 0.0) -> OverdueEvidence:
+    def evidence(self, ticks: Ticks | None, crashed: bool, origin: float = 0.0) -> OverdueState:
         """What oracles ask of the scans and of whoever was told by them.
 
         Args:
@@ -249,12 +249,12 @@ class OverdueStore:
             crashed: whether processes that scan were killed.
         """
         return self.store.run_now(
-            lambda connection: OverdueEvidence(
+            lambda connection: OverdueState(
                 scans=[_scan(*row, origin=origin) for row in connection.execute(_SCANS)],
                 per_page=self.settings.per == "page",
                 window=self.settings.window,
-                told=[(task, sent_at) for task, kind, sent_at in notified(connection) if kind == "overdue"],
-                untold=[(task, since, mark_of(task)) for task, since in connection.execute(_UNTOLD)],
+                notified=[(task, sent_at) for task, kind, sent_at in notified(connection) if kind == "overdue"],
+                not_notified=[(task, since, mark_of(task)) for task, since in connection.execute(_UNTOLD)],
                 staged=connection.execute(select(func.count()).select_from(outbox)).scalar_one(),
                 ticks=ticks,
                 crashed=crashed,
@@ -390,7 +390,7 @@ class OverdueTasks(OverdueStore):
         """Whether a scheduler is to scan at this tick, as far as faults let it."""
         return all([await fault.tick(self, name, tick) for fault in self.cron_faults])
 
-    async def gathered(self, broker: Broker, time: float) -> OverdueEvidence:
+    async def gathered(self, broker: Broker, time: float) -> OverdueState:
         """What oracles ask for when the run is over, at `time`; `broker` is the queue, as it is."""
         ticks = None
         if self.settings.by == "scheduler":
