@@ -26,7 +26,8 @@ from fastapi import Path as InPath  # noqa: E402
 from fastapi.responses import FileResponse  # noqa: E402
 
 
-def _administration(request: Request) -> Administration:
+async def _administration(request: Request) -> Administration:
+    # async: FastAPI would call an ordinary function in a thread
     admin: Administration = request.app.state.admin
     return admin
 
