@@ -29,7 +29,12 @@ from queuesim.units import parse_duration, parse_percent, parse_rate
 
 GOLDEN = Path(__file__).with_name("messages.yaml")
 MESSAGES: dict[str, dict[str, str]] = yaml.safe_load(GOLDEN.read_text(encoding="utf-8"))
-CASES = [(section, case) for section, messages in MESSAGES.items() for case in messages]
+SLOW = ("finding", "health check")
+CASES = [
+    pytest.param(section, case, id=f"{section}: {case}"[:100], marks=[pytest.mark.slow] if section in SLOW else [])
+    for section, messages in MESSAGES.items()
+    for case in messages
+]
 ROUTES: dict[str, Callable[[str], str]] = {}
 
 
@@ -298,7 +303,7 @@ def updated(request: pytest.FixtureRequest) -> Iterator[dict[str, dict[str, str]
     GOLDEN.write_text(written(MESSAGES), encoding="utf-8")
 
 
-@pytest.mark.parametrize(("section", "case"), CASES, ids=[f"{section}: {case}"[:100] for section, case in CASES])
+@pytest.mark.parametrize(("section", "case"), CASES)
 def test_message(section: str, case: str, here: Path, updated: dict[str, dict[str, str]] | None) -> None:
     message = ROUTES[section](case).replace(str(here), "HERE").rstrip("\n")
     if updated is not None:
