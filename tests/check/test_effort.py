@@ -125,7 +125,7 @@ def test_many_workers_are_refused_before_they_are_named(tmp_path: Path) -> None:
         "name: w\nduration: 1h\njobs: {a: {service: 80ms}}\nload: [{name: l, backlog: 1}]\n"
         "workers: {count: 1000000000}\nfaults: [{worker.crash: {at: 1m, worker: worker-7}}]\n"
     )
-    with pytest.raises(ScenarioError, match=r":5: workers.count: 1000000000 workers in all: the most is 1,000,000"):
+    with pytest.raises(ScenarioError, match=r":5: workers\.count: .*1,000,000"):
         load_scenario(path)
 
 

@@ -48,7 +48,7 @@ class ErrorRates(Section):
         for attempt in range(1, self.attempts + 1):
             total = sum(self.at(attempt).values())
             if total > 1 + 1e-9:
-                raise refuse(f"the probabilities of attempt {attempt} add up to {total:.4g}: at most 1")
+                raise refuse(f"the probabilities of attempt {attempt} add up to {total:.4g}: the maximum is 1")
         return self
 
 

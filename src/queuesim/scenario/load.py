@@ -181,7 +181,7 @@ class Arrivals(Section):
     @model_validator(mode="after")
     def _from_a_ramp(self) -> Any:
         if self.from_rate and (self.stages is None or self.stages[0].target is None):
-            raise refuse('"from" needs stages of which the first has a target')
+            raise refuse('"from" needs stages, the first with a target')
         return self
 
 

@@ -84,7 +84,7 @@ def load_processor(reference: str, directory: Path, *, for_run: bool = False) ->
         value = getattr(value, name)
     if not isinstance(value, Processor):
         raise ProcessorImportError(
-            f"{reference} is a {type(value).__name__}, not a Processor; "
+            f"{reference} is of type {type(value).__name__}, not Processor; "
             f"processors in {module_name}: {listing(_processors(module))}"
         )
     return value
@@ -154,7 +154,9 @@ def _import(name: str, directory: Path) -> ModuleType:
             raise ProcessorImportError(_failure(name, error)) from error
         modules = sorted(path.stem for path in directory.glob("*.py"))
         hint = nearest(name, modules) or ";"
-        raise ProcessorImportError(f'there is no module "{name}"{hint} in {directory}: {listing(modules)}') from None
+        raise ProcessorImportError(
+            f'there is no module "{name}"{hint} modules in {directory}: {listing(modules)}'
+        ) from None
     except (Exception, SystemExit) as error:
         raise ProcessorImportError(_failure(name, error)) from error
 

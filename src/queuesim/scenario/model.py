@@ -345,7 +345,7 @@ def _workers(scenario: Scenario) -> Iterator[Problem]:
     counts = [workers.count for workers in scenario.workers]
     if sum(counts) > MOST_WORKERS:
         largest = counts.index(max(counts))
-        yield ("workers", largest, "count"), f"{show(sum(counts))} workers in all: the most is {MOST_WORKERS:,}"
+        yield ("workers", largest, "count"), f"{show(sum(counts))} workers in total: the maximum is {MOST_WORKERS:,}"
 
 
 def _jobs(scenario: Scenario) -> Iterator[Problem]:

@@ -125,7 +125,7 @@ def _parse_mapping(given: dict[str, Any], info: ValidationInfo) -> Threshold:
         if key.partition(".")[0] not in METRICS:
             raise refuse(unknown("metric", key.partition(".")[0], [*METRICS, *_NARROWING], "allowed here"))
     if len(metrics) != 1:
-        raise refuse(f"a threshold is about one metric, not {len(metrics)}; known: {listing(METRICS)}")
+        raise refuse(f"a threshold has exactly one metric, not {len(metrics)}; known: {listing(METRICS)}")
     name = metrics[0]
     base, _, statistic = name.partition(".")
     condition = given[name]
