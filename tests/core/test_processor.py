@@ -122,9 +122,19 @@ def test_a_timeout_cancels_the_handler() -> None:
     assert cancelled == [2.0]
 
 
-@pytest.mark.parametrize("options", [{"concurrency": 0}, {"concurrency": -1}, {"queue": "a:b"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"concurrency": 0},
+        {"concurrency": -1},
+        {"queue": "a:b"},
+        {"queue": ""},
+        {"queue": "half \ud83d"},
+        {"dead_letters": "a:b"},
+    ],
+)
 def test_what_a_processor_can_not_be(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"concurrency|':'"):
+    with pytest.raises(ValueError, match=r"concurrency|a queue's name"):
         Processor(**options)
 
 

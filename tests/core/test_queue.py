@@ -11,6 +11,8 @@ import pytest
 from workbench import Bench
 
 from queuesim.brokers.memory import MemoryBroker
+from queuesim.brokers.redis.broker import RedisBroker
+from queuesim.brokers.redis.fake import FakeServer
 from queuesim.core.clock import set_clock
 from queuesim.core.errors import QueueActiveError, QueueNotPausedError, ValidationError
 from queuesim.core.events import EventKind
@@ -268,3 +270,12 @@ def test_data_of_drafts_that_are_no_json_are_refused_when_they_are_asked_for() -
     draft = queue().drafts("notice", lambda about: about).draft(object(), "a", "b")
     with pytest.raises(ValidationError, match="not JSON"):
         draft.data
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("", "empty"), ("a:b", "':'"), ("half \ud83d", "surrogate pair"), (7, "text")]
+)
+@pytest.mark.parametrize("broker", ["memory", "redis"])
+def test_names_of_queues_are_refused_alike(broker: str, name: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=f"a queue's name .*{why}"):
+        MemoryBroker(name) if broker == "memory" else RedisBroker(name, FakeServer(lambda: 0.0))

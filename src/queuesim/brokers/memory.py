@@ -79,6 +79,7 @@ from queuesim.core.job import (
     Origin,
     OriginKind,
     RateLimit,
+    check_queue_name,
 )
 from queuesim.core.scheduler import SLOT_TAKEN, Scheduler
 from queuesim.core.storable import storable
@@ -120,6 +121,7 @@ class MemoryBroker:
     """
 
     def __init__(self, queue: str = "default", *, siblings: dict[str, MemoryBroker] | None = None) -> None:
+        check_queue_name(queue)
         self.queue = queue
         self.clock: Clock | None = None
         self._observer: Observer | None = None

@@ -306,8 +306,10 @@ def check_text(text: object, what: str) -> None:
 def check_queue_name(queue: str) -> None:
     """Raise ValueError for a name that can't be a part of Redis keys."""
     check_text(queue, "a queue's name")
-    if not queue or ":" in queue:
-        raise ValueError(f"a queue's name can't be empty or contain ':' ({queue!r}): it is a part of Redis keys")
+    if not queue:
+        raise ValueError("a queue's name can't be empty")
+    if ":" in queue:
+        raise ValueError(f"a queue's name can't contain ':' ({queue!r}): it separates the parts of a Redis key")
 
 
 def check_job_id(job_id: str) -> None:

@@ -33,7 +33,16 @@ from queuesim.core.errors import (
     UnreadableJobError,
     ValidationError,
 )
-from queuesim.core.job import RUNNING_JOB, BackoffStrategy, Job, JobOptions, Keep, RateLimit, encode_json
+from queuesim.core.job import (
+    RUNNING_JOB,
+    BackoffStrategy,
+    Job,
+    JobOptions,
+    Keep,
+    RateLimit,
+    check_queue_name,
+    encode_json,
+)
 from queuesim.core.retry import Retries, RetryPolicy
 from queuesim.core.storable import mended, storable
 
@@ -187,8 +196,8 @@ class Processor:
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
-        if ":" in queue:
-            raise ValueError(f"a queue's name can't contain ':' ({queue!r}): it separates the parts of a Redis key")
+        for name in (queue,) if dead_letters is None else (queue, dead_letters):
+            check_queue_name(name)
         self.queue = queue
         self.concurrency = concurrency
         self.limiter = limiter
