@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,3 +55,11 @@ def test_many_moments_at_once() -> None:
     level = level_of([(1.0, 4.0), (2.0, math.nan)])
     assert level.at(np.array([0.0, 1.0, 2.0, 4.0])).tolist() == [0, 1, 2, 1]
     assert level.area(np.array([0.0, 1.0, 2.0, 4.0, 10.0])).tolist() == [0.0, 0.0, 1.0, 5.0, 11.0]
+
+
+@given(intervals, st.integers(1, 7))
+def test_the_highest_of_each_bin_is_that_of_its_span(pairs: list[tuple[float, float]], bins: int) -> None:
+    level, edges = level_of(pairs), np.linspace(0.0, 21.0, bins + 1)
+    spans = pairwise(edges)
+    assert list(level.highest(edges)) == [level.extreme(start, end)[0] for start, end in spans]
+    assert len(level.highest(edges[:1])) == 0

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("matplotlib")
@@ -79,6 +80,33 @@ def test_a_sweep_without_a_measurement_or_a_column() -> None:
     with pytest.raises(ValueError, match="no column 'speed'; there are added"):
         overlay({"a": day()}, "speed", Figure().subplots())
     assert overlay({}, "backlog", Figure().subplots()).texts[0].get_text() == "no run to draw"
+
+
+def test_a_heat_map_of_skewed_values_is_logarithmic_and_one_of_shares_is_not() -> None:
+    from matplotlib.figure import Figure
+
+    from queuesim.results.plots.comparison import heat_map
+
+    rows = [(1, 10, 0.0), (1, 20, 0.01), (2, 10, 1.0), (2, 20, 100.0)]
+    for name, logarithmic in (("waiting.p95", True), ("utilisation", False)):
+        frame = pd.DataFrame(rows, columns=["workers.concurrency", "load", name])
+        ax = heat_map(frame, "load", "workers.concurrency", name, Figure().subplots())
+        shades = np.asarray(ax.images[0].get_array())
+        # 1 is half way from 0.01 to 100, counted in factors of ten
+        half = (shades[1, 0] - shades[0, 1]) / (shades[1, 1] - shades[0, 1])
+        assert half == pytest.approx(0.5 if logarithmic else 0.01, abs=0.001)
+        assert ("logarithmic" in ax.get_title(loc="left")) == logarithmic
+        assert shades[0, 0] == shades.min()
+
+
+def test_one_burst_does_not_flatten_a_day() -> None:
+    from queuesim.results.plots.style import top_of
+
+    usual = np.array([3.0, 4.0, 5.0] * 40)
+    assert top_of(np.append(usual, 500.0)) == 10.0
+    assert top_of(np.append(usual, 12.0)) == 12.0
+    assert top_of(np.append(usual, 500.0), least=20.0) == 500.0
+    assert top_of(np.array([])) == top_of(np.zeros(3)) == 0.0
 
 
 def test_a_chart_of_no_time_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -128,8 +129,11 @@ def _scaled(cells: np.ndarray, known: np.ndarray, value: str) -> tuple[np.ndarra
     lowest, highest = float(known.min()), float(known.max())
     metric = METRICS.get(value.partition(".")[0])
     share = metric is not None and metric.unit == "share"
-    if not share and lowest > 0 and highest / lowest > LOGARITHMIC:
-        return np.log(cells), float(np.log(lowest)), float(np.log(highest))
+    positive = known[known > 0]
+    if not share and lowest >= 0 and len(positive) and highest / positive.min() > LOGARITHMIC:
+        # zero has no logarithm: it is shown as a third of the least value that has
+        floor = float(positive.min()) / (1 if lowest > 0 else 3)
+        return np.log(np.maximum(cells, floor)), math.log(floor), math.log(highest)
     return cells, lowest, highest if highest > lowest else lowest + 1.0
 
 
