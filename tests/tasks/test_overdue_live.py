@@ -165,4 +165,4 @@ def test_a_database_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "postgresql+psycopg://u:***@127.0.0.1:1/x can't be used" in done.output
     done = CliRunner().invoke(app, ["run", str(file), "--set", "overdue.database.url=sqlite:///x.db"])
     assert done.exit_code == 2
-    assert "no PostgreSQL URL" in done.output
+    assert "not a PostgreSQL URL" in done.output
