@@ -24,7 +24,8 @@ from queuesim.cli.app import app
 from queuesim.error import QueuesimError
 from queuesim.inputfile import read_column
 from queuesim.scenario.load import read_trace
-from queuesim.scenario.loading import Override, OverrideError, load_processor, parse_scenario
+from queuesim.scenario.loading import Override, OverrideError, parse_scenario
+from queuesim.scenario.processors import load_processor
 from queuesim.units import parse_duration, parse_percent, parse_rate
 
 GOLDEN = Path(__file__).with_name("messages.yaml")

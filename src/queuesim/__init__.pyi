@@ -24,6 +24,9 @@ from .notebook import load_ipython_extension as load_ipython_extension
 from .recordings.compare import compare as compare
 from .results.result import Result as Result
 from .results.result import load as load
+from .runs.invariants import always as always
+from .runs.invariants import at_end as at_end
+from .runs.invariants import eventually as eventually
 from .runs.run import run as run
 from .scenario.loading import vary as vary
 from .scenario.model import Scenario as Scenario

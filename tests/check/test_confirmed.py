@@ -12,8 +12,9 @@ import queuesim
 from queuesim.check.check import examine
 from queuesim.check.outline import Finding
 from queuesim.results.result import Result
-from queuesim.scenario.loading import load_processor, load_scenario
+from queuesim.scenario.loading import load_scenario
 from queuesim.scenario.model import Scenario
+from queuesim.scenario.processors import load_processor
 from queuesim.testing.soak import random_scenario
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,9 @@ from queuesim.check.check import CAUSES, examine, examine_processor
 from queuesim.check.outline import Finding, outlines, slots
 from queuesim.cli.app import app
 from queuesim.core.retry import RetryPolicy
-from queuesim.scenario.loading import load_processor, load_scenario, load_with, parse_set
+from queuesim.scenario.loading import load_scenario, load_with, parse_set
 from queuesim.scenario.model import Scenario
+from queuesim.scenario.processors import load_processor
 from queuesim.tasks.store import TaskStore
 from queuesim.tasks.task_service import task_processor
 from queuesim.testing.soak import random_scenario

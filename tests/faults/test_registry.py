@@ -121,7 +121,7 @@ def test_each_kind_says_all_that_others_ask_of_it() -> None:
         assert facts_of(kind).color == cls.color
         assert facts_of(kind).effects == cls.effects
         # what strikes workers or attempts needs their processes, unless it is not to be had at all
-        inside = kind.startswith(("worker.", "handler.", "database."))
+        inside = kind.startswith(("worker.", "handler.", "await.", "database."))
         assert (Need.PROCESSES in cls.needs) == inside, kind
     assert {kind for kind, cls in FAULTS.items() if cls.not_live} == {
         *("redis.failover", "cron.missed", "cron.twice", "cron.overlap")

@@ -9,7 +9,7 @@ import pytest
 
 import queuesim
 from queuesim.core.processor import Processor
-from queuesim.scenario.loading import ProcessorImportError, load_processor
+from queuesim.scenario.processors import ProcessorImportError, load_processor
 
 HANDLERS = """\
 from queuesim.core.processor import Processor
@@ -42,7 +42,9 @@ def test_a_processor_beside_the_scenario(tmp_path: Path) -> None:
     processor = load_processor("mail_handlers:processor", tmp_path)
     assert isinstance(processor, Processor)
     assert processor.queue == "mail"
-    assert load_processor("mail_handlers:processor", tmp_path) is processor
+    again = load_processor("mail_handlers:processor", tmp_path)
+    assert again is not processor, "its module is imported anew"
+    assert again.queue == "mail"
     assert load_processor("mail_handlers:Namespace.inner", tmp_path).queue == "inner"
 
 
@@ -53,12 +55,12 @@ def test_a_processor_in_a_package(tmp_path: Path) -> None:
     assert load_processor("mail_package.handlers:processor", tmp_path).queue == "mail"
 
 
-def test_a_module_of_the_same_name_from_elsewhere_is_no_substitute(tmp_path: Path) -> None:
+def test_a_module_of_the_same_name_from_elsewhere_is_not_taken(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "mail_handlers.py").write_text(HANDLERS)
-    load_processor("mail_handlers:processor", tmp_path / "a")
-    assert "another module mail_handlers is loaded already" in refusal("mail_handlers:processor", tmp_path / "b")
+        (tmp_path / name / "mail_handlers.py").write_text(HANDLERS.replace("mail", name))
+    assert load_processor("mail_handlers:processor", tmp_path / "a").queue == "a"
+    assert load_processor("mail_handlers:processor", tmp_path / "b").queue == "b"
     (tmp_path / "b" / "json.py").write_text(HANDLERS)
     assert "another module json is loaded already" in refusal("json:processor", tmp_path / "b")
 
@@ -66,28 +68,27 @@ def test_a_module_of_the_same_name_from_elsewhere_is_no_substitute(tmp_path: Pat
 COUNTING = """\
 from counting_parts import WORD
 from queuesim import Processor
-processor = Processor("count")
 seen = []
-@processor.job("count")
-async def count(job):
-    seen.append(job.number)
-    return [WORD, len(seen)]
+def make(returned):
+    processor = Processor("count")
+    @processor.job("count")
+    async def count(job):
+        seen.append(job.number)
+        returned.append([WORD, len(seen)])
+    return processor
 """
 
 
 def outcome(directory: Path) -> list[object]:
-    """What the one job of a run returns."""
-    returned: list[object] = []
+    """What the one job of a run leaves."""
+    returned: list[list[object]] = []
     scenario = directory / "count.yaml"
     scenario.write_text(
-        "name: count\nduration: 1m\nprocessor: counting:processor\njobs: {count: {}}\n"
+        "name: count\nduration: 1m\nprocessor: counting:make\njobs: {count: {}}\n"
         "load: [{name: once, bulk: {at: 0s, size: 1}}]\n"
     )
-    result = queuesim.run(scenario)
-    assert result.ok
-    module = sys.modules["counting"]
-    returned += [module.WORD, len(module.seen)]
-    return returned
+    assert queuesim.run(scenario, shared=lambda: returned).ok
+    return returned[0]
 
 
 def test_an_edited_handler_and_what_it_imports_are_read_again(tmp_path: Path) -> None:
@@ -112,3 +113,4 @@ def test_a_module_that_the_user_imported_is_left_alone(tmp_path: Path, monkeypat
     mine = importlib.import_module("counting")
     assert outcome(tmp_path) == ["one", 1]
     assert sys.modules["counting"] is mine
+    assert not mine.seen

@@ -133,7 +133,8 @@ def check(
 def _examine(target: str, *, no_limit: bool) -> list[Finding]:
     from queuesim.check.check import examine, examine_processor
     from queuesim.runs.effort import size_checks
-    from queuesim.scenario.loading import load_processor, load_scenario, processor_of
+    from queuesim.scenario.loading import load_scenario
+    from queuesim.scenario.processors import load_processor, processor_of
 
     if ":" in target and not Path(target).exists():
         return examine_processor(load_processor(target, Path()))

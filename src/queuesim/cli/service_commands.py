@@ -100,7 +100,7 @@ def _server(settings: ServiceSettings, logger: ContainedLogger) -> Iterator[Serv
 
 
 def _work(processor: str, settings: ServiceSettings, logger: ContainedLogger) -> int:
-    from queuesim.scenario.loading import load_processor
+    from queuesim.scenario.processors import load_processor
     from queuesim.service.log import ServiceLog
     from queuesim.service.service import WorkerService, run_service
 
@@ -113,7 +113,7 @@ def _supervise(
 ) -> int:
     import asyncio
 
-    from queuesim.scenario.loading import load_processor
+    from queuesim.scenario.processors import load_processor
     from queuesim.service.service import Supervisor
 
     # the processes load it themselves; what is wrong with it is reported once

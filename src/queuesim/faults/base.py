@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Flag, auto
 from itertools import pairwise
@@ -526,6 +526,10 @@ class AttemptHook(Fault):
     async def after(self, job: Job) -> None:
         """The handler has returned."""
 
+    def drive(self, job: Job, attempt: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        """What runs in place of the handler's own coroutine."""
+        return attempt
+
     def finally_(self, job: Job) -> None:
         """The attempt is over, however it ended, unless its worker is dead."""
 
@@ -546,7 +550,10 @@ def _disturbed(job_type: JobType, hooks: Sequence[AttemptHook]) -> Any:
         try:
             for hook in struck:
                 await hook.before(job)
-            value = await call(handler, job)
+            attempt: Coroutine[Any, Any, Any] = call(handler, job)
+            for hook in struck:
+                attempt = hook.drive(job, attempt)
+            value = await attempt
             for hook in struck:
                 await hook.after(job)
             return value

@@ -22,7 +22,7 @@ from queuesim.faults.schedulers import CronFault, Scans
 from queuesim.fields import Section, refuse
 from queuesim.text import listing
 
-FAMILIES = ("redis", "workers", "handlers", "databases", "schedulers", "producers")
+FAMILIES = ("redis", "workers", "handlers", "awaits", "databases", "schedulers", "producers")
 """The order of the kinds in documentation and schema: by these modules, then by whatever else is in the folder."""
 
 

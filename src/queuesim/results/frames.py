@@ -34,7 +34,7 @@ from queuesim.text import measured
 
 AT_ARRIVAL = ("backlog_at_arrival", "utilisation_at_arrival")
 """The columns that `with_arrivals` adds."""
-CHECK_KINDS = ("threshold", "health", "oracle")
+CHECK_KINDS = ("threshold", "invariant", "health", "oracle")
 """What sorts of checks there are."""
 EVENT_KINDS = tuple(kind.value for kind in EventKind)
 BEFORE = ("", *(state.value for state in JobState))

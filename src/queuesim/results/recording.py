@@ -97,8 +97,9 @@ class CheckRow:
     reached. For a count that must not exceed its limit: when it did."""
     detail: str = ""
     kind: str = "threshold"
-    """What sort of check: "threshold"; "health", a built-in check that the run did what was asked of it; or "oracle",
-    whose value is the number of violations and whose detail names the first witnesses."""
+    """What sort of check: "threshold"; "invariant", a function of the user's; "health", a built-in check that the run
+    did what was asked of it; or "oracle", whose value is the number of violations and whose detail names the first
+    witnesses."""
     unit: str = ""
     """Unit of the value: "s", "1/s", "share", "jobs"; "" if it is a plain number."""
     judged: float = 1.0
@@ -166,6 +167,8 @@ class StopReason(StrEnum):
     """By its user, or because its server was gone for good."""
     THRESHOLD = "threshold"
     """A threshold failed that may end the run."""
+    INVARIANT = "invariant"
+    """An invariant of the user's was violated."""
     NO_PROGRESS = "no progress"
     """Jobs were left, and none started or ended any more."""
     DEADLOCK = "deadlock"

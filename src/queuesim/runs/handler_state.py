@@ -43,8 +43,8 @@ def warn_of_leftovers(processor: Processor, stacklevel: int) -> None:
         warnings.warn(
             HandlerStateWarning(
                 f"the handlers of {processor.queue!r} keep state from an earlier run: {', '.join(names)}. Reset it "
-                "before the run, or name the processor in the scenario (processor: module:attribute) and do not import "
-                "its module elsewhere: it is then loaded afresh for every run"
+                "before the run, or hand over a function that makes the processor, or its name as module:attribute: "
+                "it is then made anew for each worker of each run"
             ),
             stacklevel=stacklevel + 1,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,17 @@ from queuesim.results.views.progress import run_bar
 from queuesim.runs.effort import refuse_too_large, size_checks
 from queuesim.runs.engine import Progress
 from queuesim.runs.handler_state import warn_of_leftovers, watched
+from queuesim.runs.invariants import Given as Invariants
+from queuesim.runs.invariants import InvariantMonitor, When, as_invariants, load_invariants
 from queuesim.runs.judging import Abort, what_is_asked
+from queuesim.runs.lives import Lives
 from queuesim.runs.virtual.engine import record
-from queuesim.scenario.loading import Source, as_scenario, processor_of
-from queuesim.scenario.model import Scenario, check_backend
+from queuesim.scenario.loading import Source, as_scenario
+from queuesim.scenario.model import BackendError, Scenario, check_backend
+from queuesim.scenario.processors import ProcessorFactory
+from queuesim.scenario.processors import Source as ProcessorSource
 
 if TYPE_CHECKING:
-    from queuesim.core.processor import Processor
     from queuesim.results.recording import Recording
     from queuesim.results.result import Result
 
@@ -33,7 +37,9 @@ def run(
     *,
     redis_url: str | None = None,
     seed: int | None = None,
-    processor: Processor | None = None,
+    processor: ProcessorSource | None = None,
+    shared: Callable[[], Any] | str | None = None,
+    invariants: Invariants = None,
     progress: Progress | bool | None = None,
     shuffle: bool = False,
     handler_limit: float = 10.0,
@@ -45,9 +51,10 @@ def run(
     It may be called from a notebook's cell: a loop that runs there stands still meanwhile. Ctrl-C ends the run early,
     and what was simulated until then is the result.
 
-    A processor that the scenario names (``module:attribute``) is loaded afresh for every run. One that is given as an
-    object, or whose module was imported elsewhere, is the same object in every run: if its handlers changed globals,
-    closures, default arguments or attributes in an earlier run in virtual time, a HandlerStateWarning names them.
+    A processor that is named (``module:attribute``), or made by a function, is made anew for each life of each worker,
+    as a process starts with an empty memory. One that is given as an object is the same in every run and worker: if
+    its handlers changed globals, closures, default arguments or attributes in an earlier run in virtual time, a
+    HandlerStateWarning names them.
 
     Args:
         scenario: a Scenario, a mapping with its keys, or the path of a file.
@@ -56,7 +63,14 @@ def run(
         redis_url: for the backend "redis", the server: ``redis://host:port``, or ``embedded`` for a private one. None:
             what the environment says (REDIS_URL, or REDIS_HOST and REDIS_PORT), or else a private one.
         seed: in place of the scenario's.
-        processor: in place of the one that the scenario names; a mapping need not name one then.
+        processor: in place of the one that the scenario names; a mapping need not name one then. A Processor, or a
+            function, class or ``module:attribute`` that makes one anew for each life of each worker: see
+            `queuesim.scenario.processors.ProcessorFactory`.
+        shared: makes what outlives workers' processes, such as a store, once for each run; in place of the scenario's.
+            The function that makes the processor gets it, and so do the invariants.
+        invariants: functions of your own that say whether all is well, with what is shared and the run so far as their
+            arguments, as far as they have some; at the end, or as `always` and `eventually` say. They come
+            beside those of the scenario.
         progress: called now and then with the seconds simulated and the jobs finished; True for a bar, False
             for none; None for one in a notebook only.
         shuffle: run tasks that are ready at the same instant in an order drawn from the seed, to look for races.
@@ -70,6 +84,8 @@ def run(
         pydantic.ValidationError: the mapping is wrong.
         TooLargeError: it would play for more than a day, or need more than 64 GB of memory, at least.
         ProcessorImportError: the scenario's processor can't be imported.
+        FactoryError: what makes the processor, or what is shared, is wrong.
+        InvariantError: an invariant failed by itself.
         ValueError: an entry of `allow_io` is wrong.
         BackendError: there is no such backend, or it can't play this scenario.
         BrokerUnavailableError, AddressError: the server can't be used.
@@ -80,27 +96,54 @@ def run(
         scenario = {"processor": GIVEN, **scenario}
     chosen = as_scenario(scenario, checks=size_checks(no_limit))
     live = backend == "redis"
+    named = {"processor": processor, "shared": shared}
+    chosen = chosen.model_copy(update={key: value for key, value in named.items() if isinstance(value, str)})
+    lives = _lives(chosen, processor, shared)
+    own = None if lives is None else lives.prototype
+    monitor = _monitor(chosen, lives, invariants, backend)
     if not no_limit:
-        refuse_too_large(chosen, processor, live=live)
+        refuse_too_large(chosen, own, live=live)
     seed = chosen.seed if seed is None else seed
     abort = Abort.of(chosen)
     with run_bar(chosen.duration, chosen.name, progress) as tell:
         if live:
             from queuesim.runs.live.engine import record as record_live
 
-            recording = record_live(chosen, redis_url, seed, processor, tell, abort)
+            in_processes = processor is None or isinstance(processor, str)
+            recording = record_live(chosen, redis_url, seed, None if in_processes else own, tell, abort)
         else:
-            own = processor or processor_of(chosen, for_run=True)
-            if own is not None:
-                warn_of_leftovers(own, stacklevel=2)
+            kept = None if lives is None or lives.several else own
+            if kept is not None:
+                warn_of_leftovers(kept, stacklevel=2)
             options: dict[str, Any] = {"shuffle": shuffle, "handler_limit": handler_limit, "allow_io": allow_io}
-            with nullcontext() if own is None else watched(own):
+            options |= {"lives": lives, "monitor": monitor}
+            with nullcontext() if kept is None else watched(kept):
                 recording = record(chosen, seed, own, tell, backend=backend, abort=abort, **options)
-    return _judged(chosen, recording, abort)
+    return _judged(chosen, recording, abort, monitor)
 
 
-def _judged(scenario: Scenario, recording: Recording, abort: Abort | None) -> Result:
-    """The result of a run, with its thresholds and health checks before what the oracles said."""
+def _lives(
+    scenario: Scenario, processor: ProcessorSource | None, shared: Callable[[], Any] | str | None
+) -> Lives | None:
+    """What makes the user's processors; None if the scenario describes all that its handlers do."""
+    source = scenario.processor if processor is None else processor
+    if source is None:
+        return None
+    return Lives(ProcessorFactory(source, scenario.shared if shared is None else shared, scenario.directory))
+
+
+def _monitor(scenario: Scenario, lives: Lives | None, given: Invariants, backend: str) -> InvariantMonitor | None:
+    """What asks the invariants of the scenario, those that are given, and one that was made with the processor."""
+    invariants = [*load_invariants(scenario.invariants, scenario.directory), *as_invariants(given)]
+    if lives is not None and lives.check is not None:
+        invariants += as_invariants(lives.check)
+    if backend == "redis" and any(one.when is not When.AT_END for one in invariants):
+        raise BackendError("on the backend redis an invariant can only be asked at the end: write at_end")
+    return InvariantMonitor(invariants, None if lives is None else lives.shared) if invariants else None
+
+
+def _judged(scenario: Scenario, recording: Recording, abort: Abort | None, monitor: InvariantMonitor | None) -> Result:
+    """The result of a run, with its thresholds, invariants and health checks before what the oracles said."""
     from queuesim.results.little import check as littles_law
     from queuesim.results.result import Result
 
@@ -119,7 +162,8 @@ def _judged(scenario: Scenario, recording: Recording, abort: Abort | None) -> Re
                 stopped = abort.confirm(recording.facts.stopped)
                 result.facts = recording.facts = replace(recording.facts, stopped=stopped)
     asked = what_is_asked(scenario, recording.facts.duration, real_io=live)
+    invariants = [] if monitor is None else monitor.checks(result)
     # the frame of checks, alone of all, is not built yet
-    recording.checks[:0] = [*rows, *judge_health(recording, asked)]
+    recording.checks[:0] = [*rows, *invariants, *judge_health(recording, asked)]
     recording.late_checks.append(littles_law)
     return result

@@ -59,7 +59,19 @@ if TYPE_CHECKING:
 
 
 REFERENCE_PATTERN = r"^[^\s:]+:[^\s:]+$"
-"""A processor: module:attribute."""
+"""An object of the user's: module:attribute."""
+
+
+def _reference(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(REFERENCE_PATTERN, value):
+        raise refuse(f"{show(value)} is not module:attribute, as my_service.jobs:processor")
+    return value
+
+
+Reference = Annotated[
+    str, BeforeValidator(_reference), Field(strict=True, json_schema_extra={"pattern": REFERENCE_PATTERN})
+]
+"""An object of the user's own, as module:attribute."""
 
 
 class Overhead(Section):
@@ -145,6 +157,32 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+class InvariantEntry(Section):
+    """A function of the user's that says whether all is well, and when it is asked. It gets what is shared, and the run
+    so far, if it has arguments for them. Nothing, true, "" and an empty list mean that all is well; false, a message
+    and a list of messages, that the invariant is violated. So does an assertion that fails."""
+
+    short = "at_end"
+    choices = ("always", "eventually", "at_end")
+
+    always: Reference | None = None
+    """Asked after each attempt: it must hold each time."""
+    eventually: Reference | None = None
+    """Asked after each attempt and at the end: it must hold at least once."""
+    at_end: Reference | None = None
+    """Asked when the run is over."""
+
+    @property
+    def when(self) -> str:
+        """Its key."""
+        return next(key for key in self.choices if getattr(self, key) is not None)
+
+    @property
+    def reference(self) -> str:
+        """The function, as module:attribute."""
+        return str(getattr(self, self.when))
+
+
 class Scenario(Section):
     """A run of a queue: what it is, what comes to it, and what must hold."""
 
@@ -173,8 +211,14 @@ class Scenario(Section):
     queue: QueueSettings = QueueSettings()
     workers: Annotated[tuple[WorkerSettings, ...], NOT_EMPTY, Field(json_schema_extra=or_single)] = (WorkerSettings(),)
     """The workers, or a list of several kinds of workers."""
-    processor: Annotated[str, Field(strict=True, json_schema_extra={"pattern": REFERENCE_PATTERN})] | None = None
-    """Your own Processor, as module:attribute; its handlers run as they are."""
+    processor: Reference | None = None
+    """Your own Processor, or a function or class that makes one, as module:attribute. Its handlers run as they are, in
+    a module that is imported anew for each life of each worker."""
+    shared: Reference | None = None
+    """What outlives the processes of workers, such as a store: a function or class that makes it, as module:attribute.
+    It is called once for each run, and what it returns is handed to the function that makes the processor."""
+    invariants: tuple[InvariantEntry, ...] = ()
+    """What must always hold, eventually hold, or hold at the end: your own functions over what is shared."""
     jobs: dict[str, JobSettings] = Field(default_factory=dict)
     """The types of jobs, by name."""
     load: Annotated[tuple[LoadEntry, ...], NOT_EMPTY, Field(json_schema_extra={"minItems": 1})] = ()
@@ -231,13 +275,6 @@ class Scenario(Section):
             return [value]
         if not isinstance(value, (list, tuple)):
             raise refuse(f"{show(value)} is neither a mapping nor a list of mappings, as {{count: 1, concurrency: 5}}")
-        return value
-
-    @field_validator("processor", mode="before")
-    @classmethod
-    def _reference(cls, value: Any) -> Any:
-        if isinstance(value, str) and not re.fullmatch(REFERENCE_PATTERN, value):
-            raise refuse(f"{show(value)} is not a processor: write it as module:attribute")
         return value
 
     @model_validator(mode="after")

@@ -427,8 +427,8 @@ def _play(scenario: dict[str, Any], backend: str, shuffle: bool) -> Recording:
     from queuesim.results.little import check
     from queuesim.results.result import Result
     from queuesim.runs.virtual.engine import record
-    from queuesim.scenario.loading import processor_of
     from queuesim.scenario.model import Scenario
+    from queuesim.scenario.processors import processor_of
 
     chosen = Scenario.model_validate(scenario)
     recording = record(chosen, chosen.seed, processor_of(chosen), backend=backend, shuffle=shuffle)

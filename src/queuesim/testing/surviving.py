@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from queuesim.core.processor import Processor
 from queuesim.extras import need
+from queuesim.runs.invariants import Given as Invariants
+from queuesim.runs.invariants import Invariant, as_invariants
+from queuesim.runs.lives import Lives
+from queuesim.scenario.processors import ProcessorFactory, reference_of
+from queuesim.scenario.processors import Source as ProcessorSource
 from queuesim.testing.soak import DIRECTORY, replay_command, save
 
 if TYPE_CHECKING:
-    from queuesim.core.processor import Processor
     from queuesim.results.result import Result
 
 
@@ -28,9 +33,11 @@ class DidNotSurviveError(AssertionError):
 
 
 def assert_survives(
-    processor: Processor,
+    processor: ProcessorSource,
     jobs: dict[str, Any] | None = None,
     *,
+    invariant: Invariants = None,
+    shared: Callable[[], Any] | str | None = None,
     reference: str | None = None,
     duration: float = 60.0,
     faults: Sequence[str] | None = None,
@@ -40,11 +47,17 @@ def assert_survives(
     directory: Path = DIRECTORY,
     **fixed: Any,
 ) -> None:
-    """Play drawn scenarios with a processor's own handlers; all checks must hold in each.
+    """Play drawn scenarios with your own handlers; all checks must hold in each.
 
     Args:
+        processor: a function or class that makes the Processor, or ``module:attribute`` of one. It is made anew for
+            each life of each worker: see `queuesim.scenario.processors.ProcessorFactory`. With a Processor in its place
+            all examples, workers and restarts share that object.
         jobs: by type, what its jobs are like, as a scenario says it: ``{"mail": {"data": {...}}}``; every handler's
             type with no data if left out.
+        invariant: what must hold of your own state: a function, `always`, `eventually` or `at_end` of one, several of
+            them, or a mapping from names to them; see `queuesim.run`.
+        shared: makes what outlives workers' processes, such as a store, once for each example.
         reference: the processor as ``module:attribute``, for the command that replays a failure.
         duration: seconds of load in each run.
         faults: the kinds to draw from; all that a queue must survive if left out.
@@ -64,7 +77,9 @@ def assert_survives(
     from queuesim.runs.run import GIVEN, run
     from queuesim.testing.strategies import scenarios
 
-    types = jobs or {name: {} for name in processor.types}
+    factory = ProcessorFactory(processor, shared)
+    types = jobs or {name: {} for name in Lives(factory).prototype.types}
+    reference = reference or factory.reference
     drawn = scenarios(
         duration,
         jobs=types,
@@ -74,8 +89,11 @@ def assert_survives(
         **fixed,
     )
 
+    def play(scenario: dict[str, Any]) -> Result:
+        return run(scenario, processor=processor, shared=shared, invariants=invariant, shuffle=shuffle)
+
     def fails(scenario: dict[str, Any]) -> bool:
-        return brought_down(run(scenario, processor=processor, shuffle=shuffle))
+        return brought_down(play(scenario))
 
     rules = settings(
         max_examples=examples,
@@ -89,10 +107,31 @@ def assert_survives(
         smallest = find(drawn, fails, settings=rules)
     except NoSuchExample:
         return
-    result = run(smallest, processor=processor, shuffle=shuffle)
-    path = save(smallest, directory)
-    command = replay_command(path, processor=None if reference else "MODULE:ATTRIBUTE", shuffle=shuffle)
-    raise DidNotSurviveError(f"{explain(result)}\nscenario: {path}\nreplay: {command}", path)
+    result = play(smallest)
+    own = _named(factory, as_invariants(invariant))
+    path = save({**smallest, **own}, directory)
+    if "processor" in own or reference:
+        replay = replay_command(path, shuffle=shuffle)
+    elif isinstance(processor, Processor):
+        replay = replay_command(path, processor="MODULE:ATTRIBUTE", shuffle=shuffle)
+    else:
+        order = ", shuffle=True" if shuffle else ""
+        replay = (
+            f"queuesim.run({path.as_posix()!r}, processor=..., shared=..., invariants=...{order}), or one command if "
+            "these are functions at the top of a module"
+        )
+    raise DidNotSurviveError(f"{explain(result)}\nscenario: {path}\nreplay: {replay}", path)
+
+
+def _named(factory: ProcessorFactory, invariants: Sequence[Invariant]) -> dict[str, Any]:
+    """What a scenario file needs to name the user's own functions; nothing if not all of them can be named."""
+    shared = None if factory.shared is None else reference_of(factory.shared)
+    named = {one.reference: one.when.value for one in invariants}
+    if factory.reference is None or (factory.shared is not None and shared is None) or None in named:
+        return {}
+    keys: dict[str, Any] = {"processor": factory.reference, "shared": shared}
+    keys |= {"invariants": [{when: reference} for reference, when in named.items()]}
+    return {key: value for key, value in keys.items() if value}
 
 
 def brought_down(result: Result) -> bool:

@@ -175,6 +175,8 @@ def _check(status: str, kind: str, name: str, value: float, unit: str, limit: st
         return f"{name}: {detail}"
     title = f"{name} failed" if status == "failed" else name
     when = "" if math.isnan(at) else f" at {readable(at)}"
+    if kind == "invariant":
+        return f"{name} ({limit}): {f'violated{when}: {detail}' if status == 'failed' else 'held'}"
     text = measured(value, unit) if unit in COUNTED or math.isnan(value) else f"measured {measured(value, unit)}"
     return f"{title}: {text}{when}{f' ({detail})' if detail else ''}"
 

@@ -108,6 +108,6 @@ def junit(result: Run) -> str:
 
 
 def _failure_message(kind: str, status: str, value: float, unit: str, limit: str, detail: str) -> str:
-    if status != "failed" or kind == "health":
+    if status != "failed" or kind in ("health", "invariant"):
         return detail
     return f"measured {measured(value, unit)}, asked for {limit}. {detail}".strip()

@@ -35,9 +35,9 @@ from queuesim.runs.live.processes import LiveFleet, ProcessPool
 from queuesim.runs.live.reconciliation import account_for, judge_live
 from queuesim.runs.live.worker_process import OwnSlot, WorkerLaunch, make_worker
 from queuesim.runs.live.worker_process import connect as connect_early
-from queuesim.scenario.loading import processor_of
 from queuesim.scenario.model import Overhead, Scenario
 from queuesim.scenario.overdue import schedules_of
+from queuesim.scenario.processors import processor_of
 from queuesim.scenario.queue_settings import WorkerSettings, name_workers
 from queuesim.simulation.random import Streams
 

@@ -36,8 +36,8 @@ from queuesim.faults.registry import bind
 from queuesim.runs.handlers import build_processor, build_worker
 from queuesim.runs.live.messages import LENGTH, READY, Reporter
 from queuesim.runs.worker_clock import RunClockRecorder, SkewedBroker, WorkerClock
-from queuesim.scenario.loading import processor_of
 from queuesim.scenario.model import Scenario
+from queuesim.scenario.processors import processor_of
 from queuesim.scenario.queue_settings import WorkerSettings
 from queuesim.simulation.process import CURRENT
 from queuesim.simulation.random import Streams

@@ -29,7 +29,9 @@ from queuesim.oracles import judge
 from queuesim.results.recording import CheckRow, Facts, Recording, Refusal, Stop, StopReason
 from queuesim.runs.engine import LOOKS, Engine, Progress
 from queuesim.runs.handlers import OVERDUE, build_processor, build_worker
+from queuesim.runs.invariants import InvariantMonitor
 from queuesim.runs.judging import Abort, Patience, all_since, promises, slot_tasks, starved_since
+from queuesim.runs.lives import Lives
 from queuesim.runs.virtual.fleet import Fleet, Member, VirtualFaultContext
 from queuesim.runs.worker_clock import RunClockRecorder, SkewedBroker
 from queuesim.scenario.model import Scenario, make_broker
@@ -65,7 +67,9 @@ class Simulation(Engine):
 
     Args:
         backend: "sim", a queue in memory, or "fakeredis".
-        own: the user's processor, if the scenario names one.
+        own: the user's processor, if there is one: the prototype of `lives`, if these are given.
+        lives: make the processor of each life of each worker.
+        monitor: asks the user's invariants.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class Simulation(Engine):
         own: Processor | None = None,
         progress: Progress | None = None,
         abort: Abort | None = None,
+        lives: Lives | None = None,
+        monitor: InvariantMonitor | None = None,
     ) -> None:
         streams = Streams(seed)
         processor = build_processor(scenario, own, streams, loop.sleep)
@@ -93,6 +99,10 @@ class Simulation(Engine):
         self._refusals: dict[tuple[str, str, str], Refusal] = {}
         self._refusing = threading.Lock()
         loop.guard.on_refusal = self._note_refusal
+        self._lives = lives
+        self._monitor = monitor
+        if monitor is not None:
+            monitor.on_violation = self._note_violation
         self._server = self._with_overhead()
         self.fleet = Fleet(scenario.workers, self._make_worker, self._start, self.broker, self.recorder)
         self._overdue = self._with_overdue()
@@ -114,6 +124,9 @@ class Simulation(Engine):
     def workers(self) -> Sequence[Worker]:
         """The present worker of every place in the fleet, or its last one."""
         return self.fleet.workers
+
+    def _note_violation(self, time: float, name: str) -> None:
+        self._end(StopReason.INVARIANT, name, time)
 
     def _note_refusal(self, call: str, target: str, context: Context) -> None:
         """Record that real input or output was refused, maybe in a thread that a handler started."""
@@ -199,6 +212,7 @@ class Simulation(Engine):
         name = member.name
         server: Broker = self._server
         observer: WorkerObserver = self.recorder
+        processor = self._processor if self._lives is None else self._lives.begin(member.process, self._processor)
         clock = None
         if any(isinstance(entry.settings, WorkerClockSkew) for entry in self.scenario.faults):
             clock = member.clock
@@ -206,8 +220,10 @@ class Simulation(Engine):
             server = cast(Broker, SkewedBroker(server, clock, observer, self.broker))
         if self._injector is not None:
             server = cast(Broker, self._injector.connect(server, name))
+        if self._monitor is not None:
+            observer = self._monitor.observe(observer, self.loop.time)
         worker = build_worker(
-            self._processor,
+            processor,
             server,
             member.settings,
             name=name,
@@ -465,6 +481,8 @@ def record(
     handler_limit: float = 10.0,
     allow_io: Sequence[str] = (),
     abort: Abort | None = None,
+    lives: Lives | None = None,
+    monitor: InvariantMonitor | None = None,
 ) -> Recording:
     """Play a scenario in virtual time and return the bare recording: the oracles have judged, thresholds not yet."""
     from queuesim import __version__
@@ -475,7 +493,17 @@ def record(
         loop.most_generations = MAX_GENERATIONS
         # a task that a handler started does not end the program, maybe with the exit code of a run that is ok
         loop.contains_exits = True
-        simulation = Simulation(scenario, loop, seed=seed, backend=backend, own=own, progress=progress, abort=abort)
+        simulation = Simulation(
+            scenario,
+            loop,
+            seed=seed,
+            backend=backend,
+            own=own,
+            progress=progress,
+            abort=abort,
+            lives=lives,
+            monitor=monitor,
+        )
         began = time.perf_counter()
         recorder = simulation.recorder
         # a job that puts itself off at once, again and again, is one that holds the loop

@@ -152,9 +152,9 @@ class Fleet:
 
     def _bear(self, member: Member) -> None:
         member.lives += 1
-        member.worker = self._make(member)
         # a process of its own: what blocks one worker's event loop does not block another's
         member.process = Process(member.name)
+        member.worker = self._make(member)
 
     def _run(self, member: Member, delay: float) -> None:
         worker = member.worker
