@@ -94,7 +94,7 @@ class DatabaseSlow(DatabaseFault):
     """Queries take longer."""
 
     delay: ServiceTime
-    """How much longer, all of an attempt's together, or each transaction on overdue tasks."""
+    """How much longer: all queries of an attempt together, or each transaction on overdue tasks."""
 
     async def hinder(self, transaction: object) -> None:
         await sleep(self.sampler("delay")())
@@ -183,7 +183,7 @@ class LockedFiles(ConnectionPool):
 
 @fault("database.pool")
 class DatabasePool(DatabaseFault):
-    """Few connections are left: who finds none waits for one, and fails after the time-out."""
+    """Few connections are left: an attempt that finds none waits for one, and fails after the time-out."""
 
     size: Count
     """Connections that are left, over all workers."""
@@ -218,7 +218,7 @@ class DatabasePool(DatabaseFault):
 
 @fault("database.deadlock")
 class DatabaseDeadlock(DatabaseFault):
-    """The database aborts a transaction, at its end: nothing was written."""
+    """The database aborts a transaction at its end: nothing is written."""
 
     at_the_end = True
 
@@ -232,7 +232,7 @@ class DatabaseDeadlock(DatabaseFault):
 
 @fault("database.lost-commit")
 class DatabaseLostCommit(DatabaseFault):
-    """A transaction is committed, but the answer is lost: the handler fails, its work is done."""
+    """A transaction is committed, but the answer is lost: the handler fails, although its work is done."""
 
     at_the_end = commits = True
 

@@ -65,7 +65,7 @@ class HandlerFault(Likely, AttemptHook):
     needs = Need.PROCESSES
 
     job: Word | None = None
-    """Which type of jobs; all if left out."""
+    """The job type; all if left out."""
 
     def unknown_names(self, scenario: ScenarioOutline) -> Iterator[Problem]:
         if self.job is not None and scenario.jobs is not None and self.job not in scenario.jobs:
@@ -109,7 +109,7 @@ class Failing(HandlerFault):
     """Attempts that are struck fail at their end."""
 
     category: Category = "unknown"
-    """What kind of error they fail with."""
+    """The category of the error that they fail with."""
 
     async def after(self, job: Job) -> None:
         if self.strikes(job):
@@ -118,7 +118,7 @@ class Failing(HandlerFault):
 
 @fault("handler.error")
 class HandlerError(Failing):
-    """Attempts fail, after they took their time."""
+    """Attempts fail at their end."""
 
     @staticmethod
     def draw(rng: Random, duration: float) -> Settings:
@@ -130,12 +130,12 @@ class HandlerError(Failing):
 
 @fault("handler.hang")
 class HandlerHang(HandlerFault):
-    """Attempts don't end by themselves."""
+    """Attempts don't end on their own."""
 
     effects = Effect.HANGS
 
     lasts: ServiceTime | None = None
-    """How long they hang; for ever if left out."""
+    """How long they hang; forever if left out."""
 
     async def before(self, job: Job) -> None:
         if self.strikes(job):
@@ -179,7 +179,7 @@ class ByNumber(HandlerFault):
 
 @fault("handler.poison")
 class HandlerPoison(ByNumber, Failing):
-    """Some jobs fail at every attempt while it lasts: which, is decided by their numbers."""
+    """Some jobs fail at every attempt while the fault lasts; the jobs' numbers decide which."""
 
     @staticmethod
     def draw(rng: Random, duration: float) -> Settings:
@@ -188,17 +188,17 @@ class HandlerPoison(ByNumber, Failing):
 
 @fault("handler.payload")
 class HandlerPayload(ByNumber, Killing):
-    """Jobs with much data. Workers that hold too much of it at once are killed for want of memory."""
+    """Jobs have large data. A worker that holds too much of it at once is killed, out of memory."""
 
     effects = Effect.UNHEARD
     needs = Need.PROCESSES | Need.SPARES
 
     size: Size
-    """Of one such job's data in a worker's memory."""
+    """Size of one such job's data in a worker's memory."""
     memory: Size
-    """What a worker may hold at once."""
+    """How much a worker may hold at once."""
     restart: ServiceTime = ServiceTime(constant=1.0)
-    """How long until the successor of a killed worker runs."""
+    """Time until the successor of a killed worker runs."""
 
     def unmet_needs(self, scenario: ScenarioOutline) -> Iterator[Problem]:
         if self.size > self.memory:

@@ -71,7 +71,7 @@ class ProducerFault(Chance):
     effects = Effect.REPEATS_PAGES
 
     load: Word | None = None
-    """Which load entry; all if left out."""
+    """The load entry; all if left out."""
 
     def unknown_names(self, scenario: ScenarioOutline) -> Iterator[Problem]:
         yield from _unknown_load(self.load, scenario)
@@ -126,16 +126,16 @@ class ProducerRetry(ProducerFault):
 
 @fault("producer.burst")
 class ProducerBurst(Fault):
-    """Many jobs at once, beside the load."""
+    """Many jobs at once, in addition to the load."""
 
     color = SKY
     effects = Effect.REPEATS_PAGES
     must_name = "load"
 
     size: Count
-    """How many."""
+    """Number of jobs."""
     load: Word | None = None
-    """Of which load entry's jobs; needed if there are several."""
+    """The load entry whose jobs they are; needed if there are several."""
 
     def unknown_names(self, scenario: ScenarioOutline) -> Iterator[Problem]:
         yield from _unknown_load(self.load, scenario)

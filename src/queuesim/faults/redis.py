@@ -37,7 +37,7 @@ from queuesim.units import format_duration
 
 @fault("redis.outage")
 class RedisOutage(Lasting):
-    """Nobody reaches Redis: connections break, and no command gets through."""
+    """Redis can't be reached: connections break, and no command gets through."""
 
     effects = Effect.SERVER | Effect.AWAY
     needs = Need.PROXY
@@ -60,7 +60,7 @@ class ClientFault(Likely):
     needs = Need.PROXY
 
     client: Word = ALL
-    """Whose commands: a worker's, a load entry's, or all."""
+    """Whose commands: those of a worker or of a load entry; all if left out."""
 
     def unknown_names(self, scenario: ScenarioOutline) -> Iterator[Problem]:
         clients = dict.fromkeys([ALL, *scenario.worker_kinds, *scenario.workers, *scenario.loads])
@@ -70,12 +70,12 @@ class ClientFault(Likely):
 
 @fault("redis.latency")
 class RedisLatency(ClientFault):
-    """Commands take longer, there and back together."""
+    """Commands and their answers take longer."""
 
     effects = Effect.SERVER | Effect.LATE_COMMANDS
 
     delay: ServiceTime
-    """How much longer."""
+    """How much longer, in both directions together."""
 
     @property
     def target(self) -> str:
@@ -103,7 +103,7 @@ class RedisLatency(ClientFault):
 
 @fault("redis.drop")
 class RedisDrop(ClientFault, Chance):
-    """The connection breaks on a command: before it reached the server, or after it took effect, its answer lost."""
+    """The connection breaks on a command: before it takes effect, or after that, and its answer is lost."""
 
     effect: Literal["before", "after", "either"] = "either"
     """Whether it breaks before or after the command took effect."""
@@ -124,7 +124,7 @@ class RedisDrop(ClientFault, Chance):
 
 @fault("redis.read-only")
 class RedisReadOnly(Lasting):
-    """Clients talk to a replica: it answers questions and refuses whatever would change something."""
+    """Clients are connected to a replica: it accepts reads, and refuses commands that write."""
 
     effects = Effect.SERVER
     needs = Need.PRIVATE_SERVER
@@ -151,7 +151,7 @@ class RedisReadOnly(Lasting):
 
 @fault("redis.failover")
 class RedisFailover(Fault):
-    """A replica takes over that had not got the last writes yet: they are undone."""
+    """A replica that lacks the last writes takes over: these writes are lost."""
 
     effects = Effect.SERVER
     not_live = (
@@ -162,7 +162,7 @@ class RedisFailover(Fault):
     lose: PositiveSeconds
     """How much of the past is lost."""
     down: Seconds = 0.0
-    """For how long nobody reaches the server meanwhile."""
+    """For how long the server can't be reached."""
 
     @model_validator(mode="after")
     def _foreseen(self) -> Any:
@@ -204,9 +204,9 @@ class RedisRestart(Fault):
     needs = Need.PRIVATE_SERVER
 
     empty: Annotated[bool, Field(strict=True)] = False
-    """Without what it held in memory; otherwise everything is still there."""
+    """Whether the server loses its data; otherwise everything is still there."""
     down: Seconds = 1.0
-    """For how long nobody reaches it."""
+    """For how long it can't be reached."""
 
     async def strike(self, strike: Strike) -> None:
         detail, lost = ("its memory is lost", math.inf) if self.empty else ("", None)
@@ -253,7 +253,7 @@ class RedisRestart(Fault):
 
 @fault("redis.script-flush")
 class RedisScriptFlush(Fault):
-    """SCRIPT FLUSH: the server forgets all scripts. A queue in memory has none: there it changes nothing."""
+    """SCRIPT FLUSH: the server forgets all scripts. No effect on a queue in memory, which has none."""
 
     effects = Effect.SERVER
     needs = Need.PRIVATE_SERVER
@@ -269,7 +269,7 @@ class RedisScriptFlush(Fault):
 
 @fault("queue.pause")
 class QueuePause(Lasting):
-    """Somebody pauses the queue, and resumes it later: meanwhile no job starts, and those that run go on."""
+    """The queue is paused, and resumed later: meanwhile no job starts, and active jobs continue."""
 
     def prepare(self) -> None:
         self.context.pauses.possible = True

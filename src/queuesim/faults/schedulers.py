@@ -37,7 +37,7 @@ class CronFault(Chance):
 
 @fault("cron.missed")
 class CronMissed(CronFault):
-    """A tick does not happen: nobody scans."""
+    """A tick is missed: no scan starts."""
 
     effects = Effect.REPEATS_PAGES | Effect.SKIPS_TICKS
 
@@ -50,7 +50,7 @@ class CronMissed(CronFault):
 
 @fault("cron.twice")
 class CronTwice(CronFault):
-    """A second scheduler is there that nobody knows of: it scans at the same tick."""
+    """A second, forgotten scheduler scans at the same tick."""
 
     async def tick(self, scans: Scans, name: str, tick: float | None) -> bool:
         if self.strikes():
@@ -62,7 +62,7 @@ class CronTwice(CronFault):
 
 @fault("cron.overlap")
 class CronOverlap(CronFault):
-    """A scan takes so long that the next begins while it goes on, as where cron starts a program at every tick."""
+    """A scan takes so long that the next one begins before it ends, as if cron started a program at every tick."""
 
     effects = Effect.REPEATS_PAGES | Effect.SKIPS_TICKS
 

@@ -48,7 +48,7 @@ class WorkerFault(Fault):
     needs = Need.PROCESSES
 
     worker: Word = ANY
-    """Whom: a worker's name, that of a kind of workers, `any` for one that is drawn, or `all`."""
+    """Which worker: the name of a worker or of a kind of workers, `any` for a random one, or `all`."""
 
     def unknown_names(self, scenario: ScenarioOutline) -> Iterator[Problem]:
         known = dict.fromkeys([ANY, ALL, *scenario.worker_kinds, *scenario.workers])
@@ -87,7 +87,7 @@ class Killing(Deadly):
 
 @fault("worker.crash")
 class WorkerCrash(WorkerFault, Killing, AttemptHook):
-    """A worker dies as by SIGKILL: nothing in it runs again, no `finally`. Another one takes its place."""
+    """A worker dies as if by SIGKILL: nothing in it runs again, not even `finally`. Another worker replaces it."""
 
     by_chance = True
     effects = Effect.WORKERS | Effect.UNHEARD
@@ -96,7 +96,7 @@ class WorkerCrash(WorkerFault, Killing, AttemptHook):
     probability: Probability | None = None
     """How likely a worker dies of an attempt that it starts."""
     restart: ServiceTime | Literal["never"] = ServiceTime(constant=1.0)
-    """How long until its successor runs, or never."""
+    """Time until its successor runs, or never."""
 
     def prepare(self) -> None:
         self.active = not self.timed
@@ -146,7 +146,7 @@ class WorkerCrash(WorkerFault, Killing, AttemptHook):
 
 @fault("worker.freeze")
 class WorkerFreeze(WorkerFault, Lasting):
-    """A worker stops as by SIGSTOP, and goes on later. Its locks expire meanwhile."""
+    """A worker stops as if by SIGSTOP, and continues later. Its locks expire meanwhile."""
 
     effects = Effect.WORKERS | Effect.UNHEARD | Effect.REPEATS_PAGES
 
@@ -169,7 +169,7 @@ class WorkerFreeze(WorkerFault, Lasting):
 
 @fault("worker.block")
 class WorkerBlock(WorkerFreeze):
-    """A worker's event loop is held: by a handler that computes, or waits without `await`."""
+    """A worker's event loop is blocked, by a handler that computes, or waits without `await`."""
 
     effects = Effect.WORKERS | Effect.UNHEARD
 
@@ -195,11 +195,11 @@ class WorkerBlock(WorkerFreeze):
 
 @fault("worker.slow-start")
 class WorkerSlowStart(WorkerFault, Chance):
-    """Workers that start take their time before they take jobs."""
+    """Workers need some time after their start before they take jobs."""
 
     worker: Word = ALL
     delay: ServiceTime
-    """How long they take."""
+    """How long they need."""
 
     def prepare(self) -> None:
         fleet = self.context.fleet
@@ -223,18 +223,18 @@ class WorkerSlowStart(WorkerFault, Chance):
 
 @fault("worker.deploy")
 class WorkerDeploy(WorkerFault):
-    """A rolling deploy: one worker after the other finishes what it runs, ends, and is replaced."""
+    """A rolling deploy: one worker after the other finishes its jobs, ends, and is replaced."""
 
     effects = Effect.WORKERS | Effect.UNHEARD
     needs = Need.PROCESSES | Need.SPARES
 
     worker: Word = ALL
     grace: Seconds = 30.0
-    """How long a worker may take to finish what it runs; then it is killed."""
+    """Time in which a worker may finish its jobs; then it is killed."""
     down: Seconds = 1.0
-    """From the end of a worker to the start of its successor."""
+    """Time from the end of a worker to the start of its successor."""
     pause: Seconds = 0.0
-    """From the start of a successor to the end of the next worker."""
+    """Time from the start of a successor to the end of the next worker."""
 
     async def strike(self, strike: Strike) -> None:
         fleet = self.context.fleet
@@ -264,7 +264,7 @@ class WorkerDeploy(WorkerFault):
 
 @fault("worker.scale")
 class WorkerScale(Fault):
-    """The number of workers of one kind changes; those that go finish what they run."""
+    """The number of workers of one kind changes; workers that are removed finish their jobs."""
 
     color = PINK
     effects = Effect.WORKERS | Effect.UNHEARD
@@ -272,11 +272,11 @@ class WorkerScale(Fault):
     must_name = "worker"
 
     to: CountFromZero
-    """How many there are from then on."""
+    """The new number of workers."""
     for_: ServiceTime | None = Field(None, alias="for")
-    """After so long there are as many as before."""
+    """Time after which there are as many as before."""
     grace: Seconds = 30.0
-    """How long a worker that goes may take to finish what it runs; then it is killed."""
+    """Time in which a removed worker may finish its jobs; then it is killed."""
     worker: Word | None = None
     """Which kind of workers; needed if there are several."""
 
@@ -363,7 +363,7 @@ class WorkerClockSkew(WorkerFault, Lasting):
         PlainSerializer(_format_signed, return_type=str, when_used="json"),
         WithJsonSchema({"type": "string", "pattern": f"^-?{DURATION_PATTERN.removeprefix('^')}", "examples": ["-5s"]}),
     ]
-    """How much it is ahead; below 0, how much it is behind."""
+    """How far it is ahead; below 0, how far it is behind."""
 
     @model_validator(mode="after")
     def _some(self) -> Any:

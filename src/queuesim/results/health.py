@@ -368,7 +368,7 @@ def _trace_advice(trace: TraceAsked) -> str:
 
 @health_check("type-never-started", "types")
 def type_never_started(health: RunHealth) -> HealthFinding:
-    """No job of a type ever started, although jobs of it were added, or the load had to draw some."""
+    """No job of a type ever started, although jobs of it were added, or should have been."""
     found, doubts = HealthFinding(), []
     recording, started = health.recording, health.count(health.started)
     added, lost = health.count(~health.removed), health.count(health.lost)

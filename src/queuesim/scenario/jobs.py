@@ -73,27 +73,27 @@ class JobSettings(Section):
     """One type of job."""
 
     weight: Number = 1.0
-    """Its share of the jobs, beside the weights of the others."""
+    """Its share of the jobs, relative to the weights of the other types."""
     service: ServiceTime | None = None
-    """How long an attempt takes. Left out where the scenario's own processor has a handler."""
+    """How long an attempt takes. Left out if the scenario's own processor has a handler."""
     blocking: ServiceTime | None = None
-    """A part of each attempt, before the service time, that holds the worker's event loop, as a CPU-bound handler."""
+    """A part of each attempt, before the service time, that blocks the worker's event loop, like CPU-bound code."""
     errors: ErrorRates = ErrorRates()
-    """How its attempts fail."""
+    """Probabilities with which its attempts fail."""
     poison: Poison | None = None
-    """How many of its jobs can never succeed."""
+    """The share of its jobs that can never succeed."""
     timeout: PositiveSeconds | None = None
     """An attempt that takes longer is cancelled and fails."""
     priority: Annotated[int, Field(strict=True, ge=0, le=MAX_PRIORITY)] = 0
-    """1 is the most urgent; 0 has none and goes before all that have one."""
+    """1 is the most urgent. Jobs with 0 have no priority, and go before all that have one."""
     delay: Seconds = 0.0
-    """Before a new job may start."""
+    """Time before a new job may start."""
     attempts: Count | None = None
-    """In place of the queue's."""
+    """Replaces the queue's value."""
     backoff: BackoffSettings | None = None
-    """In place of the queue's."""
+    """Replaces the queue's value."""
     lifo: Annotated[bool, Field(strict=True)] = False
-    """New jobs go to the front."""
+    """New jobs go to the front of the queue."""
     data: Annotated[Any, AfterValidator(_json), WithJsonSchema({})] = None
     """What the handler gets: any JSON."""
 

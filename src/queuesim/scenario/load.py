@@ -186,7 +186,7 @@ class Arrivals(Section):
 
 
 class Bulk(Section):
-    """Many jobs added in one step: once, or again and again."""
+    """Many jobs added in one step: once, or repeatedly."""
 
     choices = ("at", "every")
 
@@ -240,7 +240,7 @@ class Trace(Section):
     file: DataFile
     """Relative to the scenario's file. Columns: name, added_ms; optional: priority, delay_ms, service_ms, fail_1..."""
     columns: dict[str, Word] = Field(default_factory=dict)
-    """What the file calls its columns, where it differs: ``{name: job_type}``."""
+    """The file's names for the columns, where they differ: ``{name: job_type}``."""
 
     @cached_property
     def jobs(self) -> list[TraceJob]:
@@ -279,7 +279,7 @@ class LoadEntry(Section):
     constant: Arrivals | None = None
     """Evenly spaced jobs."""
     poisson: Arrivals | None = None
-    """Jobs at random, independent of each other."""
+    """Jobs at random times, independent of each other."""
     bulk: Bulk | None = None
     trace: Trace | None = None
     """Replays a recording."""

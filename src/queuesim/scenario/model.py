@@ -193,26 +193,26 @@ class Scenario(Section):
     duration: PositiveSeconds
     """Duration of the run, for which load is made and measured."""
     warmup: Seconds = 0.0
-    """The beginning that metrics leave out."""
+    """The beginning of the run, which metrics leave out."""
     drain: Annotated[
         float | bool,
         PlainValidator(_drain),
         PlainSerializer(lambda drain: drain if isinstance(drain, bool) else format_duration(drain), when_used="json"),
         WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": DURATION_PATTERN}]}),
     ] = False
-    """After `duration`, go on without new load until all jobs are done: true, or at most for this time."""
+    """After `duration`, continue without new load until all jobs are done: true, or at most for this time."""
     epoch: Annotated[
         datetime,
         PlainValidator(_epoch),
         PlainSerializer(_format_epoch, when_used="json"),
         WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2025-01-01T00:00:00Z"]}),
     ] = datetime(2025, 1, 1, tzinfo=UTC)
-    """The calendar time of the run's second 0, with its zone."""
+    """The calendar time of the run's second 0, with its time zone."""
     queue: QueueSettings = QueueSettings()
     workers: Annotated[tuple[WorkerSettings, ...], NOT_EMPTY, Field(json_schema_extra=or_single)] = (WorkerSettings(),)
     """The workers, or a list of several kinds of workers."""
     processor: Reference | None = None
-    """Your own Processor, or a function or class that makes one, as module:attribute. Its handlers run as they are, in
+    """Your own Processor, or a function or class that makes one, as module:attribute. Its handlers run unchanged, in
     a module that is imported anew for each life of each worker."""
     shared: Reference | None = None
     """What outlives the processes of workers, such as a store: a function or class that makes it, as module:attribute.
@@ -222,22 +222,22 @@ class Scenario(Section):
     jobs: dict[str, JobSettings] = Field(default_factory=dict)
     """The types of jobs, by name."""
     load: Annotated[tuple[LoadEntry, ...], NOT_EMPTY, Field(json_schema_extra={"minItems": 1})] = ()
-    """Where jobs come from. Needed, unless there are overdue tasks."""
+    """The sources of jobs. Needed, unless there are overdue tasks."""
     overdue: OverdueSettings | None = None
-    """Scans for overdue tasks, which make jobs too."""
+    """Scans for overdue tasks, which also add jobs."""
     allow_io: Annotated[
         tuple[Word, ...], BeforeValidator(_allow_io), AfterValidator(_known_io), Field(json_schema_extra=_io_schema)
     ] = ()
-    """What handlers may reach outside of the process in virtual time, by blocking calls: hosts, as `localhost:5432` or
-    `*.example.org`, `unix:/path`, `process:program`; true for everything. All else is refused."""
+    """What handlers may reach outside of the process in virtual time, by blocking calls: hosts such as `localhost:5432`
+    or `*.example.org`, `unix:/path`, `process:program`; true for everything. Everything else is refused."""
     overhead: Overhead = Overhead()
     faults: tuple[FaultEntry, ...] = ()
-    """What goes wrong. They end at `duration`: what comes after, the run drains without."""
+    """What goes wrong. All faults end at `duration`; the drain has none."""
     thresholds: tuple[ThresholdField, ...] = ()
-    """What must hold for the run to pass."""
+    """Conditions that must hold for the run to pass."""
 
     expect: Annotated[tuple[HealthName, ...], AfterValidator(_each_once)] = ()
-    """Health checks that must fail, for scenarios that want an unhealthy run. One that passes fails the run."""
+    """Health checks that must fail, for a scenario that is meant to be unhealthy. If one passes, the run fails."""
 
     _directory: Path = PrivateAttr(default=Path())
 

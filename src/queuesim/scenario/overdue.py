@@ -12,14 +12,14 @@ from queuesim.simulation.service_times import ServiceTime
 
 
 class DatabaseSettings(Section):
-    """The task database: in a simulation what it costs, in real time where it is."""
+    """The task database: its cost in a simulation, its address in real time."""
 
     latency: ServiceTime = ServiceTime(constant=0.002)
     """In a simulation, how long a transaction holds a connection."""
     connections: Count = 5
     """Size of the pool of each process, worker or scheduler."""
     url: Word | None = None
-    """In real time, a PostgreSQL database, in which the run has a schema of its own; a SQLite file if left out."""
+    """In real time, a PostgreSQL database, in which the run has its own schema; a SQLite file if left out."""
 
     @field_validator("url")
     @classmethod
@@ -54,7 +54,7 @@ class OverdueSettings(Section):
     missed: Literal["skip", "latest", "all"] = "skip"
     """What happens to scans that were due while no scheduler ran."""
     triggers: tuple[Seconds, ...] = ()
-    """When an administrator begins one more scan."""
+    """Times at which an administrator starts an additional scan."""
     schedulers: Count = 1
     """Processes that scan."""
     by: Literal["scheduler", "timer"] = "scheduler"
@@ -69,7 +69,7 @@ class OverdueSettings(Section):
     backlog: CountFromZero = 0
     """Open tasks that are overdue from the beginning."""
     window: PositiveSeconds = 24 * 3600.0
-    """Nobody is notified twice of a task within this time."""
+    """Nobody is notified twice about a task within this time."""
     delivery: Literal["after-commit", "outbox"] = "after-commit"
     """How notifications get into the queue."""
     lease: PositiveSeconds = 30.0

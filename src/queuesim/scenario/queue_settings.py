@@ -26,9 +26,9 @@ class BackoffSettings(Section):
     type: Literal["fixed", "exponential"] = "fixed"
     """Exponential doubles the delay with each attempt."""
     delay: Seconds
-    """Before the first retry."""
+    """Delay before the first retry."""
     jitter: Probability = 0.0
-    """How much of the delay is random: 0 none, 1 all of it."""
+    """Share of the delay that is random: 0 none, 1 all of it."""
     cap: PositiveSeconds | None = None
     """The longest delay, before jitter."""
 
@@ -74,19 +74,19 @@ class KeepSettings(Section):
 
 
 class KeepBoth(Section):
-    """Retention of finished jobs; all are kept unless it says otherwise."""
+    """Retention of finished jobs; if left out, all are kept."""
 
     completed: KeepSettings | None = None
     failed: KeepSettings | None = None
 
 
 class RetrySettings(Section):
-    """How errors of one category are retried; what is left out is as for any other error."""
+    """How errors of one category are retried; keys that are left out are as for other errors."""
 
     retry: Annotated[bool, Field(strict=True)] | None = None
     """Whether they are retried at all."""
     attempts: Count | None = None
-    """Runs at most, the first included."""
+    """Maximum number of attempts, the first included."""
     backoff: BackoffSettings | None = None
 
     def model(self) -> RetryPolicy:
@@ -114,13 +114,13 @@ def _dead_letter(value: Any) -> str | bool | None:
 
 
 class QueueSettings(Section):
-    """The queue that the jobs go through, and what holds for all of its jobs."""
+    """The queue of the jobs, and settings for all of its jobs."""
 
     name: Word = "default"
     attempts: Count = 1
-    """Runs of a job at most, the first included."""
+    """Maximum number of attempts of a job, the first included."""
     backoff: BackoffSettings | None = None
-    """Before each retry; none retries at once."""
+    """Delay before each retry; if left out, jobs are retried at once."""
     keep: KeepBoth = KeepBoth()
     dead_letter: Annotated[
         str | bool | None,
@@ -129,9 +129,9 @@ class QueueSettings(Section):
     ] = None
     """The queue for jobs that failed for good, false for none; "<name>-dead" if left out."""
     concurrency: Count | None = None
-    """Active jobs at most, over all workers."""
+    """Maximum number of active jobs, over all workers."""
     rate_limit: RateLimitSettings | None = None
-    """A limiter over all workers; its max beats a worker's own."""
+    """A limiter for all workers; its max replaces that of a worker's own limiter."""
     retry: RetryByCategory = RetryByCategory()
 
     @property
@@ -153,15 +153,15 @@ class WorkerSettings(Section):
     """Workers of one kind."""
 
     count: Count = 1
-    """How many of them."""
+    """Number of workers of this kind."""
     name: Word = "worker"
-    """Each gets a number behind it, if there are several."""
+    """If there are several workers, a number is appended to it."""
     concurrency: Count | None = None
-    """Jobs that each runs at a time; 1 if left out, or what the scenario's own processor says."""
+    """Jobs that each worker runs at a time; if left out, that of the scenario's own processor, or 1."""
     limiter: RateLimitSettings | None = None
     """Starts per window, shared by all workers of the queue."""
     lock_duration: PositiveSeconds = 30.0
-    """For how long a taken job is locked, unless the lock is renewed."""
+    """Time after which the lock of a job expires, unless it is renewed."""
     lock_renew: PositiveSeconds | None = None
     """A lock is renewed when it is older than half of this; half of lock_duration if left out."""
     stalled_interval: PositiveSeconds = 30.0
@@ -169,7 +169,7 @@ class WorkerSettings(Section):
     max_stalled: CountFromZero = 1
     """A job that stalls more often fails."""
     start: Seconds = 0.0
-    """When they begin to work."""
+    """When the workers start."""
 
     def options(self) -> WorkerOptions:
         """How such a worker keeps its locks."""
