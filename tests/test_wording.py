@@ -173,7 +173,7 @@ load: [{name: l, trace: {file: %s}}]
         with pytest.raises(ScenarioError) as caught:
             parse_scenario(text % (value, value, value), file="s.yaml")
         for problem in caught.value.problems:
-            assert re.search(r"is not (the name of a file|a processor|text)|no such file", problem.message)
+            assert re.search(r"is not (the name of a file|module:attribute|text)|no such file", problem.message)
 
 
 def test_values_are_shown_as_files_write_them() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 import queuesim
@@ -63,7 +64,12 @@ CANT_BE_PLAYED = {
     "faults": {**SMALL, "faults": [{"worker.crash": {"every": 1e-9}}], "duration": 1000.0},
     "burst": {**SMALL, "faults": [{"producer.burst": {"at": 1.0, "size": BILLION}}]},
     "scale": {**SMALL, "faults": [{"worker.scale": {"at": 1.0, "to": BILLION}}]},
-    "drain for years": {**SMALL, "drain": True, "jobs": {"a": {"service": 0.1, "delay": 1e15}}},
+    "drain for years": {
+        **SMALL,
+        "drain": True,
+        "jobs": {"a": {"service": 0.1, "delay": 1e9}},
+        "workers": {"stalled_interval": 0.01},
+    },
     "looks for stalled jobs": {**SMALL, "workers": {"stalled_interval": 1e-9}},
 }
 
@@ -75,8 +81,13 @@ def test_what_no_machine_can_play_is_refused(scenario: dict[str, Any]) -> None:
 
 
 def test_a_drain_with_a_limit_does_not_wait_for_longer_delays() -> None:
-    scenario = {**SMALL, "drain": 10.0, "jobs": {"a": {"service": 0.1, "delay": 1e15}}}
+    scenario = {**SMALL, "drain": 10.0, "jobs": {"a": {"service": 0.1, "delay": 1e9}}}
     assert effort(Scenario.model_validate(scenario)).seconds < 1
+
+
+def test_a_delay_that_no_broker_takes_is_refused_by_its_key() -> None:
+    with pytest.raises(ValidationError, match=r"a job can be delayed by .* at most"):
+        queuesim.run({**SMALL, "jobs": {"a": {"service": 0.1, "delay": 1e15}}})
 
 
 def test_so_is_a_whole_number_beyond_all_floats() -> None:

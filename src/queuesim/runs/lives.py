@@ -61,7 +61,8 @@ class Lives:
 
     def _make(self) -> Processor:
         made, _ = self._factory.make(self.shared)
-        if made is self._first and not self._warned:
+        # a name may be that of a library's processor, whose modules are not imported anew
+        if made is self._first and not self._warned and not isinstance(self._factory.source, str):
             self._warned = True
             warnings.warn(
                 FactoryWarning(

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from queuesim.core.job import MAX_PRIORITY, JobOptions, to_json
+from queuesim.core.job import LONGEST_DELAY, MAX_PRIORITY, JobOptions, to_json
 from queuesim.fields import NOT_EMPTY, Count, Number, PositiveSeconds, Probability, Seconds, Section, or_single, refuse
 from queuesim.scenario.queue_settings import CATEGORIES, BackoffSettings, QueueSettings
 from queuesim.simulation.service_times import ServiceTime
+from queuesim.units import format_duration
 
 Rates = Annotated[tuple[Probability, ...], NOT_EMPTY, Field(json_schema_extra=or_single)]
 """A probability for each attempt."""
@@ -69,6 +70,12 @@ def _json(value: Any) -> Any:
     return value
 
 
+def _delay(seconds: float) -> float:
+    if seconds > LONGEST_DELAY:
+        raise refuse(f"a job can be delayed by {format_duration(LONGEST_DELAY)} at most")
+    return seconds
+
+
 class JobSettings(Section):
     """One type of job."""
 
@@ -86,7 +93,7 @@ class JobSettings(Section):
     """An attempt that takes longer is cancelled and fails."""
     priority: Annotated[int, Field(strict=True, ge=0, le=MAX_PRIORITY)] = 0
     """1 is the most urgent. Jobs with 0 have no priority, and go before all that have one."""
-    delay: Seconds = 0.0
+    delay: Annotated[Seconds, AfterValidator(_delay)] = 0.0
     """Time before a new job may start."""
     attempts: Count | None = None
     """Replaces the queue's value."""
