@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from queuesim.faults.workers import Killing
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import FaultRow
 from queuesim.simulation.service_times import ServiceTime
+from queuesim.simulation.stepping import Stepped, stepped
 
 FREQUENT = (1, 1, 2, 2, 3, 4, 6)
 """Awaits that are drawn: most handlers have few."""
@@ -26,8 +27,8 @@ Raise = Callable[[], BaseException | None]
 """Makes what an await raises; None: the attempt's worker was killed, and nothing of it goes on."""
 
 
-class Driven(Generator[Any, Any, Any]):
-    """An awaitable that runs a coroutine step by step, so that a fault can strike between two of its steps.
+class Struck(Stepped):
+    """The coroutine of an attempt, with a fault at one of its awaits.
 
     Args:
         coroutine: that of an attempt.
@@ -36,37 +37,22 @@ class Driven(Generator[Any, Any, Any]):
         strike: called once, when it is struck.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], nth: int, late: bool, strike: Raise) -> None:
-        self._coroutine = coroutine
+    def __init__(self, coroutine: Attempt, nth: int, late: bool, strike: Raise) -> None:
+        super().__init__(coroutine)
         self._left = nth
         self._late = late
         self._strike = strike
         self._struck = False
-        self._forever: Coroutine[Any, Any, Any] | None = None
-
-    @property
-    def cr_await(self) -> Any:
-        """What is awaited, for whoever looks for the place at which a task is suspended."""
-        return self._coroutine
-
-    def __await__(self) -> Driven:
-        return self
+        self._forever: Attempt | None = None
 
     def send(self, value: Any) -> Any:
         """Go on to the next await."""
         if self._left == 0 and self._late and not self._struck:
             return self._raise()
-        return self._count(self._coroutine.send(value))
+        return super().send(value)
 
-    def throw(self, *error: Any) -> Any:
-        """Go on with an error to the next await."""
-        return self._count(self._coroutine.throw(*error))
-
-    def close(self) -> None:
-        """End it."""
-        self._coroutine.close()
-
-    def _count(self, awaited: Any) -> Any:
+    def suspended(self, awaited: Any) -> Any:
+        """See Stepped."""
         self._left -= 1
         if self._left == 0 and not self._late:
             return self._raise()
@@ -79,11 +65,7 @@ class Driven(Generator[Any, Any, Any]):
             # it is never freed, for Python would run its `finally` then
             self._forever = asyncio.Event().wait()
             return self._forever.send(None)
-        return self._count(self._coroutine.throw(error))
-
-
-async def _run(driven: Driven) -> Any:
-    return await driven
+        return self.throw(error)
 
 
 class AwaitFault(HandlerFault):
@@ -116,7 +98,7 @@ class AwaitFault(HandlerFault):
                 self._finished.detail = f"{self.count} {self.counted}"
             return self.error()
 
-        return _run(Driven(attempt, nth, late, strike))
+        return stepped(Struck(attempt, nth, late, strike))
 
     def error(self) -> BaseException | None:
         """What the await raises; None if the attempt's worker was killed."""

@@ -16,6 +16,7 @@ from queuesim.runs.invariants import Given as Invariants
 from queuesim.runs.invariants import InvariantMonitor, When, as_invariants, load_invariants
 from queuesim.runs.judging import Abort, what_is_asked
 from queuesim.runs.lives import Lives
+from queuesim.runs.trace import Tracer
 from queuesim.runs.virtual.engine import record
 from queuesim.scenario.loading import Source, as_scenario
 from queuesim.scenario.model import BackendError, Scenario, check_backend
@@ -45,6 +46,7 @@ def run(
     handler_limit: float = 10.0,
     allow_io: Sequence[str] = (),
     no_limit: bool = False,
+    tracer: Tracer | None = None,
 ) -> Result:
     """Play a scenario and return what happened.
 
@@ -77,6 +79,7 @@ def run(
         handler_limit: real seconds for which one handler may hold the event loop before it is interrupted.
         allow_io: what handlers may reach outside of the process in virtual time, beside what the scenario allows:
             "localhost:5432", "*.example.org", "unix:/path", "process:program", or "*" for everything.
+        tracer: notes each await of the handlers, in virtual time.
         no_limit: also play what takes more than a day, or more than 64 GB of memory.
 
     Raises:
@@ -100,6 +103,8 @@ def run(
     chosen = chosen.model_copy(update={key: value for key, value in named.items() if isinstance(value, str)})
     lives = _lives(chosen, processor, shared)
     own = None if lives is None else lives.prototype
+    if own is not None and tracer is not None:
+        own = tracer.wrap(own)
     monitor = _monitor(chosen, lives, invariants, backend)
     if not no_limit:
         refuse_too_large(chosen, own, live=live)
@@ -112,13 +117,15 @@ def run(
             in_processes = processor is None or isinstance(processor, str)
             recording = record_live(chosen, redis_url, seed, None if in_processes else own, tell, abort)
         else:
-            kept = None if lives is None or lives.several else own
+            kept = None if lives is None or lives.several else lives.prototype
             if kept is not None:
                 warn_of_leftovers(kept, stacklevel=2)
             options: dict[str, Any] = {"shuffle": shuffle, "handler_limit": handler_limit, "allow_io": allow_io}
             options |= {"lives": lives, "monitor": monitor}
             with nullcontext() if kept is None else watched(kept):
                 recording = record(chosen, seed, own, tell, backend=backend, abort=abort, **options)
+    if tracer is not None:
+        tracer.recording = recording
     return _judged(chosen, recording, abort, monitor)
 
 

@@ -51,6 +51,7 @@ from queuesim.scenario.overdue import OverdueSettings
 from queuesim.scenario.queue_settings import QueueSettings, WorkerSettings, name_workers
 from queuesim.scenario.thresholds import ThresholdField, describe
 from queuesim.simulation.allowed_io import EVERYTHING, parse_pattern
+from queuesim.simulation.order import NAMES as ORDERS
 from queuesim.text import Location, percent, readable, show, unknown
 from queuesim.units import DURATION_PATTERN, format_duration
 
@@ -68,6 +69,13 @@ def _reference(value: Any) -> Any:
     return value
 
 
+def _order(value: Any) -> Any:
+    if isinstance(value, str) and not ORDERS.fullmatch(value):
+        raise refuse(f"{show(value)} is not an order: write fifo, random, or pct-1 to pct-9")
+    return value
+
+
+Order = Annotated[str, BeforeValidator(_order), Field(json_schema_extra={"pattern": f"^({ORDERS.pattern})$"})]
 Reference = Annotated[
     str, BeforeValidator(_reference), Field(strict=True, json_schema_extra={"pattern": REFERENCE_PATTERN})
 ]
@@ -208,6 +216,9 @@ class Scenario(Section):
         WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2025-01-01T00:00:00Z"]}),
     ] = datetime(2025, 1, 1, tzinfo=UTC)
     """The calendar time of the run's second 0, with its time zone."""
+    order: Order = "fifo"
+    """In virtual time, which of the tasks that are ready at the same instant runs first: fifo; random; or pct-1 to
+    pct-9, by random priorities that change at that many points less one. To look for races."""
     queue: QueueSettings = QueueSettings()
     workers: Annotated[tuple[WorkerSettings, ...], NOT_EMPTY, Field(json_schema_extra=or_single)] = (WorkerSettings(),)
     """The workers, or a list of several kinds of workers."""

@@ -23,7 +23,8 @@ from queuesim.simulation.allowed_io import AllowedIO
 from queuesim.simulation.diagnosis import BusyThread, Deadlock, Livelock
 from queuesim.simulation.environment import Environment
 from queuesim.simulation.io_guard import IOGuard
-from queuesim.simulation.process import CURRENT, Process, State, empty, is_buried, no_running_loop, task_of
+from queuesim.simulation.order import RandomOrder, TaskOrder
+from queuesim.simulation.process import CURRENT, Process, State, empty, is_buried, no_running_loop
 from queuesim.simulation.refused_io import RealIORefused
 from queuesim.simulation.threads import Threads
 from queuesim.simulation.timers import (
@@ -208,7 +209,8 @@ class VirtualLoop(BaseLoop):
 
     All callbacks that are ready run before time moves; then the environment steps to its next event. With nothing
     ready and no event left, `Deadlock` is raised at once. With `shuffle`, tasks that are ready together run in an
-    order drawn from it, and so do tasks that sleep to the same instant; everything else keeps its order.
+    order drawn from it, and so do tasks that sleep to the same instant; everything else keeps its order. `order` takes
+    any other order: see `queuesim.simulation.order`.
 
     Blocking calls that reach the world raise RealIOError while it runs, except those that `allow_io` lists: see
     `allowed_io.parse_pattern`. Raises ValueError if an entry of that is wrong.
@@ -219,6 +221,7 @@ class VirtualLoop(BaseLoop):
         env: Environment | None = None,
         *,
         shuffle: random.Random | None = None,
+        order: TaskOrder | None = None,
         allow_io: Iterable[str] = (),
     ) -> None:
         super().__init__(env)
@@ -239,7 +242,7 @@ class VirtualLoop(BaseLoop):
         self._nap_asked_by: object = None
         self._stopping = False
         self._attention = False
-        self._shuffle = shuffle
+        self._order = order if shuffle is None else RandomOrder(shuffle)
         self._halted: list[Process] = []
         self._due: list[tuple[float, int, Timer]] = []
         """Timers that were due when they were set, with their times and order."""
@@ -441,7 +444,7 @@ class VirtualLoop(BaseLoop):
         while not self._stopping:
             if self._due:
                 self._run_due_next()
-            self._attention = bool(self._halted) or self._shuffle is not None or bool(self.threads)
+            self._attention = bool(self._halted) or self._order is not None or bool(self.threads)
             if self.threads and not self.ready:
                 self._wait_for_threads()
             if self._attention:
@@ -596,9 +599,7 @@ class VirtualLoop(BaseLoop):
 
     def _run_generation(self) -> None:
         ready = self.ready
-        if self._shuffle is not None:
-            permute_tasks(ready, self._shuffle)
-        for _ in range(len(ready)):
+        for _ in range(len(ready) if self._order is None else self._order.arrange(ready)):
             handle = ready.popleft()
             if handle._callback is None:
                 continue
@@ -634,16 +635,6 @@ class VirtualLoop(BaseLoop):
 NOTHING = Handle(id, (), Context())
 """A handle that is cancelled: it stands where one was taken out of the ready ones."""
 NOTHING.cancel()
-
-
-def permute_tasks(ready: deque[Handle | Timer], shuffle: random.Random) -> None:
-    """Put the task steps among these callbacks in a random order, in the positions that task steps have now."""
-    positions = [position for position, handle in enumerate(ready) if task_of(handle) is not None]
-    if len(positions) > 1:
-        steps = [ready[position] for position in positions]
-        shuffle.shuffle(steps)
-        for position, step in zip(positions, steps, strict=True):
-            ready[position] = step
 
 
 def refuse_closed(*args: object, **options: object) -> NoReturn:

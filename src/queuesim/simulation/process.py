@@ -22,7 +22,11 @@ from queuesim.simulation.timers import Handle, SimulatedLoop, SimulatedTask, Tim
 
 def suspended_frames(task: asyncio.Task[Any]) -> Iterator[FrameType]:
     """The frames in which the task is suspended, outermost first. What an asynchronous generator awaits is missing."""
-    coroutine: Any = task.get_coro()
+    return frames_of(task.get_coro())
+
+
+def frames_of(coroutine: Any) -> Iterator[FrameType]:
+    """The frames in which a coroutine is suspended, outermost first."""
     while coroutine is not None:
         frame: FrameType | None = first_of(coroutine, "cr_frame", "gi_frame", "ag_frame")
         if frame is not None:

@@ -37,6 +37,7 @@ from queuesim.runs.worker_clock import RunClockRecorder, SkewedBroker
 from queuesim.scenario.model import Scenario, make_broker
 from queuesim.simulation.diagnosis import Deadlock, Livelock
 from queuesim.simulation.loop import VirtualLoop
+from queuesim.simulation.order import make_order
 from queuesim.simulation.process import is_buried
 from queuesim.simulation.random import Streams
 from queuesim.simulation.runner import run as run_in_virtual_time
@@ -487,9 +488,9 @@ def record(
     """Play a scenario in virtual time and return the bare recording: the oracles have judged, thresholds not yet."""
     from queuesim import __version__
 
-    order = Streams(seed).python("order of tasks") if shuffle else None
+    order = make_order("random" if shuffle else scenario.order, Streams(seed).python("order of tasks"))
     stopped = None
-    with closing(VirtualLoop(shuffle=order, allow_io=[*scenario.allow_io, *allow_io])) as loop:
+    with closing(VirtualLoop(order=order, allow_io=[*scenario.allow_io, *allow_io])) as loop:
         loop.most_generations = MAX_GENERATIONS
         # a task that a handler started does not end the program, maybe with the exit code of a run that is ok
         loop.contains_exits = True

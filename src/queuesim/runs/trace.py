@@ -1,0 +1,121 @@
+"""What handlers did: each await at which an attempt was suspended, with its line."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cache
+from linecache import getline
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import queuesim
+from queuesim.core.job import Job
+from queuesim.core.processor import JobType, Processor, call
+from queuesim.results.recording import Recording
+from queuesim.simulation.process import frames_of
+from queuesim.simulation.stepping import Stepped, stepped
+
+OURS = str(Path(queuesim.__file__).parent)
+INSTALLED = ("site-packages", "dist-packages")
+STANDARD = str(Path(asyncio.__file__).parents[1])
+
+
+class Place(NamedTuple):
+    """A line of the user's code."""
+
+    file: str
+    line: int
+
+    @property
+    def code(self) -> str:
+        """What stands there."""
+        return getline(self.file, self.line).strip()
+
+    def __str__(self) -> str:
+        return f"{Path(self.file).name}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An attempt was suspended."""
+
+    time: float
+    """Seconds since the run began."""
+    number: int
+    """The job's number."""
+    attempt: int
+    """Which start of the job, from 1."""
+    place: Place
+
+
+class Tracer:
+    """Notes the awaits of all attempts of a run."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        """In the order in which they happened."""
+        self.recording: Recording | None = None
+        """What the run left behind, once it is over, with all of its rows."""
+        self.awaits = 0
+        """How many there were, those in code that is not the user's included."""
+
+    def wrap(self, processor: Processor) -> Processor:
+        """A copy of a processor whose attempts are noted."""
+        traced = copy(processor)
+        traced.types, traced.plain_handlers = {}, {}
+        for job_type in processor.types.values():
+            traced.add(self._wrap(job_type))
+        return traced
+
+    def _wrap(self, job_type: JobType) -> JobType:
+        handler = job_type.handler
+
+        async def handle(job: Job) -> Any:
+            return await stepped(_Traced(call(handler, job), self._noter(job)))
+
+        return replace(job_type, handler=handle, is_async=True)
+
+    def _noter(self, job: Job) -> Callable[[Coroutine[Any, Any, Any]], None]:
+        now, number, attempt = asyncio.get_running_loop().time, job.number, job.attempts_started
+
+        def note(coroutine: Coroutine[Any, Any, Any]) -> None:
+            self.awaits += 1
+            place = place_of(coroutine)
+            if place is not None:
+                self.steps.append(Step(now(), number, attempt, place))
+
+        return note
+
+
+class _Traced(Stepped):
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], note: Callable[[Coroutine[Any, Any, Any]], None]) -> None:
+        super().__init__(coroutine)
+        self._note = note
+
+    def suspended(self, awaited: Any) -> Any:
+        self._note(self.coroutine)
+        return awaited
+
+
+def place_of(coroutine: Coroutine[Any, Any, Any]) -> Place | None:
+    """The innermost line of the user's code at which a coroutine is suspended; None if there is none."""
+    innermost: FrameType | None = None
+    for frame in frames_of(coroutine):
+        if is_users(frame.f_code.co_filename):
+            innermost = frame
+    return None if innermost is None else Place(innermost.f_code.co_filename, innermost.f_lineno)
+
+
+@cache
+def is_users(file: str) -> bool:
+    """Whether a file is the user's own: neither of Python, nor of a library, nor of ours."""
+    if file.startswith((OURS, "<frozen")):
+        return False
+    if any(part in INSTALLED for part in Path(file).parts):
+        return False
+    return not file.startswith(STANDARD) or not STANDARD.startswith(sys.base_prefix)
