@@ -20,6 +20,8 @@ from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import ENDINGS, Ending, Recording
 from queuesim.runs.trace import Place, Tracer
 from queuesim.scenario.model import Scenario
+from queuesim.text import counted
+from queuesim.units import format_duration
 
 Settings = dict[str, Any]
 """A scenario as a mapping, or a part of one."""
@@ -213,6 +215,32 @@ class Account:
         self.reached |= new
         return bool(new)
 
+    def __str__(self) -> str:
+        """What was tried and reached, a line each."""
+        tried = f"{counted(self.examples, 'example')} in {format_duration(round(self.seconds, 1))}"
+        lines = [f"{tried}: {self.jobs:,} jobs, {self.attempts:,} attempts, {self.awaits:,} awaits"]
+        lines.append("orders of tasks: " + _counts(self.orders))
+        lines.append("faults that struck: " + (_counts(self.kinds) or "none"))
+        if self.never:
+            lines.append("faults that never struck: " + ", ".join(self.never))
+        lines += ["awaits of handlers, and how attempts ended after them:", *self._places()]
+        lines.append("oracles that judged: " + _counts(self.judged))
+        return "\n".join(lines)
+
+    def _places(self) -> Iterator[str]:
+        endings: dict[Place, set[str]] = {key[1]: set() for key in self.reached if key[0] == "await"}
+        for key in self.reached:
+            if key[0] == "end":
+                endings[key[1]].add(key[2])
+        if not endings:
+            yield "  none: the handlers never await, so that nothing can happen in the middle of them"
+        for place, ends in sorted(endings.items()):
+            yield f"  {place}  {place.code}: {', '.join(sorted(ends)) or 'went on'}"
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counter.items()))
+
 
 class Clock:
     """A budget in real seconds."""
@@ -385,9 +413,9 @@ def _smaller_load(entry: Settings) -> Iterator[Settings]:
 
 
 def _shorter(duration: float, example: Settings) -> Iterator[float]:
-    for shorter in (1.0, 5.0, 10.0, 30.0, duration / 2, duration * 0.8):
-        if shorter < duration:
-            yield round(shorter, 1)
+    for shorter in (1.0, 5.0, 10.0, 30.0, float(round(duration / 2)), float(round(duration * 0.8))):
+        if 1.0 <= shorter < duration:
+            yield shorter
 
 
 def _fewer_workers(workers: Settings, example: Settings) -> Iterator[Any]:

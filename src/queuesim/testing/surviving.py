@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from queuesim.core.processor import Processor
-from queuesim.extras import need
+from queuesim.results.recording import Recording
+from queuesim.results.result import Result
 from queuesim.runs.invariants import Given as Invariants
 from queuesim.runs.invariants import Invariant, as_invariants
 from queuesim.runs.lives import Lives
+from queuesim.runs.run import GIVEN, run
+from queuesim.runs.trace import Tracer
 from queuesim.scenario.processors import ProcessorFactory, reference_of
 from queuesim.scenario.processors import Source as ProcessorSource
+from queuesim.testing.search import Account, Clock, Find, Search, Settings, Space, usual_kinds
 from queuesim.testing.soak import DIRECTORY, replay_command, save
-
-if TYPE_CHECKING:
-    from queuesim.results.result import Result
-
+from queuesim.testing.story import CAUSES, first_difference, tell
+from queuesim.units import format_duration
 
 HANDLERS = ("programming-errors", "real-io")
 """Health checks that only handlers make fail."""
+TO_SHRINK = 30.0
+"""Real seconds for which a find is made smaller, at most, beside what is left of the budget."""
 
 
 class DidNotSurviveError(AssertionError):
-    """A run failed. The text says how, and how to play it again."""
+    """A run failed. The text says how, tells the story of the jobs that show it, and how to play it again."""
 
-    def __init__(self, text: str, path: Path) -> None:
+    def __init__(self, text: str, path: Path, account: Account | None = None) -> None:
         super().__init__(text)
         self.path = path
         """The smallest scenario that still fails."""
+        self.account = account
+        """What the search had tried until then."""
 
 
 def assert_survives(
@@ -41,12 +48,14 @@ def assert_survives(
     reference: str | None = None,
     duration: float = 60.0,
     faults: Sequence[str] | None = None,
-    examples: int = 50,
+    examples: int = 300,
+    budget: float | None = 60.0,
     thresholds: Sequence[str] = (),
     shuffle: bool = False,
+    seed: int = 0,
     directory: Path = DIRECTORY,
     **fixed: Any,
-) -> None:
+) -> Account:
     """Play drawn scenarios with your own handlers; all checks must hold in each.
 
     Args:
@@ -59,98 +68,114 @@ def assert_survives(
             them, or a mapping from names to them; see `queuesim.run`.
         shared: makes what outlives workers' processes, such as a store, once for each example.
         reference: the processor as ``module:attribute``, for the command that replays a failure.
-        duration: seconds of load in each run.
+        duration: seconds of load in each run, at most.
         faults: the kinds to draw from; all that a queue must survive if left out.
-        examples: how many runs.
+        examples: how many runs, at most.
+        budget: real seconds for the search, at most; None: as long as the examples take.
         thresholds: what must hold beside the oracles.
-        shuffle: also draw the order in which tasks that are ready run, to look for races.
+        shuffle: run tasks that are ready at the same instant in random order in every example; some do if left out.
+        seed: what all examples are drawn from.
         directory: where the smallest failing scenario is saved.
         fixed: keys of the scenario that are not to be drawn, as ``workers`` or ``load``.
 
+    Returns:
+        What was tried and reached.
+
     Raises:
-        DidNotSurviveError: a run failed. Hypothesis has made it small, and it is saved.
+        DidNotSurviveError: a run failed. It was made small, and is saved.
+        ValueError: a budget, a number of examples or a duration is not above 0; there is no such kind of faults.
     """
-    need("hypothesis", "test", "drawn scenarios")
-    from hypothesis import HealthCheck, Phase, find, settings
-    from hypothesis.errors import NoSuchExample
-
-    from queuesim.runs.run import GIVEN, run
-    from queuesim.testing.strategies import scenarios
-
+    for name, value in (("examples", examples), ("budget", budget), ("duration", duration)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, not {value}: the search could play nothing")
     factory = ProcessorFactory(processor, shared)
+    invariants = as_invariants(invariant)
+    keys = {"processor": reference or factory.reference or GIVEN, **({"order": "random"} if shuffle else {}), **fixed}
+    if thresholds:
+        keys["thresholds"] = list(thresholds)
     types = jobs or {name: {} for name in Lives(factory).prototype.types}
-    reference = reference or factory.reference
-    drawn = scenarios(
-        duration,
-        jobs=types,
-        kinds=faults,
-        processor=reference or GIVEN,
-        thresholds=list(thresholds),
-        **fixed,
-    )
 
-    def play(scenario: dict[str, Any]) -> Result:
-        return run(scenario, processor=processor, shared=shared, invariants=invariant, shuffle=shuffle)
-
-    def fails(scenario: dict[str, Any]) -> bool:
-        return brought_down(play(scenario))
-
-    rules = settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
-    try:
-        smallest = find(drawn, fails, settings=rules)
-    except NoSuchExample:
-        return
-    result = play(smallest)
-    own = _named(factory, as_invariants(invariant))
-    path = save({**smallest, **own}, directory)
-    if "processor" in own or reference:
-        replay = replay_command(path, shuffle=shuffle)
-    elif isinstance(processor, Processor):
-        replay = replay_command(path, processor="MODULE:ATTRIBUTE", shuffle=shuffle)
-    else:
-        order = ", shuffle=True" if shuffle else ""
-        replay = (
-            f"queuesim.run({path.as_posix()!r}, processor=..., shared=..., invariants=...{order}), or one command if "
-            "these are functions at the top of a module"
+    def play(example: Settings, tracer: Tracer, progress: Callable[[float, int], None]) -> Recording:
+        run(
+            example,
+            processor=processor,
+            shared=shared,
+            invariants=invariants,
+            progress=progress,
+            tracer=tracer,
+            handler_limit=10.0 if budget is None else min(10.0, budget),
         )
-    raise DidNotSurviveError(f"{explain(result)}\nscenario: {path}\nreplay: {replay}", path)
+        assert tracer.recording is not None
+        return tracer.recording
+
+    space = Space(types, duration, usual_kinds() if faults is None else list(faults), keys)
+    search, clock = Search(space, play, problems, seed), Clock(budget)
+    find = search.run(examples, clock)
+    if find is None:
+        return search.account
+    left = Clock(TO_SHRINK if math.isinf(clock.left) else max(TO_SHRINK / 2, min(clock.left, TO_SHRINK)))
+    find = search.shrink(find, left)
+    named = _named(factory, invariants)
+    path = save({**find.example, **named}, directory)
+    replay = _replay(path, processor, known=bool(named) or reference is not None)
+    raise DidNotSurviveError(_explained(search, find, f"scenario: {path}\nreplay: {replay}"), path, search.account)
+
+
+def _explained(search: Search, find: Find, last: str) -> str:
+    """What is wrong, the story of a run that shows it, and how it was found."""
+    (one, tracer), (other, _) = (search.play(find.example, Clock(None)) for _ in range(2))
+    parts = [explain(Result(one))]
+    if difference := first_difference(one, other):
+        parts += [f"NOT DETERMINISTIC: two runs of this scenario differ in {difference}.", f"Likely causes: {CAUSES}."]
+    elif not problems(one):
+        parts += ["NOT DETERMINISTIC: it failed in the search, and holds when it is played again."]
+        parts += [f"Likely causes: {CAUSES}."]
+    parts += ["what happened:", *tell(tracer)]
+    parts += [f"found by example {find.number}, after {format_duration(round(find.seconds, 1))}", last]
+    return "\n".join(parts)
+
+
+def _replay(path: Path, processor: ProcessorSource, *, known: bool) -> str:
+    if known:
+        return replay_command(path)
+    if isinstance(processor, Processor):
+        return replay_command(path, processor="MODULE:ATTRIBUTE")
+    return (
+        f"queuesim.run({path.as_posix()!r}, processor=..., shared=..., invariants=...); it is one command where these "
+        "are functions at the top of a module"
+    )
 
 
 def _named(factory: ProcessorFactory, invariants: Sequence[Invariant]) -> dict[str, Any]:
     """What a scenario file needs to name the user's own functions; nothing if not all of them can be named."""
     shared = None if factory.shared is None else reference_of(factory.shared)
-    named = {one.reference: one.when.value for one in invariants}
-    if factory.reference is None or (factory.shared is not None and shared is None) or None in named:
+    named = [(one.when.value, one.reference) for one in invariants]
+    unnamed = factory.reference is None or (factory.shared is not None and shared is None)
+    if unnamed or any(reference is None for _, reference in named):
         return {}
     keys: dict[str, Any] = {"processor": factory.reference, "shared": shared}
-    keys |= {"invariants": [{when: reference} for reference, when in named.items()]}
+    keys["invariants"] = [{when: reference} for when, reference in named]
     return {key: value for key, value in keys.items() if value}
 
 
-def brought_down(result: Result) -> bool:
-    """Whether a drawn run shows a fault of the handlers.
+def problems(recording: Recording) -> list[str]:
+    """What a drawn run shows of faults of the handlers, by the names of checks.
 
     A drawn run may be too short, or its faults too hard, for jobs to start and to complete. So the health checks count
     that faults can't make fail, and with them the one of failed jobs where no fault struck.
     """
-    checks = result.checks
-    counting = {*HANDLERS, *([] if len(result.faults) else ["everything-failed"])}
-    excused = (checks["kind"] == "health") & ~checks["check"].isin(counting)
-    stopped = result.facts.stopped
-    return bool((~checks["ok"] & ~excused).any()) or (stopped is not None and stopped.stuck)
+    counting = {*HANDLERS, *([] if recording.faults else ["everything-failed"])}
+    failed = [row.name for row in recording.checks if not row.ok and (row.kind != "health" or row.name in counting)]
+    stopped = recording.facts.stopped
+    return [*failed, "stuck"] if stopped is not None and stopped.stuck else failed
 
 
 def explain(result: Result) -> str:
     """Why a run is not ok: the checks that failed or were not judged, and the top errors, a line each."""
     from queuesim.results.views.digest import checks, error_lines
 
-    lines = [line.text for line in checks(result) if line.status != "passed"]
+    found = checks(result)
+    failed = [line.text for line in found if line.status == "failed"]
+    unjudged = [line.text for line in found if line.status == "not judged"]
     stopped = [f"stopped early: {result.facts.stopped}"] if result.facts.stopped else []
-    return "\n".join([repr(result), *stopped, *lines, *error_lines(result)])
+    return "\n".join([*failed, *stopped, repr(result), *unjudged, *error_lines(result)])
