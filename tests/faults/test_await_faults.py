@@ -104,6 +104,37 @@ def test_a_worker_dies_at_one_await(nth: int, reached: list[str], effect: str) -
     assert result.ok
 
 
+@pytest.mark.parametrize("kind", ["await.error", "await.timeout", "await.cancel", "await.kill"])
+def test_what_a_process_shares_is_whole_afterwards(kind: str) -> None:
+    """A semaphore is given back whatever strikes: a wait for it raises no error of a call, and is cancelled as tasks
+    cancel it."""
+
+    def make() -> Processor:
+        processor, slots = Processor("q", defaults=JobOptions(attempts=20), concurrency=4), asyncio.Semaphore(2)
+
+        @processor.job("pay")
+        async def pay(job: Job) -> None:
+            async with slots:
+                await asyncio.sleep(1.0)
+
+        return processor
+
+    scenario = {
+        "name": "shared",
+        "duration": 60.0,
+        "drain": 3600.0,
+        "jobs": {"pay": {}},
+        "workers": {"name": "w", "lock_duration": 5.0, "stalled_interval": 5.0},
+        "load": [{"name": "steady", "constant": 1.5}],
+        "faults": [{kind: {"probability": 0.4}}],
+    }
+    result = queuesim.run(scenario, processor=make)
+    assert result.facts.stopped is None
+    assert (result.attempts["outcome"] != "ok").sum() > 5
+    # a job that stalls twice fails by BullMQ's rule
+    assert set(result.jobs["state"]) <= {"completed", *(["failed"] if kind == "await.kill" else [])}
+
+
 def test_awaits_are_drawn_anew_for_each_attempt() -> None:
     result, _ = play({"await.error": {"probability": 0.9}}, size=20)
     struck = result.attempts[result.attempts["outcome"] != "ok"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
+from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from queuesim.faults.handlers import Category, HandlerFault
 from queuesim.faults.workers import Killing
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import FaultRow
+from queuesim.simulation.process import frames_of
 from queuesim.simulation.service_times import ServiceTime
 from queuesim.simulation.stepping import Stepped, stepped
 
@@ -23,8 +25,12 @@ FREQUENT = (1, 1, 2, 2, 3, 4, 6)
 """Awaits that are drawn: most handlers have few."""
 
 Attempt = Coroutine[Any, Any, Any]
-Raise = Callable[[], BaseException | None]
-"""Makes what an await raises; None: the attempt's worker was killed, and nothing of it goes on."""
+
+
+LOCAL = tuple(
+    str(Path(asyncio.__file__).with_name(f"{name}.py")) for name in ("locks", "queues", "taskgroups", "timeouts")
+)
+"""Where a task waits for others of its own process: no call that could fail."""
 
 
 class Struck(Stepped):
@@ -34,37 +40,46 @@ class Struck(Stepped):
         coroutine: that of an attempt.
         nth: the await to strike, from 1, of those at which it is suspended.
         late: whether what is awaited comes to its end first.
-        strike: called once, when it is struck.
+        fault: what strikes.
     """
 
-    def __init__(self, coroutine: Attempt, nth: int, late: bool, strike: Raise) -> None:
+    def __init__(self, coroutine: Attempt, nth: int, late: bool, fault: AwaitFault) -> None:
         super().__init__(coroutine)
         self._left = nth
         self._late = late
-        self._strike = strike
-        self._struck = False
+        self._fault = fault
+        self._due = False
         self._forever: Attempt | None = None
 
     def send(self, value: Any) -> Any:
         """Go on to the next await."""
-        if self._left == 0 and self._late and not self._struck:
-            return self._raise()
+        if self._due:
+            return self._strike()
         return super().send(value)
 
     def suspended(self, awaited: Any) -> Any:
         """See Stepped."""
+        if self._left == 0 or not self._fault.can_strike(self.coroutine):
+            return awaited
         self._left -= 1
-        if self._left == 0 and not self._late:
-            return self._raise()
-        return awaited
+        if self._left > 0:
+            return awaited
+        if self._late:
+            self._due = True
+            return awaited
+        return self._strike(awaited)
 
-    def _raise(self) -> Any:
-        self._struck = True
-        error = self._strike()
+    def _strike(self, awaited: Any = None) -> Any:
+        self._due = False
+        self._fault.note_strike()
+        error = self._fault.error()
         if error is None:
             # it is never freed, for Python would run its `finally` then
             self._forever = asyncio.Event().wait()
             return self._forever.send(None)
+        if isinstance(error, asyncio.CancelledError) and isinstance(awaited, asyncio.Future) and awaited.cancel():
+            # as a task does that is cancelled: what is awaited learns of it, and raises it here
+            return awaited
         return self.throw(error)
 
 
@@ -91,14 +106,19 @@ class AwaitFault(HandlerFault):
             return attempt
         nth = self.nth or self.rng.choice(FREQUENT)
         late = self.rng.random() < 0.5 if self.effect is None else self.effect == "done"
+        return stepped(Struck(attempt, nth, late, self))
 
-        def strike() -> BaseException | None:
-            self.note_drawn(True)
-            if self._finished is not None and not self.active:
-                self._finished.detail = f"{self.count} {self.counted}"
-            return self.error()
+    def note_strike(self) -> None:
+        """An attempt is struck."""
+        self.note_drawn(True)
+        if self._finished is not None and not self.active:
+            self._finished.detail = f"{self.count} {self.counted}"
 
-        return stepped(Struck(attempt, nth, late, strike))
+    def can_strike(self, coroutine: Attempt) -> bool:
+        """Whether it can strike where an attempt is suspended. A wait for others of the same process is no call that
+        could fail; it can be cancelled, and its process can die."""
+        *_, innermost = frames_of(coroutine)
+        return innermost.f_code.co_filename not in LOCAL
 
     def error(self) -> BaseException | None:
         """What the await raises; None if the attempt's worker was killed."""
@@ -135,6 +155,9 @@ class AwaitCancel(AwaitFault):
     def error(self) -> BaseException:
         return asyncio.CancelledError("simulated cancellation")
 
+    def can_strike(self, coroutine: Attempt) -> bool:
+        return True
+
 
 @fault("await.kill")
 class AwaitKill(AwaitFault, Killing):
@@ -149,6 +172,9 @@ class AwaitKill(AwaitFault, Killing):
     def prepare(self) -> None:
         super().prepare()
         self.replace_after(self.sampler("restart"))
+
+    def can_strike(self, coroutine: Attempt) -> bool:
+        return True
 
     def error(self) -> None:
         slot = self.context.here()

@@ -38,7 +38,7 @@ def run(
     *,
     redis_url: str | None = None,
     seed: int | None = None,
-    processor: ProcessorSource | None = None,
+    processor: ProcessorSource | ProcessorFactory | None = None,
     shared: Callable[[], Any] | str | None = None,
     invariants: Invariants = None,
     progress: Progress | bool | None = None,
@@ -130,9 +130,11 @@ def run(
 
 
 def _lives(
-    scenario: Scenario, processor: ProcessorSource | None, shared: Callable[[], Any] | str | None
+    scenario: Scenario, processor: ProcessorSource | ProcessorFactory | None, shared: Callable[[], Any] | str | None
 ) -> Lives | None:
     """What makes the user's processors; None if the scenario describes all that its handlers do."""
+    if isinstance(processor, ProcessorFactory):
+        return Lives(processor)
     source = scenario.processor if processor is None else processor
     if source is None:
         return None

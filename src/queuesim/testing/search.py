@@ -418,7 +418,7 @@ def _shorter(duration: float, example: Settings) -> Iterator[float]:
             yield shorter
 
 
-def _fewer_workers(workers: Settings, example: Settings) -> Iterator[Any]:
+def _fewer_workers(workers: Any, example: Settings) -> Iterator[Any]:
     if not isinstance(workers, dict):
         return
     for count in (1, 2):

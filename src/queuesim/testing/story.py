@@ -17,8 +17,8 @@ WITNESSES = 2
 LINES = 30
 """Lines of a story; what is in the middle is left out."""
 
-Line = tuple[float, int, str]
-"""When, order among what happens at the same time, and what."""
+Line = tuple[float, str]
+"""When, and what."""
 
 
 def tell(tracer: Tracer) -> list[str]:
@@ -27,10 +27,12 @@ def tell(tracer: Tracer) -> list[str]:
     assert recording is not None, "the run is over"
     result = Result(recording)
     witnesses = choose(recording, result)
-    lines = [line for job in witnesses for line in _of_job(result, tracer.steps, job, named=len(witnesses) > 1)]
     spans = [(row["started"], row["ended"]) for _, row in result.attempts.iterrows() if row["job"] in witnesses]
-    lines += _of_faults(recording.faults, spans)
-    told = [f"{_moment(time):>10}  {shown(text)}" for time, _, text in sorted(lines)]
+    lines = [*_of_faults(recording.faults, spans)]
+    for job in witnesses:
+        lines += _of_job(result, tracer.steps, job, named=len(witnesses) > 1)
+    # what happens to one job at one moment stays in its order
+    told = [f"{_moment(time):>10}  {shown(text)}" for time, text in sorted(lines, key=lambda line: line[0])]
     if len(told) > LINES:
         told[LINES - 10 : -9] = [f"{'':>10}  ({len(told) - LINES + 1} lines left out)"]
     return told
@@ -55,17 +57,17 @@ def _of_job(result: Result, steps: Iterable[Step], number: int, *, named: bool) 
     jobs, attempts = result.jobs, result.attempts
     job = jobs[jobs["job"] == number].iloc[0]
     who = f"job {number}: " if named else ""
-    yield job["added"], 0, f"job {number} ({job['name']}) is added"
+    yield job["added"], f"job {number} ({job['name']}) is added"
     for _, attempt in attempts[attempts["job"] == number].iterrows():
         which = int(attempt["attempt"])
-        yield attempt["started"], 2, f"{who}attempt {which} starts on {attempt['worker']}"
+        yield attempt["started"], f"{who}attempt {which} starts on {attempt['worker']}"
         for step in steps:
             if (step.number, step.attempt) == (number, which):
-                yield step.time, 3, f"{who}  {step.place}  {step.place.code}"
+                yield step.time, f"{who}  {step.place}  {step.place.code}"
         if not math.isnan(attempt["ended"]):
-            yield attempt["ended"], 4, f"{who}attempt {which} {_ending(attempt)}"
+            yield attempt["ended"], f"{who}attempt {which} {_ending(attempt)}"
     if job["state"] in ("waiting", "delayed", "active", "prioritized"):
-        yield result.facts.duration, 5, f"{who}the run ends, and the job is {job['state']}"
+        yield result.facts.duration, f"{who}the run ends, and the job is {job['state']}"
 
 
 def _ending(attempt: object) -> str:
@@ -90,9 +92,9 @@ def _of_faults(faults: Iterable[FaultRow], spans: list[tuple[float, float]]) -> 
         if any(began <= ended and not until < fault.began for began, until in spans):
             target = f" of {fault.target}" if fault.target else ""
             detail = f" ({fault.detail})" if fault.detail else ""
-            yield fault.began, 1, f"fault {fault.kind}{target} begins{detail}"
+            yield fault.began, f"fault {fault.kind}{target} begins{detail}"
             if not math.isinf(ended) and ended > fault.began:
-                yield ended, 1, f"fault {fault.kind}{target} ends"
+                yield ended, f"fault {fault.kind}{target} ends"
 
 
 def _moment(seconds: float) -> str:
@@ -119,7 +121,7 @@ def first_difference(one: Recording, other: Recording) -> str | None:
 
 
 CAUSES = (
-    "random without a stream of its own (use random.Random(job.id)), uuid4, time.time and datetime.now, the order of sets "
-    "and of hash() of text, threads, and state that outlives a run"
+    "random without a stream of its own (use random.Random(job.id)), uuid4, time.time and datetime.now, the order of "
+    "sets and of hash() of text, threads, and state that outlives a run"
 )
 """What makes handlers differ from run to run, as a rule."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +98,7 @@ def assert_survives(
     def play(example: Settings, tracer: Tracer, progress: Callable[[float, int], None]) -> Recording:
         run(
             example,
-            processor=processor,
-            shared=shared,
+            processor=factory,
             invariants=invariants,
             progress=progress,
             tracer=tracer,
@@ -124,7 +123,7 @@ def assert_survives(
 def _explained(search: Search, find: Find, last: str) -> str:
     """What is wrong, the story of a run that shows it, and how it was found."""
     (one, tracer), (other, _) = (search.play(find.example, Clock(None)) for _ in range(2))
-    parts = [explain(Result(one))]
+    parts = [explain(Result(one), only=problems(one))]
     if difference := first_difference(one, other):
         parts += [f"NOT DETERMINISTIC: two runs of this scenario differ in {difference}.", f"Likely causes: {CAUSES}."]
     elif not problems(one):
@@ -170,12 +169,13 @@ def problems(recording: Recording) -> list[str]:
     return [*failed, "stuck"] if stopped is not None and stopped.stuck else failed
 
 
-def explain(result: Result) -> str:
-    """Why a run is not ok: the checks that failed or were not judged, and the top errors, a line each."""
+def explain(result: Result, only: Collection[str] | None = None) -> str:
+    """Why a run is not ok: the checks that failed or were not judged, and the top errors, a line each. Of the failed
+    checks `only` these; all if it is left out."""
     from queuesim.results.views.digest import checks, error_lines
 
     found = checks(result)
-    failed = [line.text for line in found if line.status == "failed"]
+    failed = [line.text for line in found if line.status == "failed" and (only is None or line.name in only)]
     unjudged = [line.text for line in found if line.status == "not judged"]
     stopped = [f"stopped early: {result.facts.stopped}"] if result.facts.stopped else []
     return "\n".join([*failed, *stopped, repr(result), *unjudged, *error_lines(result)])

@@ -32,6 +32,8 @@ class CheckLine:
     status: str
     """One of STATUSES."""
     text: str
+    name: str = ""
+    """Of the check; "" for a line about several."""
 
 
 def headline(result: Run) -> str:
@@ -160,7 +162,8 @@ def checks(result: Run) -> list[CheckLine]:
     quiet = (frame["kind"] != "threshold") & (frame["status"] == "passed") & ~(frame["value"] > 0)
     listed = frame[~quiet]
     columns = (listed[name].tolist() for name in ("status", "kind", "check", "value", "unit", "limit", "at", "detail"))
-    lines = [CheckLine(status, shown(_check(status, *rest))) for status, *rest in zip(*columns, strict=True)]
+    rows = zip(*columns, strict=True)
+    lines = [CheckLine(status, shown(_check(status, kind, name, *rest)), name) for status, kind, name, *rest in rows]
     for kind, noun, found in (("health", "health check", "passed"), ("oracle", "oracle", "found no violation")):
         if count := int((quiet & (frame["kind"] == kind)).sum()):
             lines.append(CheckLine("passed", f"{counted(count, noun)} {found}"))
