@@ -47,8 +47,8 @@ def test_a_scenario_that_fails_says_which_check_and_how_to_play_it_again(pyteste
     result.stdout.fnmatch_lines(
         [
             "*scenario bad*",
-            "<Result good on sim, *not ok: 1 check failed (latency.max < 1ms)>",
             "latency.max < 1ms failed: measured *ms*",
+            "<Result good on sim, *not ok: 1 check failed (latency.max < 1ms)>",
             "replay: queuesim run *bad.yaml",
         ]
     )

@@ -15,7 +15,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from queuesim.error import QueuesimError
+from queuesim.faults.awaits import AwaitFault
 from queuesim.faults.registry import FAULTS, survivable
+from queuesim.faults.workers import WorkerBlock, WorkerFreeze
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import ENDINGS, Ending, Recording
 from queuesim.runs.trace import Place, Tracer
@@ -32,7 +34,7 @@ MUTATED = 0.5
 NOT_FOR_ALL = Effect.HANGS | Effect.WRONG_CLOCK
 """Kinds of faults that are not drawn unless they are asked for: a hang holds a run up, a wrong clock keeps oracles from
 judging."""
-LONG = ("worker.freeze", "worker.block")
+LONG = (WorkerFreeze, WorkerBlock)
 """Faults that last longer than the lock, so that another worker takes the job: that is what finds bugs."""
 
 
@@ -84,10 +86,10 @@ class Space:
     def fault(self, rng: random.Random, kind: str, duration: float, workers: Settings) -> Settings:
         """One fault of that kind."""
         settings = FAULTS[kind].draw(rng, duration)
-        if kind in LONG and rng.random() < 0.7:
+        if issubclass(FAULTS[kind], LONG) and rng.random() < 0.7:
             lock = workers.get("lock_duration", 30.0) + workers.get("stalled_interval", 30.0)
             settings["for"] = round(lock * rng.uniform(1.05, 2.0), 1)
-        if kind.startswith("await.") and rng.random() < 0.5:
+        if issubclass(FAULTS[kind], AwaitFault) and rng.random() < 0.5:
             settings["nth"] = rng.choice((1, 1, 2, 2, 3, 4))
         return {kind: settings}
 
