@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
+import gc
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -238,10 +239,16 @@ def test_a_bare_processor_that_keeps_state_is_reported() -> None:
 
 
 def test_the_memory_of_an_ended_life_is_let_go() -> None:
-    lives = Lives(ProcessorFactory(lambda: Processor("q")))
-    process = Process("w")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        lives.begin(process, lives.prototype)
-    lives.end(process)
-    lives.end(process)
+    made: list[weakref.ref[Processor]] = []
+
+    def make() -> Processor:
+        processor = Processor("q")
+        made.append(weakref.ref(processor))
+        return processor
+
+    lives = Lives(ProcessorFactory(make))
+    for _ in range(3):
+        lives.begin(Process("w"), lives.prototype)
+    gc.collect()
+    # the first one stands for all of them
+    assert [processor() is None for processor in made] == [False, True, False]

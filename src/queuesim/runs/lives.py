@@ -29,7 +29,8 @@ class Lives:
         """What outlives processes; None if nothing is shared."""
         self._first, self.check = factory.make(self.shared)
         self._unused: Processor | None = self._first
-        self._of: dict[Process, Processor] = {}
+        self._of: dict[str, Processor] = {}
+        """By the names of processes: a worker's successor has its name, and nothing of the worker runs any more."""
         self._warned = False
         self.prototype = self._dispatching() if self.several else self._first
         """Stands for all of them: each attempt runs in the processor of its worker's life."""
@@ -48,16 +49,12 @@ class Lives:
         if not self.several:
             return assembled
         made, self._unused = self._unused or process.run(self._make), None
-        self._of[process] = made
+        self._of[process.name] = made
         processor = copy(assembled)
         # errors are recognised by the classes of this life's modules
         processor.errors = made.errors
         processor.retries = replace(made.retries, policies=assembled.retries.policies)
         return processor
-
-    def end(self, process: Process) -> None:
-        """A worker has ended: forget what it knew."""
-        self._of.pop(process, None)
 
     def _make(self) -> Processor:
         made, _ = self._factory.make(self.shared)
@@ -75,7 +72,7 @@ class Lives:
 
     def _here(self) -> Processor:
         process = CURRENT.get(None)
-        return self._first if process is None else self._of.get(process, self._first)
+        return self._first if process is None else self._of.get(process.name, self._first)
 
     def _dispatching(self) -> Processor:
         """A copy of the first processor whose handlers are those of the life in which they are called."""

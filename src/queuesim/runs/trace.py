@@ -17,11 +17,11 @@ import queuesim
 from queuesim.core.job import Job
 from queuesim.core.processor import JobType, Processor, call
 from queuesim.results.recording import Recording
+from queuesim.scenario.processors import INSTALLED
 from queuesim.simulation.process import frames_of
 from queuesim.simulation.stepping import Stepped, stepped
 
 OURS = str(Path(queuesim.__file__).parent)
-INSTALLED = ("site-packages", "dist-packages")
 STANDARD = str(Path(asyncio.__file__).parents[1])
 
 
@@ -116,6 +116,6 @@ def is_users(file: str) -> bool:
     """Whether a file is the user's own: neither of Python, nor of a library, nor of ours."""
     if file.startswith((OURS, "<frozen")):
         return False
-    if any(part in INSTALLED for part in Path(file).parts):
+    if not INSTALLED.isdisjoint(Path(file).parts):
         return False
     return not file.startswith(STANDARD) or not STANDARD.startswith(sys.base_prefix)

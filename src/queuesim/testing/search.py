@@ -33,7 +33,7 @@ MUTATED = 0.5
 """Share of the examples that are made from one that reached something new, once there is one."""
 NOT_FOR_ALL = Effect.HANGS | Effect.WRONG_CLOCK
 """Kinds of faults that are not drawn unless they are asked for: a hang holds a run up, a wrong clock keeps oracles from
-judging."""
+judging. Neither is a burst, which must name its load."""
 LONG = (WorkerFreeze, WorkerBlock)
 """Faults that last longer than the lock, so that another worker takes the job: that is what finds bugs."""
 

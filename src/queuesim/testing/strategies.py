@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from queuesim.extras import need
-from queuesim.faults.registry import FAULTS, survivable
-from queuesim.results.fault_kinds import Effect
+from queuesim.faults.registry import FAULTS
+from queuesim.testing.search import usual_kinds
 
 need("hypothesis", "test", "strategies")
 
@@ -40,19 +40,12 @@ def workloads(names: Sequence[str] = ("a",), busiest: float = 3.0) -> st.SearchS
 
 def faults(duration: float = 60.0, kinds: Sequence[str] | None = None) -> st.SearchStrategy[Mapping]:
     """One fault, for a run of `duration` seconds; of one of these kinds, if they are given."""
-    chosen = _usual() if kinds is None else list(kinds)
+    chosen = usual_kinds() if kinds is None else list(kinds)
     return st.builds(
         lambda kind, rng: {kind: FAULTS[kind].draw(rng, duration)},
         st.sampled_from(chosen),
         st.randoms(use_true_random=False),
     )
-
-
-def _usual() -> list[str]:
-    """The kinds that are drawn unless others are asked for: a hang holds a run up, a wrong clock keeps oracles from
-    judging, and a burst must name its load."""
-    unusual = Effect.HANGS | Effect.WRONG_CLOCK
-    return [kind for kind in survivable() if not FAULTS[kind].effects & unusual and FAULTS[kind].must_name != "load"]
 
 
 def fault_schedules(
