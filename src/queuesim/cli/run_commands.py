@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ import typer
 from queuesim.cli.io import AsJson, NoLimit, PlayedOn, exit_code, parsing
 
 if TYPE_CHECKING:
+    from queuesim.runs.trace import Tracer
     from queuesim.testing.soak import Campaign
 
 
@@ -45,6 +46,9 @@ def run(
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="Run tasks that are ready at the same time in random order.")
     ] = False,
+    twice: Annotated[
+        bool, typer.Option("--twice", help="Play it twice in virtual time, and fail if the runs differ.")
+    ] = False,
     handler_limit: Annotated[
         float, typer.Option(metavar="SECONDS", help="Real time for which a handler may hold the event loop.")
     ] = 10.0,
@@ -56,7 +60,7 @@ def run(
 ) -> None:
     """Play a scenario and show what happened.
 
-    Exit code 0: all checks hold. 1: one failed, or the run got stuck. 2: the scenario or the command is wrong.
+    Exit code 0: all checks hold. 1: one failed, the run got stuck, or two runs differ. 2: the scenario or the command is wrong.
     130: Ctrl-C, after what was simulated until then has been shown and written; a second Ctrl-C ends it at once.
     """
     if not 0 < handler_limit < math.inf:
@@ -71,6 +75,7 @@ def run(
         from queuesim.results.views.progress import wants_progress
         from queuesim.runs.effort import size_checks
         from queuesim.runs.run import run as play
+        from queuesim.runs.trace import Tracer
         from queuesim.scenario.loading import Override, load_with, parse_set
         from queuesim.scenario.model import check_backend
 
@@ -81,23 +86,43 @@ def run(
         chosen = load_with(scenario, overrides, checks=size_checks(no_limit))
         if output is not None:
             prepare_output(output, force=force)
-        result = play(
-            chosen,
-            backend,
-            redis_url=redis_url,
-            seed=seed,
-            progress=progress and not (quiet or as_json) and wants_progress(),
-            shuffle=shuffle,
-            handler_limit=handler_limit,
-            allow_io=allow_io or [],
-            no_limit=no_limit,
-        )
+        if twice and backend == "redis":
+            raise typer.BadParameter("runs in real time always differ", param_hint="'--twice'")
+        tracers = [Tracer() for _ in range(1 + twice)]
+        for tracer in tracers:
+            result = play(
+                chosen,
+                backend,
+                redis_url=redis_url,
+                seed=seed,
+                progress=progress and not (quiet or as_json) and wants_progress(),
+                shuffle=shuffle,
+                handler_limit=handler_limit,
+                allow_io=allow_io or [],
+                no_limit=no_limit,
+                tracer=tracer if twice else None,
+            )
+        difference = _difference(tracers) if twice else None
     (print_json if as_json else print_failures if quiet else print_summary)(result)
     if output is not None:
         result.to_parquet(output)
         if not quiet:
             typer.echo(f"written to {output}", err=True)
+    if difference is not None:
+        typer.echo(difference, err=True)
+        raise typer.Exit(1)
     raise typer.Exit(exit_code(result))
+
+
+def _difference(tracers: Sequence[Tracer]) -> str | None:
+    """In what two runs differ, and why that may be; None if they are the same."""
+    from queuesim.testing.story import CAUSES, first_difference
+
+    one, other = (tracer.recording for tracer in tracers)
+    assert one is not None
+    assert other is not None
+    difference = first_difference(one, other)
+    return difference and f"not deterministic: two runs differ in {difference}\nlikely causes: {CAUSES}"
 
 
 @contextlib.contextmanager
