@@ -8,8 +8,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from queuesim.extras import need
-from queuesim.runs.run import run
-from queuesim.scenario.loading import ScenarioError, Source, as_scenario, parse_scenario, vary
+from queuesim.runs.run import run, scenario_for
+from queuesim.scenario.loading import ScenarioError, Source, parse_scenario, vary
 from queuesim.scenario.model import Scenario
 from queuesim.text import brief, percent, readable
 from queuesim.units import format_duration
@@ -95,6 +95,7 @@ class Explorer:
         duration: play only so much of it, as "1h", so that a long one answers at once.
         sliders: further sliders, by paths as `vary` takes them, each with the values that it can be moved to:
             ``{"queue.attempts": range(1, 6), "jobs.mail.service": ["100ms", "1s"]}``. Each starts at "unchanged".
+        own: `processor`, `shared` and `invariants`, as `run` takes them.
 
     Raises:
         MissingExtraError: ipywidgets is not installed.
@@ -106,14 +107,18 @@ class Explorer:
         scenario: Source,
         duration: str | None = None,
         sliders: Mapping[str, Sequence[Any]] | None = None,
+        **own: Any,
     ) -> None:
         widgets: Any = need("ipywidgets", "notebook", "explorers")
-        chosen = as_scenario(scenario)
+        if unknown := set(own) - {"processor", "shared", "invariants"}:
+            raise TypeError(f"an explorer takes no {', '.join(sorted(unknown))}: see queuesim.notebook.Explorer")
+        self._own = own
+        chosen = scenario_for(scenario, own.get("processor"))
         self._start = chosen if duration is None else vary(chosen, {"duration": duration})
         values = {path: list(each) for path, each in (sliders or {}).items()}
         _check(self._start, values)
         self.scenario: Scenario = self._start
-        self.base: Result = run(self._start, progress=False)
+        self.base: Result = run(self._start, progress=False, **own)
         """The run before anything was moved."""
         self.result: Result = self.base
         workers, backoff = self._start.workers[0], self._start.queue.backoff
@@ -167,7 +172,7 @@ class Explorer:
     def _play(self, change: Any) -> None:
         try:
             self.scenario = vary(self._start, self.changes)
-            self.result = run(self.scenario, progress=False)
+            self.result = run(self.scenario, progress=False, **self._own)
         except ValueError as error:
             self._view.value = f"<p>{escape(str(error))}</p>"
             return
@@ -208,7 +213,7 @@ def figures(result: Result) -> list[tuple[str, str]]:
 
 
 def explore(
-    scenario: Source, duration: str | None = None, sliders: Mapping[str, Sequence[Any]] | None = None
+    scenario: Source, duration: str | None = None, sliders: Mapping[str, Sequence[Any]] | None = None, **own: Any
 ) -> Explorer:
     """Sliders over a scenario, in a notebook. See Explorer."""
-    return Explorer(scenario, duration, sliders)
+    return Explorer(scenario, duration, sliders, **own)

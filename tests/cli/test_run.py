@@ -223,3 +223,91 @@ def test_output_that_is_lost_meanwhile_is_one_message(
     assert done.returncode == 2
     assert done.stderr == "out/jobs.parquet: No space left on device\n"
     assert "jobs in 1 min" in done.stdout
+
+
+# -- several scenarios
+
+
+@pytest.fixture
+def three(tmp_path: Path, small: Path) -> Path:
+    """A directory with a scenario that is ok, one that is not, and one that is wrong."""
+    text = small.read_text()
+    directory = tmp_path / "scenarios"
+    (directory / "deep").mkdir(parents=True)
+    (directory / "a.yaml").write_text(text)
+    (directory / "b.yaml").write_text(text.replace("lost == 0", "latency.p95 < 1ms"))
+    (directory / "deep" / "c.yaml").write_text(text.replace("duration", "durration"))
+    return directory
+
+
+def test_several_scenarios_are_played_also_after_one_that_is_wrong(invoke: Command, three: Path) -> None:
+    done = invoke("run", "scenarios/deep/c.yaml", "scenarios/b.yaml", "scenarios/a.yaml")
+    assert done.returncode == 2
+    assert "durration: unknown key" in done.stderr
+    assert done.stdout.endswith(
+        "\nrefused     scenarios/deep/c.yaml\nnot ok      scenarios/b.yaml\nok          scenarios/a.yaml\n"
+        "3 scenarios: 1 refused, 1 not ok, 1 ok\n"
+    )
+
+
+def test_a_pattern_means_all_files_that_match_each_once(invoke: Command, three: Path) -> None:
+    done = invoke("run", "scenarios/*.yaml", "scenarios/a.yaml")
+    assert done.returncode == 1
+    assert done.stdout.endswith(
+        "ok          scenarios/a.yaml\nnot ok      scenarios/b.yaml\n2 scenarios: 1 ok, 1 not ok\n"
+    )
+    assert invoke("run", "scenarios/**/*.yaml", "--quiet").returncode == 2
+
+
+def test_a_pattern_that_nothing_matches_is_refused(invoke: Command, three: Path) -> None:
+    for command in ("run", "validate", "check"):
+        done = invoke(command, "elsewhere/*.yaml")
+        assert done.returncode == 2
+        assert "no file matches elsewhere/*.yaml" in done.stderr
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(invoke: Command, small: Path) -> None:
+    small.rename("[small].yaml")
+    assert invoke("run", "[small].yaml", "-q").returncode == 0
+
+
+def test_several_as_json_are_a_list_with_the_files(invoke: Command, three: Path) -> None:
+    done = invoke("run", "scenarios/a.yaml", "scenarios/deep/c.yaml", "--json")
+    one, other = json.loads(done.stdout)
+    assert (one["ok"], one["file"], one["facts"]["scenario"]) == (True, "scenarios/a.yaml", "small")
+    assert (other["ok"], other["file"]) == (False, "scenarios/deep/c.yaml")
+    assert "durration" in other["error"]
+
+
+def test_results_of_several_go_into_directories_of_their_names(invoke: Command, three: Path) -> None:
+    assert invoke("run", "scenarios/*.yaml", "-o", "runs").returncode == 1
+    assert [package.load(f"runs/{name}").ok for name in "ab"] == [True, False]
+    (three / "deep" / "a.yaml").write_text((three / "a.yaml").read_text())
+    done = invoke("run", "scenarios/a.yaml", "scenarios/deep/a.yaml", "-o", "again")
+    assert done.returncode == 2
+    assert "2 scenarios would be written to again/a" in done.stderr.replace("\n", " ")
+    assert not Path("again").exists()
+
+
+# -- twice
+
+RANDOM = HANDLERS.replace("asyncio.sleep(1.0)", "asyncio.sleep(random.random())").replace("import sys", "import random")
+
+
+def test_two_runs_of_a_scenario_are_compared(invoke: Command, tmp_path: Path, small: Path) -> None:
+    done = invoke("run", small, "--twice")
+    assert (done.returncode, done.stderr) == (0, "")
+    path = own(tmp_path, "say")
+    assert invoke("run", path, "--twice", "-q").returncode == 0
+    (tmp_path / "handlers.py").write_text(RANDOM)
+    done = invoke("run", path, "--twice", "--json")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2].startswith("not deterministic: two runs differ in row ")
+    assert "likely causes: random without a stream of its own" in done.stderr
+    assert json.loads(done.stdout)["difference"].startswith("not deterministic: ")
+
+
+def test_runs_in_real_time_are_not_compared(invoke: Command, small: Path) -> None:
+    done = invoke("run", small, "--twice", "--backend", "redis")
+    assert done.returncode == 2
+    assert "runs in real time always differ" in done.stderr

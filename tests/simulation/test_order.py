@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import random
 from collections import Counter
 from itertools import pairwise
@@ -104,3 +105,89 @@ def test_names() -> None:
     assert isinstance(make_order("random", random.Random(1)), RandomOrder)
     with pytest.raises(ValueError, match="'lifo' is not an order: write fifo, random, or pct-1 to pct-9"):
         make_order("lifo", random.Random(1))
+
+
+# -- functions in threads
+
+
+def thread_log(name: str, seed: int) -> list[int]:
+    """The order in which functions in threads are called that are started at one instant."""
+    log: list[int] = []
+
+    async def program() -> None:
+        await asyncio.gather(*(asyncio.to_thread(log.append, number) for number in range(4)))
+
+    loop = VirtualLoop(order=make_order(name, random.Random(seed)))
+    try:
+        run(program(), loop=loop)
+    finally:
+        loop.close()
+    return log
+
+
+def test_functions_in_threads_run_in_a_drawn_order() -> None:
+    assert thread_log("fifo", 1) == [0, 1, 2, 3]
+    for name in ("random", "pct-2"):
+        orders = [thread_log(name, seed) for seed in range(12)]
+        assert all(sorted(order) == [0, 1, 2, 3] for order in orders)
+        assert len({tuple(order) for order in orders}) > 4
+        assert orders == [thread_log(name, seed) for seed in range(12)]
+
+
+def test_other_tasks_may_run_before_a_function_in_a_thread_does() -> None:
+    """A read before `to_thread` and a write in it are two steps."""
+    lost = 0
+    for seed in range(20):
+        shelf = {"stock": 10}
+
+        async def take(shelf: dict[str, int] = shelf) -> None:
+            stock = shelf["stock"]
+            await asyncio.to_thread(shelf.__setitem__, "stock", stock - 1)
+
+        async def program(take: object = take) -> None:
+            await asyncio.gather(take(), take())  # type: ignore[operator]
+
+        loop = VirtualLoop(order=RandomOrder(random.Random(seed)))
+        run(program(), loop=loop)
+        loop.close()
+        lost += shelf["stock"] == 9
+    assert lost > 10
+
+
+def test_a_function_whose_waiter_was_cancelled_before_it_began_is_not_called() -> None:
+    called: list[int] = []
+
+    async def program() -> None:
+        task = asyncio.create_task(asyncio.to_thread(called.append, 1))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(1)
+        assert task.cancelled() or called
+
+    for seed in range(8):
+        loop = VirtualLoop(order=RandomOrder(random.Random(seed)))
+        run(program(), loop=loop)
+        loop.close()
+    assert 0 < len(called) < 8
+
+
+def test_answers_of_a_pools_threads_come_in_a_drawn_order() -> None:
+    def log_of_pool(seed: int) -> list[int]:
+        log: list[int] = []
+
+        async def program() -> None:
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                futures = [asyncio.wrap_future(pool.submit(int, number)) for number in range(4)]
+                for future in futures:
+                    future.add_done_callback(lambda future: log.append(future.result()))
+                await asyncio.gather(*futures)
+
+        loop = VirtualLoop(order=RandomOrder(random.Random(seed)))
+        run(program(), loop=loop)
+        loop.close()
+        return log
+
+    orders = [log_of_pool(seed) for seed in range(8)]
+    assert len({tuple(order) for order in orders}) > 3
+    assert orders == [log_of_pool(seed) for seed in range(8)]

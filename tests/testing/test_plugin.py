@@ -70,6 +70,112 @@ def test_only_directories_below_the_root_count(pytester: Pytester) -> None:
     result.assert_outcomes()
 
 
+ARTILLERY = """
+config:
+  target: http://127.0.0.1:8080
+  phases: [{duration: 60, arrivalRate: 20}]
+scenarios:
+  - flow: [{get: {url: /}}]
+"""
+COMPOSE = "name: shop\nservices:\n  redis: {image: redis}\n"
+WORKFLOW = "name: tests\non: push\njobs:\n  test: {runs-on: ubuntu-latest}\n"
+
+
+def test_files_of_other_tools_in_such_a_directory_are_left_out_and_named(pytester: Pytester) -> None:
+    write(pytester, "scenarios/good.yaml", GOOD)
+    for name, text in (("artillery", ARTILLERY), ("compose", COMPOSE), ("workflow", WORKFLOW), ("list", "- 1\n")):
+        write(pytester, f"scenarios/{name}.yml", text)
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "queuesim: not scenarios: scenarios/artillery.yml, scenarios/compose.yml, scenarios/list.yml, "
+            "scenarios/workflow.yml (the key `queuesim: 1` marks a scenario)",
+            "queuesim: 1 scenario played",
+        ]
+    )
+
+
+def test_a_damaged_scenario_is_still_one(pytester: Pytester) -> None:
+    """A mistake must not make a test vanish."""
+    write(pytester, "scenarios/misspelt.yaml", GOOD.replace("duration", "durration"))
+    write(pytester, "scenarios/broken.yaml", GOOD + "load: [")
+    write(pytester, "scenarios/marked.yaml", "queuesim: 1\nsteps: []\n")
+    result = pytester.runpytest_subprocess("-rf")
+    result.assert_outcomes(failed=3)
+
+
+def test_in_a_configured_directory_every_file_is_a_scenario(pytester: Pytester) -> None:
+    pytester.makeini("[pytest]\naddopts = -p no:randomly -p no:valkey -p no:xdist\nqueuesim_scenarios = load/prod\n")
+    write(pytester, "load/prod/good.yaml", GOOD)
+    write(pytester, "load/prod/other.yaml", "some: thing")
+    write(pytester, "load/artillery.yaml", ARTILLERY)
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=1, failed=1)
+
+
+# -- Budgets and reports
+
+SEARCH = """
+    import asyncio
+    from queuesim import Processor
+    from queuesim.testing.surviving import assert_survives
+
+    def make():
+        processor = Processor("mail")
+
+        @processor.job("send")
+        async def send(job):
+            await asyncio.sleep(0.1)
+
+        return processor
+
+    def test_mail():
+        assert_survives(make, duration=5.0{more})
+"""
+
+
+def test_a_search_takes_the_sessions_budget_and_reports_what_it_tried(pytester: Pytester) -> None:
+    pytester.makepyfile(SEARCH.format(more=", budget=1000.0"))
+    result = pytester.runpytest_subprocess("--queuesim-budget", "0.5s", "--junitxml", "junit.xml")
+    result.assert_outcomes(passed=1)
+    result.stdout.re_match_lines([r"queuesim: 1 search with [1-9]\d* examples?"])
+    junit = (pytester.path / "junit.xml").read_text()
+    for name in ("examples", "seconds", "jobs", "attempts", "awaits", "faults", "never struck"):
+        assert f'name="queuesim.{name}"' in junit
+
+
+def test_a_search_with_so_many_examples_plays_no_more_of_them(pytester: Pytester) -> None:
+    pytester.makepyfile(SEARCH.format(more=", examples=2"))
+    result = pytester.runpytest_subprocess("--queuesim-budget", "100s")
+    result.stdout.fnmatch_lines(["queuesim: 1 search with 2 examples"])
+
+
+def test_a_scenario_that_takes_longer_than_the_budget_says_so(pytester: Pytester) -> None:
+    pytester.makeini("[pytest]\naddopts = -p no:randomly -p no:valkey -p no:xdist\nqueuesim_budget = 100ms\n")
+    write(pytester, "scenarios/long.yaml", GOOD.replace("20s", "20h").replace("1/s", "20/s"))
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["the budget of 100 ms was used up when * were simulated", "replay: queuesim run *"])
+
+
+def test_a_scenario_reports_its_figures_as_properties(pytester: Pytester) -> None:
+    write(pytester, "scenarios/good.yaml", GOOD)
+    pytester.runpytest_subprocess("--junitxml", "junit.xml")
+    junit = (pytester.path / "junit.xml").read_text()
+    assert '<property name="queuesim.scenario" value="good"' in junit
+    assert '<property name="queuesim.jobs" value="20"' in junit
+    assert '<property name="queuesim.seed" value="0"' in junit
+
+
+@pytest.mark.parametrize("budget", ["0", "0s", "-1s", "soon"])
+def test_a_budget_that_is_none_is_refused(pytester: Pytester, budget: str) -> None:
+    write(pytester, "scenarios/good.yaml", GOOD)
+    result = pytester.runpytest_subprocess(f"--queuesim-budget={budget}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "queuesim-budget" in result.stderr.str()
+
+
 def test_the_simulated_queue(pytester: Pytester) -> None:
     pytester.makepyfile(
         """

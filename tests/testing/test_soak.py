@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from queuesim.cli.app import app
 from queuesim.core.job import Backoff
 from queuesim.scenario.model import Scenario
-from queuesim.testing.soak import drawn, play_on, smallest, soak
+from queuesim.testing.shrinking import shrink
+from queuesim.testing.soak import drawn, play_on, soak
 
 
 def described(number: int) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def test_smaller_scenarios_are_valid_and_keep_failing() -> None:
         Scenario.model_validate(smaller)
         return any(entry["name"] == "stock" for entry in smaller["load"])
 
-    small = smallest(scenario, fails)
+    small = shrink(scenario, fails)
     assert len(small["load"]) == 1
     assert small["faults"] == []
 

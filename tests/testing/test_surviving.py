@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ import queuesim
 from queuesim import Job, JobOptions, Processor
 from queuesim.brokers.memory import MemoryBroker
 from queuesim.testing.machine import QueueMachine
-from queuesim.testing.soak import smallest
+from queuesim.testing.shrinking import shrink
 from queuesim.testing.strategies import scenarios
 from queuesim.testing.surviving import DidNotSurviveError, assert_survives
 
@@ -93,21 +94,44 @@ def test_drawn_scenarios_can_be_played_and_hold(scenario: dict[str, object]) -> 
 
 
 def test_a_failing_scenario_is_made_small() -> None:
+    fault = {"redis.drop": {"at": 7.3}}
     scenario = {
         "name": "big",
         "duration": 100.0,
-        "faults": [{"a": {}}, {"b": {}}, {"c": {}}],
-        "jobs": {"x": {}, "y": {}},
-        "workers": {"count": 3, "limiter": {}},
+        "faults": [{"redis.kill": {"at": 1.0}}, fault, {"worker.kill": {"at": 2.0}}],
+        "jobs": {"x": {"service": 1.0}, "y": {"service": 1.0}},
+        "workers": {"count": 3, "limiter": {"max": 1, "duration": 1.0}},
+        "load": [{"name": "some", "poisson": 3.0}],
     }
-    small = smallest(scenario, lambda s: {"b": {}} in s["faults"] and "y" in s["jobs"] and s["duration"] > 20)
-    assert small == {
+
+    def fails(smaller: dict[str, Any]) -> bool:
+        return any("redis.drop" in fault for fault in smaller["faults"]) and "y" in smaller["jobs"]
+
+    assert shrink(scenario, fails) == {
         "name": "big",
-        "duration": 25.0,
-        "faults": [{"b": {}}],
-        "jobs": {"y": {}},
+        "duration": 1.0,
+        "faults": [{"redis.drop": {"at": 7.0}}],
+        "jobs": {"y": {"service": 1.0}},
         "workers": {"count": 1},
+        "load": [{"name": "once", "bulk": {"at": 0.0, "size": 1}}],
     }
+
+
+def test_a_scenario_is_made_smaller_in_no_more_than_so_many_tries() -> None:
+    asked = []
+
+    def fails(smaller: dict[str, Any]) -> bool:
+        asked.append(smaller)
+        return True
+
+    scenario = {
+        "name": "big",
+        "duration": 100.0,
+        "jobs": {"x": {"service": 1.0}},
+        "load": [{"name": "l", "poisson": 3.0}],
+    }
+    shrink(scenario, fails, tries=2)
+    assert len(asked) == 2
 
 
 class OnMemory(QueueMachine):

@@ -26,6 +26,8 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
         "queuesim run scenario.yaml --set workers.concurrency=10 --set load.office-hours.start=5m",
         "queuesim run scenario.yaml --processor my_service.jobs:processor",
         "queuesim run scenario.yaml --json > summary.json",
+        "queuesim run scenario.yaml --twice",
+        "queuesim run 'scenarios/**/*.yaml' --quiet",
         "queuesim run scenario.yaml --backend redis --redis-url embedded",
     ),
     show: ("queuesim show runs/7", "queuesim show runs/7 --json"),
@@ -57,6 +59,7 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
     soak: (
         "queuesim soak",
         "queuesim soak --schedules 50 --seed 7",
+        "queuesim soak --budget 10m --seeds 10-49",
         "queuesim soak --backend fakeredis --schedules 20",
     ),
     schema: ("queuesim schema > scenario.schema.json",),

@@ -6,9 +6,10 @@ import dataclasses
 import json
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
+from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -44,11 +45,16 @@ def print_failures(result: Result) -> None:
 
 
 def print_json(result: Result) -> None:
-    """`as_json` as text. Pure ASCII, so that it survives every terminal and pipe."""
-    typer.echo(json.dumps(as_json(result), indent=2, allow_nan=False))
+    """A result as JSON."""
+    print_as_json(as_json_of(result))
 
 
-def as_json(result: Result) -> dict[str, Any]:
+def print_as_json(value: Any) -> None:
+    """Print JSON in pure ASCII, so that it survives every terminal and pipe."""
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def as_json_of(result: Result) -> dict[str, Any]:
     """The facts, the summary and the checks. Times are seconds, rates per second; what was not measured is null."""
     from queuesim.results.views.digest import verdict
 
@@ -185,6 +191,33 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NoLimit = Annotated[
     bool, typer.Option("--no-limit", help="Accept runs that take more than a day or more than 64 GB of memory.")
 ]
+ScenarioFiles = Annotated[
+    list[str],
+    typer.Argument(
+        help="Scenario files, in YAML. A pattern in quotes, such as 'scenarios/**/*.yaml', means all files that match.",
+        metavar="SCENARIO...",
+        show_default=False,
+    ),
+]
+
+
+def matching(patterns: Sequence[str]) -> list[Path]:
+    """The files that are named, and those that match patterns, each once: shells do not expand all patterns.
+
+    Raises:
+        typer.BadParameter: no file matches a pattern.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        files = [Path(pattern)]
+        if has_magic(pattern) and not files[0].exists():
+            files = sorted(Path(path) for path in glob(pattern, recursive=True))
+        if not files:
+            raise typer.BadParameter(f"no file matches {shown(pattern)}", param_hint="'SCENARIO...'")
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
 Prefix = Annotated[str, typer.Option(help="Prefix of all keys in Redis; {bull} on a cluster.")]
 StoredResult = Annotated[
     Path, typer.Argument(metavar="DIRECTORY", help="Written by `queuesim run -o`.", show_default=False)

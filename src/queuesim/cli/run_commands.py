@@ -7,21 +7,39 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from queuesim.cli.io import AsJson, NoLimit, PlayedOn, exit_code, parsing
+from queuesim.cli.io import (
+    AsJson,
+    ExitCode,
+    NoLimit,
+    PlayedOn,
+    ScenarioFiles,
+    as_json_of,
+    exit_code,
+    matching,
+    parsing,
+    print_as_json,
+    print_failures,
+    print_summary,
+)
+from queuesim.error import QueuesimError
+from queuesim.text import counted, shown, shown_lines
 
 if TYPE_CHECKING:
+    from queuesim.results.result import Result
     from queuesim.runs.trace import Tracer
     from queuesim.testing.soak import Campaign
 
 
 def run(
-    scenario: Annotated[Path, typer.Argument(help="A scenario file, in YAML.", metavar="SCENARIO", show_default=False)],
+    scenarios: ScenarioFiles,
     backend: Annotated[
         str, typer.Option(help="sim: virtual time; fakeredis: virtual time, our Lua scripts; redis: real time.")
     ] = "sim",
@@ -37,7 +55,12 @@ def run(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIRECTORY", help="Write the result here, as Parquet."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIRECTORY",
+            help="Write the result here, as Parquet; of several scenarios, each into a directory of its file's name.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing result.")] = False,
     as_json: AsJson = False,
@@ -47,7 +70,7 @@ def run(
         bool, typer.Option("--shuffle", help="Run tasks that are ready at the same time in random order.")
     ] = False,
     twice: Annotated[
-        bool, typer.Option("--twice", help="Play it twice in virtual time, and fail if the runs differ.")
+        bool, typer.Option("--twice", help="Play each scenario twice in virtual time, and fail if the runs differ.")
     ] = False,
     handler_limit: Annotated[
         float, typer.Option(metavar="SECONDS", help="Real time for which a handler may hold the event loop.")
@@ -58,70 +81,151 @@ def run(
     ] = None,
     no_limit: NoLimit = False,
 ) -> None:
-    """Play a scenario and show what happened.
+    """Play scenarios and show what happened.
 
-    Exit code 0: all checks hold. 1: one failed, the run got stuck, or two runs differ. 2: the scenario or the command is wrong.
-    130: Ctrl-C, after what was simulated until then has been shown and written; a second Ctrl-C ends it at once.
+    Exit code 0: all checks hold. 1: one failed, a run got stuck, or two runs of a scenario differ. 2: a scenario or the
+    command is wrong; the other scenarios are played. 130: Ctrl-C, after what was simulated until then has been shown
+    and written; a second Ctrl-C ends it at once.
     """
     if not 0 < handler_limit < math.inf:
         raise typer.BadParameter(f"{handler_limit:g} s is not above 0 s", param_hint="'--handler-limit'")
+    if twice and backend == "redis":
+        raise typer.BadParameter("runs in real time always differ", param_hint="'--twice'")
+    files = matching(scenarios)
+    outputs = _outputs(files, output)
+    from queuesim.cli.io import prepare_output
+    from queuesim.results.views.progress import wants_progress
+    from queuesim.runs.effort import size_checks
+    from queuesim.runs.run import run as play_scenario
+    from queuesim.runs.trace import Tracer
+    from queuesim.scenario.loading import Override, load_with, parse_set
+    from queuesim.scenario.model import check_backend
     from queuesim.simulation.allowed_io import parse_pattern
 
     for entry in allow_io or ():
         with parsing("--allow-io"):
             parse_pattern(entry)
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), _here_on_path():
-        from queuesim.cli.io import prepare_output, print_failures, print_json, print_summary
-        from queuesim.results.views.progress import wants_progress
-        from queuesim.runs.effort import size_checks
-        from queuesim.runs.run import run as play
-        from queuesim.runs.trace import Tracer
-        from queuesim.scenario.loading import Override, load_with, parse_set
-        from queuesim.scenario.model import check_backend
+    check_backend(backend)
+    overrides = [parse_set(change) for change in changes or ()]
+    if processor is not None:
+        overrides.append(Override(f"--processor {processor}", "processor", processor))
+    options: dict[str, Any] = {"redis_url": redis_url, "seed": seed, "shuffle": shuffle, "handler_limit": handler_limit}
+    options |= {"allow_io": allow_io or [], "no_limit": no_limit}
+    options["progress"] = progress and not (quiet or as_json) and wants_progress()
 
-        check_backend(backend)
-        overrides = [parse_set(change) for change in changes or ()]
-        if processor is not None:
-            overrides.append(Override(f"--processor {processor}", "processor", processor))
-        chosen = load_with(scenario, overrides, checks=size_checks(no_limit))
-        if output is not None:
-            prepare_output(output, force=force)
-        if twice and backend == "redis":
-            raise typer.BadParameter("runs in real time always differ", param_hint="'--twice'")
-        tracers = [Tracer() for _ in range(1 + twice)]
+    def play(file: Path) -> Played:
+        chosen = load_with(file, overrides, checks=size_checks(no_limit))
+        if file in outputs:
+            prepare_output(outputs[file], force=force)
+        tracers = [Tracer(), Tracer()] if twice else [None]
         for tracer in tracers:
-            result = play(
-                chosen,
-                backend,
-                redis_url=redis_url,
-                seed=seed,
-                progress=progress and not (quiet or as_json) and wants_progress(),
-                shuffle=shuffle,
-                handler_limit=handler_limit,
-                allow_io=allow_io or [],
-                no_limit=no_limit,
-                tracer=tracer if twice else None,
+            result = play_scenario(chosen, backend, tracer=tracer, **options)
+            if exit_code(result) is ExitCode.INTERRUPTED:
+                return Played(file, result)
+        return Played(file, result, difference=_difference(tracers))
+
+    codes: dict[Path, ExitCode] = {}
+    shown_as_json: list[dict[str, Any]] = []
+    several = len(files) > 1
+    for file in files:
+        if several and not (quiet or as_json):
+            typer.echo(f"{chr(10) if codes else ''}{shown(str(file))}")
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), _here_on_path():
+            played = _or_refused(play, file) if several else play(file)
+        codes[file] = played.code
+        if as_json:
+            shown_as_json.append(played.as_json())
+        else:
+            played.show(quiet=quiet)
+        if file in outputs and played.result is not None:
+            played.result.to_parquet(outputs[file])
+            if not quiet:
+                typer.echo(f"written to {outputs[file]}", err=True)
+        if played.difference is not None:
+            typer.echo(played.difference, err=True)
+        if played.code is ExitCode.INTERRUPTED:
+            break
+    if as_json:
+        print_as_json(shown_as_json if several else shown_as_json[0])
+    elif several and not quiet:
+        _show_codes(codes)
+    raise typer.Exit(max(codes.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A scenario that was played, or the reason why it was not."""
+
+    file: Path
+    result: Result | None
+    difference: str | None = None
+    """In what two runs of it differ."""
+    refusal: str = ""
+
+    @property
+    def code(self) -> ExitCode:
+        """What a command says to a shell that played this scenario alone."""
+        if self.result is None:
+            return ExitCode.REFUSED
+        return max(exit_code(self.result), ExitCode.OK if self.difference is None else ExitCode.FAILED)
+
+    def show(self, *, quiet: bool) -> None:
+        """Print what happened; if `quiet`, only what is wrong."""
+        if self.result is None:
+            typer.echo(shown_lines(self.refusal), err=True)
+        else:
+            (print_failures if quiet else print_summary)(self.result)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        if self.result is None:
+            return {"ok": False, "file": str(self.file), "error": self.refusal}
+        difference = {} if self.difference is None else {"difference": self.difference}
+        return {**as_json_of(self.result), **difference, "file": str(self.file)}
+
+
+def _or_refused(play: Callable[[Path], Played], file: Path) -> Played:
+    """One of several scenarios: that it is wrong does not keep the others from being played."""
+    try:
+        return play(file)
+    except QueuesimError as error:
+        return Played(file, None, refusal=str(error))
+
+
+def _outputs(files: Sequence[Path], output: Path | None) -> dict[Path, Path]:
+    """By scenario, where its result is written."""
+    if output is None:
+        return {}
+    if len(files) == 1:
+        return {files[0]: output}
+    outputs = {file: output / file.stem for file in files}
+    for name, count in Counter(outputs.values()).items():
+        if count > 1:
+            raise typer.BadParameter(
+                f"{count} scenarios would be written to {name}: play them one by one, or rename one of the files",
+                param_hint="'--output'",
             )
-        difference = _difference(tracers) if twice else None
-    (print_json if as_json else print_failures if quiet else print_summary)(result)
-    if output is not None:
-        result.to_parquet(output)
-        if not quiet:
-            typer.echo(f"written to {output}", err=True)
-    if difference is not None:
-        typer.echo(difference, err=True)
-        raise typer.Exit(1)
-    raise typer.Exit(exit_code(result))
+    return outputs
 
 
-def _difference(tracers: Sequence[Tracer]) -> str | None:
-    """In what two runs differ, and why that may be; None if they are the same."""
+def _show_codes(codes: Mapping[Path, ExitCode]) -> None:
+    """A line for each scenario, and one for all."""
+    words = {ExitCode.OK: "ok", ExitCode.FAILED: "not ok", ExitCode.REFUSED: "refused"}
+    typer.echo("")
+    for file, code in codes.items():
+        typer.echo(f"{words.get(code, 'interrupted'):12}{shown(str(file))}")
+    counts = Counter(words.get(code, "interrupted") for code in codes.values())
+    typer.echo(f"{counted(len(codes), 'scenario')}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
+
+
+def _difference(tracers: Sequence[Tracer | None]) -> str | None:
+    """In what two runs differ, and why that may be; None if they are the same, or only one was played."""
     from queuesim.testing.story import CAUSES, first_difference
 
-    one, other = (tracer.recording for tracer in tracers)
-    assert one is not None
-    assert other is not None
-    difference = first_difference(one, other)
+    recordings = [tracer.recording for tracer in tracers if tracer is not None and tracer.recording is not None]
+    if len(recordings) < 2:
+        return None
+    difference = first_difference(*recordings)
     return difference and f"not deterministic: two runs differ in {difference}\nlikely causes: {CAUSES}"
 
 
@@ -138,6 +242,8 @@ def _here_on_path() -> Iterator[None]:
 
 # -- queuesim soak
 
+SCHEDULES = 1000
+"""Schedules that are played unless something else is asked for."""
 PROGRESS_EVERY = 2.0
 """Seconds between two lines of progress."""
 SCHEDULE, SECOND = 10e-3, 50e-6
@@ -145,7 +251,17 @@ SCHEDULE, SECOND = 10e-3, 50e-6
 
 
 def soak(
-    schedules: Annotated[int, typer.Option(min=1, help="Number of random scenarios to play.")] = 1000,
+    schedules: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Random scenarios to play, at most. [default: 1000, or what the budget allows]",
+            show_default=False,
+        ),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(metavar="TIME", help="Real time after which no further scenario is begun, such as 10m.")
+    ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed from which all of them are drawn.")] = 0,
     seeds: Annotated[
         str, typer.Option(metavar="FIRST-LAST", help="Instead of --seed: several seeds, used in turn.")
@@ -179,15 +295,24 @@ def soak(
     check_backend(backend)
     if backend == "redis":
         raise BackendError("a soak plays in virtual time: choose sim or fakeredis")
-    if not no_limit:
+    seconds = None
+    if budget:
+        with parsing("--budget"):
+            seconds = parse_duration(budget)
+            if not seconds > 0:
+                raise ValueError("it must be above 0 s: write 30s or 10m")
+    elif schedules is None:
+        schedules = SCHEDULES
+    if schedules is not None and seconds is None and not no_limit:
         refuse_many(schedules, SCHEDULE + SECOND * length, "schedules")
     chosen = _seeds(seeds) if seeds else [seed]
     began = reported = time.perf_counter()
     campaign = None
-    for campaign in campaign_of(schedules, chosen, length, backend=backend, shuffle=shuffle, directory=output):
+    options: dict[str, Any] = {"backend": backend, "budget": seconds, "shuffle": shuffle, "directory": output}
+    for campaign in campaign_of(schedules, chosen, length, **options):
         if not quiet and time.perf_counter() - reported >= PROGRESS_EVERY:
             reported = time.perf_counter()
-            _show_progress(campaign, schedules, reported - began)
+            _show_progress(campaign, schedules, seconds, reported - began)
     assert campaign is not None
     typer.echo(f"backend {backend}, {'shuffled, ' if shuffle else ''}seeds {seeds or seed}, {duration} each")
     _show_campaign(campaign, time.perf_counter() - began)
@@ -205,11 +330,12 @@ def _seeds(text: str) -> range:
     return range(int(first), int(last) + 1)
 
 
-def _show_progress(campaign: Campaign, schedules: int, wall: float) -> None:
-    left = wall / campaign.runs * (schedules - campaign.runs)
+def _show_progress(campaign: Campaign, schedules: int | None, budget: float | None, wall: float) -> None:
+    lefts = [] if schedules is None else [wall / campaign.runs * (schedules - campaign.runs)]
+    lefts += [] if budget is None else [max(0.0, budget - wall)]
+    of = "" if schedules is None else f" of {schedules}"
     typer.echo(
-        f"{campaign.runs} of {schedules}: {campaign.jobs:,} jobs, {len(campaign.found)} failed, "
-        f"about {left:,.0f} s left",
+        f"{campaign.runs}{of}: {campaign.jobs:,} jobs, {len(campaign.found)} failed, about {min(lefts):,.0f} s left",
         err=True,
     )
 

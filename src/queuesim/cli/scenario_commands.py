@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.cli.io import AsJson, NoLimit
+from queuesim.cli.io import AsJson, NoLimit, ScenarioFiles, matching
 from queuesim.text import shown
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def write_starter(file: Path) -> list[Path]:
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="SCENARIO", help="Scenario files, in YAML.")],
+    scenarios: ScenarioFiles,
     imports: Annotated[
         bool, typer.Option("--import/--no-import", help="Also import the processor that a scenario names.")
     ] = True,
@@ -71,7 +71,7 @@ def validate(
     from queuesim.scenario.loading import ScenarioError, load_scenario
 
     wrong = False
-    for file in files:
+    for file in matching(scenarios):
         try:
             scenario = load_scenario(file, check_processor=imports, checks=size_checks(no_limit))
         except ScenarioError as error:
@@ -113,7 +113,7 @@ def check(
 
     For instance: queuesim check my_scenario.yaml my_service.jobs:processor
     """
-    found = {target: _examine(target, no_limit=no_limit) for target in targets}
+    found = {target: _examine(target, no_limit=no_limit) for target in map(str, matching(targets))}
     if as_json:
         keys = ("name", "key", "message", "shown_by", "expected")
         plain = {

@@ -11,9 +11,11 @@ import pandas as pd
 
 from queuesim.results.markup import html_table
 from queuesim.results.metrics import METRICS, check_metric, measure
-from queuesim.runs.effort import effort, refuse_many, refuse_too_large, size_checks
-from queuesim.runs.run import run
-from queuesim.scenario.loading import Source, as_scenario, vary
+from queuesim.runs.effort import effort, refuse_many, refuse_too_large
+from queuesim.runs.invariants import Given as Invariants
+from queuesim.runs.run import run, scenario_for
+from queuesim.scenario.loading import Source, vary
+from queuesim.scenario.processors import Source as ProcessorSource
 
 if TYPE_CHECKING:
     from queuesim.scenario.model import Scenario
@@ -29,6 +31,9 @@ def sweep(
     measured: Sequence[str] = MEASURED,
     *,
     seeds: int | Sequence[int] = 1,
+    processor: ProcessorSource | None = None,
+    shared: Callable[[], Any] | str | None = None,
+    invariants: Invariants = None,
     progress: Callable[[int, int], None] | bool | None = None,
     no_limit: bool = False,
 ) -> pd.DataFrame:
@@ -38,6 +43,9 @@ def sweep(
         axes: paths of the scenario, as `vary` takes them, each with the values to try; ``load`` multiplies the load.
         measured: metrics as thresholds name them, with the statistic after a dot: ``latency.p95``, ``throughput``.
         seeds: how many to play each combination with, from the scenario's own on, or which.
+        processor: your own handlers, made anew for each life of each worker in each run, as `queuesim.run` takes them.
+        shared: makes what outlives workers' processes, once for each run.
+        invariants: what must hold of your own state; `ok` tells whether it did, beside the other checks.
         progress: called with the runs done and how many there are; True for a bar, None for one in a notebook.
         no_limit: also play what takes more than a day in all, or a run that needs more than 64 GB of memory.
 
@@ -45,12 +53,14 @@ def sweep(
         A frame with a row a run: a column for each axis, `seed`, one for each metric (times in seconds), and `ok`.
 
     Raises:
+        ProcessorImportError, FactoryError: the processor can't be made.
         ValueError: there is no such metric or path, a value can't be there, or an axis has no values.
         TooLargeError: the runs would take more than a day, or one of them more than 64 GB of memory, at least.
     """
     from queuesim.results.views.progress import count_bar
 
-    chosen = as_scenario(scenario, checks=size_checks(no_limit))
+    chosen = scenario_for(scenario, processor, no_limit=no_limit)
+    own: dict[str, Any] = {"processor": processor, "shared": shared, "invariants": invariants}
     metrics = {name: _metric(name) for name in measured}
     if empty := [path for path, values in axes.items() if not len(values)]:
         raise ValueError(f"the axis {empty[0]!r} has no values")
@@ -62,7 +72,7 @@ def sweep(
     with count_bar(len(combinations), chosen.name, progress) as report:
         for *values, seed in combinations:
             changes = dict(zip(axes, values, strict=True))
-            result = run(vary(chosen, changes), seed=seed, progress=False, no_limit=no_limit)
+            result = run(vary(chosen, changes), seed=seed, progress=False, no_limit=no_limit, **own)
             found = {name: measure(result, *metric) for name, metric in metrics.items()}
             rows.append({**changes, "seed": seed, **found, "ok": result.ok})
             if report is not None:

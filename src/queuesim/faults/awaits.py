@@ -86,6 +86,8 @@ class Struck(Stepped):
 class AwaitFault(HandlerFault):
     """Strikes attempts at one of the awaits at which their handlers are suspended."""
 
+    of_handlers = True
+
     nth: int | None = Field(None, ge=1)
     """Which await of an attempt, from 1; drawn for each attempt if left out."""
     effect: Literal["none", "done"] | None = None

@@ -74,6 +74,7 @@ class FaultFleet(Protocol):
     """The workers of a run, as faults act on them. What each method does is said at the fleets themselves."""
 
     members: list[Any]
+    wall_ahead: dict[str, float]
     start_delay: Callable[[Any], float] | None
     gone: Callable[[Any], None] | None
 
@@ -292,6 +293,10 @@ class Fault(Timing):
     """What it needs in real time."""
     not_live: ClassVar[str] = ""
     """Why it can't be played in real time; "": it can."""
+    needs_module: ClassVar[str] = ""
+    """A library of an extra that it needs; "": none."""
+    of_handlers: ClassVar[bool] = False
+    """Whether only handlers feel it that users write: a soak of our own code does not draw it."""
     must_name: ClassVar[str] = ""
     """A key that may be left out only if the scenario has one such load entry or kind of workers."""
 

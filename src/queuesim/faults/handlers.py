@@ -186,6 +186,32 @@ class HandlerPoison(ByNumber, Failing):
         return {"probability": draw_probability(rng, 0.1)}
 
 
+@fault("handler.redelivery")
+class HandlerRedelivery(HandlerFault, Killing):
+    """Jobs whose handler has finished are delivered again: the worker dies before the queue learns of it."""
+
+    effects = Effect.WORKERS | Effect.UNHEARD
+    needs = Need.PROCESSES | Need.SPARES
+    of_handlers = True
+
+    restart: ServiceTime = ServiceTime(constant=1.0)
+    """Time until the successor of a killed worker runs."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.replace_after(self.sampler("restart"))
+
+    async def after(self, job: Job) -> None:
+        slot = self.context.here()
+        if slot is not None and self.strikes(job):
+            self.context.kill_here(self, slot)
+            await asyncio.Event().wait()
+
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        return {"probability": draw_probability(rng, 0.2)}
+
+
 @fault("handler.payload")
 class HandlerPayload(ByNumber, Killing):
     """Jobs have large data. A worker that holds too much of it at once is killed, out of memory."""

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from random import Random
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from queuesim.core.clock import now, sleep
 from queuesim.core.job import Job
@@ -33,7 +40,7 @@ from queuesim.faults.base import (
 from queuesim.faults.network import outside
 from queuesim.faults.timing import ALL, ANY, Strike
 from queuesim.fields import CountFromZero, Probability, Seconds, Word, refuse, seconds
-from queuesim.results.fault_kinds import PINK, Effect
+from queuesim.results.fault_kinds import NO_EFFECT, PINK, Effect
 from queuesim.simulation.process import State
 from queuesim.simulation.service_times import ServiceTime
 from queuesim.text import unknown
@@ -351,25 +358,30 @@ def _format_signed(value: float) -> str:
     return f"-{format_duration(-value)}" if value < 0 else format_duration(value)
 
 
+def _some(value: float) -> float:
+    if value == 0:
+        raise refuse("a skew of 0 is none")
+    return value
+
+
+Skew = Annotated[
+    float,
+    PlainValidator(_signed),
+    AfterValidator(_some),
+    PlainSerializer(_format_signed, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^-?{DURATION_PATTERN.removeprefix('^')}", "examples": ["-5s"]}),
+]
+"""How far a clock is ahead, in seconds; below 0, how far it is behind."""
+
+
 @fault("worker.clock")
 class WorkerClockSkew(WorkerFault, Lasting):
     """A worker's clock is wrong."""
 
     effects = Effect.WORKERS | Effect.WRONG_CLOCK
 
-    skew: Annotated[
-        float,
-        PlainValidator(_signed),
-        PlainSerializer(_format_signed, return_type=str, when_used="json"),
-        WithJsonSchema({"type": "string", "pattern": f"^-?{DURATION_PATTERN.removeprefix('^')}", "examples": ["-5s"]}),
-    ]
+    skew: Skew
     """How far it is ahead; below 0, how far it is behind."""
-
-    @model_validator(mode="after")
-    def _some(self) -> Any:
-        if self.skew == 0:
-            raise refuse("a skew of 0 is none")
-        return self
 
     async def strike(self, strike: Strike) -> None:
         slots = self.choose(self.worker)
@@ -386,3 +398,34 @@ class WorkerClockSkew(WorkerFault, Lasting):
     @staticmethod
     def draw(rng: Random, duration: float) -> Settings:
         return {**draw_span(rng, duration, 60.0), "skew": rng.choice([-20.0, -1.0, 1.0, 20.0])}
+
+
+@fault("worker.wall-clock")
+class WorkerWallClock(WorkerFault, Lasting):
+    """The wall clock of a worker's handlers jumps: `time.time()`, `datetime.now()`. The queue's clock stays right."""
+
+    effects = NO_EFFECT
+    needs_module = "time_machine"
+    of_handlers = True
+    not_live = "handlers read the clock of the machine"
+
+    skew: Skew
+    """How far it jumps forward; below 0, how far back. At the end of the fault it jumps back."""
+
+    async def strike(self, strike: Strike) -> None:
+        ahead = self.context.fleet.wall_ahead
+        names = [slot.name for slot in self.choose(self.worker)]
+        rows = [self.note(name, f"{self.skew:+g} s", lasting=True) for name in names]
+        for name in names:
+            ahead[name] = ahead.get(name, 0.0) + self.skew
+        try:
+            await self.schedule.over(strike)
+        finally:
+            for name, row in zip(names, rows, strict=True):
+                ahead[name] -= self.skew
+                end(row)
+
+    @staticmethod
+    def draw(rng: Random, duration: float) -> Settings:
+        skew = rng.choice([-86400.0, -3600.0, -60.0, -1.0, 1.0, 60.0, 3600.0, 86400.0])
+        return {**draw_span(rng, duration, 60.0), "worker": rng.choice([ANY, ALL]), "skew": skew}

@@ -95,9 +95,7 @@ def run(
         MissingExtraError: what the backend needs is not installed.
     """
     check_backend(backend)
-    if processor is not None and isinstance(scenario, Mapping):
-        scenario = {"processor": GIVEN, **scenario}
-    chosen = as_scenario(scenario, checks=size_checks(no_limit))
+    chosen = scenario_for(scenario, processor, no_limit=no_limit)
     live = backend == "redis"
     named = {"processor": processor, "shared": shared}
     chosen = chosen.model_copy(update={key: value for key, value in named.items() if isinstance(value, str)})
@@ -127,6 +125,15 @@ def run(
     if tracer is not None:
         tracer.recording = recording
     return _judged(chosen, recording, abort, monitor)
+
+
+def scenario_for(
+    source: Source, processor: ProcessorSource | ProcessorFactory | None, *, no_limit: bool = False
+) -> Scenario:
+    """The scenario; a mapping that is played with a processor that is at hand need not name one. Raises as `run`."""
+    if processor is not None and isinstance(source, Mapping):
+        source = {"processor": GIVEN, **source}
+    return as_scenario(source, checks=size_checks(no_limit))
 
 
 def _lives(

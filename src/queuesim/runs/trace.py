@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dis
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from linecache import getline
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import queuesim
@@ -61,6 +63,8 @@ class Tracer:
         """In the order in which they happened."""
         self.recording: Recording | None = None
         """What the run left behind, once it is over, with all of its rows."""
+        self.lines: dict[CodeType, set[int]] = defaultdict(set)
+        """By function of the user's, the lines at which it was suspended."""
         self.awaits = 0
         """How many there were, those in code that is not the user's included."""
 
@@ -85,8 +89,11 @@ class Tracer:
 
         def note(coroutine: Coroutine[Any, Any, Any]) -> None:
             self.awaits += 1
-            place = place_of(coroutine)
-            if place is not None:
+            frames = users_frames(coroutine)
+            for frame in frames:
+                self.lines[frame.f_code].add(frame.f_lineno)
+            if frames:
+                place = Place(frames[-1].f_code.co_filename, frames[-1].f_lineno)
                 self.steps.append(Step(now(), number, attempt, place))
 
         return note
@@ -102,13 +109,16 @@ class _Traced(Stepped):
         return awaited
 
 
-def place_of(coroutine: Coroutine[Any, Any, Any]) -> Place | None:
-    """The innermost line of the user's code at which a coroutine is suspended; None if there is none."""
-    innermost: FrameType | None = None
-    for frame in frames_of(coroutine):
-        if is_users(frame.f_code.co_filename):
-            innermost = frame
-    return None if innermost is None else Place(innermost.f_code.co_filename, innermost.f_lineno)
+def users_frames(coroutine: Coroutine[Any, Any, Any]) -> list[FrameType]:
+    """The frames of the user's code in which a coroutine is suspended, outermost first."""
+    return [frame for frame in frames_of(coroutine) if is_users(frame.f_code.co_filename)]
+
+
+def awaits_of(code: CodeType) -> set[Place]:
+    """The lines at which a function can be suspended."""
+    sends = (each for each in dis.get_instructions(code) if each.opname == "SEND" and each.positions is not None)
+    lines = {each.positions.lineno for each in sends if each.positions is not None}
+    return {Place(code.co_filename, line) for line in lines if line is not None}
 
 
 @cache

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
 
 from pydantic import (
     AfterValidator,
@@ -194,6 +194,8 @@ class InvariantEntry(Section):
 class Scenario(Section):
     """A run of a queue: what it is, what comes to it, and what must hold."""
 
+    queuesim: Literal[1] = 1
+    """The version of this format. It marks a file as a scenario, for tools that find many YAML files."""
     name: Word
     description: str = ""
     seed: CountFromZero = 0
@@ -216,6 +218,9 @@ class Scenario(Section):
         WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2025-01-01T00:00:00Z"]}),
     ] = datetime(2025, 1, 1, tzinfo=UTC)
     """The calendar time of the run's second 0, with its time zone."""
+    calendar: bool = False
+    """In virtual time, let `time.time()` and `datetime.now()` in handlers tell the epoch and the time of the run. If
+    false, they tell the real time, which differs from run to run. Needs time-machine: see docs/start/install.md."""
     order: Order = "fifo"
     """In virtual time, which of the tasks that are ready at the same instant runs first: fifo; random; or pct-1 to
     pct-9, by random priorities that change at that many points less one. To look for races."""

@@ -154,6 +154,10 @@ class BaseLoop(RealIORefused, SimulatedLoop, asyncio.BaseEventLoop):
         """
         self._check_closed()
         future: asyncio.Future[T] = self.create_future()
+        self._call_inline(future, func, args)
+        return future
+
+    def _call_inline(self, future: asyncio.Future[T], func: Callable[..., T], args: tuple[Any, ...]) -> None:
         self._inline += 1
         try:
             with no_running_loop():
@@ -166,7 +170,6 @@ class BaseLoop(RealIORefused, SimulatedLoop, asyncio.BaseEventLoop):
             self.call_soon(succeed_unless_done, future, result)
         finally:
             self._inline -= 1
-        return future
 
 
 class InlineThreadError(QueuesimError):
@@ -284,6 +287,22 @@ class VirtualLoop(BaseLoop):
         self.threads.call(handle)
         return handle
 
+    def run_in_executor(self, executor: object, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """As in BaseLoop; with a drawn order a while later at this same instant, as a thread may be slow to begin."""
+        if self._order is None:
+            return super().run_in_executor(executor, func, *args)
+        self._check_closed()
+        future: asyncio.Future[T] = self.create_future()
+        self.call_soon(self._call_later_inline, future, func, args)
+        return future
+
+    def _call_later_inline(self, future: asyncio.Future[T], func: Callable[..., T], args: tuple[Any, ...]) -> None:
+        assert self._order is not None
+        if self._order.rng.random() < 0.5:
+            self.call_soon(self._call_later_inline, future, func, args)
+        elif not future.cancelled():
+            self._call_inline(future, func, args)
+
     def _ask_attention(self) -> None:
         self._attention = True
 
@@ -292,7 +311,7 @@ class VirtualLoop(BaseLoop):
         busy = self.threads.wait(self.thread_limit, lambda: self.ready)
         if busy is not None:
             raise BusyThread(self.time(), busy, self.thread_limit)
-        self.ready.extend(self.threads.take())
+        self.ready.extend(self.threads.take(None if self._order is None else self._order.rng))
 
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None

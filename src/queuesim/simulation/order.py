@@ -23,6 +23,9 @@ Ready = deque[Handle | Timer]
 class TaskOrder(Protocol):
     """Chooses among the callbacks that are ready."""
 
+    rng: random.Random
+    """Where whatever else is drawn comes from."""
+
     def arrange(self, ready: Ready) -> int:
         """Put the callbacks in order. Returns how many of the first ones run now, at least one."""
         ...
@@ -32,14 +35,14 @@ class RandomOrder:
     """Steps of tasks run in a random order, in the positions that they have; other callbacks keep theirs."""
 
     def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
+        self.rng = rng
 
     def arrange(self, ready: Ready) -> int:
         """See TaskOrder."""
         positions = [position for position, handle in enumerate(ready) if task_of(handle) is not None]
         if len(positions) > 1:
             steps = [ready[position] for position in positions]
-            self._rng.shuffle(steps)
+            self.rng.shuffle(steps)
             for position, step in zip(positions, steps, strict=True):
                 ready[position] = step
         return len(ready)
@@ -57,7 +60,7 @@ class PriorityOrder:
     """
 
     def __init__(self, rng: random.Random, depth: int, steps: int = 1000) -> None:
-        self._rng = rng
+        self.rng = rng
         self._changes = {rng.randrange(steps) for _ in range(depth - 1)}
         self._priorities: WeakKeyDictionary[asyncio.Task[object], float] = WeakKeyDictionary()
         self._lowest = 0.0
@@ -88,7 +91,7 @@ class PriorityOrder:
     def _priority(self, task: asyncio.Task[object]) -> float:
         found = self._priorities.get(task)
         if found is None:
-            self._priorities[task] = found = self._rng.random()
+            self._priorities[task] = found = self.rng.random()
         return found
 
     def _lower(self, task: asyncio.Task[object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -112,8 +112,9 @@ class Calendar:
         return (date - self.epoch).total_seconds()
 
     @contextmanager
-    def installed(self, loop: VirtualLoop) -> Iterator[None]:
-        """In this block `time.time()`, `datetime.now()` and all that rests on them tell this calendar's time.
+    def installed(self, loop: VirtualLoop, ahead: Callable[[], float] = float) -> Iterator[None]:
+        """In this block `time.time()`, `datetime.now()` and all that rests on them tell this calendar's time, and
+        `ahead()` seconds more.
 
         It follows `loop`'s time as that moves; the monotonic clocks stay real. It holds for the whole operating-system
         process, threads included, so whoever runs a simulation asks for it by name. Raises MissingExtraError when the
@@ -125,7 +126,7 @@ class Calendar:
         start = math.floor(self.epoch.timestamp()) * 10**9 + self.epoch.microsecond * 1000
         with time_machine.travel(self.epoch.astimezone(UTC), tick=False) as traveller:
             # Asked on every reading of the clock: nothing need be told when loop time moves.
-            traveller.time_ns = lambda: start + round(loop.time() * 1e9)
+            traveller.time_ns = lambda: start + round((loop.time() + ahead()) * 1e9)
             yield
 
 

@@ -6,6 +6,7 @@ same every time although threads take their real time.
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
 import time
@@ -131,10 +132,14 @@ class Threads:
             for frame in waiting
         )
 
-    def take(self) -> Iterator[Handle]:
-        """The callbacks that were handed over, in the order of their threads and then of the calls."""
+    def take(self, rng: random.Random | None = None) -> Iterator[Handle]:
+        """The callbacks that were handed over, in the order of their threads, or a drawn one, and then of the calls."""
         calls, self._calls = self._calls, []
-        return (handle for _, _, handle in sorted(calls, key=lambda call: call[:2]))
+        calls.sort(key=lambda call: call[:2])
+        if rng is not None:
+            places = {number: rng.random() for number in dict.fromkeys(number for number, _, _ in calls)}
+            calls.sort(key=lambda call: places[call[0]])
+        return (handle for _, _, handle in calls)
 
     def _busy(self) -> Iterator[str]:
         """The threads that go on by themselves, with what they do."""

@@ -5,28 +5,26 @@ from __future__ import annotations
 import copy
 import math
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from types import CodeType
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from queuesim.error import QueuesimError
 from queuesim.faults.awaits import AwaitFault
+from queuesim.faults.base import Fault
 from queuesim.faults.registry import FAULTS, survivable
 from queuesim.faults.workers import WorkerBlock, WorkerFreeze
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import ENDINGS, Ending, Recording
-from queuesim.runs.trace import Place, Tracer
-from queuesim.scenario.model import Scenario
+from queuesim.runs.trace import Place, Tracer, awaits_of
+from queuesim.testing.budget import Budget, OutOfTime
+from queuesim.testing.shrinking import Settings, is_scenario, shrink
 from queuesim.text import counted
 from queuesim.units import format_duration
-
-Settings = dict[str, Any]
-"""A scenario as a mapping, or a part of one."""
 
 ORDERS = ("fifo", "fifo", "random", "pct-1", "pct-2", "pct-3")
 MUTATED = 0.5
@@ -36,10 +34,6 @@ NOT_FOR_ALL = Effect.HANGS | Effect.WRONG_CLOCK
 judging. Neither is a burst, which must name its load."""
 LONG = (WorkerFreeze, WorkerBlock)
 """Faults that last longer than the lock, so that another worker takes the job: that is what finds bugs."""
-
-
-class OutOfTime(QueuesimError):  # noqa: N818 - a state of the search, not a mistake
-    """The budget is used up in the middle of a run."""
 
 
 # -- Drawing
@@ -117,10 +111,13 @@ class Space:
 
 
 def usual_kinds() -> list[str]:
-    """The kinds of faults that are drawn unless others are asked for."""
-    return [
-        kind for kind in survivable() if not FAULTS[kind].effects & NOT_FOR_ALL and FAULTS[kind].must_name != "load"
-    ]
+    """The kinds of faults that are drawn unless others are asked for: those that can be played here."""
+    kinds = [(kind, FAULTS[kind]) for kind in survivable()]
+    return [kind for kind, cls in kinds if not cls.effects & NOT_FOR_ALL and cls.must_name != "load" and _is_here(cls)]
+
+
+def _is_here(cls: type[Fault]) -> bool:
+    return not cls.needs_module or find_spec(cls.needs_module) is not None
 
 
 def mutate(rng: random.Random, example: Settings, space: Space, focus: str | None) -> Settings:
@@ -165,6 +162,31 @@ def reached(recording: Recording, tracer: Tracer) -> set[Key]:
     return found
 
 
+PHASES = ("waiting", "first attempt", "between attempts", "later attempt", "finished")
+"""Phases of a job: before its first attempt, during it, and so on."""
+
+
+def phases_met(recording: Recording, began: float, ended: float) -> Iterator[str]:
+    """The phases in which there were jobs at some time of a span, in seconds since the run began."""
+    jobs, attempts = recording.jobs, recording.attempts
+    until = np.where(np.isnan(attempts["ended"]), math.inf, attempts["ended"])
+    first = attempts["attempt"] == 1
+    starts = dict(zip(attempts["number"][first], attempts["started"][first], strict=True))
+    started = np.array([starts.get(number, math.inf) for number in jobs["number"]])
+    now = (attempts["started"] <= ended) & (until >= began)
+    over = np.isin(attempts["ending"], (Ending.OK, Ending.FAILED))
+    following = {(row["number"], row["attempt"]): row["started"] for row in attempts}
+    again = np.array([following.get((row["number"], row["attempt"] + 1), math.inf) for row in attempts])
+    met = (
+        bool(np.any((jobs["added"] <= ended) & (started > began))),
+        bool(np.any(now & first)),
+        bool(np.any(~over & (until <= ended) & (again >= began))),
+        bool(np.any(now & ~first)),
+        bool(np.any(over & (until < ended))),
+    )
+    return (phase for phase, is_met in zip(PHASES, met, strict=True) if is_met)
+
+
 # -- Searching
 
 Play = Callable[[Settings, Tracer, Callable[[float, int], None]], Recording]
@@ -196,6 +218,12 @@ class Account:
     awaits: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     """Faults that struck, by kind."""
+    phases: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often faults of a kind met jobs in a phase, by kind and phase."""
+    lines: dict[CodeType, set[int]] = field(default_factory=dict)
+    """By function of the user's, the lines at which attempts were suspended in it."""
+    types: Counter[str] = field(default_factory=Counter)
+    """Attempts by type of job."""
     orders: Counter[str] = field(default_factory=Counter)
     reached: set[Key] = field(default_factory=set)
     judged: Counter[str] = field(default_factory=Counter)
@@ -203,7 +231,8 @@ class Account:
     cut: int = 0
     """Examples that the budget cut short."""
     never: list[str] = field(default_factory=list)
-    """Kinds of faults that were to be drawn and struck in no run."""
+    """Kinds of faults that were to be drawn and struck in no run, and types of jobs that were to be played and never
+    started."""
 
     def add(self, example: Settings, recording: Recording, tracer: Tracer) -> bool:
         """Count a run. True if it reached something new."""
@@ -211,23 +240,50 @@ class Account:
         self.attempts += len(recording.attempts)
         self.awaits += tracer.awaits
         self.kinds.update(fault.kind for fault in recording.faults)
+        for fault in recording.faults:
+            end = math.inf if math.isnan(fault.ended) else fault.ended
+            self.phases.update((fault.kind, phase) for phase in phases_met(recording, fault.began, end))
+        for code, lines in tracer.lines.items():
+            self.lines.setdefault(code, set()).update(lines)
+        types = dict(zip(recording.jobs["number"], recording.jobs["name"], strict=True))
+        self.types.update(recording.names[types[number]] for number in recording.attempts["number"] if number in types)
         self.orders[example.get("order", "fifo")] += 1
         self.judged.update(row.name for row in recording.checks if row.kind == "oracle" and row.judged > 0)
         new = reached(recording, tracer) - self.reached
         self.reached |= new
         return bool(new)
 
+    def properties(self) -> dict[str, str]:
+        """The main figures, by name, for reports of tests."""
+        figures = {"examples": self.examples, "seconds": round(self.seconds, 1), "jobs": self.jobs}
+        figures |= {"attempts": self.attempts, "awaits": self.awaits, "faults": self.kinds.total()}
+        return {name: str(value) for name, value in figures.items()} | {"never struck": ", ".join(self.never)}
+
     def __str__(self) -> str:
         """What was tried and reached, a line each."""
         tried = f"{counted(self.examples, 'example')} in {format_duration(round(self.seconds, 1))}"
         lines = [f"{tried}: {self.jobs:,} jobs, {self.attempts:,} attempts, {self.awaits:,} awaits"]
         lines.append("orders of tasks: " + _counts(self.orders))
-        lines.append("faults that struck: " + (_counts(self.kinds) or "none"))
-        if self.never:
-            lines.append("faults that never struck: " + ", ".join(self.never))
+        lines += ["faults that struck, and how often they met jobs in each phase:", *self._kinds()]
         lines += ["awaits of handlers, and how attempts ended after them:", *self._places()]
         lines.append("oracles that judged: " + _counts(self.judged))
+        never = [*self.never, *(f"{place}  {place.code}" for place in self.awaits_not_reached())]
+        lines.append("never reached: " + (", ".join(never) or "nothing of what was to be played"))
         return "\n".join(lines)
+
+    def awaits_not_reached(self) -> list[Place]:
+        """The awaits, in functions of the user's that ran, at which no attempt was ever suspended."""
+        reached = {Place(code.co_filename, line) for code, lines in self.lines.items() for line in lines}
+        return sorted(set().union(*(awaits_of(code) for code in self.lines)) - reached)
+
+    def _kinds(self) -> Iterator[str]:
+        if not self.kinds:
+            yield "  none"
+            return
+        yield "  " + "".join((f"{'':20}", f"{'struck':>8}", *(f"{phase:>18}" for phase in PHASES)))
+        for kind, count in sorted(self.kinds.items()):
+            met = (f"{self.phases[kind, phase]:>18,}" for phase in PHASES)
+            yield "  " + "".join((f"{kind:20}", f"{count:>8,}", *met))
 
     def _places(self) -> Iterator[str]:
         endings: dict[Place, set[str]] = {key[1]: set() for key in self.reached if key[0] == "await"}
@@ -242,29 +298,6 @@ class Account:
 
 def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counter.items()))
-
-
-class Clock:
-    """A budget in real seconds."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self._began = time.monotonic()
-        self._seconds = math.inf if seconds is None else seconds
-
-    @property
-    def spent(self) -> float:
-        """Seconds since it began."""
-        return time.monotonic() - self._began
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left; infinity without a budget."""
-        return self._seconds - self.spent
-
-    def check(self, simulated: float, ended: int) -> None:
-        """The progress of a run: raises OutOfTime when nothing is left."""
-        if self.left <= 0:
-            raise OutOfTime("the budget is used up")
 
 
 class Search:
@@ -285,15 +318,15 @@ class Search:
         self._seed = seed
         self._corpus: list[Settings] = []
 
-    def run(self, examples: int, clock: Clock) -> Find | None:
+    def run(self, examples: int, budget: Budget) -> Find | None:
         """The first example that fails; None if none of so many does, or the time is up."""
         account = self.account
         for number in range(1, examples + 1):
-            if clock.left <= 0:
+            if budget.left <= 0:
                 break
             example = self._example(number)
             try:
-                recording, tracer = self.play(example, clock)
+                recording, tracer = self.play(example, budget)
             except OutOfTime:
                 account.cut += 1
                 break
@@ -301,15 +334,16 @@ class Search:
             if account.add(example, recording, tracer):
                 self._corpus.append(example)
             if problems := self._fails(recording):
-                return Find(example, problems, number, clock.spent)
-        account.seconds = clock.spent
+                return Find(example, problems, number, budget.spent)
+        account.seconds = budget.spent
         account.never = sorted(kind for kind in self._space.kinds if not account.kinds[kind])
+        account.never += [f"jobs of the type {name}" for name in self._space.jobs if not account.types[name]]
         return None
 
-    def play(self, example: Settings, clock: Clock) -> tuple[Recording, Tracer]:
+    def play(self, example: Settings, budget: Budget) -> tuple[Recording, Tracer]:
         """Play one example."""
         tracer = Tracer()
-        return self._play(example, tracer, clock.check), tracer
+        return self._play(example, tracer, budget.check), tracer
 
     def _example(self, number: int) -> Settings:
         rng = random.Random(f"search/{self._seed}/{number}")
@@ -323,142 +357,16 @@ class Search:
             if is_scenario(example):
                 return example
 
-    # -- making it small
-
-    def shrink(self, find: Find, clock: Clock) -> Find:
-        """The smallest example found that fails in the same way: fewer faults, jobs, workers, shorter, rounder."""
-        smallest, again = find.example, True
+    def shrink(self, find: Find, budget: Budget) -> Find:
+        """The smallest example found that fails in the same way, until the time is up."""
         wanted = set(find.problems)
-        tried: set[str] = set()
-        while again:
-            again = False
-            for smaller in smaller_ones(smallest, self._space.fixed):
-                if repr(smaller) in tried or not is_scenario(smaller):
-                    continue
-                tried.add(repr(smaller))
-                if clock.left <= 0:
-                    return Find(smallest, find.problems, find.number, find.seconds)
-                try:
-                    problems = self._fails(self.play(smaller, clock)[0])
-                except OutOfTime:
-                    continue
-                if wanted & set(problems):
-                    smallest, again = smaller, True
-                    break
-        return Find(smallest, find.problems, find.number, find.seconds)
 
+        def fails(smaller: Settings) -> bool:
+            if budget.left <= 0:
+                raise StopIteration
+            try:
+                return bool(wanted.intersection(self._fails(self.play(smaller, budget)[0])))
+            except OutOfTime:
+                return False
 
-def is_scenario(example: Settings) -> bool:
-    """Whether a mapping is a scenario: parts that were drawn one by one may not fit each other."""
-    try:
-        Scenario.model_validate(example)
-    except ValidationError:
-        return False
-    return True
-
-
-def smaller_ones(example: Settings, fixed: Mapping[str, Any]) -> Iterator[Settings]:
-    """Smaller neighbours of an example, the smallest first."""
-    for key, make in SMALLER.items():
-        if key not in fixed and key in example:
-            for value in make(example[key], example):
-                yield (
-                    {**{k: v for k, v in example.items() if k != key}, key: value}
-                    if value is not None
-                    else {k: v for k, v in example.items() if k != key}
-                )
-
-
-def _fewer_faults(faults: list[Settings], example: Settings) -> Iterator[Any]:
-    if len(faults) > 1:
-        yield []
-    for i in range(len(faults)):
-        yield faults[:i] + faults[i + 1 :]
-    for i, fault in enumerate(faults):
-        ((kind, settings),) = fault.items()
-        for simpler in _simpler(settings, example["duration"]):
-            yield [*faults[:i], {kind: simpler}, *faults[i + 1 :]]
-
-
-def _simpler(settings: Settings, duration: float) -> Iterator[Settings]:
-    if "every" in settings:
-        yield {**{key: value for key, value in settings.items() if key != "every"}, "at": round(duration / 4, 1)}
-    if settings.get("probability", 1.0) < 1.0:
-        yield {**settings, "probability": 1.0}
-    if isinstance(settings.get("at"), list) and len(settings["at"]) > 1:
-        yield {**settings, "at": settings["at"][:1]}
-    for key, value in settings.items():
-        if isinstance(value, float):
-            yield from ({**settings, key: rounder} for rounder in _rounder(value))
-
-
-def _rounder(value: float) -> Iterator[float]:
-    for digits in (0, 1):
-        if (rounder := round(value, digits)) != value and rounder > 0:
-            yield rounder
-
-
-def _fewer_loads(load: list[Settings], example: Settings) -> Iterator[Any]:
-    if len(load) > 1:
-        yield from ([entry] for entry in load)
-    for i, entry in enumerate(load):
-        for smaller in _smaller_load(entry):
-            yield [*load[:i], smaller, *load[i + 1 :]]
-
-
-def _smaller_load(entry: Settings) -> Iterator[Settings]:
-    size = entry.get("bulk", {}).get("size", math.inf)
-    kept = {key: value for key, value in entry.items() if key in ("jobs",)}
-    for fewer in (1, 2, 3, 5, 10):
-        if fewer < size:
-            yield {"name": "once", "bulk": {"at": 0.0, "size": fewer}, **kept}
-
-
-def _shorter(duration: float, example: Settings) -> Iterator[float]:
-    for shorter in (1.0, 5.0, 10.0, 30.0, float(round(duration / 2)), float(round(duration * 0.8))):
-        if 1.0 <= shorter < duration:
-            yield shorter
-
-
-def _fewer_workers(workers: Any, example: Settings) -> Iterator[Any]:
-    if not isinstance(workers, dict):
-        return
-    for count in (1, 2):
-        if count < workers.get("count", 1):
-            yield {**workers, "count": count}
-    for concurrency in (1, 2):
-        if concurrency < workers.get("concurrency", 1):
-            yield {**workers, "concurrency": concurrency}
-    rest = {key: value for key, value in workers.items() if key not in ("lock_duration", "stalled_interval")}
-    if rest != workers:
-        yield rest
-
-
-def _simpler_queue(queue: Settings, example: Settings) -> Iterator[Any]:
-    yield None
-    if queue.get("attempts", 1) > 2:
-        yield {**queue, "attempts": 2}
-
-
-def _simpler_order(order: str, example: Settings) -> Iterator[str]:
-    if order != "fifo":
-        yield "fifo"
-    if order.startswith("pct") and order != "pct-1":
-        yield "pct-1"
-
-
-def _smaller_seed(seed: int, example: Settings) -> Iterator[int]:
-    if seed:
-        yield 0
-
-
-SMALLER: dict[str, Callable[[Any, Settings], Iterator[Any]]] = {
-    "faults": _fewer_faults,
-    "load": _fewer_loads,
-    "order": _simpler_order,
-    "workers": _fewer_workers,
-    "queue": _simpler_queue,
-    "duration": _shorter,
-    "seed": _smaller_seed,
-}
-"""By key of a scenario, what makes its value smaller; None leaves the key out."""
+        return replace(find, example=shrink(find.example, fails, fixed=self._space.fixed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import random
 from collections import Counter, defaultdict
@@ -19,10 +20,10 @@ from queuesim.core.errors import DelayedError, RateLimitError
 from queuesim.core.job import Deduplication, Job, JobOptions
 from queuesim.core.processor import Processor
 from queuesim.core.queue import Queue
-from queuesim.faults.awaits import AwaitFault
 from queuesim.faults.base import Settings
 from queuesim.faults.registry import FAULTS, survivable
 from queuesim.results.recording import Recording
+from queuesim.testing.budget import Budget
 from queuesim.text import as_file_name
 
 # -- Random scenarios from a seed: workloads, and schedules of faults that a queue must survive
@@ -150,8 +151,7 @@ def _overdue(rng: random.Random, duration: float) -> dict[str, Any]:
 
 def random_faults(rng: random.Random, duration: float) -> list[dict[str, Any]]:
     """One to four faults of different kinds, for a run of `duration` seconds."""
-    # a scenario's own handlers await once, and there other kinds do the same as those of awaits
-    usual = [kind for kind in sorted(survivable()) if not issubclass(FAULTS[kind], AwaitFault)]
+    usual = [kind for kind in sorted(survivable()) if not FAULTS[kind].of_handlers]
     kinds = rng.sample(usual, rng.randint(1, 4))
     return [{kind: FAULTS[kind].draw(rng, duration)} for kind in kinds]
 
@@ -202,71 +202,8 @@ async def once(job: Job) -> None:
 
 DIRECTORY = Path("scenarios/found")
 """Where failing scenarios are saved, below the current directory."""
-
-Fails = Callable[[dict[str, Any]], bool]
-
-
-def smallest(scenario: dict[str, Any], fails: Fails, tries: int = 60) -> dict[str, Any]:
-    """Make a failing scenario smaller as long as it fails: fewer faults, less time, fewer workers and kinds of jobs.
-
-    Args:
-        fails: whether a scenario fails; one that can't be played doesn't.
-        tries: scenarios to play at most.
-    """
-    left = tries
-    again = True
-    while again and left > 0:
-        again = False
-        for smaller in _smaller(scenario):
-            left -= 1
-            if fails(smaller):
-                scenario, again = smaller, True
-                break
-            if left <= 0:
-                break
-    return scenario
-
-
-def _smaller(scenario: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for key in ("faults", "load"):
-        rows = scenario.get(key, [])
-        for i in range(len(rows) if key == "faults" or len(rows) > 1 else 0):
-            yield {**scenario, key: rows[:i] + rows[i + 1 :]}
-    if isinstance(scenario["duration"], float) and scenario["duration"] > 10.0:
-        yield {**scenario, "duration": scenario["duration"] / 2}
-    if "overdue" in scenario:
-        yield _without(scenario, "overdue")
-    jobs = scenario.get("jobs", {})
-    for name in jobs if len(jobs) > 1 else ():
-        fewer = {**scenario, "jobs": _without(jobs, name)}
-        if "load" in scenario:
-            fewer["load"] = [
-                {**entry, "jobs": _without(entry["jobs"], name)} if isinstance(entry.get("jobs"), dict) else entry
-                for entry in scenario["load"]
-            ]
-        yield fewer
-    for key in sorted(set(scenario.get("queue", {})) & {"concurrency", "rate_limit", "keep", "dead_letter", "retry"}):
-        yield {**scenario, "queue": _without(scenario["queue"], key)}
-    for workers in _fewer(scenario.get("workers", {})):
-        yield {**scenario, "workers": workers}
-
-
-def _fewer(workers: Any) -> Iterator[Any]:
-    """Workers of fewer kinds, fewer of a kind, or without what they need not have."""
-    if isinstance(workers, list):
-        for i in range(len(workers) if len(workers) > 1 else 0):
-            yield workers[:i] + workers[i + 1 :]
-        for i, each in enumerate(workers):
-            yield from ([*workers[:i], fewer, *workers[i + 1 :]] for fewer in _fewer(each))
-        return
-    if workers.get("count", 1) > 1:
-        yield {**workers, "count": workers["count"] - 1}
-    for key in sorted(set(workers) & {"limiter", "lock_duration", "stalled_interval", "max_stalled"}):
-        yield _without(workers, key)
-
-
-def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
-    return {other: value for other, value in mapping.items() if other != key}
+TRIES = 100
+"""Scenarios that are played, at most, to make a failing one smaller."""
 
 
 def save(scenario: dict[str, Any], directory: Path = DIRECTORY) -> Path:
@@ -350,11 +287,12 @@ def problems(recording: Recording) -> list[str]:
 
 
 def soak(
-    schedules: int,
+    schedules: int | None = None,
     seed: int | Sequence[int] = 0,
     duration: float = 300.0,
     *,
     backend: str = "sim",
+    budget: float | None = None,
     shuffle: bool = False,
     directory: Path = DIRECTORY,
     play: Play | None = None,
@@ -362,16 +300,29 @@ def soak(
     """Play random scenarios, and yield the state of the campaign after each. What fails is made small and saved.
 
     Args:
+        schedules: how many to play, at most; None: as many as the budget allows.
         seed: what all of them are drawn from; or several seeds, which take turns.
         duration: seconds of load of each.
+        budget: real seconds after which no further one is begun, beside the first; None: no limit.
         shuffle: also draw the order in which ready tasks run, to look for races.
         directory: where failing scenarios are saved.
         play: in place of the backend.
+
+    Raises:
+        ValueError: neither a number of schedules nor a budget is given, or one is not above 0.
     """
+    for name, value in (("schedules", schedules), ("budget", budget)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, not {value}: the soak could play nothing")
+    if schedules is None and budget is None:
+        raise ValueError("a soak needs a number of schedules, or a budget in seconds")
     played = play or play_on(backend, shuffle=shuffle)
     seeds = [seed] if isinstance(seed, int) else list(seed)
     campaign = Campaign()
-    for number in range(schedules):
+    limit = Budget(budget)
+    for number in itertools.count() if schedules is None else range(schedules):
+        if number and limit.left <= 0:
+            break
         scenario = drawn(seeds[number % len(seeds)], number // len(seeds), duration)
         recording, wrong = attempt(scenario, played)
         campaign.runs += 1
@@ -401,21 +352,11 @@ def attempt(scenario: dict[str, Any], play: Play) -> tuple[Recording | None, lis
 
 def _found(scenario: dict[str, Any], wrong: list[str], play: Play, directory: Path) -> Found:
     import yaml
-    from pydantic import ValidationError
 
-    from queuesim.scenario.model import Scenario
+    from queuesim.testing.shrinking import shrink
 
     kinds = set(wrong)
-
-    def fails(smaller: dict[str, Any]) -> bool:
-        try:
-            Scenario.model_validate(smaller)
-        except ValidationError:
-            # an invalid scenario is not a failure
-            return False
-        return bool(kinds.intersection(attempt(smaller, play)[1]))
-
-    small = smallest(scenario, fails)
+    small = shrink(scenario, lambda smaller: bool(kinds.intersection(attempt(smaller, play)[1])), tries=TRIES)
     path = save(small, directory)
     again = attempt(yaml.safe_load(path.read_text(encoding="utf-8")), play)[1]
     return Found(path, wrong, bool(kinds.intersection(again)))

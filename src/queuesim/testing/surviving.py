@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Collection, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,16 @@ from queuesim.runs.run import GIVEN, run
 from queuesim.runs.trace import Tracer
 from queuesim.scenario.processors import ProcessorFactory, reference_of
 from queuesim.scenario.processors import Source as ProcessorSource
-from queuesim.testing.search import Account, Clock, Find, Search, Settings, Space, usual_kinds
+from queuesim.testing.budget import SESSION, Budget, Session
+from queuesim.testing.search import Account, Find, Search, Settings, Space, usual_kinds
 from queuesim.testing.soak import DIRECTORY, replay_command, save
 from queuesim.testing.story import CAUSES, first_difference, tell
 from queuesim.units import format_duration
 
 HANDLERS = ("programming-errors", "real-io")
 """Health checks that only handlers make fail."""
+EXAMPLES = 300
+"""Examples that are played, at most, unless something else is asked for."""
 TO_SHRINK = 30.0
 """Real seconds for which a find is made smaller, at most, beside what is left of the budget."""
 
@@ -48,7 +53,7 @@ def assert_survives(
     reference: str | None = None,
     duration: float = 60.0,
     faults: Sequence[str] | None = None,
-    examples: int = 300,
+    examples: int | None = None,
     budget: float | None = 60.0,
     thresholds: Sequence[str] = (),
     shuffle: bool = False,
@@ -70,8 +75,10 @@ def assert_survives(
         reference: the processor as ``module:attribute``, for the command that replays a failure.
         duration: seconds of load in each run, at most.
         faults: the kinds to draw from; all that a queue must survive if left out.
-        examples: how many runs, at most.
-        budget: real seconds for the search, at most; None: as long as the examples take.
+        examples: how many runs, at most; 300 if left out, or as many as the budget of the session allows, if it has one
+            (pytest's option ``--queuesim-budget``).
+        budget: real seconds for the search, at most; None: as long as the examples take. That of the session counts
+            in its place.
         thresholds: what must hold beside the oracles.
         shuffle: run tasks that are ready at the same instant in random order in every example; some do if left out.
         seed: what all examples are drawn from.
@@ -85,12 +92,16 @@ def assert_survives(
         DidNotSurviveError: a run failed. It was made small, and is saved.
         ValueError: a budget, a number of examples or a duration is not above 0; there is no such kind of faults.
     """
+    session = SESSION.get() or Session()
+    budget = budget if session.budget is None else session.budget
     for name, value in (("examples", examples), ("budget", budget), ("duration", duration)):
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be above 0, not {value}: the search could play nothing")
     factory = ProcessorFactory(processor, shared)
     invariants = as_invariants(invariant)
     keys = {"processor": reference or factory.reference or GIVEN, **({"order": "random"} if shuffle else {}), **fixed}
+    if find_spec("time_machine") is not None:
+        keys = {"calendar": True, **keys}
     if thresholds:
         keys["thresholds"] = list(thresholds)
     types = jobs or {name: {} for name in Lives(factory).prototype.types}
@@ -108,11 +119,12 @@ def assert_survives(
         return tracer.recording
 
     space = Space(types, duration, usual_kinds() if faults is None else list(faults), keys)
-    search, clock = Search(space, play, problems, seed), Clock(budget)
-    find = search.run(examples, clock)
+    search, limit = Search(space, play, problems, seed), Budget(budget)
+    find = search.run(examples or (EXAMPLES if session.budget is None else sys.maxsize), limit)
+    session.accounts.append(search.account)
     if find is None:
         return search.account
-    left = Clock(TO_SHRINK if math.isinf(clock.left) else max(TO_SHRINK / 2, min(clock.left, TO_SHRINK)))
+    left = Budget(TO_SHRINK if math.isinf(limit.left) else max(TO_SHRINK / 2, min(limit.left, TO_SHRINK)))
     find = search.shrink(find, left)
     named = _named(factory, invariants)
     path = save({**find.example, **named}, directory)
@@ -122,7 +134,7 @@ def assert_survives(
 
 def _explained(search: Search, find: Find, last: str) -> str:
     """What is wrong, the story of a run that shows it, and how it was found."""
-    (one, tracer), (other, _) = (search.play(find.example, Clock(None)) for _ in range(2))
+    (one, tracer), (other, _) = (search.play(find.example, Budget(None)) for _ in range(2))
     parts = [explain(Result(one), only=problems(one))]
     if difference := first_difference(one, other):
         parts += [f"NOT DETERMINISTIC: two runs of this scenario differ in {difference}.", f"Likely causes: {CAUSES}."]

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from contextvars import Context
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker, WorkerObserver
 from queuesim.faults.network import Server
 from queuesim.faults.registry import Injector
-from queuesim.faults.workers import WorkerClockSkew
+from queuesim.faults.workers import WorkerClockSkew, WorkerWallClock
 from queuesim.oracles import judge
 from queuesim.results.recording import CheckRow, Facts, Recording, Refusal, Stop, StopReason
 from queuesim.runs.engine import LOOKS, Engine, Progress
@@ -38,8 +38,9 @@ from queuesim.scenario.model import Scenario, make_broker
 from queuesim.simulation.diagnosis import Deadlock, Livelock
 from queuesim.simulation.loop import VirtualLoop
 from queuesim.simulation.order import make_order
-from queuesim.simulation.process import is_buried
+from queuesim.simulation.process import CURRENT, is_buried
 from queuesim.simulation.random import Streams
+from queuesim.simulation.runner import Calendar
 from queuesim.simulation.runner import run as run_in_virtual_time
 from queuesim.simulation.timers import Handle
 from queuesim.simulation.watchdog import Watchdog
@@ -509,7 +510,7 @@ def record(
         recorder = simulation.recorder
         # a job that puts itself off at once, again and again, is one that holds the loop
         watchdog = Watchdog(loop, handler_limit, lambda: recorder.attempt_count - recorder.put_off_count)
-        with watchdog, _interruptible(simulation), seldom_collected():
+        with watchdog, _interruptible(simulation), seldom_collected(), _calendar(simulation):
             try:
                 run_in_virtual_time(simulation.play(), loop=loop)
             except (Deadlock, Livelock) as error:
@@ -519,6 +520,19 @@ def record(
     recording = simulation.recording(stopped=stopped, wall=wall, version=__version__)
     recording.checks.extend(simulation.judge(recording))
     return recording
+
+
+def _calendar(simulation: Simulation) -> AbstractContextManager[None]:
+    """What handlers read on the wall clock: the virtual calendar, if the scenario says so or a fault needs it."""
+    scenario, fleet = simulation.scenario, simulation.fleet
+    if not (scenario.calendar or any(isinstance(entry.settings, WorkerWallClock) for entry in scenario.faults)):
+        return nullcontext()
+
+    def ahead() -> float:
+        process = CURRENT.get(None)
+        return 0.0 if process is None else fleet.wall_ahead.get(process.name, 0.0)
+
+    return Calendar(scenario.epoch).installed(simulation.loop, ahead)
 
 
 @contextmanager
