@@ -110,7 +110,7 @@ def test_json(invoke: Command, small: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
     expected = package.run(small, seed=5)
-    assert list(told) == ["ok", "verdict", "facts", "summary", "errors", "checks"]
+    assert list(told) == ["ok", "verdict", "facts", "summary", "errors", "checks", "file"]
     assert told["ok"] is True
     assert told["facts"]["seed"] == 5
     assert told["summary"]["jobs"]["completed"] == expected.summary().jobs.completed

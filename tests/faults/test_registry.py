@@ -124,7 +124,7 @@ def test_each_kind_says_all_that_others_ask_of_it() -> None:
         inside = kind.startswith(("worker.", "handler.", "await.", "database."))
         assert (Need.PROCESSES in cls.needs) == inside, kind
     assert {kind for kind, cls in FAULTS.items() if cls.not_live} == {
-        *("redis.failover", "cron.missed", "cron.twice", "cron.overlap")
+        *("redis.failover", "worker.wall-clock", "cron.missed", "cron.twice", "cron.overlap")
     }
     assert set(FAULTS) - set(survivable()) == {
         *("redis.script-flush", "database.slow", "cron.missed", "cron.twice", "cron.overlap")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import random
+import time
 from collections import Counter
 from itertools import pairwise
 
@@ -173,12 +174,16 @@ def test_a_function_whose_waiter_was_cancelled_before_it_began_is_not_called() -
 
 
 def test_answers_of_a_pools_threads_come_in_a_drawn_order() -> None:
+    def slowly(number: int) -> int:
+        time.sleep(0.01)
+        return number
+
     def log_of_pool(seed: int) -> list[int]:
         log: list[int] = []
 
         async def program() -> None:
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
-                futures = [asyncio.wrap_future(pool.submit(int, number)) for number in range(4)]
+                futures = [asyncio.wrap_future(pool.submit(slowly, number)) for number in range(4)]
                 for future in futures:
                     future.add_done_callback(lambda future: log.append(future.result()))
                 await asyncio.gather(*futures)

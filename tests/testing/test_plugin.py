@@ -156,7 +156,7 @@ def test_a_scenario_that_takes_longer_than_the_budget_says_so(pytester: Pytester
     write(pytester, "scenarios/long.yaml", GOOD.replace("20s", "20h").replace("1/s", "20/s"))
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["the budget of 100 ms was used up when * were simulated", "replay: queuesim run *"])
+    result.stdout.fnmatch_lines(["the budget of 100ms was used up when * were simulated", "replay: queuesim run *"])
 
 
 def test_a_scenario_reports_its_figures_as_properties(pytester: Pytester) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 import re
 from collections import Counter
@@ -16,7 +17,9 @@ import yaml
 import queuesim
 from queuesim import Backoff, Job, JobOptions, Processor
 from queuesim.runs.invariants import always, at_most_once, conserved, done_if_completed, exactly_once, in_order
+from queuesim.runs.trace import Tracer
 from queuesim.scenario.processors import FactoryWarning
+from queuesim.testing.search import phases_met
 from queuesim.testing.surviving import DidNotSurviveError, assert_survives
 
 
@@ -148,7 +151,8 @@ def test_the_correct_handler_survives_and_the_account_says_what_was_tried() -> N
     assert account.examples == 60
     text = str(account)
     assert re.search(r"test_search.py:\d+  await asyncio.sleep[(]0.1[)]: failed, lost, ok, retried", text)
-    assert "faults that struck: await.cancel " in text
+    assert re.search(r"\n +struck +waiting +first attempt +between attempts +later attempt +finished\n", text)
+    assert re.search(r"\n  await.cancel( +[1-9]\d*){6}\n", text)
     assert {"fifo", "random", "pct-1", "pct-2", "pct-3"} == set(account.orders)
 
 
@@ -189,6 +193,71 @@ def row_of(result: queuesim.Result) -> dict[str, Any]:
     return dict(checks[checks["kind"] == "invariant"].iloc[0])
 
 
+def test_awaits_and_types_that_were_never_reached_are_named() -> None:
+    def make() -> Processor:
+        processor = retried()
+
+        @processor.job("pay")
+        async def pay(job: Job) -> None:
+            await asyncio.sleep(0.1)
+            if job.number > 10**6:
+                await asyncio.sleep(0.2)
+
+        @processor.job("refund")
+        async def refund(job: Job) -> None:
+            await asyncio.sleep(0.1)
+
+        return processor
+
+    account = assert_survives(
+        make,
+        {"pay": {}, "refund": {"weight": 0}},
+        examples=5,
+        load=[{"name": "once", "bulk": {"at": 0.0, "size": 3}}],
+        budget=None,
+    )
+    assert [place.code for place in account.awaits_not_reached()] == ["await asyncio.sleep(0.2)"]
+    never = str(account).splitlines()[-1]
+    assert "jobs of the type refund" in never
+    assert "jobs of the type pay" not in never
+    assert never.endswith("await asyncio.sleep(0.2)")
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "phases"),
+    [
+        (0.5, 0.5, {"waiting"}),
+        (1.2, 1.3, {"first attempt"}),
+        (1.2, 2.5, {"first attempt", "between attempts"}),
+        (2.5, 2.5, {"between attempts"}),
+        (3.5, math.inf, {"later attempt", "finished"}),
+        (5.0, 5.0, {"finished"}),
+    ],
+)
+def test_a_fault_meets_jobs_in_the_phases_that_they_are_in_meanwhile(
+    began: float, ended: float, phases: set[str]
+) -> None:
+    """One job, added at 0, runs from 1 to 2 and from 3 to 4."""
+
+    def make() -> Processor:
+        processor = Processor("q", defaults=JobOptions(attempts=2, backoff=Backoff("fixed", 1.0)))
+
+        @processor.job("pay")
+        async def pay(job: Job) -> None:
+            await asyncio.sleep(1.0)
+            if job.attempts_started == 1:
+                raise ConnectionError
+
+        return processor
+
+    tracer = Tracer()
+    load = [{"name": "once", "bulk": {"at": 0.0, "size": 1}}]
+    scenario = {"name": "one", "duration": 10.0, "jobs": {"pay": {"delay": 1.0}}, "load": load}
+    queuesim.run(scenario, processor=make, tracer=tracer)
+    assert tracer.recording is not None
+    assert set(phases_met(tracer.recording, began, ended)) == phases
+
+
 # -- what goes wrong with a search
 
 
@@ -223,7 +292,7 @@ def test_a_handler_that_never_awaits_is_named() -> None:
 
     text = str(assert_survives(make, examples=10, budget=None))
     assert "none: the handlers never await, so that nothing can happen in the middle of them" in text
-    assert "faults that never struck: " in text
+    assert "never reached: " in text
 
 
 def test_an_endless_handler_ends_with_the_budget() -> None:

@@ -94,23 +94,23 @@ def test_drawn_scenarios_can_be_played_and_hold(scenario: dict[str, object]) -> 
 
 
 def test_a_failing_scenario_is_made_small() -> None:
-    fault = {"redis.drop": {"at": 7.3}}
+    fault = {"worker.crash": {"at": 0.37}}
     scenario = {
         "name": "big",
         "duration": 100.0,
-        "faults": [{"redis.kill": {"at": 1.0}}, fault, {"worker.kill": {"at": 2.0}}],
+        "faults": [{"redis.script-flush": {"at": 1.0}}, fault, {"redis.script-flush": {"at": 2.0}}],
         "jobs": {"x": {"service": 1.0}, "y": {"service": 1.0}},
         "workers": {"count": 3, "limiter": {"max": 1, "duration": 1.0}},
         "load": [{"name": "some", "poisson": 3.0}],
     }
 
     def fails(smaller: dict[str, Any]) -> bool:
-        return any("redis.drop" in fault for fault in smaller["faults"]) and "y" in smaller["jobs"]
+        return any("worker.crash" in fault for fault in smaller["faults"]) and "y" in smaller["jobs"]
 
     assert shrink(scenario, fails) == {
         "name": "big",
         "duration": 1.0,
-        "faults": [{"redis.drop": {"at": 7.0}}],
+        "faults": [{"worker.crash": {"at": 0.4}}],
         "jobs": {"y": {"service": 1.0}},
         "workers": {"count": 1},
         "load": [{"name": "once", "bulk": {"at": 0.0, "size": 1}}],
