@@ -74,7 +74,6 @@ class FaultFleet(Protocol):
     """The workers of a run, as faults act on them. What each method does is said at the fleets themselves."""
 
     members: list[Any]
-    wall_ahead: dict[str, float]
     start_delay: Callable[[Any], float] | None
     gone: Callable[[Any], None] | None
 
@@ -152,6 +151,8 @@ class FaultContext:
         self.shared_streams = streams
         """The random streams of the run: the same in all of its processes."""
         self.pauses = QueuePauses(broker)
+        self.wall_ahead: dict[str, float] = {}
+        """By the names of workers, how many seconds the wall clock of their handlers is ahead; in virtual time."""
 
     def candidates(self) -> Sequence[FleetSlot]:
         """The living workers of which one can be drawn."""

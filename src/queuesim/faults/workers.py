@@ -413,7 +413,7 @@ class WorkerWallClock(WorkerFault, Lasting):
     """How far it jumps forward; below 0, how far back. At the end of the fault it jumps back."""
 
     async def strike(self, strike: Strike) -> None:
-        ahead = self.context.fleet.wall_ahead
+        ahead = self.context.wall_ahead
         names = [slot.name for slot in self.choose(self.worker)]
         rows = [self.note(name, f"{self.skew:+g} s", lasting=True) for name in names]
         for name in names:

@@ -20,7 +20,8 @@ from queuesim.runs.trace import Tracer
 from queuesim.scenario.processors import ProcessorFactory, reference_of
 from queuesim.scenario.processors import Source as ProcessorSource
 from queuesim.testing.budget import SESSION, Budget, Session
-from queuesim.testing.search import Account, Find, Search, Settings, Space, usual_kinds
+from queuesim.testing.search import Account, Find, Search, Space, usual_kinds
+from queuesim.testing.shrinking import Settings
 from queuesim.testing.soak import DIRECTORY, replay_command, save
 from queuesim.testing.story import CAUSES, first_difference, tell
 from queuesim.units import format_duration

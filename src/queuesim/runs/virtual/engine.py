@@ -108,6 +108,8 @@ class Simulation(Engine):
         self._server = self._with_overhead()
         self.fleet = Fleet(scenario.workers, self._make_worker, self._start, self.broker, self.recorder)
         self._overdue = self._with_overdue()
+        self.wall_ahead: dict[str, float] = {}
+        """By the names of workers, how many seconds the wall clock of their handlers is ahead."""
         self._injector = self._with_faults()
         self._idle = asyncio.Event()
         """A job ended, and no other was left."""
@@ -173,6 +175,7 @@ class Simulation(Engine):
         context = VirtualFaultContext(
             self.broker, self.fleet, Server(), self._producers, self.recorder.faults, self._streams
         )
+        self.wall_ahead = context.wall_ahead
         injector = Injector(self.scenario.faults, context)
         injector.disturb(self._processor)
         if self._overdue is not None:
@@ -524,13 +527,13 @@ def record(
 
 def _calendar(simulation: Simulation) -> AbstractContextManager[None]:
     """What handlers read on the wall clock: the virtual calendar, if the scenario says so or a fault needs it."""
-    scenario, fleet = simulation.scenario, simulation.fleet
+    scenario = simulation.scenario
     if not (scenario.calendar or any(isinstance(entry.settings, WorkerWallClock) for entry in scenario.faults)):
         return nullcontext()
 
     def ahead() -> float:
         process = CURRENT.get(None)
-        return 0.0 if process is None else fleet.wall_ahead.get(process.name, 0.0)
+        return 0.0 if process is None else simulation.wall_ahead.get(process.name, 0.0)
 
     return Calendar(scenario.epoch).installed(simulation.loop, ahead)
 

@@ -97,8 +97,6 @@ class Fleet:
         self._recorder = recorder
         self._present: dict[str, float] = {}
         self._presence: list[tuple[str, float, float]] = []
-        self.wall_ahead: dict[str, float] = {}
-        """By the names of members, how many seconds the wall clock of its handlers is ahead."""
         self.start_delay: Callable[[Member], float] | None = None
         """How long a worker takes to start, for whoever slows that down."""
         self.gone: Callable[[Member], None] | None = None
