@@ -13,6 +13,9 @@ import argparse
 import asyncio
 import logging
 import os
+import random
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,13 +25,19 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import yaml
 from benchmarks.sections import write_section
 
 from queuesim import Backoff, DelayedError, Job, JobOptions, Processor, UnrecoverableError, always, at_end
-from queuesim.runs.invariants import at_most_once, conserved, done_if_completed, exactly_once, in_order
+from queuesim.runs.invariants import as_invariants, at_most_once, conserved, done_if_completed, exactly_once, in_order
+from queuesim.runs.run import GIVEN, run
+from queuesim.runs.trace import Tracer
+from queuesim.scenario.processors import ProcessorFactory
+from queuesim.testing.search import Account, Space, usual_kinds
+from queuesim.testing.shrinking import is_scenario
 from queuesim.testing.surviving import DidNotSurviveError, assert_survives
 
 TITLE = "# Search\n\nHandlers with bugs that users write, and correct ones, under `assert_survives`.\n"
@@ -353,6 +362,47 @@ def shields_its_work(store: Store) -> Processor:
     return p
 
 
+def trusts_the_wall_clock(store: Store) -> Processor:
+    """Reserves until a time of day, which the clock may pass at once, and sells to the next."""
+    p = q()
+
+    @p.job("reserve")
+    async def reserve(job: Job) -> None:
+        seat = f"seat {job.number % 3}"
+        if store.rows["until"].get(seat, 0) > time.time():
+            return
+        store.rows["until"][seat] = int(time.time()) + 3600
+        store.effects.append(f"{seat} at {asyncio.get_running_loop().time() // 3600}")
+        await asyncio.sleep(0.1)
+
+    return p
+
+
+def races_in_threads(store: Store) -> Processor:
+    """Reads in the loop and writes in a thread."""
+    p = q()
+
+    @p.job("count")
+    async def count(job: Job) -> None:
+        number = store.number
+        await asyncio.to_thread(setattr, store, "number", number + 1)
+        store.done.add(job.id)
+
+    return p
+
+
+def sends_before_it_is_acknowledged(store: Store) -> Processor:
+    """Is right unless a finished job is delivered once more."""
+    p = q()
+
+    @p.job("send")
+    async def send(job: Job) -> None:
+        await asyncio.sleep(0.1)
+        store.effects.append(job.id)
+
+    return p
+
+
 def shares_a_global(store: Store) -> Processor:
     """The present customer is a variable of the module; jobs run side by side."""
     p = q()
@@ -397,6 +447,9 @@ BUGS: dict[str, tuple[Make, Any]] = {
     "tells, then commits": (tells_then_commits, at_end(lambda s, run: not s.told & set(run.failed), "no false news")),
     "trusts attempts made": (trusts_attempts_made, at_most_once(lambda s: s.effects)),
     "shields its work": (shields_its_work, at_most_once(lambda s: s.effects)),
+    "trusts the wall clock": (trusts_the_wall_clock, at_most_once(lambda s: s.effects)),
+    "races in threads": (races_in_threads, at_end(lambda s: s.number >= len(s.done), "no count is lost")),
+    "sends before it is acknowledged": (sends_before_it_is_acknowledged, at_most_once(lambda s: s.effects)),
     "shares a global": (shares_a_global, always(lambda s: s.mixed, "nobody writes as another")),
 }
 
@@ -561,6 +614,20 @@ CORRECT: dict[str, tuple[Make | type[WithState], Any]] = {
 }
 
 
+class Named:
+    """The functions of all invariants, under names by which another process finds them."""
+
+
+def _name_invariants() -> None:
+    for bug, (_, given) in {**BUGS, **CORRECT}.items():
+        for number, invariant in enumerate(as_invariants(given)):
+            key = f"{re.sub(r'[^a-z]+', '_', bug)}_{number}"
+            invariant.check.__module__, invariant.check.__qualname__ = __name__, f"Named.{key}"
+            setattr(Named, key, staticmethod(invariant.check))
+
+
+_name_invariants()
+
 # -- the report
 
 
@@ -578,7 +645,7 @@ def hunt(name: str, examples: int, directory: Path) -> str:
         jobs = f"{size}" if size else "a steady load"
         workers = saved.get("workers", {})
         workers = workers[0] if isinstance(workers, list) else workers
-        replays = replay(name, error.path)
+        replays = replay(str(error).splitlines()[-1])
         return (
             f"| {name} | {number.split()[3].rstrip(',')} | {found:.1f} | {jobs} | {len(saved.get('faults', []))} "
             f"| {workers.get('count', 1)} | {'yes' if replays else 'NO'} |"
@@ -586,17 +653,15 @@ def hunt(name: str, examples: int, directory: Path) -> str:
     return f"| {name} | not in {account.examples} | {time.process_time() - began:.1f} | | | | |"
 
 
-def replay(name: str, path: Path) -> bool:
-    """Whether the file fails in a fresh process as well."""
-    code = (
-        "import sys, logging, warnings\nfrom benchmarks.userbugs import BUGS, Store\nfrom queuesim import run\n"
-        "from queuesim.testing.surviving import problems\nfrom queuesim.runs.trace import Tracer\n"
-        "warnings.simplefilter('ignore'); logging.disable(logging.CRITICAL)\n"
-        "make, invariant = BUGS[sys.argv[1]]\ntracer = Tracer()\n"
-        "run(sys.argv[2], processor=make, shared=Store, invariants=invariant, tracer=tracer)\n"
-        "raise SystemExit(0 if problems(tracer.recording) else 1)\n"
+def replay(line: str) -> bool:
+    """Whether the command at the end of a find's message fails in a fresh process as well."""
+    words = shlex.split(line.removeprefix("replay: "))
+    assert words[:2] == ["queuesim", "run"], line
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", *words, "--quiet"], cwd=root, capture_output=True, text=True, check=False
     )
-    return subprocess.run([sys.executable, "-c", code, name, str(path)], check=False).returncode == 0
+    return done.returncode == 1
 
 
 def spare(name: str, examples: int, directory: Path) -> str:
@@ -613,10 +678,36 @@ def spare(name: str, examples: int, directory: Path) -> str:
     return f"| {name} | {account.examples:,} | {account.examples / seconds:.0f} |"
 
 
+WITHOUT, INVARIANTS, ALL = "neither", "invariants", "invariants and coverage"
+
+
+def overhead(examples: int) -> dict[str, float]:
+    """Examples per second of a correct handler, by what is done beside playing."""
+    make, invariant = CORRECT["idempotent"]
+    factory, space = ProcessorFactory(make, Store), Space({"charge": {}}, 60.0, usual_kinds(), {"processor": GIVEN})
+    rng, drawn = random.Random(1), []
+    while len(drawn) < examples:
+        example = space.draw(rng, None)
+        if is_scenario(example):
+            drawn.append(example)
+    rates = dict.fromkeys((WITHOUT, INVARIANTS, ALL), 0.0)
+    for _ in range(3):
+        for what in rates:
+            account, began = Account(), time.process_time()
+            for example in drawn:
+                tracer = Tracer() if what == ALL else None
+                run(example, processor=factory, invariants=None if what == WITHOUT else invariant, tracer=tracer)
+                if tracer is not None and tracer.recording is not None:
+                    account.add(example, tracer.recording, tracer)
+            rates[what] = max(rates[what], examples / (time.process_time() - began))
+    return rates
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=2000, help="for each bug, at most, and 60 s")
     parser.add_argument("--correct", type=int, default=1000, help="for each correct handler")
+    parser.add_argument("--overhead", type=int, default=200, help="examples with and without coverage and invariants")
     parser.add_argument("-o", "--output", type=Path, help="the report")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -630,11 +721,20 @@ def main() -> None:
         for name in CORRECT:
             spared += spare(name, args.correct, Path(place)) + "\n"
             print(spared.splitlines()[-1], flush=True)
+    cost = "| beside playing | examples per second |\n|---|---:|\n"
+    cost += "".join(f"| {what} | {rate:.0f} |\n" for what, rate in overhead(args.overhead).items())
+    print(cost)
     note = f"\nSeconds of processor time, to the find and its smallest form; {os.cpu_count()} cores.\n"
     if args.output:
         write_section(args.output, "Bugs that users write", bugs + note, TITLE)
         write_section(args.output, "Correct handlers", spared, TITLE)
+        write_section(args.output, "Cost of coverage and invariants", cost, TITLE)
+        command = f"Made by `python -m benchmarks.userbugs {shlex.join(sys.argv[1:])}` with Python {python_version()}."
+        write_section(args.output, "Command", command, TITLE)
 
 
 if __name__ == "__main__":
-    main()
+    # by its importable name, so that another process finds what its finds refer to
+    from benchmarks import userbugs
+
+    userbugs.main()

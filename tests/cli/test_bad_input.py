@@ -53,7 +53,8 @@ def test_a_directory_is_no_scenario(queuesim: Command, tmp_path: Path) -> None:
         ["--handler-limit", "nan"],
         ["--allow-io", "host:http"],
         ["--sede", "1"],
-        ["another.yaml"],
+        ["--twice", "--backend", "redis"],
+        ["no/*.yaml"],
     ],
 )
 def test_usage(invoke: Command, small: Path, arguments: list[str]) -> None:

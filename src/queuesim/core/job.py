@@ -428,7 +428,7 @@ def _check_nesting(text: str) -> None:
     How deep Python's own limit is depends on its version, and on how deep the caller is: without this one, data that
     one worker takes would be unreadable for another.
     """
-    if text.count("[") + text.count("{") <= MAX_NESTING:
+    if len(text) <= MAX_NESTING or text.count("[") + text.count("{") <= MAX_NESTING:
         return
     depth = 0
     for bracket in _BRACKETS.finditer(_STRINGS.sub("", text)):

@@ -316,7 +316,7 @@ async def attempt(processor: Processor, job: Job, rng: random.Random) -> Outcome
         completed = Completed(
             job.id, job.token, text, processor.keep_completed, job.attempts_started, job.attempts_made + 1
         )
-        return mended(completed)
+        return completed if value is None else mended(completed)
     except KeyboardInterrupt:
         raise
     except GeneratorExit as error:

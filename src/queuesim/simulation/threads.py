@@ -19,6 +19,8 @@ from queuesim.simulation.timers import Handle
 SHORTEST_PAUSE = 20e-6
 LONGEST_PAUSE = 0.005
 """Real seconds between two looks at the threads: the pauses grow, for most work is short."""
+LONGEST_DEFERRAL = 2.0
+"""Real seconds for which a pool's work is put off, at most: the loop's thread may wait in a way that is not seen."""
 
 WAIT = threading.Condition.wait.__code__
 POOL_WORKER = pools._worker.__code__
@@ -36,7 +38,12 @@ class Threads:
         self._threads: dict[threading.Thread, int] = {}
         self._working: dict[int, int] = {}
         """By the identifier of a pool's thread, the number of its present work."""
-        self._queued: set[int] = set()
+        self._last: dict[int, int] = {}
+        """The same of its last work: what waits for that is told by the same thread, after its end."""
+        self._queued: dict[int, int] = {}
+        """By the number of work that waits for a thread, the identifier of the thread that handed it over."""
+        self._waiting = threading.Event()
+        """The loop waits for its threads."""
         self._count = 0
         self._calls: list[tuple[int, int, Handle]] = []
         """The number of the thread or of its work, the order of the calls, the callback."""
@@ -61,18 +68,26 @@ class Threads:
     def queue(self) -> int:
         """Work is about to be handed to a pool. Returns its number."""
         number = self._next()
-        self._queued.add(number)
+        self._queued[number] = threading.get_ident()
         self._notify()
         return number
 
     def unqueue(self, number: int) -> None:
         """That work was begun, or given up."""
-        self._queued.discard(number)
+        self._queued.pop(number, None)
 
     def begin(self, number: int) -> None:
-        """The calling thread begins a pool's work."""
-        self._working[threading.get_ident()] = number
-        self._queued.discard(number)
+        """The calling thread begins a pool's work, as soon as the loop, or whoever handed it over, waits. If it began
+        before, the code that goes on there might see it done or not."""
+        until = time.monotonic() + LONGEST_DEFERRAL
+        while not (self._waiting.wait(LONGEST_PAUSE) or self._is_waited_for(number) or time.monotonic() > until):
+            pass
+        self._working[threading.get_ident()] = self._last[threading.get_ident()] = number
+        self._queued.pop(number, None)
+
+    def _is_waited_for(self, number: int) -> bool:
+        frame = sys._current_frames().get(self._queued.get(number, 0))
+        return frame is not None and frame.f_code is WAIT
 
     def end(self) -> None:
         """It has done it."""
@@ -82,7 +97,7 @@ class Threads:
         """The calling thread hands a callback to the loop."""
         ident = threading.get_ident()
         thread = threading._active.get(ident)  # type: ignore[attr-defined]
-        number = self._working.get(ident) or self._threads.get(thread, 0)
+        number = self._last.get(ident) or self._threads.get(thread, 0)
         self._calls.append((number, self._next(), handle))
         self._notify()
 
@@ -99,15 +114,19 @@ class Threads:
         Ends early when `interrupted()`.
         """
         pause, until = SHORTEST_PAUSE, time.monotonic() + limit
-        while not interrupted():
-            busy = next(self._busy(), None)
-            if busy is None:
-                return None
-            if time.monotonic() > until:
-                return busy
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
-        return None
+        self._waiting.set()
+        try:
+            while not interrupted():
+                busy = next(self._busy(), None)
+                if busy is None:
+                    return None
+                if time.monotonic() > until:
+                    return busy
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            return None
+        finally:
+            self._waiting.clear()
 
     def wait_for_alarms(self, limit: float, interrupted: Callable[[], object]) -> bool:
         """Nothing else can happen: wait in real time for threads whose wait has a limit, such as a `threading.Timer`.

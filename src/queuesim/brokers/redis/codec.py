@@ -34,7 +34,7 @@ from queuesim.core.job import (
     parse_json_or_text,
     to_json,
 )
-from queuesim.core.scheduler import Cron, Every, Missed, ScheduleError, Scheduler, scheduler_of
+from queuesim.core.scheduler import REPEAT, Cron, Every, Missed, ScheduleError, Scheduler, scheduler_of
 from queuesim.text import well_formed
 
 LARGEST = 2**53
@@ -296,8 +296,9 @@ def _decode(row: Sequence[Any], handle: JobHandle | None, origin: float, token: 
     if made is None:
         # its name before BullMQ 4
         made = made_before
-    if not PLAIN.fullmatch(f"{timestamp or 0} {delay or 0} {priority or 0} {made or 0} {started or 0}"):
-        raise ValueError("not plain numbers")
+    delayed, urgency, attempts_made, attempts_started = _plain_counts(delay, priority, made, started)
+    if timestamp and not (timestamp.isdigit() and timestamp.isascii() and len(timestamp) < DIGITS):
+        raise ValueError("not a plain time")
     job = Job(
         job_id,
         _text(name),
@@ -306,22 +307,33 @@ def _decode(row: Sequence[Any], handle: JobHandle | None, origin: float, token: 
         DEFAULT_OPTIONS if opts is None else decode_options(opts, origin),
         number_of(job_id),
         int(timestamp) / 1000 - origin if timestamp else 0.0,
-        int(delay) / 1000 if delay else 0.0,
-        int(priority) if priority else 0,
-        int(made) if made else 0,
-        int(started) if started else 0,
+        delayed,
+        urgency,
+        attempts_made,
+        attempts_started,
         raw_data=data,
         token=token,
         broker=handle,
     )
-    if not (
-        0 <= job.priority <= MAX_PRIORITY and 0 <= job.attempts_made < LARGEST and 0 <= job.attempts_started < LARGEST
-    ):
-        raise ValueError("a count is out of its range")
-    if not -LARGEST < job.timestamp < LARGEST or not -LARGEST < job.delay < LARGEST:
-        raise ValueError("a time is out of its range")
-    _add_optional(job, deferred, progress, parent, rest, origin, prefix)
+    if deferred or progress or parent is not None or len(rest) > 1 or job_id.startswith(REPEAT):
+        _add_optional(job, deferred, progress, parent, rest, origin, prefix)
     return job
+
+
+@lru_cache(1024)
+def _plain_counts(
+    delay: str | None, priority: str | None, made: str | None, started: str | None
+) -> tuple[float, int, int, int]:
+    """The delay in seconds and the counts of an undamaged job; most jobs have the same. ValueError: it is damaged."""
+    texts = [text or "0" for text in (delay, priority, made, started)]
+    if not PLAIN.fullmatch(" ".join(texts)):
+        raise ValueError("not plain numbers")
+    milliseconds, *counts = map(int, texts)
+    if not -LARGEST < milliseconds < LARGEST:
+        raise ValueError("a time is out of its range")
+    if not all(0 <= count < LARGEST for count in counts) or counts[0] > MAX_PRIORITY:
+        raise ValueError("a count is out of its range")
+    return milliseconds / 1000, counts[0], counts[1], counts[2]
 
 
 def _decode_damaged(row: Sequence[Any], handle: JobHandle | None, origin: float, token: str, prefix: str) -> Job:
