@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
 import pytest
 
 pytest_plugins = ("pytester",)
@@ -166,6 +172,62 @@ def test_a_scenario_reports_its_figures_as_properties(pytester: Pytester) -> Non
     assert '<property name="queuesim.scenario" value="good"' in junit
     assert '<property name="queuesim.jobs" value="20"' in junit
     assert '<property name="queuesim.seed" value="0"' in junit
+
+
+OWN = """
+    import asyncio
+    from queuesim import JobOptions, Processor, always
+    from queuesim.runs.invariants import at_most_once
+    from queuesim.testing.surviving import assert_survives
+
+    class Store(list):
+        pass
+
+    def make(store):
+        processor = Processor("shop", defaults=JobOptions(attempts=3))
+
+        @processor.job("charge")
+        async def charge(job):
+            store.append(job.id)
+            await asyncio.sleep(0.1)
+
+        return processor
+
+    once = at_most_once(list, "nobody pays twice")
+
+    def test_shop():
+        assert_survives(make, shared=Store, invariant=INVARIANT, faults=["await.kill"], duration=10.0)
+"""
+
+
+def test_a_find_shows_the_users_lines_and_replays_by_its_command_where_the_test_has_all_functions(
+    pytester: Pytester,
+) -> None:
+    """pytest alone knows modules in a directory without __init__.py by their names."""
+    write(pytester, "tests/test_shop.py", textwrap.dedent(OWN).replace("INVARIANT", "once"))
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["E*DidNotSurviveError: nobody pays twice (always): violated at *", "E  * what happened:", "E  * attempt 1 *"]
+    )
+    result.stdout.no_fnmatch_line("*surviving.py:*")
+    (command,) = {line.partition("replay: ")[2] for line in result.outlines if "replay: " in line}
+    assert command.startswith("PYTHONPATH=tests queuesim run scenarios/found/found-")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    played = subprocess.run(
+        command, shell=True, env={**os.environ, "PATH": path}, text=True, capture_output=True, check=False
+    )
+    assert played.returncode == 1
+    assert "nobody pays twice" in played.stdout
+
+
+def test_a_find_says_which_function_has_no_name_for_a_command(pytester: Pytester) -> None:
+    text = textwrap.dedent(OWN).replace("INVARIANT", 'always(lambda store: len(store) < 1, "nobody pays")')
+    write(pytester, "test_shop.py", text)
+    result = pytester.runpytest_subprocess()
+    result.stdout.fnmatch_lines(
+        ["*replay: queuesim.run(*; to get one command, define at the top of a module: the invariant 'nobody pays'"]
+    )
 
 
 @pytest.mark.parametrize("budget", ["0", "0s", "-1s", "soon"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -63,8 +64,16 @@ class Invariant:
 
     @property
     def reference(self) -> str | None:
-        """``module:attribute`` of its function; None if another process can't find it."""
-        return reference_of(self.check)
+        """``module:attribute`` of its function, or of itself; None if another process can't find it."""
+        return reference_of(self.check) or next(self._holders(), None)
+
+    def _holders(self) -> Iterator[str]:
+        """Where it is a global of a module, as one that `at_most_once` makes, whose function has no name there."""
+        for name, module in list(sys.modules.items()):
+            if name != "__main__":
+                for attribute, value in list(getattr(module, "__dict__", {}).items()):
+                    if type(value) is Invariant and value.check is self.check:
+                        yield f"{name}:{attribute}"
 
 
 def always(check: Check, name: str = "") -> Invariant:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from queuesim.core.processor import Processor
-from queuesim.results.recording import Recording
+from queuesim.results.recording import Recording, StopReason
 from queuesim.results.result import Result
 from queuesim.runs.invariants import Given as Invariants
 from queuesim.runs.invariants import Invariant, as_invariants
 from queuesim.runs.lives import Lives
 from queuesim.runs.run import GIVEN, run
 from queuesim.runs.trace import Tracer
-from queuesim.scenario.processors import ProcessorFactory, reference_of
+from queuesim.scenario.processors import INSTALLED, ProcessorFactory, reference_of, title
 from queuesim.scenario.processors import Source as ProcessorSource
 from queuesim.testing.budget import SESSION, Budget, Session
 from queuesim.testing.search import Account, Find, Search, Space, usual_kinds
@@ -93,6 +94,7 @@ def assert_survives(
         DidNotSurviveError: a run failed. It was made small, and is saved.
         ValueError: a budget, a number of examples or a duration is not above 0; there is no such kind of faults.
     """
+    __tracebackhide__ = True  # pytest shows the user's lines alone
     session = SESSION.get() or Session()
     budget = budget if session.budget is None else session.budget
     for name, value in (("examples", examples), ("budget", budget), ("duration", duration)):
@@ -127,47 +129,68 @@ def assert_survives(
         return search.account
     left = Budget(TO_SHRINK if math.isinf(limit.left) else max(TO_SHRINK / 2, min(limit.left, TO_SHRINK)))
     find = search.shrink(find, left)
-    named = _named(factory, invariants)
+    named, unnamed = _named(reference or factory.reference, factory, invariants)
     path = save({**find.example, **named}, directory)
-    replay = _replay(path, processor, known=bool(named) or reference is not None)
+    replay = _replay(path, processor, named, unnamed)
     raise DidNotSurviveError(_explained(search, find, f"scenario: {path}\nreplay: {replay}"), path, search.account)
 
 
 def _explained(search: Search, find: Find, last: str) -> str:
     """What is wrong, the story of a run that shows it, and how it was found."""
     (one, tracer), (other, _) = (search.play(find.example, Budget(None)) for _ in range(2))
-    parts = [explain(Result(one), only=problems(one))]
+    result = Result(one)
+    parts = failures(result, only=problems(one))
     if difference := first_difference(one, other):
         parts += [f"NOT DETERMINISTIC: two runs of this scenario differ in {difference}.", f"Likely causes: {CAUSES}."]
     elif not problems(one):
         parts += ["NOT DETERMINISTIC: it failed in the search, and holds when it is played again."]
         parts += [f"Likely causes: {CAUSES}."]
-    parts += ["what happened:", *tell(tracer)]
+    parts += ["what happened:", *tell(tracer), *circumstances(result)]
     parts += [f"found by example {find.number}, after {format_duration(round(find.seconds, 1))}", last]
     return "\n".join(parts)
 
 
-def _replay(path: Path, processor: ProcessorSource, *, known: bool) -> str:
-    if known:
-        return replay_command(path)
+def _replay(path: Path, processor: ProcessorSource, named: Mapping[str, Any], unnamed: Sequence[str]) -> str:
+    """The command that plays it again, or what to do in its place."""
+    if named:
+        return _python_path(named["processor"]) + replay_command(path)
     if isinstance(processor, Processor):
         return replay_command(path, processor="MODULE:ATTRIBUTE")
     return (
-        f"queuesim.run({path.as_posix()!r}, processor=..., shared=..., invariants=...); it is one command where these "
-        "are functions at the top of a module"
+        f"queuesim.run({path.as_posix()!r}, processor=..., shared=..., invariants=...); to get one command, define at "
+        f"the top of a module: {', '.join(unnamed)}"
     )
 
 
-def _named(factory: ProcessorFactory, invariants: Sequence[Invariant]) -> dict[str, Any]:
-    """What a scenario file needs to name the user's own functions; nothing if not all of them can be named."""
+def _python_path(reference: str) -> str:
+    """What a command needs to find the user's module, where that is neither here nor in a directory that Python knows:
+    pytest makes modules of tests known by their names alone."""
+    name = reference.partition(":")[0]
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None or not INSTALLED.isdisjoint(Path(file).parts):
+        return ""
+    directory = Path(file).parents[name.count(".") + (Path(file).name == "__init__.py")]
+    if directory == Path.cwd():
+        return ""
+    shortest = directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
+    return f"PYTHONPATH={quote(shortest.as_posix())} "
+
+
+def _named(
+    processor: str | None, factory: ProcessorFactory, invariants: Sequence[Invariant]
+) -> tuple[dict[str, Any], list[str]]:
+    """What a scenario file needs to name the user's own functions, nothing if not all of them can be named; and what
+    can't be."""
     shared = None if factory.shared is None else reference_of(factory.shared)
     named = [(one.when.value, one.reference) for one in invariants]
-    unnamed = factory.reference is None or (factory.shared is not None and shared is None)
-    if unnamed or any(reference is None for _, reference in named):
-        return {}
-    keys: dict[str, Any] = {"processor": factory.reference, "shared": shared}
+    unnamed = [] if processor else [f"the processor, {factory.name}"]
+    unnamed += [] if shared or factory.shared is None else [f"what is shared, {title(factory.shared)}"]
+    unnamed += [f"the invariant {one.title!r}" for one in invariants if one.reference is None]
+    if unnamed:
+        return {}, unnamed
+    keys: dict[str, Any] = {"processor": processor, "shared": shared}
     keys["invariants"] = [{when: reference} for when, reference in named]
-    return {key: value for key, value in keys.items() if value}
+    return {key: value for key, value in keys.items() if value}, []
 
 
 def problems(recording: Recording) -> list[str]:
@@ -182,13 +205,26 @@ def problems(recording: Recording) -> list[str]:
     return [*failed, "stuck"] if stopped is not None and stopped.stuck else failed
 
 
-def explain(result: Result, only: Collection[str] | None = None) -> str:
-    """Why a run is not ok: the checks that failed or were not judged, and the top errors, a line each. Of the failed
-    checks `only` these; all if it is left out."""
+def explain(result: Result) -> str:
+    """Why a run is not ok: the checks that failed or were not judged, and the top errors, a line each."""
+    return "\n".join([*failures(result), *circumstances(result)])
+
+
+def failures(result: Result, only: Collection[str] | None = None) -> list[str]:
+    """The checks that failed, of these names or all if they are left out, and why the run ended early if no invariant
+    says it; a line each."""
+    from queuesim.results.views.digest import checks
+
+    failed = [line.text for line in checks(result) if line.status == "failed" and (only is None or line.name in only)]
+    stopped = result.facts.stopped
+    if stopped is not None and not (failed and stopped.reason is StopReason.INVARIANT):
+        failed.append(f"stopped early: {stopped}")
+    return failed
+
+
+def circumstances(result: Result) -> list[str]:
+    """The run in one line, the checks that were not judged, and the top errors, a line each."""
     from queuesim.results.views.digest import checks, error_lines
 
-    found = checks(result)
-    failed = [line.text for line in found if line.status == "failed" and (only is None or line.name in only)]
-    unjudged = [line.text for line in found if line.status == "not judged"]
-    stopped = [f"stopped early: {result.facts.stopped}"] if result.facts.stopped else []
-    return "\n".join([*failed, *stopped, repr(result), *unjudged, *error_lines(result)])
+    unjudged = [line.text for line in checks(result) if line.status == "not judged"]
+    return [repr(result), *unjudged, *error_lines(result)]
