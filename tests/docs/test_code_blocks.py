@@ -19,6 +19,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session
     shutil.copytree(ROOT / "scenarios", tmp_path / "scenarios")
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as for a user, who starts Python there
     monkeypatch.setenv("MPLBACKEND", "agg")
     loaded = set(sys.modules)
     with pyplot.rc_context(), pyplot.ioff():

@@ -17,7 +17,7 @@ import yaml
 import queuesim
 from queuesim import Backoff, Job, JobOptions, Processor
 from queuesim.runs.invariants import always, at_most_once, conserved, done_if_completed, exactly_once, in_order
-from queuesim.runs.trace import Tracer
+from queuesim.runs.trace import Place, Tracer
 from queuesim.scenario.processors import FactoryWarning
 from queuesim.testing.search import phases_met
 from queuesim.testing.surviving import DidNotSurviveError, assert_survives
@@ -330,3 +330,16 @@ def test_the_search_goes_on_with_a_store_that_is_not_made_anew() -> None:
         account = assert_survives(charges_once, shared=lambda: ledger, examples=20, budget=None)
     assert account.examples == 20
     assert Counter(ledger.effects)
+
+
+@pytest.mark.parametrize(
+    ("file", "shown"),
+    [
+        ("/work/shop.py", "shop.py:7"),
+        ("/tmp/ipykernel_4711/1673550782.py", "cell:7"),
+        ("<ipython-input-3-5c2ab>", "cell:7"),
+    ],
+)
+def test_a_line_of_a_notebook_is_said_to_be_in_a_cell(file: str, shown: str) -> None:
+    """The names of the files that a kernel makes of cells say nothing."""
+    assert str(Place(file, 7)) == shown

@@ -39,7 +39,10 @@ class Place(NamedTuple):
         return getline(self.file, self.line).strip()
 
     def __str__(self) -> str:
-        return f"{Path(self.file).name}:{self.line}"
+        path = Path(self.file)
+        # a notebook's cell is a file with a number, in a directory of its kernel
+        name = "cell" if path.parent.name.startswith("ipykernel_") or path.name.startswith("<ipython-") else path.name
+        return f"{name}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)

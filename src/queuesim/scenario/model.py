@@ -220,7 +220,7 @@ class Scenario(Section):
     """The calendar time of the run's second 0, with its time zone."""
     calendar: bool = False
     """In virtual time, let `time.time()` and `datetime.now()` in handlers tell the epoch and the time of the run. If
-    false, they tell the real time, which differs from run to run. Needs time-machine: see docs/start/install.md."""
+    false, they tell the real time, which differs from run to run. Needs the extra `calendar`."""
     order: Order = "fifo"
     """In virtual time, which of the tasks that are ready at the same instant runs first: fifo; random; or pct-1 to
     pct-9, by random priorities that change at that many points less one. To look for races."""
