@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from hypothesis import Phase, given, settings
+from pydantic import ValidationError
 
 import queuesim
-from queuesim import Job, JobOptions, Processor
+from queuesim import Job, JobOptions, Processor, always
 from queuesim.brokers.memory import MemoryBroker
 from queuesim.testing.machine import QueueMachine
 from queuesim.testing.shrinking import shrink
@@ -85,6 +88,59 @@ def test_a_handler_that_gets_on_no_more_is_named(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "stopped early: no progress since " in text
     assert "hangs in `await lock.acquire()  # never returns` at test_surviving.py:" in text
+
+
+def test_what_can_not_be_drawn_is_refused_at_once(tmp_path: Path) -> None:
+    """It was drawn again and again: no example ever fits."""
+
+    async def send(job: Job) -> None:
+        await asyncio.sleep(0.1)
+
+    mail = processor_of(send)
+    with pytest.raises(TypeError, match=r'"worker" is neither an argument .*; did you mean "workers"'):
+        assert_survives(mail, worker={"count": 1}, directory=tmp_path)
+    with pytest.raises(ValueError, match=r'no kind of faults "worker.krash"; did you mean "worker.crash"'):
+        assert_survives(mail, faults=["worker.krash"], directory=tmp_path)
+    with pytest.raises(ValidationError, match="count"):
+        assert_survives(mail, workers={"count": -1}, directory=tmp_path)
+    with pytest.raises(ValueError, match="has no handlers: there is no job to play"):
+        assert_survives(lambda: Processor("empty"), directory=tmp_path)
+
+
+def test_lines_of_a_story_that_are_the_same_are_one(tmp_path: Path) -> None:
+    def make() -> Processor:
+        async def poll(job: Job) -> None:
+            for _ in range(1500):
+                await asyncio.sleep(0)
+            raise AttributeError("no such thing")
+
+        return processor_of(poll)
+
+    with pytest.raises(DidNotSurviveError) as caught:
+        assert_survives(make, faults=[], directory=tmp_path)
+    assert re.search(
+        r"\n *\S+    test_surviving.py:\d+  await asyncio.sleep\(0\)  \(1,500 times\)\n", str(caught.value)
+    )
+
+
+def test_a_find_that_does_not_fail_again_says_what_failed(tmp_path: Path) -> None:
+    calls = itertools.count()
+
+    def make(store: list[int]) -> Processor:
+        async def send(job: Job) -> None:
+            store.append(next(calls))
+
+        return processor_of(send)
+
+    def first(store: list[int]) -> bool:
+        """The store is new."""
+        return 0 not in store
+
+    with pytest.raises(DidNotSurviveError) as caught:
+        assert_survives(make, shared=list, invariant=always(first), directory=tmp_path)
+    assert str(caught.value).startswith(
+        "failed in the search, and not when it was played again: The store is new\nNOT DETERMINISTIC: "
+    )
 
 
 @settings(max_examples=5, phases=[Phase.generate])

@@ -21,12 +21,15 @@ from queuesim.faults.workers import WorkerBlock, WorkerFreeze
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import ENDINGS, Ending, Recording
 from queuesim.runs.trace import Place, Tracer, awaits_of
+from queuesim.scenario.model import Scenario
 from queuesim.testing.budget import Budget, OutOfTime
 from queuesim.testing.shrinking import Settings, is_scenario, shrink
 from queuesim.text import counted
 from queuesim.units import format_duration
 
 ORDERS = ("fifo", "fifo", "random", "pct-1", "pct-2", "pct-3")
+TRIES = 100
+"""Times that an example is drawn, at most: parts that are drawn one by one may not fit each other."""
 MUTATED = 0.5
 """Share of the examples that are made from one that reached something new, once there is one."""
 NOT_FOR_ALL = Effect.HANGS | Effect.WRONG_CLOCK
@@ -349,13 +352,16 @@ class Search:
         rng = random.Random(f"search/{self._seed}/{number}")
         kinds = self._space.kinds
         focus = kinds[(number - 1) % len(kinds)] if kinds else None
-        while True:
+        for _ in range(TRIES):
             if self._corpus and rng.random() < MUTATED:
                 example = mutate(rng, rng.choice(self._corpus[-50:]), self._space, focus)
             else:
                 example = self._space.draw(rng, focus)
             if is_scenario(example):
                 return example
+        # it is no accident that nothing fits: the error says what is wrong with what was given
+        Scenario.model_validate(example)
+        return example
 
     def shrink(self, find: Find, budget: Budget) -> Find:
         """The smallest example found that fails in the same way, until the time is up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -32,10 +33,19 @@ def tell(tracer: Tracer) -> list[str]:
     for job in witnesses:
         lines += _of_job(result, tracer.steps, job, named=len(witnesses) > 1)
     # what happens to one job at one moment stays in its order
-    told = [f"{_moment(time):>10}  {shown(text)}" for time, text in sorted(lines, key=lambda line: line[0])]
+    told = [
+        f"{_moment(time):>10}  {shown(text)}{f'  ({count:,} times)' if count > 1 else ''}"
+        for (time, text), count in _repeated(sorted(lines, key=lambda line: line[0]))
+    ]
     if len(told) > LINES:
         told[LINES - 10 : -9] = [f"{'':>10}  ({len(told) - LINES + 1} lines left out)"]
     return told
+
+
+def _repeated(lines: Iterable[Line]) -> Iterator[tuple[Line, int]]:
+    """Each line, with how often it comes in a row: a handler may poll at one instant."""
+    for line, group in itertools.groupby(lines):
+        yield line, sum(1 for _ in group)
 
 
 def choose(recording: Recording, result: Result) -> list[int]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from queuesim.core.processor import Processor
+from queuesim.faults.registry import FAULTS
 from queuesim.results.recording import Recording, StopReason
 from queuesim.results.result import Result
 from queuesim.runs.invariants import Given as Invariants
@@ -18,6 +20,7 @@ from queuesim.runs.invariants import Invariant, as_invariants
 from queuesim.runs.lives import Lives
 from queuesim.runs.run import GIVEN, run
 from queuesim.runs.trace import Tracer
+from queuesim.scenario.model import Scenario
 from queuesim.scenario.processors import INSTALLED, ProcessorFactory, reference_of, title
 from queuesim.scenario.processors import Source as ProcessorSource
 from queuesim.testing.budget import SESSION, Budget, Session
@@ -25,6 +28,7 @@ from queuesim.testing.search import Account, Find, Search, Space, usual_kinds
 from queuesim.testing.shrinking import Settings
 from queuesim.testing.soak import DIRECTORY, replay_command, save
 from queuesim.testing.story import CAUSES, first_difference, tell
+from queuesim.text import listing, nearest
 from queuesim.units import format_duration
 
 HANDLERS = ("programming-errors", "real-io")
@@ -92,7 +96,10 @@ def assert_survives(
 
     Raises:
         DidNotSurviveError: a run failed. It was made small, and is saved.
-        ValueError: a budget, a number of examples or a duration is not above 0; there is no such kind of faults.
+        ValueError: a budget, a number of examples or a duration is not above 0; there is no such kind of faults; the
+            processor has no handlers.
+        TypeError: there is no such argument, and scenarios have no such key.
+        pydantic.ValidationError: keys in `fixed` do not make a scenario.
     """
     __tracebackhide__ = True  # pytest shows the user's lines alone
     session = SESSION.get() or Session()
@@ -100,6 +107,7 @@ def assert_survives(
     for name, value in (("examples", examples), ("budget", budget), ("duration", duration)):
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be above 0, not {value}: the search could play nothing")
+    _check_names(fixed, faults or ())
     factory = ProcessorFactory(processor, shared)
     invariants = as_invariants(invariant)
     keys = {"processor": reference or factory.reference or GIVEN, **({"order": "random"} if shuffle else {}), **fixed}
@@ -108,6 +116,8 @@ def assert_survives(
     if thresholds:
         keys["thresholds"] = list(thresholds)
     types = jobs or {name: {} for name in Lives(factory).prototype.types}
+    if not types:
+        raise ValueError(f"the processor of {factory.name} has no handlers: there is no job to play")
 
     def play(example: Settings, tracer: Tracer, progress: Callable[[float, int], None]) -> Recording:
         run(
@@ -135,15 +145,30 @@ def assert_survives(
     raise DidNotSurviveError(_explained(search, find, f"scenario: {path}\nreplay: {replay}"), path, search.account)
 
 
+def _check_names(keys: Iterable[str], kinds: Iterable[str]) -> None:
+    """Refuse arguments that are no keys of scenarios, and kinds of faults that there are not."""
+    for key in keys:
+        if key not in Scenario.model_fields:
+            known = [*Scenario.model_fields, *inspect.signature(assert_survives).parameters]
+            raise TypeError(
+                f'"{key}" is neither an argument of assert_survives nor a key of a scenario{nearest(key, known)}'
+            )
+    for kind in kinds:
+        if kind not in FAULTS:
+            hint = nearest(kind, FAULTS) or ";"
+            raise ValueError(f'there is no kind of faults "{kind}"{hint} all kinds: {listing(sorted(FAULTS))}')
+
+
 def _explained(search: Search, find: Find, last: str) -> str:
     """What is wrong, the story of a run that shows it, and how it was found."""
     (one, tracer), (other, _) = (search.play(find.example, Budget(None)) for _ in range(2))
     result = Result(one)
     parts = failures(result, only=problems(one))
+    parts = parts or [f"failed in the search, and not when it was played again: {', '.join(find.problems)}"]
     if difference := first_difference(one, other):
         parts += [f"NOT DETERMINISTIC: two runs of this scenario differ in {difference}.", f"Likely causes: {CAUSES}."]
     elif not problems(one):
-        parts += ["NOT DETERMINISTIC: it failed in the search, and holds when it is played again."]
+        parts += ["NOT DETERMINISTIC: two further runs are the same, and hold."]
         parts += [f"Likely causes: {CAUSES}."]
     parts += ["what happened:", *tell(tracer), *circumstances(result)]
     parts += [f"found by example {find.number}, after {format_duration(round(find.seconds, 1))}", last]
