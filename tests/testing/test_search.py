@@ -17,7 +17,7 @@ import yaml
 import queuesim
 from queuesim import Backoff, Job, JobOptions, Processor
 from queuesim.runs.invariants import always, at_most_once, conserved, done_if_completed, exactly_once, in_order
-from queuesim.runs.trace import Place, Tracer
+from queuesim.runs.trace import NOTED, Place, Tracer
 from queuesim.scenario.processors import FactoryWarning
 from queuesim.testing.search import phases_met
 from queuesim.testing.surviving import DidNotSurviveError, assert_survives
@@ -330,6 +330,32 @@ def test_the_search_goes_on_with_a_store_that_is_not_made_anew() -> None:
         account = assert_survives(charges_once, shared=lambda: ledger, examples=20, budget=None)
     assert account.examples == 20
     assert Counter(ledger.effects)
+
+
+def test_the_first_awaits_of_an_attempt_are_noted_and_all_are_counted() -> None:
+    """A handler that polls for ever would hold up the search: noting takes longer than the await."""
+    tracer = Tracer()
+
+    def make() -> Processor:
+        processor = Processor("shop")
+
+        @processor.job("pay")
+        async def pay(job: Job) -> None:
+            for _ in range(NOTED + 100):
+                await asyncio.sleep(0)
+
+        return processor
+
+    scenario = {
+        "name": "s",
+        "duration": 5.0,
+        "jobs": {"pay": {}},
+        "load": [{"name": "l", "bulk": {"at": 0.0, "size": 2}}],
+    }
+    queuesim.run(scenario, processor=make, tracer=tracer)
+    assert len(tracer.steps) == 2 * NOTED
+    assert {step.number for step in tracer.steps} == {1, 2}
+    assert tracer.awaits == 2 * (NOTED + 100)
 
 
 @pytest.mark.parametrize(

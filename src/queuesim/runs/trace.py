@@ -27,6 +27,10 @@ OURS = str(Path(queuesim.__file__).parent)
 STANDARD = str(Path(asyncio.__file__).parents[1])
 
 
+NOTED = 10_000
+"""Awaits of an attempt that are noted, at most: a handler may poll a million times, and noting takes time."""
+
+
 class Place(NamedTuple):
     """A line of the user's code."""
 
@@ -63,7 +67,7 @@ class Tracer:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        """In the order in which they happened."""
+        """In the order in which they happened; of each attempt, the first `NOTED`."""
         self.recording: Recording | None = None
         """What the run left behind, once it is over, with all of its rows."""
         self.lines: dict[CodeType, set[int]] = defaultdict(set)
@@ -89,9 +93,14 @@ class Tracer:
 
     def _noter(self, job: Job) -> Callable[[Coroutine[Any, Any, Any]], None]:
         now, number, attempt = asyncio.get_running_loop().time, job.number, job.attempts_started
+        left = NOTED
 
         def note(coroutine: Coroutine[Any, Any, Any]) -> None:
+            nonlocal left
             self.awaits += 1
+            left -= 1
+            if left < 0:
+                return
             frames = users_frames(coroutine)
             for frame in frames:
                 self.lines[frame.f_code].add(frame.f_lineno)
