@@ -7,6 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -390,14 +391,15 @@ class OverdueTasks(OverdueStore):
         """Whether a scheduler is to scan at this tick, as far as faults let it."""
         return all([await fault.tick(self, name, tick) for fault in self.cron_faults])
 
-    async def gathered(self, broker: Broker, time: float) -> OverdueState:
-        """What oracles ask for when the run is over, at `time`; `broker` is the queue, as it is."""
+    async def final_state(self, broker: Broker, time: float) -> Callable[[], OverdueState]:
+        """A function that reads what oracles ask for when the run is over, at `time`: with many tasks it takes long.
+        `broker` is the queue, as it is."""
         ticks = None
         if self.settings.by == "scheduler":
             ticks = await ask_scheduler(broker, self.schedule, self.settings, time)
         crashed = any(crash.at < time for crash in self.settings.crashes)
         # the ids of jobs, in which a scan finds its tick, have the time that the queue itself keeps
-        return self.evidence(ticks, crashed, getattr(broker, "origin", 0.0))
+        return partial(self.evidence, ticks, crashed, getattr(broker, "origin", 0.0))
 
     def scan_beside(self, name: str, tick: float | None, page: Callable[[], float] | None = None) -> asyncio.Task[None]:
         """Scan once more, in a process of its own.

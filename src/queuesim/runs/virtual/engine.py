@@ -14,7 +14,7 @@ from contextvars import Context
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from queuesim.brokers.memory import MemoryBroker
 from queuesim.core.broker import Broker, Outcome, Reply, Terms
@@ -47,6 +47,8 @@ from queuesim.simulation.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from queuesim.runs.overdue import OverdueTasks
+
+T = TypeVar("T")
 
 PATIENCE = 24 * 3600.0
 """A run without a limit on its drain ends when for this many seconds no job was added, due, started or ended."""
@@ -348,10 +350,12 @@ class Simulation(Engine):
                     await self._note_unfinished(member, slot, job)
         self._left = await self._where_left()
         if self._overdue is not None:
-            self.recorder.scans = self._overdue.scans(self.recorder.so_far(self.facts(), {}))
+            so_far = self.recorder.so_far(self.facts(), {})
+            self.recorder.scans = await _unwatched(self.loop, partial(self._overdue.scans, so_far))
         self._evidence = await self._final_state()
         if self._overdue is not None:
-            self._evidence.overdue = await self._overdue.gathered(self.broker, self.ended)
+            gather = await self._overdue.final_state(self.broker, self.ended)
+            self._evidence.overdue = await _unwatched(self.loop, gather)
             self._overdue.store.close()
         self.recorder.close()
         self._closed = True
@@ -452,20 +456,20 @@ class SlowPickup:
                 wake(noticed)
 
 
-async def _unwatched(loop: VirtualLoop, work: Callable[[], None]) -> None:
+async def _unwatched(loop: VirtualLoop, work: Callable[[], T]) -> T:
     """Do something that takes long outside of any task: the watchdog interrupts tasks, for it looks after handlers."""
-    done: asyncio.Future[None] = loop.create_future()
+    done: asyncio.Future[T] = loop.create_future()
 
     def do() -> None:
         try:
-            work()
+            result = work()
         except Exception as error:  # noqa: BLE001  (it reaches whoever awaits)
             done.set_exception(error)
         else:
-            done.set_result(None)
+            done.set_result(result)
 
     loop.call_soon(do)
-    await done
+    return await done
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> bool:
