@@ -121,7 +121,7 @@ def read_column(path: Path, column: str | None) -> list[float]:
     """The numbers, 0 or more, of one column of a CSV file; with no column, of a text with one number a line.
 
     Raises:
-        TableError: as `read_rows`; a cell is no number of 0 or more; there are none, or all of them are 0.
+        TableError: as `read_rows`; a cell is not a number of 0 or more; there are none, or all of them are 0.
     """
     if column is None:
         cells = ((line, row[0]) for line, row in _parse(path, header=False))

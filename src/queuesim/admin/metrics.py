@@ -51,7 +51,7 @@ class Metrics:
 
 
 class Meter:
-    """Counts what became of a queue's jobs."""
+    """Counts the outcomes of a queue's jobs."""
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue

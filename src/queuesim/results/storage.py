@@ -92,7 +92,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "facts.json"
     if not path.is_file():
         found = "it holds no facts.json" if folder.is_dir() else "there is no such directory"
-        raise StoredResultError(f"{folder} is no stored result: {found}")
+        raise StoredResultError(f"{folder} is not a stored result: {found}")
     try:
         text = json.loads(read_input(path, LARGEST).decode("utf-8"))
     except InputFileError as error:

@@ -172,7 +172,7 @@ class Scanner:
             await queue.upsert_scheduler(SCAN, schedule, SCAN, missed=self.settings.policy)
 
 
-# -- The overdue tasks themselves: what is in their store, who is told of them, and what became of the scans
+# -- The overdue tasks themselves: what is in their store, who is notified of them, and the outcomes of scans
 
 YEAR = 365 * 24 * 3600.0
 """A backlog's due dates are drawn from the year before the run."""
@@ -225,7 +225,7 @@ class OverdueStore:
 
         Args:
             scanner: makes the scanner of that name.
-            crash: kills all schedulers, for the so-manieth time, and starts them again so many seconds later.
+            crash: kills all schedulers; called with the number of the crash, from 0, and the seconds until they start again.
             launch: starts a part of the run.
         """
 
@@ -263,7 +263,7 @@ class OverdueStore:
         )
 
     def scans(self, recording: Recording) -> list[ScanRow]:
-        """What became of every scan so far, by the store and by what was recorded of its notifications."""
+        """The outcome of every scan so far, by the store and by the records of its notifications."""
         found = self.store.run_now(lambda connection: reports(connection, EVERY_SCAN))
         last = _last_ends(recording)
         return [_drained(_row(report), *last.get(report.id, (0, math.nan))) for report in reversed(found)]

@@ -177,7 +177,7 @@ class _Builder:
         if isinstance(node, ScalarNode):
             return _scalar(node, location)
         if node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
-            raise DocumentError(line, location, f"the tag {node.tag} means nothing here")
+            raise DocumentError(line, location, f"the tag {node.tag} is not supported: remove it")
         with self._within(node, location):
             if isinstance(node, SequenceNode):
                 return [self.build(child, (*location, i)) for i, child in enumerate(node.value)]
@@ -280,4 +280,4 @@ def _scalar(node: ScalarNode, location: Location) -> Any:
             return text
     except (ValueError, KeyError):
         raise DocumentError(line, location, f'"{_short(text)}" is not a valid {kind}') from None
-    raise DocumentError(line, location, f"the tag {node.tag} means nothing here")
+    raise DocumentError(line, location, f"the tag {node.tag} is not supported: remove it")

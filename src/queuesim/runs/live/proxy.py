@@ -69,7 +69,7 @@ def _count(head: bytes) -> int:
     try:
         return int(head)
     except ValueError:
-        raise ProtocolError(f"{head[:40]!r} is no number") from None
+        raise ProtocolError(f"{head[:40]!r} is not a number") from None
 
 
 def words(command: bytes) -> list[bytes]:

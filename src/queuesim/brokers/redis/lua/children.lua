@@ -1,4 +1,4 @@
--- What became of the children of a job. KEYS: the queue's base. ARGV: its id. Returns {key and JSON text of what it returned,
+-- The outcomes of the children of a job. KEYS: the queue's base. ARGV: its id. Returns {key and JSON text of what it returned,
 -- for each that completed}, {key and reason, for each whose failure its parent ignores}, {keys of those that failed and fail
 -- their parent}, {keys of those that it waits for}.
 -- include: queue
