@@ -225,7 +225,7 @@ class OverdueStore:
 
         Args:
             scanner: makes the scanner of that name.
-            crash: kills all schedulers; called with the number of the crash, from 0, and the seconds until they start again.
+            crash: kills all schedulers. Its arguments: the number of the crash, from 0, and seconds until they restart.
             launch: starts a part of the run.
         """
 
