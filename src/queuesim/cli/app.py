@@ -13,7 +13,7 @@ import typer
 from queuesim import __version__
 from queuesim.cli.io import guarded
 from queuesim.cli.result_commands import compare, fit, plot, report, show
-from queuesim.cli.run_commands import run, soak
+from queuesim.cli.run_commands import run, search, soak
 from queuesim.cli.scenario_commands import check, init, schema, validate
 from queuesim.cli.service_commands import admin, evaluate, letters, worker
 
@@ -55,6 +55,10 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
     letters: (
         "queuesim letters task-processing-dead --redis-url redis://127.0.0.1:6379",
         "queuesim letters task-processing-dead --json",
+    ),
+    search: (
+        "queuesim search shop:make --shared shop:Store --always shop:charged_once",
+        "queuesim search shop:make --budget 10m --fault await.kill --fault worker.freeze",
     ),
     soak: (
         "queuesim soak",

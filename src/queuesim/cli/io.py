@@ -178,10 +178,11 @@ def _refuse(message: str) -> NoReturn:
 
 @contextmanager
 def parsing(parameter: str) -> Iterator[None]:
-    """Around the parsing of an option or argument: a ValueError becomes a usage error that names the parameter."""
+    """Around the parsing of an option or argument: a ValueError or a TypeError becomes a usage error that names the
+    parameter."""
     try:
         yield
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error), param_hint=f"'{parameter}'") from None
 
 

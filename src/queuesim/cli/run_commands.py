@@ -1,10 +1,11 @@
-"""Commands that play scenarios: run and soak."""
+"""Commands that play scenarios: run, search and soak."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -35,6 +36,7 @@ from queuesim.text import counted, shown, shown_lines
 if TYPE_CHECKING:
     from queuesim.results.result import Result
     from queuesim.runs.trace import Tracer
+    from queuesim.testing.search import Account
     from queuesim.testing.soak import Campaign
 
 
@@ -238,6 +240,113 @@ def _here_on_path() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(here)
+
+
+# -- queuesim search
+
+
+def search(
+    processor: Annotated[
+        str,
+        typer.Argument(
+            help="Your processor: a function or class that makes it, or a Processor.",
+            metavar="MODULE:ATTRIBUTE",
+            show_default=False,
+        ),
+    ],
+    shared: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:ATTRIBUTE",
+            help="Makes what outlives workers, such as a store, for each run.",
+            show_default=False,
+        ),
+    ] = None,
+    always: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE:ATTRIBUTE", help="What must hold after each attempt. Repeatable."),
+    ] = None,
+    eventually: Annotated[
+        list[str] | None, typer.Option(metavar="MODULE:ATTRIBUTE", help="What must hold at least once. Repeatable.")
+    ] = None,
+    at_end: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE:ATTRIBUTE", help="What must hold when the run is over. Repeatable."),
+    ] = None,
+    faults: Annotated[
+        list[str] | None,
+        typer.Option("--fault", metavar="KIND", help="A kind of faults to draw. Repeatable. [default: all]"),
+    ] = None,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Real time for the search, such as 30s or 10m.")] = "60s",
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="Runs, at most. [default: what the budget allows]", show_default=False)
+    ] = None,
+    duration: Annotated[str, typer.Option(help="Time for which a run has load, at most.")] = "60s",
+    seed: Annotated[int, typer.Option(min=0, help="Seed from which all runs are drawn.")] = 0,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where the smallest failing scenario is saved.")
+    ] = Path("scenarios/found"),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Play drawn scenarios with your handlers, and look for one that breaks what must hold.
+
+    Exit code 0: none did; what was tried is printed. 1: one did; its story and the command that plays it again are
+    printed. 2: an option is wrong, or the processor can't be made. 130: interrupted.
+    """
+    with _here_on_path():
+        from queuesim.runs.invariants import load_invariants
+        from queuesim.scenario.model import InvariantEntry
+        from queuesim.testing.surviving import DidNotSurviveError, assert_survives
+        from queuesim.units import parse_duration
+
+        times = {}
+        for name, text in (("budget", budget), ("duration", duration)):
+            with parsing(f"--{name}"):
+                times[name] = parse_duration(text)
+                if not times[name] > 0:
+                    raise ValueError("it must be above 0 s: write 30s or 10m")
+        invariants = []
+        for when, references in (("always", always), ("eventually", eventually), ("at_end", at_end)):
+            for reference in references or ():
+                with parsing(f"--{when.replace('_', '-')}"):
+                    if not re.fullmatch(r"[\w.]+:[\w.]+", reference):
+                        raise ValueError(f"{reference} is not a reference: write it as module:function")
+                    invariants += load_invariants([InvariantEntry.model_validate({when: reference})], Path())
+        with parsing("--fault"):
+            try:
+                account = assert_survives(
+                    processor,
+                    shared=shared,
+                    invariant=invariants,
+                    faults=faults,
+                    examples=examples or sys.maxsize,
+                    seed=seed,
+                    directory=output,
+                    progress=(lambda account: None) if quiet else _SearchProgress(times["budget"]),
+                    **times,
+                )
+            except DidNotSurviveError as error:
+                typer.echo(shown_lines(str(error)))
+                raise typer.Exit(ExitCode.FAILED) from None
+    typer.echo(shown_lines(str(account)))
+
+
+class _SearchProgress:
+    """Prints the state of a search now and then."""
+
+    def __init__(self, budget: float) -> None:
+        self._budget = budget
+        self._next = PROGRESS_EVERY
+
+    def __call__(self, account: Account) -> None:
+        if account.seconds >= self._next:
+            self._next = account.seconds + PROGRESS_EVERY
+            left = max(0.0, self._budget - account.seconds)
+            typer.echo(
+                f"{counted(account.examples, 'example')}: {account.jobs:,} jobs, {account.kinds.total():,} faults, "
+                f"{len(account.reached):,} things reached, at most {left:,.0f} s left",
+                err=True,
+            )
 
 
 # -- queuesim soak

@@ -321,8 +321,11 @@ class Search:
         self._seed = seed
         self._corpus: list[Settings] = []
 
-    def run(self, examples: int, budget: Budget) -> Find | None:
-        """The first example that fails; None if none of so many does, or the time is up."""
+    def run(
+        self, examples: int, budget: Budget, progress: Callable[[Account], None] = lambda account: None
+    ) -> Find | None:
+        """The first example that fails; None if none of so many does, or the time is up. `progress` is called after
+        each example."""
         account = self.account
         for number in range(1, examples + 1):
             if budget.left <= 0:
@@ -333,9 +336,10 @@ class Search:
             except OutOfTime:
                 account.cut += 1
                 break
-            account.examples = number
+            account.examples, account.seconds = number, budget.spent
             if account.add(example, recording, tracer):
                 self._corpus.append(example)
+            progress(account)
             if problems := self._fails(recording):
                 return Find(example, problems, number, budget.spent)
         account.seconds = budget.spent

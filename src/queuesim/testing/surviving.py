@@ -65,6 +65,7 @@ def assert_survives(
     shuffle: bool = False,
     seed: int = 0,
     directory: Path = DIRECTORY,
+    progress: Callable[[Account], None] = lambda account: None,
     **fixed: Any,
 ) -> Account:
     """Play drawn scenarios with your own handlers; all checks must hold in each.
@@ -89,6 +90,7 @@ def assert_survives(
         shuffle: run tasks that are ready at the same instant in random order in every example; some do if left out.
         seed: what all examples are drawn from.
         directory: where the smallest failing scenario is saved.
+        progress: called after each example with what was tried and reached so far.
         fixed: keys of the scenario that are not to be drawn, as ``workers`` or ``load``.
 
     Returns:
@@ -133,14 +135,15 @@ def assert_survives(
 
     space = Space(types, duration, usual_kinds() if faults is None else list(faults), keys)
     search, limit = Search(space, play, problems, seed), Budget(budget)
-    find = search.run(examples or (EXAMPLES if session.budget is None else sys.maxsize), limit)
+    find = search.run(examples or (EXAMPLES if session.budget is None else sys.maxsize), limit, progress)
     session.accounts.append(search.account)
     if find is None:
         return search.account
     left = Budget(TO_SHRINK if math.isinf(limit.left) else max(TO_SHRINK / 2, min(limit.left, TO_SHRINK)))
     find = search.shrink(find, left)
     named, unnamed = _named(reference or factory.reference, factory, invariants)
-    path = save({**find.example, **named}, directory)
+    # without all of them nobody but their owner can play it
+    path = save({**find.example, **(named or {"processor": reference or GIVEN})}, directory)
     replay = _replay(path, processor, named, unnamed)
     raise DidNotSurviveError(_explained(search, find, f"scenario: {path}\nreplay: {replay}"), path, search.account)
 
