@@ -299,7 +299,7 @@ def search(
         from queuesim.testing.surviving import DidNotSurviveError, assert_survives
         from queuesim.units import parse_duration
 
-        times = {}
+        times: dict[str, Any] = {}
         for name, text in (("budget", budget), ("duration", duration)):
             with parsing(f"--{name}"):
                 times[name] = parse_duration(text)

@@ -24,7 +24,7 @@ from queuesim.simulation.diagnosis import BusyThread, Deadlock, Livelock
 from queuesim.simulation.environment import Environment
 from queuesim.simulation.io_guard import IOGuard
 from queuesim.simulation.order import RandomOrder, TaskOrder
-from queuesim.simulation.process import CURRENT, Process, State, empty, is_buried, no_running_loop
+from queuesim.simulation.process import CURRENT, Process, State, empty, no_running_loop
 from queuesim.simulation.refused_io import RealIORefused
 from queuesim.simulation.threads import Threads
 from queuesim.simulation.timers import (
@@ -79,6 +79,7 @@ class BaseLoop(RealIORefused, SimulatedLoop, asyncio.BaseEventLoop):
         self.env = Environment() if env is None else env
         """The environment that this loop drives."""
         self._tasks_made = 0
+        self.buried = []
         self._nap_until: float | None = None
         self._inline = 0
         """How many functions of executors are being called."""
@@ -113,9 +114,9 @@ class BaseLoop(RealIORefused, SimulatedLoop, asyncio.BaseEventLoop):
         if not self.is_closed():
             super().close()
             self.env._queue.clear()
-            for task in asyncio.all_tasks(self):
-                if is_buried(task):
-                    empty(task)
+            for task in self.buried:
+                empty(task)
+            self.buried.clear()
 
     def create_task(
         self,
@@ -144,7 +145,7 @@ class BaseLoop(RealIORefused, SimulatedLoop, asyncio.BaseEventLoop):
 
     def tasks(self) -> list[asyncio.Task[Any]]:
         """The tasks that are not done, oldest first, without those of killed processes."""
-        return sorted((task for task in asyncio.all_tasks(self) if not is_buried(task)), key=number_of)
+        return sorted(asyncio.all_tasks(self), key=number_of)
 
     def run_in_executor(self, executor: object, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Call `func` here and now, whatever the executor: its result arrives at this same instant of virtual time.

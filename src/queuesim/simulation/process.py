@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import inspect
 import sys
 from asyncio import events, tasks
@@ -47,11 +48,16 @@ def bury(task: asyncio.Task[Any]) -> None:
 
     When a suspended coroutine is freed Python closes it, which runs its ``finally`` blocks: a killed process has no
     such thing. So a reference that nobody holds is counted here. It is a leak on purpose; `empty` keeps it small.
+    asyncio forgets the task: it goes through all that it knows whenever it is asked for those of a loop.
     """
 
     if not is_buried(task):
         task._log_destroy_pending = False  # type: ignore[attr-defined]
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))
+        tasks._unregister_task(task)
+        loop = task.get_loop()
+        if isinstance(loop, SimulatedLoop):
+            loop.buried.append(task)
         if isinstance(task, SimulatedTask):
             task.buried = True
 
@@ -77,6 +83,28 @@ def empty(task: asyncio.Task[Any]) -> None:
                 values[name] = None
         if sys.version_info < (3, 13):  # before that, f_locals was a copy
             ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
+
+
+@contextmanager
+def many_runs(every: int = 25) -> Iterator[Callable[[], None]]:
+    """Around many runs in a row; what it gives is to be called after each of them.
+
+    Python's garbage collector looks again and again at all that is there, and what was buried stays there: each run
+    would take longer than the one before. So after every few runs it is told not to look at what is there then.
+    """
+    count = 0
+
+    def after_run() -> None:
+        nonlocal count
+        count += 1
+        if count % every == 0:
+            gc.collect()
+            gc.freeze()
+
+    try:
+        yield after_run
+    finally:
+        gc.unfreeze()
 
 
 T = TypeVar("T")

@@ -19,6 +19,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     """The SimPy environment whose time is the loop's."""
     ready: deque[Handle | Timer]
     """What runs before time moves."""
+    buried: list[asyncio.Task[Any]]
+    """The tasks of killed processes."""
 
     def call(self, handle: Handle | Timer) -> None:
         """Run a callback here and now."""

@@ -22,6 +22,7 @@ from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import ENDINGS, Ending, Recording
 from queuesim.runs.trace import Place, Tracer, awaits_of
 from queuesim.scenario.model import Scenario
+from queuesim.simulation.process import many_runs
 from queuesim.testing.budget import Budget, OutOfTime
 from queuesim.testing.shrinking import Settings, is_scenario, shrink
 from queuesim.text import counted
@@ -327,25 +328,32 @@ class Search:
         """The first example that fails; None if none of so many does, or the time is up. `progress` is called after
         each example."""
         account = self.account
-        for number in range(1, examples + 1):
-            if budget.left <= 0:
-                break
-            example = self._example(number)
-            try:
-                recording, tracer = self.play(example, budget)
-            except OutOfTime:
-                account.cut += 1
-                break
-            account.examples, account.seconds = number, budget.spent
-            if account.add(example, recording, tracer):
-                self._corpus.append(example)
-            progress(account)
-            if problems := self._fails(recording):
-                return Find(example, problems, number, budget.spent)
+        with many_runs() as after_run:
+            for number in range(1, examples + 1):
+                if budget.left <= 0:
+                    break
+                example = self._example(number)
+                try:
+                    problems = self._try(example, number, budget)
+                except OutOfTime:
+                    account.cut += 1
+                    break
+                progress(account)
+                if problems:
+                    return Find(example, problems, number, budget.spent)
+                after_run()
         account.seconds = budget.spent
         account.never = sorted(kind for kind in self._space.kinds if not account.kinds[kind])
         account.never += [f"jobs of the type {name}" for name in self._space.jobs if not account.types[name]]
         return None
+
+    def _try(self, example: Settings, number: int, budget: Budget) -> list[str]:
+        """Play an example, and count it. Returns what is wrong."""
+        recording, tracer = self.play(example, budget)
+        self.account.examples, self.account.seconds = number, budget.spent
+        if self.account.add(example, recording, tracer):
+            self._corpus.append(example)
+        return self._fails(recording)
 
     def play(self, example: Settings, budget: Budget) -> tuple[Recording, Tracer]:
         """Play one example."""

@@ -8,7 +8,7 @@ import itertools
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,20 +23,12 @@ from queuesim.core.queue import Queue
 from queuesim.faults.base import Settings
 from queuesim.faults.registry import FAULTS, survivable
 from queuesim.results.recording import Recording
+from queuesim.simulation.process import many_runs
 from queuesim.testing.budget import Budget
 from queuesim.text import as_file_name
 
 # -- Random scenarios from a seed: workloads, and schedules of faults that a queue must survive
 
-FEATURES = (
-    *("concurrency", "rate limit", "retention", "no dead letters", "policies"),
-    *("two kinds", "limiter", "short locks"),
-    *("priorities", "delays", "errors", "lifo", "blocking", "timeouts", "poison"),
-    *("own handlers", "closed loads", "bursts", "backlog"),
-)
-"""What a scenario has or has not. Overdue scans come beside them, seldom: they take long."""
-SHARE = 0.35
-"""Of the features that a scenario has, on average."""
 OVERDUE = "overdue-tasks-notification"
 """The type of the jobs that scans for overdue tasks make."""
 STOCK = "queuesim.testing.soak:processor"
@@ -44,24 +36,21 @@ STOCK = "queuesim.testing.soak:processor"
 
 
 def random_scenario(rng: random.Random, duration: float = 300.0, name: str = "generated") -> dict[str, Any]:
-    """A scenario that a queue must survive: a workload, one to four faults, and time to drain. Each draws a subset of
-    the features of queues, workers and jobs: with all of them at once, some would hide what others do (swarm testing:
-    Groce et al., ISSTA 2012)."""
-    features = {name for name in FEATURES if rng.random() < SHARE}
-    jobs = {f"job-{i}": _job_type(rng, features) for i in range(1, rng.randint(2, 4))}
-    load = _load(rng, duration, features)
+    """A scenario that a queue must survive: a workload, one to four faults, and time to drain."""
+    jobs = {f"job-{i}": _job_type(rng) for i in range(1, rng.randint(2, 4))}
+    load = _load(rng, duration)
     scenario: dict[str, Any] = {
         "name": name,
         "seed": rng.randrange(2**32),
         "duration": duration,
         "drain": True,
-        "queue": _queue(rng, features),
-        "workers": [_workers(rng, name, features) for name in (["w", "v"] if "two kinds" in features else ["w"])],
+        "queue": _queue(rng),
+        "workers": [_workers(rng, name) for name in (["w", "v"] if rng.random() < 0.25 else ["w"])],
         "jobs": jobs,
         "load": load,
         "faults": [_named(fault) for fault in random_faults(rng, duration)],
     }
-    if "own handlers" in features:
+    if rng.random() < 0.25:
         scenario["processor"] = STOCK
         chosen = rng.sample(["limited", "postponed", "unique"], rng.randint(1, 3))
         stock = {"name": "stock", "poisson": round(rng.uniform(0.1, 1.0), 3), "jobs": dict.fromkeys(chosen, 1.0)}
@@ -83,21 +72,21 @@ def _names(key: str) -> Settings:
     return {key: {"load": "users", "worker": "w"}[key]} if key else {}
 
 
-def _queue(rng: random.Random, features: Collection[str]) -> dict[str, Any]:
+def _queue(rng: random.Random) -> dict[str, Any]:
     queue: dict[str, Any] = {
         "attempts": rng.randint(1, 4),
         "backoff": {"type": rng.choice(["fixed", "exponential"]), "delay": 1.0, "jitter": rng.choice([0.0, 0.5])},
     }
-    if "concurrency" in features:
+    if rng.random() < 0.15:
         queue["concurrency"] = rng.randint(1, 6)
-    if "rate limit" in features:
+    if rng.random() < 0.15:
         queue["rate_limit"] = _limit(rng)
-    if "retention" in features:
+    if rng.random() < 0.3:
         keep = [rng.randint(0, 30), "all", {"count": rng.randint(1, 50), "age": round(rng.uniform(1.0, 60.0), 3)}]
         queue["keep"] = {"completed": rng.choice(keep), "failed": rng.choice(keep)}
-    if "no dead letters" in features:
+    if rng.random() < 0.2:
         queue["dead_letter"] = False
-    if "policies" in features:
+    if rng.random() < 0.2:
         queue["retry"] = {"network": {"attempts": rng.randint(1, 5), "backoff": 0.5}, "validation": {"retry": True}}
     return queue
 
@@ -106,48 +95,45 @@ def _limit(rng: random.Random) -> dict[str, Any]:
     return {"max": rng.randint(5, 50), "duration": round(rng.uniform(1.0, 20.0), 3)}
 
 
-def _workers(rng: random.Random, name: str, features: Collection[str]) -> dict[str, Any]:
+def _workers(rng: random.Random, name: str) -> dict[str, Any]:
     workers: dict[str, Any] = {"name": name, "count": rng.randint(1, 3), "concurrency": rng.randint(1, 5)}
-    if "limiter" in features:
+    if rng.random() < 0.3:
         workers["limiter"] = _limit(rng)
-    if "short locks" in features:
+    if rng.random() < 0.3:
         workers["lock_duration"] = round(rng.uniform(1.0, 10.0), 3)
         workers["stalled_interval"] = round(rng.uniform(1.0, 10.0), 3)
         workers["max_stalled"] = rng.randint(0, 2)
     return workers
 
 
-def _job_type(rng: random.Random, features: Collection[str]) -> dict[str, Any]:
-    """One type: it has each feature of jobs with an even chance."""
-    own = {name for name in features if rng.random() < 0.5}
-    job: dict[str, Any] = {"service": {"exponential": round(rng.uniform(0.05, 2.0), 3)}}
-    if "priorities" in own:
-        job["priority"] = rng.choice([1, 5])
-    if "delays" in own:
-        job["delay"] = rng.choice([1.0, 5.0])
-    if "errors" in own:
-        job["errors"] = {"network": round(rng.uniform(0.0, 0.3), 3)}
-    if "lifo" in own:
+def _job_type(rng: random.Random) -> dict[str, Any]:
+    job: dict[str, Any] = {
+        "service": {"exponential": round(rng.uniform(0.05, 2.0), 3)},
+        "priority": rng.choice([0, 0, 1, 5]),
+        "delay": rng.choice([0.0, 0.0, 5.0]),
+        "errors": {"network": round(rng.uniform(0.0, 0.2), 3)},
+    }
+    if rng.random() < 0.15:
         job["lifo"] = True
-    if "blocking" in own:
+    if rng.random() < 0.1:
         job["blocking"] = {"exponential": round(rng.uniform(0.01, 0.5), 3)}
-    if "timeouts" in own:
+    if rng.random() < 0.15:
         job["timeout"] = round(rng.uniform(0.5, 5.0), 3)
-    if "poison" in own:
+    if rng.random() < 0.1:
         job["poison"] = round(rng.uniform(0.01, 0.1), 3)
     return job
 
 
-def _load(rng: random.Random, duration: float, features: Collection[str]) -> list[dict[str, Any]]:
+def _load(rng: random.Random, duration: float) -> list[dict[str, Any]]:
     rate = round(rng.uniform(0.2, 3.0), 3)
     load: list[dict[str, Any]] = [{"name": "users", rng.choice(["poisson", "poisson", "constant"]): rate}]
-    if "closed loads" in features:
+    if rng.random() < 0.2:
         closed = {"producers": rng.randint(1, 5), "think": {"exponential": round(rng.uniform(0.1, 3.0), 3)}}
         load.append({"name": "callers", "closed": closed})
-    if "bursts" in features:
+    if rng.random() < 0.2:
         bulk = {"at": round(rng.uniform(0.0, 0.8) * duration, 3), "size": rng.randint(1, 60)}
         load.append({"name": "batch", "bulk": bulk})
-    if "backlog" in features:
+    if rng.random() < 0.1:
         load.append({"name": "before", "backlog": rng.randint(1, 60)})
     return load
 
@@ -335,20 +321,23 @@ def soak(
     seeds = [seed] if isinstance(seed, int) else list(seed)
     campaign = Campaign()
     limit = Budget(budget)
-    for number in itertools.count() if schedules is None else range(schedules):
-        if number and limit.left <= 0:
-            break
-        scenario = drawn(seeds[number % len(seeds)], number // len(seeds), duration)
-        recording, wrong = attempt(scenario, played)
-        campaign.runs += 1
-        if recording is None:
-            campaign.crashes += 1
-        else:
-            campaign.add(recording)
-        if wrong:
-            campaign.violations.update(wrong)
-            campaign.found.append(_found(scenario, wrong, played, directory))
-        yield campaign
+    with many_runs() as after_run:
+        for number in itertools.count() if schedules is None else range(schedules):
+            if number and limit.left <= 0:
+                break
+            scenario = drawn(seeds[number % len(seeds)], number // len(seeds), duration)
+            recording, wrong = attempt(scenario, played)
+            campaign.runs += 1
+            if recording is None:
+                campaign.crashes += 1
+            else:
+                campaign.add(recording)
+            if wrong:
+                campaign.violations.update(wrong)
+                campaign.found.append(_found(scenario, wrong, played, directory))
+            del recording
+            after_run()
+            yield campaign
 
 
 def drawn(seed: int, number: int, duration: float) -> dict[str, Any]:
