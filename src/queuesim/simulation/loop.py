@@ -24,7 +24,7 @@ from queuesim.simulation.diagnosis import BusyThread, Deadlock, Livelock
 from queuesim.simulation.environment import Environment
 from queuesim.simulation.io_guard import IOGuard
 from queuesim.simulation.order import RandomOrder, TaskOrder
-from queuesim.simulation.process import CURRENT, Process, State, empty, no_running_loop
+from queuesim.simulation.process import CURRENT, Process, State, empty, forget_tasks, no_running_loop
 from queuesim.simulation.refused_io import RealIORefused
 from queuesim.simulation.threads import Threads
 from queuesim.simulation.timers import (
@@ -117,6 +117,7 @@ class BaseLoop(RealIORefused, SimulatedLoop, asyncio.BaseEventLoop):
             for task in self.buried:
                 empty(task)
             self.buried.clear()
+            forget_tasks(self)
 
     def create_task(
         self,

@@ -9,7 +9,7 @@ import inspect
 import sys
 from asyncio import events, tasks
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from enum import Enum
@@ -60,6 +60,16 @@ def bury(task: asyncio.Task[Any]) -> None:
             loop.buried.append(task)
         if isinstance(task, SimulatedTask):
             task.buried = True
+
+
+def forget_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Let asyncio forget the tasks of a closed loop. What a buried task refers to is never freed, tasks that are done
+    among it, and asyncio goes through all of them whenever it is asked for those of another loop."""
+    # the second name is that of Python 3.11
+    name = "_scheduled_tasks" if hasattr(tasks, "_scheduled_tasks") else "_all_tasks"
+    known: Iterable[asyncio.Task[Any]] = getattr(tasks, name, ())
+    for task in [task for task in known if task.get_loop() is loop]:
+        tasks._unregister_task(task)
 
 
 def is_buried(task: asyncio.Task[Any]) -> bool:
