@@ -8,11 +8,9 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.oracles.rollback import FLIGHT, TICK
-from queuesim.oracles.run_view import Array, RunView, check_row, groups, share_outside
+from queuesim.oracles.run_view import COUNTED, Array, RunView, check_row, groups, share_outside
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import CheckRow, Ending
-
-COUNTED = (Ending.OK, Ending.RETRIED, Ending.FAILED)
 
 
 def overlaps(attempts: Array, order: Array, *keys: str, resolution: float = TICK) -> Array:
@@ -102,21 +100,9 @@ def _shared(view: RunView) -> list[str]:
     ]
 
 
-def attempts_made(view: RunView) -> Array:
-    """For each attempt in the order of `by_job`: how many of its job counted by then, this one included. Those that
-    the queue forgot do not count."""
-    rows = view.attempts[view.by_job]
-    counted = np.isin(rows["ending"], COUNTED) & (view.undone_by[view.by_job] < 0)
-    total = np.cumsum(counted)
-    begins = np.concatenate(([True], rows["number"][1:] != rows["number"][:-1])) if len(rows) else np.zeros(0, bool)
-    before = np.where(begins, total - counted, 0)
-    made: Array = total - np.maximum.accumulate(before) if len(rows) else total
-    return made
-
-
 def attempts(view: RunView) -> CheckRow:
     """No job has more attempts than it may, and none is given up before: unless its error says so."""
-    rows, made = view.attempts[view.by_job], attempts_made(view)
+    rows, made = view.rows_by_job, view.attempts_made
     terms = view.terms[view.row(rows["number"])] if len(view.numbers) else np.full(len(rows), -1)
     known = view.undone_by[view.by_job] < 0
     found = _beyond(view, rows, made, terms, known) + _misjudged(view, rows, made, terms, known)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from queuesim.core.events import EventKind
-from queuesim.oracles.concurrency import attempts_made
 from queuesim.oracles.run_view import Array, RunView, check_row, following, groups
 from queuesim.results.recording import CheckRow, Ending
 
@@ -14,7 +13,7 @@ MILLISECOND = 0.001
 
 def backoff(view: RunView) -> CheckRow:
     """Each delay is the one that the rules give, and the next attempt could start when it was over, not before."""
-    rows, made = view.attempts[view.by_job], attempts_made(view)
+    rows, made = view.rows_by_job, view.attempts_made
     violations = _drawn(view, rows, made) + _kept(view, rows)
     return check_row("backoff to the millisecond", violations)
 

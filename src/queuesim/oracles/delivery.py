@@ -14,8 +14,8 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.core.job import Deduplication, JobState, Keep
-from queuesim.oracles.run_view import FORGETFUL, Array, RunView, check_row, first, transitions, unjudged
-from queuesim.results.recording import CheckRow, Ending
+from queuesim.oracles.run_view import FORGETFUL, Array, RunView, check_row, distinct, first, repeated, unjudged
+from queuesim.results.recording import CheckRow, Ending, rows_of
 
 
 def lost(view: RunView) -> CheckRow:
@@ -37,6 +37,20 @@ def lost(view: RunView) -> CheckRow:
 def duplicated(view: RunView) -> CheckRow:
     """A job completes once. A run again after a stall can't be ruled out: it is counted."""
     completed = np.flatnonzero(view.attempts["ending"] == Ending.OK)
+    if not view.rollbacks:
+        violating, by = repeated(view.attempts["number"][completed]), np.zeros(0, dtype=np.intp)
+    else:
+        violating, by = _done_again(view, completed)
+    again = len(view.interrupted.intersection(view.attempts["number"][view.attempts["attempt"] > 1].tolist()))
+    notes = []
+    if again:
+        notes.append(f"{again} jobs ran again after an attempt whose end did not reach the queue")
+    notes += [blamed] if (blamed := view.rollbacks.blame(by, "duplicated")) else []
+    return check_row("no job completed twice", first(violating, "job {} completed twice"), ", ".join(notes))
+
+
+def _done_again(view: RunView, completed: Array) -> tuple[Array, Array]:
+    """Jobs that completed more often than the server forgot it, and the rollbacks that explain the others."""
     done = np.stack((view.attempts["number"][completed].astype(np.int64), view.undone_by[completed]), axis=1)
     # one completion counts, and one more for each time that the server forgot what it knew of it
     each, counts = np.unique(done, axis=0, return_counts=True)
@@ -44,13 +58,7 @@ def duplicated(view: RunView) -> CheckRow:
     if len(violating) and view.doubtful:
         violating = violating[~np.isin(violating, _forgiven(view, completed))]
     twice = np.isin(each[:, 0], each[each[:, 1] < 0, 0]) | (counts > 1)
-    by = each[twice & (each[:, 1] >= 0), 1]
-    again = len(view.interrupted.intersection(view.attempts["number"][view.attempts["attempt"] > 1].tolist()))
-    notes = []
-    if again:
-        notes.append(f"{again} jobs ran again after an attempt whose end did not reach the queue")
-    notes += [blamed] if (blamed := view.rollbacks.blame(by, "duplicated")) else []
-    return check_row("no job completed twice", first(violating, "job {} completed twice"), ", ".join(notes))
+    return violating, each[twice & (each[:, 1] >= 0), 1]
 
 
 def _forgiven(view: RunView, completed: Array) -> Array:
@@ -69,7 +77,7 @@ def _forgiven(view: RunView, completed: Array) -> Array:
 
 def unexpected(view: RunView) -> CheckRow:
     """Nothing runs that was not added."""
-    ran = np.unique(view.attempts["number"])
+    ran = distinct(view.attempts["number"])
     strangers = ran[view.row(ran) < 0]
     return check_row("nothing unexpected", first(strangers, "job {} ran and was never added"))
 
@@ -136,7 +144,7 @@ def legal(view: RunView) -> CheckRow:
     name = "events in a legal order"
     if view.lasting is None:
         return unjudged(name, FORGETFUL)
-    events = view.lasting[transitions(view.lasting)]
+    events = view.lasting[view.lasting_transitions]
     if not len(events):
         return check_row(name, [])
     number, kind, time = events["number"], events["kind"].astype(np.intp), events["time"]
@@ -158,35 +166,56 @@ def legal(view: RunView) -> CheckRow:
 def single(view: RunView) -> CheckRow:
     """No job is in two states, twice in one, or in none; each is where its last event put it; and no parent waits for
     children that have all completed or are gone."""
+    places, numbers = _census(view)
+    doubled = set(repeated(numbers).tolist())
     where: dict[int, list[str]] = {}
-    for state, numbers in view.final_state.census.items():
-        for number in numbers:
-            where.setdefault(number, []).append(state)
-    violations = [f"job {number} is {' and '.join(states)}" for number, states in where.items() if len(states) > 1]
-    violations += [
-        f"job {number} is stored and in no state" for number in view.final_state.known if number not in where
-    ]
+    for place, number in zip(places.tolist(), numbers.tolist(), strict=True) if doubled else ():
+        if number in doubled:
+            where.setdefault(number, []).append(STATES[place])
+    violations = [f"job {number} is {' and '.join(states)}" for number, states in where.items()]
+    known = np.asarray(view.final_state.known, dtype=np.int64)
+    order = np.argsort(numbers, kind="stable")
+    nowhere = known[rows_of(numbers[order], known) < 0]
+    violations += [f"job {number} is stored and in no state" for number in nowhere.tolist()]
     violations += [f"job {number} waits for children and has none left" for number in view.final_state.stranded]
-    twice = [number for number, count in Counter(view.final_state.known).items() if count > 1]
-    violations += [f"job {number} is stored twice" for number in twice]
+    violations += [f"job {number} is stored twice" for number in repeated(known).tolist()]
     if view.lasting is not None and len(view.lasting):
-        violations += _misplaced(view.lasting, where)
+        # of a job in two states the first counts, as a stable order has it
+        violations += _misplaced(view, view.lasting, numbers[order], places[order])
     return check_row("one state at a time", violations)
 
 
-def _misplaced(lasting: Array, where: dict[int, list[str]]) -> list[str]:
-    events = lasting[transitions(lasting)]
+STATES = tuple(JobState)
+
+
+def _census(view: RunView) -> tuple[Array, Array]:
+    """All jobs that are in a state: the place of the state in STATES, and the number of the job."""
+    lists = [(STATES.index(JobState(state)), numbers) for state, numbers in view.final_state.census.items()]
+    places = np.repeat([place for place, _ in lists], [len(numbers) for _, numbers in lists]).astype(np.intp)
+    parts = [np.asarray(numbers, dtype=np.int64) for _, numbers in lists]
+    return places, np.concatenate([*parts, np.zeros(0, dtype=np.int64)])
+
+
+_ALLOWED = np.ones((len(EventKind), len(STATES)), dtype=bool)
+for _event, _states in PLACE.items():
+    _ALLOWED[_event.code] = [_state in _states for _state in STATES]
+
+
+def _misplaced(view: RunView, lasting: Array, numbers: Array, places: Array) -> list[str]:
+    """Jobs that are not where their last event put them. `numbers` is ascending."""
+    events = lasting[view.lasting_transitions]
     if not len(events):
         return []
     number = events["number"]
     last = np.flatnonzero(np.concatenate((number[1:] != number[:-1], [True])))
+    jobs, kind = number[last].astype(np.int64), events["kind"][last].astype(np.intp)
+    row = rows_of(numbers, jobs)
+    wrong = np.flatnonzero(row >= 0)
+    wrong = wrong[~_ALLOWED[kind[wrong], places[row[wrong]]]]
     kinds = list(EventKind)
-    violations = []
-    for job, code in zip(number[last].tolist(), events["kind"][last].tolist(), strict=True):
-        states = where.get(job)
-        if states is not None and states[0] not in PLACE.get(kinds[code], (states[0],)):
-            violations.append(f"job {job} is {states[0]}, but its last event is {kinds[code]}")
-    return violations
+    return [
+        f"job {jobs[i]} is {STATES[places[row[i]]]}, but its last event is {kinds[kind[i]]}" for i in wrong.tolist()
+    ]
 
 
 # -- Keeping: retention, dead letters, deduplication, and an empty queue at the end

@@ -190,6 +190,10 @@ TRANSITIONS = np.isin(
 """Which kinds of events record a transition of a job, by their codes."""
 
 
+COUNTED = (Ending.OK, Ending.RETRIED, Ending.FAILED)
+"""How attempts end that use one up."""
+
+
 class RunView:
     """A run as the oracles see it.
 
@@ -265,6 +269,24 @@ class RunView:
         """The attempts' positions, job by job, each job's in the order of their starts."""
         return self.in_order(self.attempts)
 
+    @cached_property
+    def rows_by_job(self) -> Array:
+        """The attempts in that order."""
+        rows: Array = self.attempts[self.by_job]
+        return rows
+
+    @cached_property
+    def attempts_made(self) -> Array:
+        """For each attempt in that order: how many of its job counted by then, this one included. Those that the queue
+        forgot do not count."""
+        rows = self.rows_by_job
+        counted = np.isin(rows["ending"], COUNTED) & (self.undone_by[self.by_job] < 0)
+        total = np.cumsum(counted)
+        begins = np.concatenate(([True], rows["number"][1:] != rows["number"][:-1])) if len(rows) else np.zeros(0, bool)
+        before = np.where(begins, total - counted, 0)
+        made: Array = total - np.maximum.accumulate(before) if len(rows) else total
+        return made
+
     def in_order(self, attempts: Array) -> Array:
         """The positions of these attempts, job by job, each job's in the order of their starts. What started within
         the resolution of the clocks goes by its number: a repeated exchange brings whole milliseconds from Redis."""
@@ -287,6 +309,12 @@ class RunView:
     def transitions(self) -> Array:
         """Positions of the events that record a transition of a job, job by job, each job's in order."""
         return transitions(self.events)
+
+    @cached_property
+    def lasting_transitions(self) -> Array:
+        """The same of the events that the queue has not forgotten; it must be known which they are."""
+        assert self.lasting is not None
+        return self.transitions if self.lasting is self.events else transitions(self.lasting)
 
     @cached_property
     def ends_of_runs(self) -> Array:
@@ -380,7 +408,7 @@ class RunView:
         over = np.isin(events["kind"], (EventKind.COMPLETED.code, EventKind.FAILED.code))
         attempts = self.attempts[np.isin(self.attempts["ending"], (Ending.OK, Ending.FAILED))]
         # a worker may have died before it heard that its outcome had arrived
-        return np.union1d(attempts["number"], events["number"][over])
+        return distinct(np.concatenate((attempts["number"], events["number"][over])))
 
     @cached_property
     def late_spans(self) -> list[tuple[float, float]]:
@@ -450,6 +478,37 @@ def transitions(events: Array) -> Array:
     found = np.flatnonzero((events["number"] > 0) & TRANSITIONS[events["kind"]])
     ordered: Array = found[np.argsort(events["number"][found], kind="stable")]
     return ordered
+
+
+DENSE = 8
+"""Numbers of jobs are marked in a table where they are not spread more thinly than one in so many."""
+
+
+def counts_of(numbers: Array) -> Array | None:
+    """How often each number from 0 on is among these; None if they are spread too thinly to count them so."""
+    if not len(numbers) or int(numbers.max()) > DENSE * len(numbers) + 1000:
+        return None
+    counts: Array = np.bincount(numbers)
+    return counts
+
+
+def distinct(numbers: Array) -> Array:
+    """The different numbers of jobs, ascending. To mark them in a table takes a tenth of sorting them."""
+    counts = counts_of(numbers)
+    if counts is None:
+        return np.unique(numbers)
+    found: Array = np.flatnonzero(counts).astype(numbers.dtype)
+    return found
+
+
+def repeated(numbers: Array) -> Array:
+    """The numbers of jobs that are there more than once, ascending."""
+    counts = counts_of(numbers)
+    if counts is None:
+        each, often = np.unique(numbers, return_counts=True)
+        return each[often > 1]
+    found: Array = np.flatnonzero(counts > 1).astype(numbers.dtype)
+    return found
 
 
 def groups(*columns: Array) -> tuple[Array, Array]:

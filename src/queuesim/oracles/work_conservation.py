@@ -200,8 +200,9 @@ def _idle(waits: Array, runs: Array, slots: Array, excused: Array, end: float) -
         (2, 2 * n + 2 * m + k, x, 1),
         (2, 2 * n + 2 * m + k + x, x, -1),
     ):
-        np.add.at(steps[row], where[begin : begin + length], step)
-    np.add.at(steps[1], where[2 * n + 2 * m : 2 * n + 2 * m + k], -slots[:, 1])
+        steps[row] += step * np.bincount(where[begin : begin + length], minlength=len(moments))
+    opened = where[2 * n + 2 * m : 2 * n + 2 * m + k]
+    steps[1] -= np.bincount(opened, weights=slots[:, 1], minlength=len(moments))
     waiting, busy, held = np.cumsum(steps, axis=1)
     bad = (waiting > 0) & (busy < 0) & (held == 0) & (moments < end)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], bad, [False])).astype(np.int8)))
