@@ -74,6 +74,13 @@ def run(
     twice: Annotated[
         bool, typer.Option("--twice", help="Play each scenario twice in virtual time, and fail if the runs differ.")
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|virtual|compiled",
+            help="What plays in virtual time: the loop that runs handlers, or a compiled one for scenarios without.",
+        ),
+    ] = "auto",
     handler_limit: Annotated[
         float, typer.Option(metavar="SECONDS", help="Real time for which a handler may hold the event loop.")
     ] = 10.0,
@@ -97,6 +104,7 @@ def run(
     outputs = _outputs(files, output)
     from queuesim.cli.io import prepare_output
     from queuesim.results.views.progress import wants_progress
+    from queuesim.runs.choice import check_engine
     from queuesim.runs.effort import size_checks
     from queuesim.runs.run import run as play_scenario
     from queuesim.runs.trace import Tracer
@@ -108,11 +116,12 @@ def run(
         with parsing("--allow-io"):
             parse_pattern(entry)
     check_backend(backend)
+    check_engine(engine, backend)
     overrides = [parse_set(change) for change in changes or ()]
     if processor is not None:
         overrides.append(Override(f"--processor {processor}", "processor", processor))
     options: dict[str, Any] = {"redis_url": redis_url, "seed": seed, "shuffle": shuffle, "handler_limit": handler_limit}
-    options |= {"allow_io": allow_io or [], "no_limit": no_limit}
+    options |= {"allow_io": allow_io or [], "no_limit": no_limit, "engine": engine}
     options["progress"] = progress and not (quiet or as_json) and wants_progress()
 
     def play(file: Path) -> Played:

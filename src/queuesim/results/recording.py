@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from queuesim.core.job import Origin, OriginKind
+from queuesim.results.engines import EngineKind, NotCompiled
 from queuesim.results.fault_kinds import Effect, facts_of
 
 if TYPE_CHECKING:
@@ -292,6 +293,10 @@ class Facts:
     wall: float = 0.0
     """Real seconds that the run took. Not part of what a seed reproduces."""
     version: str = ""
+    engine: EngineKind | None = None
+    """What played in virtual time. None: the run was in real time, or an older version stored it."""
+    not_compiled: NotCompiled | None = None
+    """Why it was not the compiled engine; None if it was, or if that is unknown."""
 
 
 class RunFrames(Protocol):
@@ -373,6 +378,12 @@ def rows_of(numbers: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> npt.NDArray[
     """The row of each wanted job number in the ascending `numbers`; -1 where it isn't there."""
     if not len(numbers):
         return np.full(len(wanted), -1, dtype=np.intp)
+    first = int(numbers[0])
+    if int(numbers[-1]) - first + 1 == len(numbers) and bool((np.diff(numbers) == 1).all()):
+        # all numbers between the first and the last, as in most runs: no search is needed
+        rows = wanted.astype(np.intp) - first
+        rows[(rows < 0) | (rows >= len(numbers))] = -1
+        return rows
     rows = np.searchsorted(numbers, wanted)
     rows[rows == len(numbers)] = 0
     rows[numbers[rows] != wanted] = -1

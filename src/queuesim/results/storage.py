@@ -7,17 +7,21 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from queuesim.error import QueuesimError
 from queuesim.extras import need
 from queuesim.inputfile import InputFileError, read_input
+from queuesim.results.engines import EngineKind, NotCompiled
 from queuesim.results.recording import Facts, Refusal, Stop, StopReason, StuckJob
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
+E = TypeVar("E", bound=StrEnum)
 
 FORMAT = "queuesim-result"
 VERSION = 3
@@ -213,9 +217,16 @@ def _facts(stored: dict[str, Any]) -> Facts:
     facts = Facts(**{name: value for name, value in stored.items() if name in known})
     facts.stopped = _stop(stored.get("stopped"))
     facts.refusals = [Refusal(**refusal) for refusal in stored.get("refusals", ())]
+    facts.engine = _known(EngineKind, stored.get("engine"))
+    facts.not_compiled = _known(NotCompiled, stored.get("not_compiled"))
     if facts.limiter is not None:
         facts.limiter = (int(facts.limiter[0]), float(facts.limiter[1]))
     return facts
+
+
+def _known(kind: type[E], stored: Any) -> E | None:
+    """The member of an enum; None if none was stored, or one that only a newer version knows."""
+    return next((member for member in kind if member.value == stored), None)
 
 
 def _stop(stored: Any) -> Stop | None:

@@ -90,12 +90,17 @@ def failures(name: str, settings: JobSettings, streams: Streams) -> Callable[[Jo
     return failure
 
 
+def poison_salt(name: str, streams: Streams) -> int:
+    """What is added to the number of a job of this type, so that its mixed number says whether it is poisoned."""
+    return streams.python(f"poison/{name}").getrandbits(64)
+
+
 def _poison(name: str, settings: JobSettings, streams: Streams) -> Callable[[Job], str] | None:
     """Whether a job is one of those that can never succeed: decided by its number, so that each attempt agrees."""
     poison = settings.poison
     if poison is None or not poison.probability:
         return None
-    salt = streams.python(f"poison/{name}").getrandbits(64)
+    salt = poison_salt(name, streams)
     bound = poison.probability * 2**64
 
     def poisoned(job: Job) -> str:

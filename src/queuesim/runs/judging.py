@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import queuesim
 from queuesim.core.broker import Broker
-from queuesim.core.job import KEEP_ALL, Job, JobRef, JobState, RateLimit
+from queuesim.core.job import KEEP_ALL, Job, JobOptions, JobRef, JobState, RateLimit
 from queuesim.core.processor import Processor
 from queuesim.core.worker import Worker
 from queuesim.oracles.run_view import Expectations, FinalState
@@ -55,8 +55,10 @@ class WorkerSlot(Protocol):
         ...
 
 
-def promises(scenario: Scenario, processor: Processor, slots: Sequence[WorkerSlot], recorder: Recorder) -> Expectations:
-    """What a run has promised, with workers in these slots."""
+def promises(
+    scenario: Scenario, processor: Processor, slots: Sequence[WorkerSlot], options: Sequence[JobOptions]
+) -> Expectations:
+    """What a run has promised, with workers in these slots and jobs with these options."""
     shared = scenario.queue.rate_limit
     terms = [processor.limiter if slot.settings.limiter is None else slot.settings.limiter.model() for slot in slots]
     own = dict.fromkeys(limiter for limiter in terms if limiter is not None)
@@ -67,7 +69,7 @@ def promises(scenario: Scenario, processor: Processor, slots: Sequence[WorkerSlo
     unlimited = None in terms and shared is None
     overhead = scenario.overhead
     return Expectations(
-        options=recorder.options,
+        options=options,
         policies=processor.retries.policies,
         custom_backoff=processor.retries.strategy is not None,
         max_started=processor.retries.max_started,

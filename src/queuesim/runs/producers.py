@@ -66,7 +66,8 @@ class Producer:
         self._streams = streams
         self._options = options
         self._cost = scenario.overhead.add
-        self._length = min(entry.duration or math.inf, max(scenario.duration - entry.start, 0.0))
+        self.length = min(entry.duration or math.inf, max(scenario.duration - entry.start, 0.0))
+        """Seconds from the entry's start for which it lasts."""
         self._jobs = {name: settings.data for name, settings in scenario.jobs.items()}
         self._pick = self._picker({} if entry.trace is not None else scenario.mix(entry))
 
@@ -98,7 +99,7 @@ class Producer:
         if entry.backlog is not None:
             await self.broker.add([self._pick() for _ in range(entry.backlog)], now())
         elif entry.bulk is not None:
-            await self._add_bulks(entry.bulk.times(self._length), entry.bulk.size)
+            await self._add_bulks(entry.bulk.times(self.length), entry.bulk.size)
         elif entry.trace is not None:
             await self._replay(entry.trace.jobs)
         elif entry.closed is not None:
@@ -117,10 +118,10 @@ class Producer:
     def _times(self) -> Iterator[float]:
         entry = self.entry
         if entry.constant is not None:
-            return arrival_times(entry.constant.segments(self._length), lambda: 1.0)
+            return arrival_times(entry.constant.segments(self.length), lambda: 1.0)
         assert entry.poisson is not None
         gap = Exponential(1.0).sampler(self._streams.named(f"arrivals/{entry.name}"))
-        return arrival_times(entry.poisson.segments(self._length), gap)
+        return arrival_times(entry.poisson.segments(self.length), gap)
 
     async def _arrive(self, times: Iterator[float]) -> None:
         start, pick, add, cost = self.entry.start, self._pick, self.broker.add, self._cost
@@ -149,7 +150,7 @@ class Producer:
     async def _replay(self, jobs: list[TraceJob]) -> None:
         """Add a trace's jobs at their times; those of one instant in one step, as a bulk add would."""
         row = 0
-        while row < len(jobs) and jobs[row].at < self._length:
+        while row < len(jobs) and jobs[row].at < self.length:
             at = jobs[row].at
             batch = []
             while row < len(jobs) and jobs[row].at == at:
@@ -167,7 +168,7 @@ class Producer:
 
     async def _loop(self, pause: Callable[[], float]) -> None:
         """A producer of the closed model."""
-        end = self.entry.start + self._length
+        end = self.entry.start + self.length
         while now() < end:
             ids = await self._add([self._pick()], now())
             await self.endings.of(ids[0])

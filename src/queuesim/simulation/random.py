@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, repeat
 from statistics import NormalDist
 from typing import Protocol, Self, cast
@@ -79,6 +79,7 @@ def mixed(number: int) -> int:
 
 # -- Service time models: how long an attempt takes. Times are seconds; theory reads `mean`, `variance` and `scv`
 
+Floats = npt.NDArray[np.float64]
 Sampler = Callable[[], float]
 """Each call returns the next service time in seconds."""
 
@@ -104,6 +105,10 @@ class Service(Protocol):
     @property
     def scv(self) -> float:
         """Squared coefficient of variation: variance over mean squared. 0 is constant, 1 exponential."""
+        ...
+
+    def draw(self, rng: np.random.Generator, count: int) -> Floats:
+        """So many service times, drawn from `rng`: the same numbers singly and in blocks."""
         ...
 
     def sampler(self, rng: np.random.Generator) -> Sampler:
@@ -133,6 +138,9 @@ class Constant:
     def scv(self) -> float:
         return 0.0
 
+    def draw(self, rng: np.random.Generator, count: int) -> Floats:
+        return np.full(count, float(self.mean))
+
     def sampler(self, rng: np.random.Generator) -> Sampler:
         return repeat(float(self.mean)).__next__
 
@@ -159,8 +167,11 @@ class Exponential:
     def scv(self) -> float:
         return 1.0
 
+    def draw(self, rng: np.random.Generator, count: int) -> Floats:
+        return rng.exponential(self.mean, count)
+
     def sampler(self, rng: np.random.Generator) -> Sampler:
-        return Draws(lambda count: rng.exponential(self.mean, count)).__next__
+        return Draws(partial(self.draw, rng)).__next__
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +239,11 @@ class Lognormal:
         z = _normal_quantile(percentile)
         return self.mean * math.exp(z * self.sigma - self.sigma**2 / 2)
 
+    def draw(self, rng: np.random.Generator, count: int) -> Floats:
+        return rng.lognormal(math.log(self.mean) - self.sigma**2 / 2, self.sigma, count)
+
     def sampler(self, rng: np.random.Generator) -> Sampler:
-        mu = math.log(self.mean) - self.sigma**2 / 2
-        return Draws(lambda count: rng.lognormal(mu, self.sigma, count)).__next__
+        return Draws(partial(self.draw, rng)).__next__
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,9 +283,11 @@ class Gamma:
     def scv(self) -> float:
         return 1 / self.shape
 
+    def draw(self, rng: np.random.Generator, count: int) -> Floats:
+        return rng.gamma(self.shape, self.mean / self.shape, count)
+
     def sampler(self, rng: np.random.Generator) -> Sampler:
-        scale = self.mean / self.shape
-        return Draws(lambda count: rng.gamma(self.shape, scale, count)).__next__
+        return Draws(partial(self.draw, rng)).__next__
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +321,11 @@ class Uniform:
     def scv(self) -> float:
         return self.variance / self.mean**2
 
+    def draw(self, rng: np.random.Generator, count: int) -> Floats:
+        return rng.uniform(self.low, self.high, count)
+
     def sampler(self, rng: np.random.Generator) -> Sampler:
-        return Draws(lambda count: rng.uniform(self.low, self.high, count)).__next__
+        return Draws(partial(self.draw, rng)).__next__
 
 
 @dataclass(frozen=True)
@@ -341,9 +359,15 @@ class Empirical:
     def scv(self) -> float:
         return self.variance / self.mean**2
 
+    @cached_property
+    def _array(self) -> Floats:
+        return np.asarray(self.values, dtype=np.float64)
+
+    def draw(self, rng: np.random.Generator, count: int) -> Floats:
+        return self._array[rng.integers(len(self._array), size=count)]
+
     def sampler(self, rng: np.random.Generator) -> Sampler:
-        values = np.asarray(self.values, dtype=np.float64)
-        return Draws(lambda count: values[rng.integers(len(values), size=count)]).__next__
+        return Draws(partial(self.draw, rng)).__next__
 
 
 def _normal_quantile(percentile: float) -> float:

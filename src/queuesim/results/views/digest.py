@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from queuesim.core.errors import AbandonedError
+from queuesim.results.engines import EngineKind
 from queuesim.results.summary import Run, Summary, Totals
 from queuesim.results.top_errors import TopError, errors_of_result, one_line
 from queuesim.text import COUNTED, brief, counted, measured, percent, rate, readable, shown
@@ -63,7 +64,17 @@ def origin(result: Run) -> str:
     facts = result.facts
     slots = f"{counted(facts.workers, 'worker')}, {counted(facts.concurrency, 'slot')}"
     wall = f", played in {readable(facts.wall)}" if facts.wall else ""
-    return f"{shown(facts.scenario)} on {facts.backend}, seed {facts.seed}, {slots}{wall}"
+    engine = f" by the {facts.engine} engine" if facts.wall and facts.engine is EngineKind.COMPILED else ""
+    return f"{shown(facts.scenario)} on {facts.backend}, seed {facts.seed}, {slots}{wall}{engine}"
+
+
+def engine(result: Run) -> str:
+    """What played in virtual time, and why it was not the compiled engine; "" if that is unknown."""
+    facts = result.facts
+    if facts.engine is None:
+        return ""
+    why = "" if facts.not_compiled is None else f": {facts.not_compiled.text}"
+    return f"{facts.engine} engine{why}"
 
 
 def totals(result: Run) -> list[tuple[str, str]]:

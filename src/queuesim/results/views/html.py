@@ -131,6 +131,7 @@ def _details(result: Run, command: str) -> list[tuple[str, str]]:
         ("limiter", limiter),
         *([("allowed to reach", ", ".join(facts.allow_io))] if facts.allow_io else []),
         ("played in", readable(facts.wall)),
+        *([("played by", engine)] if (engine := digest.engine(result)) else []),
         ("queuesim", facts.version or "unknown"),
         *([("made by", command)] if command else []),
         *digest.totals(result),

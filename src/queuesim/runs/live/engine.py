@@ -386,7 +386,7 @@ class LiveRun(Engine):
         slots: list[Any] = list(self.fleet.members)
         if self._own is not None:
             slots = [OwnSlot(launch.name, launch.settings) for launch in self._launches]
-        promised = promises(self.scenario, self._processor, slots, self.recorder)
+        promised = promises(self.scenario, self._processor, slots, self.recorder.options)
         began = self._faults.first_beginnings()
         return judge_live(recording, promised, self._evidence, began, self.stream.reader.gaps)
 

@@ -384,7 +384,7 @@ class Simulation(Engine):
         """What the oracles say of the run: nothing if it got stuck, so that nobody could ask the queue at its end."""
         if not self._closed:
             return []
-        promised = promises(self.scenario, self._processor, self.fleet.members, self.recorder)
+        promised = promises(self.scenario, self._processor, self.fleet.members, self.recorder.options)
         promised = replace(promised, presence=self.fleet.presence)
         if self.backend != "sim":
             # keys have whole milliseconds, which is all that the second answer to one exchange can tell
