@@ -30,7 +30,6 @@ class NotCompiled(StrEnum):
     FAULTS = "faults"
     OVERDUE = "overdue"
     TRACE = "trace"
-    CLOSED = "closed"
     BLOCKING = "blocking"
     ABORT = "abort"
     TICK = "tick"
@@ -65,7 +64,6 @@ TEXTS = {
     NotCompiled.FAULTS: "it has faults",
     NotCompiled.OVERDUE: "it has overdue tasks, which live in a database",
     NotCompiled.TRACE: "a load replays a trace",
-    NotCompiled.CLOSED: "a load is a closed model",
     NotCompiled.BLOCKING: "a job type blocks its worker",
     NotCompiled.ABORT: "a threshold can end the run",
     NotCompiled.TICK: "its overhead has a tick",

@@ -77,6 +77,16 @@ def arrivals() -> st.SearchStrategy[Any]:
     )
 
 
+def closed_models() -> st.SearchStrategy[Mapping]:
+    """Producers that wait for their jobs; the pauses keep one that never works from adding jobs for ever at once."""
+    pauses = st.one_of(
+        GRID.map(lambda seconds: {"constant": seconds}),
+        GRID.map(lambda mean: {"exponential": mean}),
+        GRID.map(lambda mean: {"uniform": {"low": mean, "high": 2 * mean}}),
+    )
+    return st.fixed_dictionaries({"producers": st.integers(1, 5), "think": pauses})
+
+
 def loads(names: list[str]) -> st.SearchStrategy[Mapping]:
     """One load entry, without its name."""
     chosen = {"jobs": st.sampled_from(names) | st.dictionaries(st.sampled_from(names), st.integers(1, 3), min_size=1)}
@@ -90,6 +100,7 @@ def loads(names: list[str]) -> st.SearchStrategy[Mapping]:
         st.fixed_dictionaries({"poisson": arrivals()}, optional=chosen | span),
         st.fixed_dictionaries({"bulk": repeated | once}, optional=chosen | span),
         st.fixed_dictionaries({"backlog": st.integers(1, 60)}, optional=chosen),
+        st.fixed_dictionaries({"closed": closed_models()}, optional=chosen | span),
     )
 
 

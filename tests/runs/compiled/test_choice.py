@@ -70,7 +70,6 @@ UNPLAYED = {
     NotCompiled.FAULTS: scenario(faults=[{"worker.crash": {"at": 5.0}}]),
     NotCompiled.ORDER: scenario(order="random"),
     NotCompiled.CALENDAR: scenario(calendar=True),
-    NotCompiled.CLOSED: scenario(load=[{"name": "few", "closed": {"producers": 2}}]),
     NotCompiled.BLOCKING: job(blocking={"constant": 0.1}),
     NotCompiled.ABORT: scenario(thresholds=[{"latency": "p95 < 30s", "abort": True}]),
     NotCompiled.TICK: scenario(overhead={"tick": 0.1}),

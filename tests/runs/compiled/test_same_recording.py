@@ -127,6 +127,17 @@ def test_hard_cases_have_the_same_recording(changes: dict[str, Any]) -> None:
     assert differences(virtual, compiled) == []
 
 
+@pytest.mark.slow
+def test_closed_models_add_more_jobs_than_there_is_room_for_at_first() -> None:
+    jobs = {"a": {"service": {"exponential": 0.1}}, "b": {"service": {"constant": 0.0}, "priority": 1}}
+    closed = {"name": "closed", "closed": {"producers": 20, "think": {"exponential": 0.01}}}
+    virtual, compiled = both_record(
+        scenario(jobs=jobs, duration=1800.0, workers={"count": 2, "concurrency": 2}, load=[closed])
+    )
+    assert len(virtual.jobs) > 65_536 + 1000
+    assert differences(virtual, compiled) == []
+
+
 def test_measured_times_are_resampled_alike(tmp_path: Path) -> None:
     (tmp_path / "times.csv").write_text("seconds\n0.25\n0.5\n1\n")
     (tmp_path / "measured.yaml").write_text(

@@ -127,10 +127,22 @@ class CompiledRun:
         """More room for what is recorded. The arrays grow where they are, if the system can do that."""
         for array in self._rows[1:]:
             array.resize(len(array) + len(array) // 2, refcheck=False)
+        if len(self._state.owner):
+            self._grow_jobs()
         self._note_room()
 
+    def _grow_jobs(self) -> None:
+        """More room for jobs, of which nobody knows how many come: those of closed models."""
+        state, room = self._state, len(self._rows.jobs)
+        more = room + room // 2
+        tables = (state.ready_at, state.counts, state.state, state.links, state.delayed_due, state.delayed)
+        for array in (self._rows.jobs, *tables, state.prioritized, state.owner):
+            if len(array):
+                array.resize((more, *array.shape[1:]), refcheck=False)
+        state.owner[room:] = -1
+
     def _note_room(self) -> None:
-        self._state.n[kernel.ATTEMPT_ROOM : kernel.WINDOW_ROOM + 1] = [len(array) for array in self._rows[1:]]
+        self._state.n[kernel.JOB_ROOM : kernel.WINDOW_ROOM + 1] = [len(array) for array in self._rows]
 
     # -- the record
 

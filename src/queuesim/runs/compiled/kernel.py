@@ -43,7 +43,8 @@ inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
     STARTED,  # the worker after that
     DRAIN_OVER,  # the timer of the drain
     DRAINING,  # the drain after that
-) = range(12)
+    CLOSED,  # the next step of a producer of a closed model
+) = range(13)
 KINDS = 16
 """A code is the kind of a step, and 16 times of what."""
 
@@ -58,6 +59,10 @@ BEGIN, SERVED, SLOWED, TIMED_OUT = range(4)
 # -- What a producer goes on with
 
 FIRST, ARRIVE, ADD = range(3)
+
+# -- What a producer of a closed model goes on with
+
+NEXT, PUT, PAUSE = range(3)
 
 # -- Counters and times of the run
 
@@ -91,11 +96,12 @@ FIRST, ARRIVE, ADD = range(3)
     FINISHED,
     TAKEN,
     RING,
+    JOB_ROOM,
     ATTEMPT_ROOM,
     EVENT_ROOM,
     WINDOW_ROOM,
     COUNTERS,
-) = range(33)
+) = range(34)
 NOW, WINDOW_EXPIRES, LIMITED, DUE, DEADLINE, DRAIN_BEGAN, PROGRESSED, MOVED, TIMES = range(9)
 
 # -- Why `play` returns
@@ -157,12 +163,14 @@ LIMITED_UNTIL, NEXT_DUE, PRESENT = range(3)
 SLOT_STAGE, SLOT_JOB, SLOT_ATTEMPT, SLOT_ERROR, SLOT_SEQ, SLOT_NAPPING, SLOT_RUNNING, SLOT_TIMED = range(8)
 SLOT_READY, SLOT_STARTED = range(2)
 LOAD_STAGE, LOAD_TIME, LOAD_JOB = range(3)
+LOAD_OF, THINK_STREAM, NEXT_STEP, NEXT_KIND = range(4)
+UNTIL, THINK, SCHEDULED = range(3)
 SERVICE_STREAM, FAILURE_STREAM, BOUNDED, POISON_ERROR, PRIORITY, LIFO, MOST_TRIES = range(7)
 SERVICE, TIME_LIMIT, DELAY = range(3)
 POISON_BOUND, POISON_SALT = range(2)
 LIMIT_MAX, JITTER_STREAM = range(2)
 WORKER_BEGINS, LIMIT_DURATION = range(2)
-SIZE, BACKLOG = range(2)
+SIZE, BACKLOG, PRODUCERS, MIX_STREAM, MIXED = range(5)
 # How many columns each has
 (
     OF_HEAP,
@@ -183,7 +191,9 @@ SIZE, BACKLOG = range(2)
     OF_LIMITS,
     OF_WORKER_TIMES,
     OF_LOADS,
-) = 3, 2, 2, 2, 2, 2, 3, 9, 3, 8, 2, 3, 7, 3, 2, 2, 2, 2
+    OF_CLOSED,
+    OF_CLOSED_TIMES,
+) = 3, 2, 2, 2, 2, 2, 3, 9, 3, 8, 2, 3, 7, 3, 2, 2, 2, 5, 4, 3
 (
     CONCURRENCY,
     DRAIN,
@@ -197,7 +207,9 @@ SIZE, BACKLOG = range(2)
     MOST_BOUNDED,
     MOST_MADE,
     QUEUE_LIMIT,
-) = range(12)
+    KNOWN_JOBS,
+    MOST_MIXED,
+) = range(14)
 DURATION, DRAIN_TIME, COST, PICKUP, SLOW = range(5)
 
 
@@ -218,13 +230,16 @@ class Rules(NamedTuple):
     worker_times: Array  # [worker]: WORKER_BEGINS, LIMIT_DURATION
     first_slot: Array  # [worker], and one more
     worker_of: Array  # [slot]
-    loads: Array  # [load]: SIZE, jobs each time, and BACKLOG
+    loads: Array  # [load]: SIZE, jobs each time, to MIXED, the number of job types
+    first_producer: Array  # [load] into closed
+    mix: Array  # [load, place]: a number drawn below it means a type before that place; for closed models
+    mix_kinds: Array  # [load, place]: the type
     load_start: Array  # [load]
     first_time: Array  # [load] into times, and one more
     first_job: Array  # [load] into types
     times: Array  # when jobs are added
     types: Array  # of the jobs, load by load
-    numbers: Array  # CONCURRENCY to QUEUE_LIMIT
+    numbers: Array  # CONCURRENCY to MOST_MIXED
     seconds: Array  # DURATION to SLOW
 
 
@@ -252,6 +267,9 @@ class State(NamedTuple):
     slot: Array  # [slot]: SLOT_STAGE to SLOT_TIMED
     slot_times: Array  # [slot]: SLOT_READY, SLOT_STARTED
     load: Array  # [load]: LOAD_STAGE to LOAD_JOB
+    closed: Array  # [producer of a closed model]: LOAD_OF to NEXT_KIND
+    closed_times: Array  # [producer]: UNTIL to SCHEDULED, in seconds
+    owner: Array  # [job]: the producer of a closed model that waits for it; -1: none
 
 
 class Rows(NamedTuple):
@@ -314,6 +332,9 @@ def state_pointers(state: State) -> State:
         data(state.slot),
         data(state.slot_times),
         data(state.load),
+        data(state.closed),
+        data(state.closed_times),
+        data(state.owner),
     )
 
 
@@ -333,6 +354,9 @@ def rule_pointers(rules: Rules) -> Rules:
         data(rules.first_slot),
         data(rules.worker_of),
         data(rules.loads),
+        data(rules.first_producer),
+        data(rules.mix),
+        data(rules.mix_kinds),
         data(rules.load_start),
         data(rules.first_time),
         data(rules.first_job),
@@ -930,6 +954,9 @@ def step_load(s: State, r: Rules, rows: Rows, load: int) -> None:
         return
     stage = s.load[load * OF_LOAD + LOAD_STAGE]
     if stage == FIRST:
+        first = r.first_producer[load]
+        for producer in range(first, first + r.loads[load * OF_LOADS + PRODUCERS]):
+            make_ready(s, CLOSED + KINDS * producer, 0)
         next_arrival(s, r, load)
         return
     if stage == ARRIVE and r.seconds[COST] > 0:
@@ -943,6 +970,47 @@ def step_load(s: State, r: Rules, rows: Rows, load: int) -> None:
     s.t[MOVED] = s.t[NOW]
     s.load[load * OF_LOAD + LOAD_TIME] += 1
     next_arrival(s, r, load)
+
+
+@inner
+def pick(s: State, r: Rules, load: int) -> Any:
+    """The type of the next job of a closed model."""
+    most = r.numbers[MOST_MIXED]
+    place = 0
+    if r.loads[load * OF_LOADS + MIX_STREAM] >= 0:
+        drawn = draw(s, r, r.loads[load * OF_LOADS + MIX_STREAM])
+        while place + 1 < r.loads[load * OF_LOADS + MIXED] and r.mix[load * most + place] <= drawn:
+            place += 1
+    return r.mix_kinds[load * most + place]
+
+
+@inner
+def step_closed(s: State, r: Rules, rows: Rows, producer: int) -> None:
+    """`Producer._loop`: the next step of one producer of a closed model."""
+    if s.n[CANCELLED]:
+        return
+    base, times = producer * OF_CLOSED, producer * OF_CLOSED_TIMES
+    load = s.closed[base + LOAD_OF]
+    step = s.closed[base + NEXT_STEP]
+    if step == PAUSE:
+        stream = s.closed[base + THINK_STREAM]
+        s.closed[base + NEXT_STEP] = NEXT
+        seconds = s.closed_times[times + THINK] if stream < 0 else draw(s, r, stream)
+        sleep(s, seconds, CLOSED + KINDS * producer, 0)
+        return
+    if step == NEXT:
+        if s.t[NOW] >= s.closed_times[times + UNTIL]:
+            return
+        s.closed[base + NEXT_KIND] = pick(s, r, load)
+        s.closed_times[times + SCHEDULED] = s.t[NOW]
+        if r.seconds[COST] > 0:
+            s.closed[base + NEXT_STEP] = PUT
+            sleep(s, r.seconds[COST], CLOSED + KINDS * producer, 0)
+            return
+    s.owner[s.n[JOBS]] = producer
+    s.closed[base + NEXT_STEP] = PAUSE
+    add_job(s, r, rows, load, s.closed[base + NEXT_KIND], s.closed_times[times + SCHEDULED])
+    s.t[MOVED] = s.t[NOW]
 
 
 @njit(cache=True)
@@ -1259,6 +1327,8 @@ def end_attempt(s: State, r: Rules, rows: Rows, slot: int, error: int) -> bool:
     t[PROGRESSED] = t[MOVED] = t[NOW]
     if ending != RETRIED:
         n[ENDINGS] += 1
+        if n[JOB_ROOM] > r.numbers[KNOWN_JOBS] and s.owner[job] >= 0:
+            make_ready(s, CLOSED + KINDS * s.owner[job], 0)
     if n[TAKEN]:
         hand_job(s, slot, s.taken[0])
         return True
@@ -1346,6 +1416,8 @@ def step(s: State, r: Rules, rows: Rows, code: int, seq: int) -> None:
         step_slot(s, r, rows, which)
     elif kind == PRODUCER:
         step_load(s, r, rows, which)
+    elif kind == CLOSED:
+        step_closed(s, r, rows, which)
     elif kind == FILL:
         step_fill(s, r, rows, which)
     elif kind == WAIT_OVER:
@@ -1416,9 +1488,12 @@ def step_first(s: State, r: Rules, code: int) -> bool:
 
 
 @inner
-def has_room(s: State, r: Rules, jobs: int) -> bool:
-    """Whether the next step has room for its rows. There is room for all jobs from the beginning."""
+def has_room(s: State, r: Rules, jobs: int, kind: int) -> bool:
+    """Whether the next step has room for its rows. There is room for the known jobs from the beginning, and for some
+    of closed models beside them."""
     n = s.n
+    if kind == CLOSED and n[JOBS] + r.numbers[KNOWN_JOBS] + 1 > n[JOB_ROOM]:
+        return False
     return (
         n[EVENTS] + ROOM + 4 * jobs + 4 * r.numbers[MOST_SLOTS] <= n[EVENT_ROOM]
         and n[ATTEMPTS] + 4 + r.numbers[SLOTS] <= n[ATTEMPT_ROOM]
@@ -1449,7 +1524,7 @@ def play_by_pointers(s: State, r: Rules, rows: Rows, steps: int) -> Any:
             continue
         head = n[READY_HEAD]
         code, seq = s.ready[head * OF_READY + READY_CODE], s.ready[head * OF_READY + READY_SEQ]
-        if not has_room(s, r, room_for(s, r, code)):
+        if not has_room(s, r, room_for(s, r, code), code % KINDS):
             return MORE_ROOM
         n[READY_HEAD] = (head + 1) & s.n[RING]
         n[READY_COUNT] -= 1

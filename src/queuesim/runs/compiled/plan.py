@@ -35,7 +35,7 @@ TIMED_OUT = len(CATEGORIES) + 1
 """The place of a timeout among the errors: 0 is none, then come the categories."""
 MOST_JOBS = 2**32 - 2**20
 MOST_TABLES = 64_000_000
-"""Numbers in the table of delays."""
+"""Numbers in the table of delays, and in those of random streams: half a gigabyte."""
 ROWS = 65_536
 """Rows that an array has at least; there are more of them when they run out."""
 
@@ -99,6 +99,12 @@ class Plan:
         broker: Any = MemoryBroker(self.processor.queue)
         producer = Producer(entry, self.scenario, broker, options, self.streams, Endings())
         size = 1
+        if entry.closed is not None:
+            until = entry.start + producer.length
+            if until > self.scenario.duration:
+                # lost in rounding: which producers still see a moment before their end is a matter of single steps
+                raise UnplayableError(NotCompiled.SHORT_WAIT)
+            return Load(np.empty(0), np.empty(0, dtype=np.uint16), 0, 0, entry.start, entry.closed.producers, until)
         if entry.backlog is not None:
             times, size = np.empty(0), 0
             count = entry.backlog
@@ -146,11 +152,13 @@ class Plan:
     def _rules(self) -> kernel.Rules:
         errors = self._error_rules()
         workers = self._worker_rules(jittered=bool(errors["jitter"].any()))
-        kinds = self._type_rules()
+        kinds, closed = self._type_rules(), self._closed_rules()
         # now all streams are known
-        size = min(64 * BATCH, 4 * self.jobs, 2**24 // max(len(self._blocks), 1))
+        if 2 * BATCH * len(self._blocks) > MOST_TABLES:
+            raise UnplayableError(NotCompiled.TOO_LARGE)
+        size = min(64 * BATCH, 4 * self.jobs + (ROWS if len(self._closed) else 0), 2**24 // max(len(self._blocks), 1))
         self.buffers = Buffers(self._blocks, size)
-        return kernel.Rules(**kinds, **errors, **workers, **self._load_rules(errors["backoff"]))
+        return kernel.Rules(**kinds, **errors, **workers, **closed, **self._load_rules(errors["backoff"]))
 
     def _type_rules(self) -> dict[str, Array]:
         jobs = [self.scenario.jobs[name] for name in self.types]
@@ -223,11 +231,43 @@ class Plan:
             "worker_of": np.repeat(np.arange(len(self.slots)), self.slots),
         }
 
+    def _closed_rules(self) -> dict[str, Array]:
+        """What is added each time, by whom, and which types producers of closed models draw from."""
+        rows, most = [], len(self.types)
+        mix = np.full((len(self._loads), most), math.inf)
+        mix_kinds = np.zeros((len(self._loads), most), dtype=np.int64)
+        for i, (entry, load) in enumerate(zip(self.scenario.load, self._loads, strict=True)):
+            stream, mixed = -1, 0
+            if load.producers:
+                shares = self.scenario.mix(entry)
+                mixed = len(shares)
+                mix_kinds[i, :mixed] = [self.types.index(name) for name in shares]
+                mix[i, : mixed - 1] = list(accumulate(shares.values()))[:-1]
+                stream = self._uniform(f"mix/{entry.name}") if mixed > 1 else -1
+            rows.append([load.size, load.backlog, load.producers, stream, mixed])
+        first = integers([0, *accumulate(load.producers for load in self._loads)])
+        self._closed, self._closed_times = self._producers()
+        return {"loads": table(rows), "first_producer": first, "mix": mix, "mix_kinds": mix_kinds}
+
+    def _producers(self) -> tuple[Array, Array]:
+        """The producers of closed models before their first step."""
+        rows, times = [], []
+        for i, (entry, load) in enumerate(zip(self.scenario.load, self._loads, strict=True)):
+            if entry.closed is None:
+                continue
+            think = entry.closed.think.model()
+            for number in range(load.producers):
+                constant = isinstance(think, Constant)
+                name = f"think/{entry.name}/{number}"
+                stream = -1 if constant else self._stream(partial(think.draw, self.streams.named(name)))
+                rows.append([i, stream, kernel.NEXT, 0])
+                times.append([load.until, think.mean if constant else 0.0, 0.0])
+        return table(rows).reshape(-1, kernel.NEXT_KIND + 1), np.array(times, dtype=float).reshape(-1, 3)
+
     def _load_rules(self, delays: Array) -> dict[str, Array]:
         loads, scenario = self._loads, self.scenario
         overhead = scenario.overhead
         return {
-            "loads": table([load.size, load.backlog] for load in loads),
             "load_start": np.array([load.start for load in loads], dtype=float),
             "first_time": integers([0, *accumulate(len(load.times) for load in loads)]),
             "first_job": integers([0, *accumulate(len(load.types) for load in loads)]),
@@ -247,6 +287,8 @@ class Plan:
                     max(job.errors.attempts for job in scenario.jobs.values()),
                     delays.shape[2],
                     1 if scenario.queue.rate_limit is None else scenario.queue.rate_limit.max,
+                    self.jobs,
+                    len(self.types),
                 ]
             ),
             "seconds": np.array(
@@ -258,8 +300,8 @@ class Plan:
 
     def state(self) -> kernel.State:
         """Everything as it is before second 0."""
-        workers, slots, loads, jobs = len(self.workers), sum(self.slots), len(self._loads), self.jobs
-        most = 4 * slots + 4 * workers + 2 * loads + 16
+        workers, slots, loads, jobs = len(self.workers), sum(self.slots), len(self._loads), self._job_room
+        most = 4 * slots + 4 * workers + 2 * loads + 2 * len(self._closed) + 16
         ring = 1 << (2 * most).bit_length()
         counters = zeros(kernel.COUNTERS)
         counters[[kernel.WAITER_HEAD, kernel.WAITER_TAIL]] = -1
@@ -294,14 +336,22 @@ class Plan:
             slot=zeros(slots, kernel.SLOT_TIMED + 1),
             slot_times=np.zeros((slots, kernel.SLOT_STARTED + 1)),
             load=load,
+            closed=self._closed,
+            closed_times=self._closed_times,
+            owner=np.full(jobs if len(self._closed) else 0, -1, dtype=np.int64),
         )
+
+    @property
+    def _job_room(self) -> int:
+        """Jobs for which there is room at first."""
+        return self.jobs if not len(self._closed) else 2 * self.jobs + ROWS
 
     def rows(self) -> kernel.Rows:
         """Room for what is recorded."""
         windows = ROWS if self.rules.limits[:, kernel.LIMIT_MAX].any() else 0
         slots = sum(self.slots)
         return kernel.Rows(
-            jobs=np.empty(self.jobs, dtype=JOB_ROW),
+            jobs=np.empty(self._job_room, dtype=JOB_ROW),
             attempts=np.empty(self.jobs + ROWS + slots, dtype=ATTEMPT_ROW),
             events=np.empty(4 * self.jobs + 4 * ROWS + 8 * slots, dtype=EVENT_ROW),
             windows=np.empty(windows + 8 + 2 * slots, dtype=WINDOW_ROW),
@@ -317,6 +367,10 @@ class Load:
     size: int
     backlog: int
     start: float
+    producers: int = 0
+    """Of a closed model, whose jobs depend on the run."""
+    until: float = 0.0
+    """When these add no more."""
 
 
 def integers(values: Any) -> Array:

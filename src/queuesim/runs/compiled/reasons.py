@@ -40,8 +40,6 @@ def _in_parts(scenario: Scenario) -> Iterator[NotCompiled]:
     jobs, keep, overhead = scenario.jobs.values(), scenario.queue.keep, scenario.overhead
     if any(entry.trace is not None for entry in scenario.load):
         yield NotCompiled.TRACE
-    if any(entry.closed is not None for entry in scenario.load):
-        yield NotCompiled.CLOSED
     if any(job.blocking is not None for job in jobs):
         yield NotCompiled.BLOCKING
     if overhead.tick:
