@@ -127,6 +127,22 @@ def test_an_outcome_of_a_job_that_stalled_before_the_first_try_is_refused(queue:
     assert queue.counts() == {"waiting": 1}
 
 
+@pytest.mark.parametrize("kind", ["completed", "removed", "failed", "retried", "retried at once"])
+def test_an_outcome_is_refused_also_if_the_first_try_started_the_stalled_job_anew(queue: Driver, kind: str) -> None:
+    """Then the job has the lock of that very exchange, as one has that it retried and took."""
+    queue.add(attempts=3)
+    (job,) = queue.take(lock=10_000)
+    queue.at(1000).recover()
+    assert queue.at(31_000).recover() == ["1"]
+    outcome = OUTCOMES[kind](job)
+    first = queue.exchange([outcome], 1)
+    assert first.refused
+    assert [each.id for each in first.jobs] == ["1"]
+    reply = queue.exchange([outcome], 1, again=True)
+    assert reply.refused
+    assert [(each.id, each.attempts_started, each.attempts_made) for each in reply.jobs] == [("1", 2, 0)]
+
+
 def test_an_outcome_of_a_job_that_another_worker_started_since_is_refused(queue: Driver) -> None:
     queue.add(attempts=3)
     (job,) = queue.take(lock=10_000)

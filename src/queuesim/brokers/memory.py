@@ -391,8 +391,8 @@ class MemoryBroker:
         if record is None:
             return True
         if record.state is ACTIVE:
-            # retried at once and started anew by that very exchange
-            return record.token == token
+            # retried at once and started anew by that very exchange; or refused, and started by it all the same
+            return record.token == token and record.attempts_made == outcome.attempts_made
         return record.attempts_started == outcome.attempt and record.attempts_made == outcome.attempts_made
 
     @staticmethod

@@ -125,14 +125,15 @@ local function fail_damaged(q, id, now, damage)
 end
 
 -- A repeated exchange: the answer to the first try was lost. Whether this outcome took effect then: the job is gone, or
--- has the counts that the outcome gives it and is not active, or was started anew by that very exchange.
+-- has the counts that the outcome gives it and is not active, or was started anew by that very exchange. A job that had
+-- stalled is started by it too, after it refused the outcome.
 local function was_applied(q, id, attempt, made, exchange_token)
   local counts = quietly("HMGET", q.base .. id, "ats", "atm") or {}
   if not counts[1] then
     return read("EXISTS", q.base .. id) == 0
   end
   if (quietly("MGET", q.base .. id .. ":lock") or {})[1] == exchange_token then
-    return true
+    return (counts[2] or "0") == made
   end
   return counts[1] == attempt and (counts[2] or "0") == made and not read("LPOS", q.active, id)
 end
