@@ -271,3 +271,21 @@ def test_nothing_at_all_is_no_violation() -> None:
     )
     for promised in PROMISES:
         assert [row.name for row in judge(nothing, promised, FinalState()) if not row.ok] == []
+
+
+def test_an_attempt_whose_worker_had_not_heard_of_its_end_when_the_run_was_over() -> None:
+    """The queue retried the job and gave it up elsewhere, before the first worker's late answer arrived."""
+    scenario = {
+        "name": "unheard",
+        "duration": "35s",
+        "drain": True,
+        "queue": {"attempts": 3, "backoff": "1s"},
+        "workers": {"name": "w", "count": 2, "lock_duration": "2m"},
+        "jobs": {"a": {"service": "6s", "errors": {"unknown": 1}}},
+        "load": [{"name": "once", "bulk": {"at": "0s", "size": 1}}],
+        "faults": [{"redis.latency": {"client": "w-1", "delay": "40s", "at": "5s", "for": "25s"}}],
+        "expect": ["everything-failed"],
+    }
+    result = queuesim.run(scenario)
+    assert list(result.attempts["outcome"]) == ["unfinished", "retried", "failed"]
+    assert result.ok, result

@@ -458,7 +458,16 @@ class RunView:
     @cached_property
     def unsure(self) -> set[int]:
         """Jobs of which a worker may know less than the queue, or the queue less than a worker."""
-        return self.interrupted | self.doubtful
+        return self.interrupted | self.unheard | self.doubtful
+
+    @cached_property
+    def unheard(self) -> set[int]:
+        """Jobs of which an attempt seems to go on although a later one was started: when the run ended, the worker had
+        not heard yet what the queue made of it."""
+        rows = self.rows_by_job
+        followed = np.zeros(len(rows), dtype=bool)
+        followed[:-1] = rows["number"][1:] == rows["number"][:-1]
+        return set(rows["number"][followed & (rows["ending"] == Ending.UNFINISHED)].tolist())
 
     @cached_property
     def interrupted(self) -> set[int]:
