@@ -23,14 +23,15 @@ SHOWN = [
 ]
 """What people read or run."""
 
-INSTALLS = re.compile(r"\bpip3?\s+(?:install|download|wheel)\b[^\n;&|`]*")
+INSTALLS = re.compile(r"\bpip3?\s+(?:install|download|wheel)\b[^\n;&|`#]*")
 STRANGER = re.compile(r"""(?<![\w./-])queuesim(?![\w./-])""")
 """The bare name, as pip would look it up; a path such as ./queuesim is none."""
 
 
 def installs_stranger(text: str) -> list[str]:
     """The commands in a text that would install the other project."""
-    joined = re.sub(r"\\?\n\s+", " ", text)
+    # a line goes on in the next one, unless that is another item of a list, as in workflow files
+    joined = re.sub(r"\\?\n\s+(?!\s|- )", " ", text)
     return [command for command in INSTALLS.findall(joined) if STRANGER.search(command)]
 
 
@@ -56,7 +57,13 @@ def test_such_a_command_is_recognised(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["pip install -e . && .venv/bin/queuesim run", "pip install 'queue-windtunnel[plot]'", "pip install ./queuesim"],
+    [
+        "pip install -e . && .venv/bin/queuesim run",
+        "pip install 'queue-windtunnel[plot]'",
+        "pip install ./queuesim",
+        "- run: pip install -e .  # then: queuesim run",
+        "steps:\n  - run: pip install -e .\n  - run: queuesim run a.yaml",
+    ],
 )
 def test_other_commands_are_not(text: str) -> None:
     assert not installs_stranger(text)

@@ -208,7 +208,8 @@ def test_the_estimate_is_below_what_a_run_takes() -> None:
         "s = {'name': 'x', 'duration': 10.0, 'jobs': {'a': {'service': 0.01}}}\n"
         "queuesim.run({**s, 'load': [{'name': 'l', 'backlog': 10}]}, progress=False)\n"
         "before = used()\n"
-        "r = queuesim.run({**s, 'load': [{'name': 'l', 'backlog': 60_000}], 'workers': {'concurrency': 100}})\n"
+        "s = {**s, 'load': [{'name': 'l', 'backlog': 60_000}], 'workers': {'concurrency': 100}}\n"
+        "r = queuesim.run(s, engine='virtual')\n"
         "print(r.facts.wall, used() - before)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
