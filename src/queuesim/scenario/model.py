@@ -194,7 +194,7 @@ class InvariantEntry(Section):
 class Scenario(Section):
     """A run of a queue: what it is, what comes to it, and what must hold."""
 
-    queuesim: Literal[1] = 1
+    queuesim: Literal[1] = Field(1, repr=False)
     """The version of this format. It marks a file as a scenario, for tools that find many YAML files."""
     name: Word
     description: str = ""
