@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import replace
 from typing import Any
@@ -283,3 +286,23 @@ class Engine(ABC):
         """Everything that was recorded, once the run is over."""
         facts = replace(self.facts(), stopped=stopped or self.stopped, wall=wall, version=version)
         return self.recorder.recording(facts, self._left)
+
+
+@contextmanager
+def interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C calls `interrupt`, which ends the run at its next step; a second one raises KeyboardInterrupt at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # None: a handler that was not set from Python, and can't be set again
+    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+
+    def handle(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        interrupt()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -27,7 +24,7 @@ from queuesim.results.recording import CheckRow, Facts, Recording, Stop, StopRea
 from queuesim.runs.compiled import kernel
 from queuesim.runs.compiled.plan import Plan
 from queuesim.runs.compiled.reasons import UnplayableError
-from queuesim.runs.engine import LOOKS, Progress
+from queuesim.runs.engine import LOOKS, Progress, interruptible
 from queuesim.runs.handlers import build_processor, job_options
 from queuesim.runs.judging import MOST_LETTERS, promises
 from queuesim.scenario.model import Scenario
@@ -306,26 +303,6 @@ class _CompilationNotice(event.Listener):
         """Nothing to say."""
 
 
-@contextmanager
-def interruptible(run: CompiledRun) -> Iterator[None]:
-    """Ctrl-C ends the run between two looks; a second one raises KeyboardInterrupt at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # None: a handler that was not set from Python, and can't be set again
-    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
-
-    def interrupt(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        run.interrupt()
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def record(
     scenario: Scenario,
     seed: int,
@@ -344,7 +321,7 @@ def record(
     try:
         with event.install_listener("numba:compile", _CompilationNotice()):
             run = CompiledRun(scenario, seed=seed, progress=progress, allow_io=allow_io)
-            with interruptible(run):
+            with interruptible(run.interrupt):
                 run.play()
     except (NumbaError, OSError) as error:
         # it can't compile here, or not keep what it compiled

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,7 @@ from queuesim.faults.registry import Injector
 from queuesim.faults.workers import WorkerClockSkew, WorkerWallClock
 from queuesim.oracles import judge
 from queuesim.results.recording import CheckRow, Facts, Recording, Refusal, Stop, StopReason
-from queuesim.runs.engine import LOOKS, Engine, Progress
+from queuesim.runs.engine import LOOKS, Engine, Progress, interruptible
 from queuesim.runs.handlers import OVERDUE, build_processor, build_worker
 from queuesim.runs.invariants import InvariantMonitor
 from queuesim.runs.judging import Abort, Patience, all_since, promises, slot_tasks, starved_since
@@ -517,7 +516,7 @@ def record(
         recorder = simulation.recorder
         # a job that puts itself off at once, again and again, is one that holds the loop
         watchdog = Watchdog(loop, handler_limit, lambda: recorder.attempt_count - recorder.put_off_count)
-        with watchdog, _interruptible(simulation), seldom_collected(), _calendar(simulation):
+        with watchdog, interruptible(simulation.interrupt), seldom_collected(), _calendar(simulation):
             try:
                 run_in_virtual_time(simulation.play(), loop=loop)
             except (Deadlock, Livelock) as error:
@@ -540,26 +539,6 @@ def _calendar(simulation: Simulation) -> AbstractContextManager[None]:
         return 0.0 if process is None else simulation.wall_ahead.get(process.name, 0.0)
 
     return Calendar(scenario.epoch).installed(simulation.loop, ahead)
-
-
-@contextmanager
-def _interruptible(simulation: Simulation) -> Iterator[None]:
-    """Ctrl-C ends the run between two steps; a second one raises KeyboardInterrupt at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # None: a handler that was not set from Python, and can't be set again
-    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
-
-    def interrupt(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        simulation.interrupt()
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
