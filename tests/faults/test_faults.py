@@ -199,6 +199,27 @@ def test_a_short_freeze_costs_no_lock() -> None:
     assert starts_between(result, 20.2, 30.2) == 0
 
 
+LONE_JOB: dict[str, Any] = {"load": {"bulk": {"size": 1, "at": 2.0}}, "jobs": {"plain": {"service": 0.1}}}
+
+
+def test_a_job_whose_worker_was_frozen_when_it_was_woken_is_taken_by_another_one_that_asks() -> None:
+    """On Redis an idle worker asks again after five seconds at the latest."""
+    for frozen, other in ("ab", "ba"):
+        freeze = {"worker.freeze": {"at": 1.0, "for": 60.0, "worker": frozen}}
+        result = struck(freeze, workers=[{"name": "a"}, {"name": "b"}], **LONE_JOB)
+        assert result.attempts["worker"].tolist() == [other]
+        assert result.jobs["waiting"].max() <= 5.0
+
+
+def test_a_job_whose_worker_was_woken_while_it_was_frozen_and_then_killed_does_not_wait_for_ever() -> None:
+    for dying, other in ("ab", "ba"):
+        freeze = {"worker.freeze": {"at": 1.0, "for": 60.0, "worker": dying}}
+        crash = {"worker.crash": {"at": 2.5, "worker": dying, "restart": 1000.0}}
+        result = struck(freeze, crash, workers=[{"name": "a"}, {"name": "b"}], **LONE_JOB)
+        assert result.attempts["worker"].tolist() == [other]
+        assert result.jobs["waiting"].max() <= 5.0
+
+
 def test_slow_starts() -> None:
     result = struck({"worker.slow-start": {"probability": 1, "delay": 7.0}}, {"worker.crash": {"at": 20.2}})
     assert result.attempts["started"].min() == 7.0

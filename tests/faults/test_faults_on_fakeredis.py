@@ -57,3 +57,24 @@ def test_scripts_that_the_server_forgot_are_given_again() -> None:
     assert set(flushed.faults["detail"]) == {""}
     untouched = queuesim.run(BUSY, backend="fakeredis")
     assert flushed.attempts["started"].tolist() == untouched.attempts["started"].tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_repeated_exchange_gives_jobs_the_exact_time_at_which_the_first_try_started_them(seed: int) -> None:
+    """Redis keeps whole milliseconds, and the worker's clock may have jumped between the two tries."""
+    clock = {"worker.clock": {"every": {"exponential": 2.0}, "for": 1.0, "skew": 1.0}}
+    drop = {"redis.drop": {"probability": 0.2, "effect": "after"}}
+    scenario = {
+        "name": "repeated",
+        "duration": 10.0,
+        "drain": True,
+        "workers": {"count": 3, "concurrency": 4},
+        "jobs": {"mail": {"service": {"exponential": 1.731}}},
+        "load": [{"name": "batch", "bulk": {"size": 53, "at": 7.06637}}],
+        "faults": [clock, drop],
+    }
+    result = queuesim.run(scenario, backend="fakeredis", seed=seed)
+    assert result.ok, result.checks[~result.checks["ok"]]
+    milliseconds = result.attempts["started"] * 1000
+    # a time since the Unix epoch is a float of this precision
+    assert (milliseconds - milliseconds.round()).abs().min() > 1e-4

@@ -113,6 +113,20 @@ def test_commands_that_are_under_way_long_after_the_latency() -> None:
     assert found(result) == set()
 
 
+def test_the_newest_finished_jobs_are_those_whose_workers_sent_so_last() -> None:
+    """Redis ranks finished jobs by the time that the worker sends: a late command may be ranked before earlier ones."""
+    latency = {"redis.latency": {"every": {"exponential": 4.746}, "for": 1.9, "delay": {"exponential": 0.992}}}
+    wrong = []
+    for seed in range(12):
+        result = queuesim.run(
+            small(latency, queue={"keep": {"completed": 5}}, workers={"count": 4, "concurrency": 2}),
+            backend="fakeredis",
+            seed=seed,
+        )
+        wrong += [*found(result)]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_limiter_whose_windows_close_at_whole_milliseconds(seed: int, shuffle: bool) -> None:

@@ -1206,6 +1206,11 @@ class MemoryBroker:
                 waiter.set_result(None)
                 return
 
+    def wake_idle(self) -> None:
+        """Let all waiting workers ask again, if there is work: on Redis each does so after LONGEST_WAIT seconds."""
+        if self._has_work():
+            self._wake_all()
+
     def _wake_all(self) -> None:
         while self._waiters:
             wake(self._waiters.popleft())

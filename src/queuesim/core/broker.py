@@ -21,6 +21,10 @@ from queuesim.core.events import Event, EventKind, EventPage
 from queuesim.core.job import Job, JobHandle, JobId, JobOptions, JobRef, JobState, Keep, NewJob, RateLimit
 from queuesim.core.scheduler import Scheduler, SchedulerStore
 
+LONGEST_WAIT = 5.0
+"""Maximum seconds between two looks of an idle worker at a queue on Redis, as in BullMQ (drainDelay): the worker that
+knows when the next delayed job is due, or that was woken for a job, may have died."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:

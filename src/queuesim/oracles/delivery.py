@@ -8,6 +8,7 @@ put it in.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -231,31 +232,53 @@ def retention(view: RunView) -> CheckRow:
         (JobState.FAILED, EventKind.FAILED, view.expectations.keep_failed),
     ):
         if state.value in view.final_state.census:
-            violations += _kept(
-                None if why else view.lasting, set(view.final_state.census[state.value]), state, kind, keep
-            )
+            kept = set(view.final_state.census[state.value])
+            violations += _kept(None if why else _finishes(view, kind), kept, state, keep)
     name = "retention honoured"
     return unjudged(name, why) if why and not violations else check_row(name, violations)
 
 
-def _kept(events: Array | None, kept: set[int], state: JobState, kind: EventKind, keep: Keep) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Finishes:
+    """The jobs that finished in one state, in the order of their events. The queue ranks them by the time that the
+    worker sent: it was no earlier than the attempt's end and no later than the event."""
+
+    numbers: Array
+    earliest: Array
+    latest: Array
+
+
+def _finishes(view: RunView, kind: EventKind) -> Finishes:
+    assert view.lasting is not None
+    finished = view.lasting[view.lasting["kind"] == kind.code]
+    numbers, times = finished["number"], finished["time"]
+    if not view.late:
+        return Finishes(numbers, times, times)
+    ends = {row["number"]: row["ended"] for row in view.attempts if row["ending"] in (Ending.OK, Ending.FAILED)}
+    # a worker that had not heard the answer when the run was over has told of no end
+    sent = np.array([ends.get(number, -np.inf) for number in numbers.tolist()], dtype=np.float64)
+    return Finishes(numbers, np.minimum(sent, times), times + view.expectations.resolution)
+
+
+def _kept(finished: Finishes | None, kept: set[int], state: JobState, keep: Keep) -> list[str]:
     if keep.count is not None and len(kept) > keep.count:
         return [f"{len(kept)} {state} jobs are kept, of {keep.count} at most"]
-    if events is None:
+    if finished is None:
         return []
-    finished = events[events["kind"] == kind.code]
-    if not len(finished):
+    numbers, earliest, latest = finished.numbers, finished.earliest, finished.latest
+    if not len(numbers):
         return [f"job {number} is {state} and never was" for number in kept]
-    numbers, times = finished["number"], finished["time"]
-    young = np.ones(len(numbers), dtype=bool) if keep.age is None else times > float(times[-1]) - keep.age
-    if int((~young).sum()) <= keep.limit and (old := kept.difference(numbers[young].tolist())):
-        return [f"job {number} is kept beyond its age" for number in sorted(old)]
-    wanted = numbers[young] if keep.count is None else numbers[young][max(int(young.sum()) - keep.count, 0) :]
-    if not len(wanted):
-        return []
-    # of those that finished at one instant the id decides, as text
-    surely = wanted[np.isin(wanted, numbers[times > times[numbers == wanted[0]][-1]])]
-    gone = surely[~np.isin(surely, list(kept))]
+    surely = np.ones(len(numbers), dtype=bool)
+    if keep.age is not None:
+        old = latest <= earliest[-1] - keep.age
+        if int(old.sum()) <= keep.limit and (beyond := kept.intersection(numbers[old]) - set(numbers[~old])):
+            return [f"job {number} is kept beyond its age" for number in sorted(beyond)]
+        surely &= earliest > latest.max() - keep.age
+    if keep.count is not None:
+        # of those that finished at one instant the id decides, as text: each may be ahead of the others
+        ahead = len(numbers) - np.searchsorted(np.sort(latest), earliest) - 1
+        surely &= ahead < keep.count
+    gone = numbers[surely & ~np.isin(numbers, list(kept))]
     return first(gone, "job {} should be kept and is gone")
 
 

@@ -11,12 +11,12 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from queuesim.brokers.redis.broker import RedisBroker
 from queuesim.brokers.redis.server import PREFIX, RealServer, connect
+from queuesim.childprocess import send_signal
 from queuesim.core.broker import Broker
 from queuesim.core.containment import log
 from queuesim.core.processor import Processor
@@ -244,10 +244,7 @@ class Supervisor:
     def _pass_on(self, number: signal.Signals) -> None:
         self._stopping.set()
         for process in self._processes.values():
-            if process.returncode is None:
-                # it may have died just now: the others still get the signal
-                with suppress(ProcessLookupError):
-                    process.send_signal(number)
+            send_signal(process, number)
 
     async def _keep(self, number: int) -> int:
         loop = asyncio.get_running_loop()
@@ -260,8 +257,7 @@ class Supervisor:
             )
             self._processes[number] = process
             if self._stopping.is_set():
-                with suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGTERM)
+                send_signal(process, signal.SIGTERM)
             code = await process.wait()
             if self._stopping.is_set():
                 return _exit_code(code)

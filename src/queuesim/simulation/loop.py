@@ -249,6 +249,8 @@ class VirtualLoop(BaseLoop):
         self._attention = False
         self._order = order if shuffle is None else RandomOrder(shuffle)
         self._halted: list[Process] = []
+        self.on_hold: Callable[[], None] | None = None
+        """Called whenever a process stops running: it is frozen, blocked or killed."""
         self._due: list[tuple[float, int, Timer]] = []
         """Timers that were due when they were set, with their times and order."""
         self.threads = self.guard.threads = Threads(self._ask_attention)
@@ -636,6 +638,8 @@ class VirtualLoop(BaseLoop):
         """`process` stopped running: keep from running what of it is ready."""
         self._halted.append(process)
         self._attention = True
+        if self.on_hold is not None:
+            self.on_hold()
         for position, handle in enumerate(self.ready):
             if handle._callback is not None and handle._context.get(CURRENT) is process:
                 self.ready[position] = NOTHING
@@ -645,6 +649,11 @@ class VirtualLoop(BaseLoop):
         """`process` runs again: what was held back comes before all that is ready."""
         self._halted.remove(process)
         self.ready.extendleft(reversed([*held]))
+
+    @property
+    def any_frozen(self) -> bool:
+        """Whether a process is frozen or blocked."""
+        return any(process.state is State.FROZEN for process in self._halted)
 
     def thaw_all(self) -> None:
         """Thaw every frozen process for good, so that the run can be brought to an end."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import thread as pools
 from types import FrameType
+from weakref import WeakKeyDictionary
 
 from queuesim.simulation.timers import Handle
 
@@ -38,8 +39,9 @@ class Threads:
         self._threads: dict[threading.Thread, int] = {}
         self._working: dict[int, int] = {}
         """By the identifier of a pool's thread, the number of its present work."""
-        self._last: dict[int, int] = {}
-        """The same of its last work: what waits for that is told by the same thread, after its end."""
+        self._last: WeakKeyDictionary[threading.Thread, int] = WeakKeyDictionary()
+        """The number of the last work of a pool's thread: what waits for that is told by the same thread, after its
+        end. By the thread itself: the next one may get the identifier of one that has ended."""
         self._queued: dict[int, int] = {}
         """By the number of work that waits for a thread, the identifier of the thread that handed it over."""
         self._waiting = threading.Event()
@@ -82,7 +84,7 @@ class Threads:
         until = time.monotonic() + LONGEST_DEFERRAL
         while not (self._waiting.wait(LONGEST_PAUSE) or self._is_waited_for(number) or time.monotonic() > until):
             pass
-        self._working[threading.get_ident()] = self._last[threading.get_ident()] = number
+        self._working[threading.get_ident()] = self._last[threading.current_thread()] = number
         self._queued.pop(number, None)
 
     def _is_waited_for(self, number: int) -> bool:
@@ -95,9 +97,9 @@ class Threads:
 
     def call(self, handle: Handle) -> None:
         """The calling thread hands a callback to the loop."""
-        ident = threading.get_ident()
-        thread = threading._active.get(ident)  # type: ignore[attr-defined]
-        number = self._last.get(ident) or self._threads.get(thread, 0)
+        # a thread that Python did not start has no object, and is not given one here
+        thread = threading._active.get(threading.get_ident())  # type: ignore[attr-defined]
+        number = 0 if thread is None else self._last.get(thread) or self._threads.get(thread, 0)
         self._calls.append((number, self._next(), handle))
         self._notify()
 

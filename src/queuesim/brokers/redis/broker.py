@@ -25,7 +25,7 @@ from queuesim.brokers.redis.codec import (
 from queuesim.brokers.redis.scripts import script
 from queuesim.brokers.redis.server import PREFIX, Argument, RedisServer
 from queuesim.brokers.redis.stream import SeenEvents, event_id, read_from, read_page, stamp_of
-from queuesim.core.broker import Failed, FlowRow, Observer, Outcome, Reply, Terms
+from queuesim.core.broker import LONGEST_WAIT, Failed, FlowRow, Observer, Outcome, Reply, Terms
 from queuesim.core.clock import Clock
 from queuesim.core.containment import Contained, log
 from queuesim.core.errors import BrokerUnavailableError, JobError, QueueActiveError, QueueNotPausedError
@@ -55,9 +55,8 @@ TYPES = {
     "events": "stream",
 }
 """The types of a queue's keys."""
-LONGEST_WAIT = 5.0
-"""Maximum seconds between two looks of an idle worker, as in BullMQ (drainDelay): the worker that knows when the next
-delayed job is due may have died."""
+REMEMBERED = 1000
+"""Exchanges whose exact times are remembered, for those that are repeated."""
 ADDED_AT_ONCE = 1000
 """Jobs of a bulk add that one script adds: longer ones would hold up everybody else."""
 PAGE = 1000
@@ -113,6 +112,9 @@ class RedisBroker:
         self._base = f"{prefix}:{queue}:"
         self.clock: Clock | None = None if server.clock is None else self._calendar
         self.observer_errors = Contained(f"the observer of queue {queue}")
+        self._asked: dict[tuple[str, int], float] = {}
+        """By the token and the time stamp of each of the last exchanges, when it was made: a job in the answer to a
+        repeated exchange has only the stamp, in whole milliseconds."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.prefix}:{self.queue}>"
@@ -172,8 +174,10 @@ class RedisBroker:
         self, outcomes: Sequence[Outcome], take: int, terms: Terms, token: str, now: float, again: bool = False
     ) -> Reply:
         limiter = terms.limiter
+        stamp = self._stamp(now)
+        self._remember(token, stamp, now)
         arguments: list[Argument] = [
-            self._stamp(now),
+            stamp,
             token,
             milliseconds(terms.lock_duration),
             "" if limiter is None else limiter.max,
@@ -191,10 +195,12 @@ class RedisBroker:
         reply = Reply()
         reply.jobs = [decode_job(row, self, self.origin, token, self.prefix) for row in rows]
         for job in reply.jobs:
+            # more exact than the whole milliseconds of the server
             if not again or job.processed_on is None:
-                # more exact than the whole milliseconds of the server
                 job.processed_on = now
                 job.processed_by = terms.worker
+            else:
+                job.processed_on = self._asked.get((token, self._stamp(job.processed_on)), job.processed_on)
         if limited >= 0:
             reply.limited_until = now + limited / 1000
         if due >= 0:
@@ -205,6 +211,11 @@ class RedisBroker:
             opened = now if self.server_now is None else self.server_now
             self.observer_errors.call(self._observer.window, opened, opened + window / 1000, most)
         return reply
+
+    def _remember(self, token: str, stamp: int, now: float) -> None:
+        if len(self._asked) >= REMEMBERED:
+            del self._asked[next(iter(self._asked))]
+        self._asked[token, stamp] = now
 
     def _encoded(self, outcome: Outcome) -> tuple[Argument, ...]:
         """An outcome as arguments of the script `exchange`; one that can't be encoded fails its job."""

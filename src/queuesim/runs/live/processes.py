@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import pickle
@@ -13,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
+from queuesim.childprocess import send_signal
 from queuesim.core.clock import now, wake
 from queuesim.runs.live.messages import LENGTH, READY
 from queuesim.runs.live.reconciliation import WorkerKill
@@ -23,6 +23,7 @@ STOP_TIMEOUT = 10.0
 """Seconds that a process may take to report what it is doing when the run is over."""
 POLL = 0.005
 """Seconds between two checks whether a worker has begun."""
+
 
 StartPart = Callable[[Coroutine[Any, Any, None], str], object]
 """Starts a part of the run."""
@@ -72,8 +73,8 @@ class WorkerProcess:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal. Nothing happens where there is no process."""
-        if self.alive and self.process is not None:
-            self.process.send_signal(number)
+        if self.process is not None:
+            send_signal(self.process, number)
 
     def send(self, *words: Any) -> None:
         """Send a command to its `ControlChannel`. Nothing happens where there is no process."""
@@ -172,8 +173,7 @@ class ProcessPool:
                 if os.read(reading, 1) != READY:
                     raise RuntimeError(f"{self._program} ended before it had begun: its process said why")
             except BaseException:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                send_signal(process, signal.SIGKILL)
                 await process.wait()
                 raise
         except BaseException:
@@ -221,7 +221,7 @@ class ProcessPool:
         if self._starting:
             await asyncio.wait(self._starting)
         for spare in self._spares:
-            spare.process.kill()
+            send_signal(spare.process, signal.SIGKILL)
             await spare.process.wait()
             os.close(spare.reading)
         self._spares = []

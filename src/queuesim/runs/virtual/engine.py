@@ -16,7 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from queuesim.brokers.memory import MemoryBroker
-from queuesim.core.broker import Broker, Outcome, Reply, Terms
+from queuesim.core.broker import LONGEST_WAIT, Broker, Outcome, Reply, Terms
 from queuesim.core.clock import sleep, wake
 from queuesim.core.job import RUNNING_JOB, Job, JobId, JobState, NewJob
 from queuesim.core.processor import Processor
@@ -98,6 +98,8 @@ class Simulation(Engine):
         self.broker = make_broker(backend, processor.queue, loop, self.epoch)
         self.broker.observe(self.recorder)
         self.broker.observer_errors.when_first = self._fail
+        if isinstance(self.broker, MemoryBroker):
+            loop.on_hold = IdlePolls(loop, self.broker).begin
         self._over = loop.create_future()
         self._refusals: dict[tuple[str, str, str], Refusal] = {}
         self._refusing = threading.Lock()
@@ -453,6 +455,35 @@ class SlowPickup:
         for noticed, until in self._blocked.items():
             if until <= now:
                 wake(noticed)
+
+
+class IdlePolls:
+    """An idle worker on Redis asks for jobs every LONGEST_WAIT seconds. On a queue in memory it waits until it is
+    woken, which takes no timers. That differs only when a wake-up is lost: the worker that got it stood still, or was
+    killed. So idle workers ask again while a process stands still, and once after it was killed.
+    """
+
+    def __init__(self, loop: VirtualLoop, broker: MemoryBroker) -> None:
+        self._loop = loop
+        self._broker = broker
+        self._waiting = False
+        self._again = False
+        """A process stopped running since the last poll."""
+
+    def begin(self) -> None:
+        """A process stopped running."""
+        self._again = True
+        if not self._waiting:
+            self._waiting = True
+            # each worker polls in its own rhythm: on average one does after half of the time
+            self._loop.call_later(LONGEST_WAIT / 2, self._poll, context=Context())
+
+    def _poll(self) -> None:
+        self._waiting = False
+        self._broker.wake_idle()
+        if self._again or self._loop.any_frozen:
+            self.begin()
+            self._again = False
 
 
 async def _unwatched(loop: VirtualLoop, work: Callable[[], T]) -> T:
