@@ -97,6 +97,17 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
 
 
 @pytest.fixture(autouse=True)
+def _own_modules_go(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The modules that a test writes and imports are forgotten: another test may write one of the same name."""
+    before = set(sys.modules)
+    yield
+    temporary = str(tmp_path_factory.getbasetemp())
+    for name in sys.modules.keys() - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(temporary):
+            del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
 def _modules_stay() -> Iterator[None]:
     """A test that drops or replaces a module of the package fails: later tests would see two of each class."""
     yield

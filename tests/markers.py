@@ -26,45 +26,12 @@ PLACES = {
 }
 """What holds for all tests of a directory or file."""
 
-SLOW = (
-    "admin/test_admin_app.py",
-    "admin/test_admin_command.py",
-    "admin/test_admin_page.py",
-    "brokers/test_counting.py",
-    "brokers/test_equality.py",
-    "brokers/test_event_readers.py",
-    "brokers/test_fuzz.py",
-    "brokers/test_injected_errors.py",
-    "brokers/test_memory_machine.py",
-    "brokers/test_queue_machine.py",
-    "check/test_findings.py",
-    "cli/test_init.py",
-    "cli/test_interrupt.py",
-    "cli/test_validate_fuzz.py",
-    "docs",
-    "evaluation",
-    "interop",
-    "runs/test_live_faults.py",
-    "runs/test_second_zero.py",
-    "service/test_worker_command.py",
-    "results/test_any_run.py",
-    "results/test_plot_images.py",
-    "results/test_recomputed_figures.py",
-    "museum",
-    "notebook/test_notebooks.py",
-    "results/test_html_report.py",
-    "runs/test_backends.py",
-    "faults/test_faults_on_fakeredis.py",
-    "faults/test_overdue_faults.py",
-    "runs/test_overdue_scenario.py",
-    "runs/test_refused_io.py",
-    "tasks/test_overdue_live.py",
-    "test_conftest.py",
-    "oracles/test_overdue_oracles.py",
-    "testing/test_plugin.py",
-    "testing/test_soak.py",
-)
-"""Directories and files whose tests take long. So does every test by Hypothesis, which draws many examples."""
+SLOW = ("docs", "evaluation", "interop", "museum")
+"""Directories whose tests take long. So does every test by Hypothesis, which draws many examples, and each that stands
+in slow_tests.txt: `tools/slow_tests` measures which do."""
+
+MEASURED = frozenset(TESTS.joinpath("slow_tests.txt").read_text().split())
+"""Tests, as file::function or file::class::function, that take long on their own or with all of their parameters."""
 
 FIXTURES = {
     "browser": "browser",
@@ -92,7 +59,8 @@ def _implied(item: pytest.Item) -> Iterator[str]:
     if item.path.is_relative_to(TESTS):
         path = item.path.relative_to(TESTS)
         yield from (marker for place, markers in PLACES.items() if path.is_relative_to(place) for marker in markers)
-        if any(path.is_relative_to(slow) for slow in SLOW):
+        name = item.nodeid.removeprefix("tests/").partition("[")[0]
+        if name in MEASURED or any(path.is_relative_to(slow) for slow in SLOW):
             yield "slow"
     if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
         yield "slow"

@@ -50,11 +50,9 @@ NUMBER = 7
 
 
 @pytest.fixture(autouse=True)
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     monkeypatch.chdir(tmp_path)
-    yield
-    sys.modules.pop("shop", None)
 
 
 def test_a_find_is_1_and_its_command_replays_it(invoke: Command) -> None:
