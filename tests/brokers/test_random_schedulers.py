@@ -6,7 +6,7 @@ import asyncio
 import random
 
 import pytest
-from benchmarks.schedulers import Plan, draw, faults, play_fake, play_memory, virtual
+from benchmarks.schedulers import Plan, Step, draw, faults, play_fake, play_memory, virtual
 
 from queuesim.core.scheduler import Every, Scheduler
 
@@ -44,3 +44,17 @@ def test_an_interval_that_begins_at_an_odd_moment_goes_on(start: float, interval
     ours, theirs = asyncio.run(play_memory(plan)), asyncio.run(play_fake(plan))
     assert (ours.ticks, ours.stopped) == (theirs.ticks, "")
     assert len(set(ours.ticks)) == 20
+
+
+@pytest.mark.parametrize(
+    ("start", "origin"), [(80293.63543488782, 1746039743.8504353), (58261.577548, 1764452651.95082)]
+)
+def test_a_scheduler_that_begins_later_goes_on_through_a_deploy_one_millisecond_late(
+    start: float, origin: float
+) -> None:
+    """Its start is stored in whole milliseconds since the Unix epoch, and is compared in the same unit."""
+    scheduler = Scheduler("s", Every(43842.0, origin=origin), "tick", start=start)
+    plan = Plan(scheduler, origin, start - 1000.0, [Step(), Step(), Step(late=0.001, deploy=True), Step()])
+    ours, theirs = asyncio.run(play_memory(plan)), asyncio.run(play_fake(plan))
+    assert faults(plan, ours) == []
+    assert (ours.ticks, ours.starts) == (theirs.ticks, theirs.starts)

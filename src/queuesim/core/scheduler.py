@@ -277,8 +277,10 @@ class Scheduler:
         new, old = self.schedule, present.schedule
         if not isinstance(new, Every) or not isinstance(old, Every):
             return False
-        # Redis has whole milliseconds
-        starts = [math.inf if start is None else round(start, 3) for start in (self.start, present.start)]
+        # Redis has whole milliseconds since the Unix epoch
+        starts = [
+            math.inf if start is None else round((start + new.origin) * 1000) for start in (self.start, present.start)
+        ]
         return starts[0] == starts[1] and new.seconds == old.seconds and new.offset in (None, old.offset)
 
     def job_id(self, due: float) -> str:
