@@ -43,6 +43,13 @@ def test_nobody_knows_what_came_first_within_the_resolution_of_the_clocks() -> N
     assert cut.on_edge(times).tolist() == [False, True, True, False, True, True, False]
 
 
+def test_a_moment_that_was_cut_to_a_whole_millisecond_may_be_after_the_one_to_which_the_queue_went_back() -> None:
+    rows = [FaultRow("redis.failover", "", 12.356118, 12.356118, lost=1.144)]
+    ended = np.array([11.212, 11.2105, 12.0])
+    assert Rollbacks(rows, resolution=0.001).may_undo(ended).tolist() == [[True, False, True]]
+    assert Rollbacks(rows).may_undo(ended).tolist() == [[False, False, True]]
+
+
 def test_each_moment_is_forgotten_by_the_first_that_struck() -> None:
     assert forgotten(rollbacks((4.0, 6.0), (5.0, 6.5), (9.0, 10.0)), 3.9, 5.5, 6.2, 8.0, 9.5) == [-1, 0, 1, -1, 2]
 

@@ -90,7 +90,9 @@ class Rollbacks:
 
     def may_undo(self, times: Array) -> Array:
         """For each rollback, whether it may have made the queue forget what it recorded at each moment."""
-        rows = [(times >= each.since - self._early(each)) & (times <= each.until) for each in self.all]
+        # a recorded time may be the whole millisecond before the moment
+        since = [each.since - max(self._early(each), self._edge) for each in self.all]
+        rows = [(times >= first) & (times <= each.until) for first, each in zip(since, self.all, strict=True)]
         found: Array = np.array(rows, dtype=bool).reshape(len(self.all), len(times))
         return found
 
