@@ -52,6 +52,11 @@ def whole_ms(time: float, origin: float) -> int:
     return math.floor((time + origin) * 1000 + ROUNDING)
 
 
+def nearest_ms(time: float, origin: float) -> int:
+    """The same, rounded to the nearest: as Redis stores the start and the end of a scheduler."""
+    return round((time + origin) * 1000)
+
+
 def on_clock(milliseconds: int, origin: float) -> float:
     """That moment on the queue's clock."""
     return milliseconds / 1000 - origin
@@ -238,9 +243,8 @@ class Scheduler:
         schedule = self.schedule
         due: float | None
         if isinstance(schedule, Every) and schedule.offset is None:
-            # Redis stores the start in the nearest whole millisecond
             started = self.start is None or self.start <= now
-            stamp = whole_ms(now, schedule.origin) if started else round((begin + schedule.origin) * 1000)
+            stamp = whole_ms(now, schedule.origin) if started else nearest_ms(begin, schedule.origin)
             due = on_clock(stamp, schedule.origin)
         else:
             due = schedule.after(begin)
@@ -262,9 +266,8 @@ class Scheduler:
         return None if due is None or self._is_over(due) else due
 
     def _is_over(self, due: float) -> bool:
-        # Redis stores the end in the nearest whole millisecond
         origin = self.schedule.origin
-        return self.end is not None and whole_ms(due, origin) > round((self.end + origin) * 1000)
+        return self.end is not None and whole_ms(due, origin) > nearest_ms(self.end, origin)
 
     def anchored(self, first: float) -> Scheduler:
         """With the offset that its first job gives it, if it is an interval without one."""
@@ -277,10 +280,7 @@ class Scheduler:
         new, old = self.schedule, present.schedule
         if not isinstance(new, Every) or not isinstance(old, Every):
             return False
-        # Redis has whole milliseconds since the Unix epoch
-        starts = [
-            math.inf if start is None else round((start + new.origin) * 1000) for start in (self.start, present.start)
-        ]
+        starts = [None if start is None else nearest_ms(start, new.origin) for start in (self.start, present.start)]
         return starts[0] == starts[1] and new.seconds == old.seconds and new.offset in (None, old.offset)
 
     def job_id(self, due: float) -> str:

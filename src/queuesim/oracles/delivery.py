@@ -254,8 +254,9 @@ def _finishes(view: RunView, kind: EventKind) -> Finishes:
     numbers, times = finished["number"], finished["time"]
     if not view.late:
         return Finishes(numbers, times, times)
-    ends = {row["number"]: row["ended"] for row in view.attempts if row["ending"] in (Ending.OK, Ending.FAILED)}
-    # a worker that had not heard the answer when the run was over has told of no end
+    over = view.attempts[np.isin(view.attempts["ending"], (Ending.OK, Ending.FAILED))]
+    ends = dict(zip(over["number"].tolist(), over["ended"].tolist(), strict=True))
+    # no end is recorded if the run ended before the worker got the answer
     sent = np.array([ends.get(number, -np.inf) for number in numbers.tolist()], dtype=np.float64)
     return Finishes(numbers, np.minimum(sent, times), times + view.expectations.resolution)
 

@@ -466,24 +466,28 @@ class IdlePolls:
     def __init__(self, loop: VirtualLoop, broker: MemoryBroker) -> None:
         self._loop = loop
         self._broker = broker
-        self._waiting = False
-        self._again = False
+        self._planned = False
+        """A poll is going to happen."""
+        self._stopped = False
         """A process stopped running since the last poll."""
 
     def begin(self) -> None:
         """A process stopped running."""
-        self._again = True
-        if not self._waiting:
-            self._waiting = True
-            # each worker polls in its own rhythm: on average one does after half of the time
-            self._loop.call_later(LONGEST_WAIT / 2, self._poll, context=Context())
+        self._stopped = True
+        if not self._planned:
+            self._plan()
+
+    def _plan(self) -> None:
+        self._planned = True
+        # each worker polls in its own rhythm: on average one does after half of the time
+        self._loop.call_later(LONGEST_WAIT / 2, self._poll, context=Context())
 
     def _poll(self) -> None:
-        self._waiting = False
         self._broker.wake_idle()
-        if self._again or self._loop.any_frozen:
-            self.begin()
-            self._again = False
+        self._planned = False
+        if self._stopped or self._loop.any_frozen:
+            self._plan()
+        self._stopped = False
 
 
 async def _unwatched(loop: VirtualLoop, work: Callable[[], T]) -> T:
