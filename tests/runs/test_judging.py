@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from queuesim.brokers.redis.stream import EventStreamReader
+from queuesim.brokers.redis.stream import EventStreamReader, StreamPage, event_id
 from queuesim.core.job import Job, JobOptions, JobState, NewJob, Origin, OriginKind
 from queuesim.oracles.run_view import Expectations, FinalState
 from queuesim.results.recorder import Recorder
@@ -18,13 +18,13 @@ from queuesim.runs.live.reconciliation import WorkerKill, account_for, judge_liv
 FACTS = Facts("judged", "redis", 1, 10.0, 10.0)
 
 
-def stream(*entries: tuple[float, str, int | str]) -> list[tuple[str, list[str]]]:
-    """Entries of an event stream: seconds, kind, job."""
+def stream(*entries: tuple[float, str, int | str]) -> StreamPage:
+    """A page of an event stream. Its entries: seconds, kind, job."""
     told = []
     for place, (time, kind, job) in enumerate(entries):
         name = ["name", "mail"] if kind == "added" else ["prev", "active"] if kind in ("stalled", "completed") else []
         told.append((f"{int(time * 1000)}-{place}", ["event", kind, "jobId", str(job), *name]))
-    return told
+    return StreamPage(told, True, event_id(*told[-1]))
 
 
 def chronicle(recorder: Recorder) -> EventStreamReader:

@@ -236,7 +236,7 @@ class ObservedBroker(RedisBroker):
         self._calls = 0
         if self._reader is not None:
             # nothing is trimmed before it is read, and a fault that removes events removes their jobs with them
-            self._reader.report(read_now(self._reader.read_page(), self._fake.command_now).entries)
+            self._reader.report(read_now(self._reader.read_page(), self._fake.command_now))
 
     def _called(self) -> None:
         self._calls += 1

@@ -228,17 +228,19 @@ class EventStreamReader:
             self._suspected.setdefault(job.name, deque(maxlen=MAX_SUSPECTED)).append((job, now))
 
     def read_page(self, limit: int | None = None) -> Reading[StreamPage]:
-        """Read new entries, `limit` at most. `report` passes them on."""
-        page = yield from read_page(self._stream, self._after, self._seen, limit)
+        """Read the entries after those that were reported, `limit` at most. `report` passes them on."""
+        return (yield from read_page(self._stream, self._after, self._seen, limit))
+
+    def report(self, page: StreamPage) -> None:
+        """Report the entries of a page to the observer. The next page begins after it.
+
+        A page that is not reported, because its reader was interrupted, is read again.
+        """
         if not page.complete and page.last != self._after:
             first = page.entries[0][0] if page.entries else stream_id(page.last)
             self.gaps.append(self._time_of(stamp_of(first)))
         self._after = page.last
-        return page
-
-    def report(self, entries: Sequence[Entry]) -> None:
-        """Report entries of the stream to the observer."""
-        events = [event for event in (self._event(*entry) for entry in entries) if event is not None]
+        events = [event for event in (self._event(*entry) for entry in page.entries) if event is not None]
         if events:
             self._call(self._observer.events, events)
 

@@ -186,6 +186,7 @@ class StreamFollower:
         """Adds that are under way."""
         self._server = server
         self._base = base
+        self._reading = asyncio.Lock()
 
     async def begin(self) -> None:
         """See to it that nothing is trimmed before it is read."""
@@ -197,15 +198,20 @@ class StreamFollower:
         await self.begin()
 
     async def read(self) -> None:
-        """Read what is new."""
-        while True:
-            page = await read_from(self.reader.read_page(ENTRIES), self._server.command)
-            if self.adding:
-                # whose jobs they are is known when the answer has come
-                await asyncio.wait(set(self.adding))
-            self.reader.report(page.entries)
-            if len(page.entries) < ENTRIES:
-                return
+        """Read everything that is in the stream when this is called, and may not have been read yet."""
+        # two readers at the same time would report the same page
+        async with self._reading:
+            while await self._read_page() == ENTRIES:
+                pass
+
+    async def _read_page(self) -> int:
+        """Read a page and return its number of entries."""
+        page = await read_from(self.reader.read_page(ENTRIES), self._server.command)
+        if self.adding:
+            # whose jobs they are is known when the answer has come
+            await asyncio.wait(set(self.adding))
+        self.reader.report(page)
+        return len(page.entries)
 
     async def held(self, token: str) -> list[str]:
         """The ids of the jobs that are locked with tokens that begin so. Waits while the server is away."""
