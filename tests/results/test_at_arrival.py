@@ -10,7 +10,7 @@ from metrics_script import Script
 
 import queuesim
 from queuesim.results.result import Result, load
-from queuesim.theory.models import MMc
+from queuesim.theory import MMc
 
 
 def test_a_job_finds_what_was_there_just_before_it() -> None:

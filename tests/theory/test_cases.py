@@ -9,7 +9,7 @@ import pytest
 
 from queuesim.scenario.model import Scenario
 from queuesim.simulation.random import Service
-from queuesim.theory.models import MG1, MM1
+from queuesim.theory import MG1, MM1
 from queuesim.theory.priority import PriorityClass, PriorityMG1, PriorityMMc
 from queuesim.theory.validation import UNLIMITED, ValidationCase, cases, lognormal_percentile
 

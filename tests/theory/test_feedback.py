@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesim.theory.models import MG1, MM1, BernoulliFeedback
+from queuesim.theory import MG1, MM1, BernoulliFeedback
 
 probabilities = st.floats(0.0, 0.9)
 utilisations = st.floats(0.01, 0.98)

@@ -1,4 +1,4 @@
-"""M/G/1, M/D/1 and M/D/c against each other, older formulas and simulations."""
+"""M/G/1, G/G/c and D/M/1 against each other, chains solved by linear algebra, and simulations."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from scipy import special
 
-from queuesim.theory.models import MD1, MG1, MM1, MDc, MMc
+from queuesim.theory import DM1, GG1, MD1, MG1, MM1, GGc, MMc, UnstableError, chains
 
 utilisations = st.floats(0.01, 0.99)
 mean_services = st.floats(1e-3, 1e3)
@@ -52,82 +51,104 @@ def test_mg1_agrees_with_a_lindley_recursion(scv: float, rate: float) -> None:
     assert (waiting > 1e-12).mean() == pytest.approx(model.probability_of_waiting, abs=0.005)
 
 
-@pytest.mark.parametrize("utilisation", [0.05, 0.5, 0.9])
-def test_md1_distribution_agrees_with_the_older_alternating_sum(utilisation: float) -> None:
-    # Erlang 1909: (1 - rho) sum over k <= t / D of (-u)**k e**u / k! with u = lambda (t - k D); good for short times
-    def alternating(t: float) -> float:
-        terms = (
-            (-utilisation * (t - k)) ** k * math.exp(utilisation * (t - k)) / math.factorial(k)
-            for k in range(int(t) + 1)
-        )
-        return (1 - utilisation) * math.fsum(terms)
-
-    model = MD1(utilisation, 1.0)
-    for t in np.arange(0.0, 12.0, 0.37):
-        assert model.waiting_cdf(float(t)) == pytest.approx(alternating(float(t)), abs=1e-9)
-
-
-@pytest.mark.parametrize("utilisation", [0.2, 0.8, 0.97])
-def test_md1_distribution_has_the_stated_mean_and_a_positive_tail(utilisation: float) -> None:
-    model = MD1(2 * utilisation, 0.5)
-    times = np.linspace(0.0, 0.5 * 40 / (1 - utilisation), 801)
-    beyond = np.array([1 - model.waiting_cdf(float(t)) for t in times])
-    assert np.all(np.diff(beyond) <= 1e-12)
-    assert np.trapezoid(beyond, times) == pytest.approx(model.mean_waiting_time, rel=2e-3)
-    assert beyond[0] == pytest.approx(model.probability_of_waiting)
-    assert beyond[-1] < 1e-12
-
-
-@settings(deadline=None)  # near saturation the distribution is long
-@given(utilisation=utilisations, probability=st.floats(0.0, 0.999))
-def test_md1_quantiles_invert_the_distribution(utilisation: float, probability: float) -> None:
-    model = MD1(utilisation, 1.0)
-    seconds = model.waiting_quantile(probability)
-    assert model.waiting_cdf(seconds) >= probability
-    assert seconds == 0 or model.waiting_cdf(seconds * (1 - 1e-9)) <= probability
-    assert model.time_in_system_quantile(probability) == seconds + 1
-    assert model.time_in_system_cdf(seconds + 1) == pytest.approx(model.waiting_cdf(seconds), abs=1e-9)
-
-
-@given(utilisation=utilisations, mean_service=mean_services)
-def test_mdc_with_one_server_is_md1(utilisation: float, mean_service: float) -> None:
-    many, one = MDc(utilisation / mean_service, mean_service, 1), MD1(utilisation / mean_service, mean_service)
-    assert many.probability_of_waiting == pytest.approx(one.probability_of_waiting)
-    assert many.mean_waiting_time == pytest.approx(one.mean_waiting_time)
-
-
-@pytest.mark.parametrize(("servers", "utilisation"), [(1, 0.5), (2, 0.9), (5, 0.8), (20, 0.95), (50, 0.9)])
-def test_mdc_agrees_with_crommelins_series(servers: int, utilisation: float) -> None:
-    # the other form of Crommelin 1932: sums over Poisson tails, by way of Spitzer's identity
-    number = np.arange(1, 40_001, dtype=float)
-    load = utilisation * servers
-    at_least = special.pdtrc(number * servers - 1, number * load)
-    above = special.pdtrc(number * servers, number * load)
-    model = MDc(load, 1.0, servers)
-    assert model.probability_of_waiting == pytest.approx(-math.expm1(-np.sum(at_least / number)), rel=1e-9)
-    assert model.mean_queue_length == pytest.approx(np.sum(load * at_least - servers * above), rel=1e-9)
-
-
-def test_mdc_near_saturation_waits_half_as_long_as_mmc() -> None:
-    # heavy traffic (Kingman 1965; Koellerstroem 1974): waiting is in proportion to (1 + scv) / 2, whatever c is
-    assert MDc(3.9996, 1.0, 4).mean_waiting_time / MMc(3.9996, 1.0, 4).mean_waiting_time == pytest.approx(0.5, rel=1e-3)
-
-
-def test_mdc_never_goes_below_zero_where_digits_run_out() -> None:
-    idle = MDc(10.0, 1.0, 60)
-    assert idle.mean_waiting_time == pytest.approx(0.0, abs=1e-12)
-    assert idle.mean_waiting_time >= 0
-    assert 0 <= idle.probability_of_waiting < 1e-12
-
-
 @pytest.mark.parametrize("scv", [-0.1, math.nan, math.inf])
 def test_an_impossible_variation_is_named(scv: float) -> None:
     with pytest.raises(ValueError):
         MG1(0.5, 1.0, scv)
 
 
-def test_saturation_is_named_with_the_parameters() -> None:
-    with pytest.raises(ValueError):
+def test_saturation_is_named_with_load_and_capacity() -> None:
+    with pytest.raises(UnstableError) as error:
         MG1(0.6, 2.0, 1.5)
-    with pytest.raises(ValueError):
-        MDc(4.0, 1.0, 4)
+    assert (error.value.offered_load, error.value.capacity) == (1.2, 1)
+    with pytest.raises(UnstableError):
+        GGc(4.0, 1.0, 4, 1.0, 1.0)
+
+
+# -- G/G/c
+
+
+@given(servers=st.integers(1, 40), utilisation=utilisations, mean_service=mean_services)
+def test_ggc_is_mmc_where_all_is_memoryless(servers: int, utilisation: float, mean_service: float) -> None:
+    rate = utilisation * servers / mean_service
+    general, exact = GGc(rate, mean_service, servers, 1.0, 1.0), MMc(rate, mean_service, servers)
+    assert general.mean_waiting_time == pytest.approx(exact.mean_waiting_time)
+    assert general.corrected_mean_waiting_time == general.mean_waiting_time
+    for probability in (0.5, 0.95):
+        assert general.waiting_quantile(probability) == pytest.approx(exact.waiting_quantile(probability), abs=1e-9)
+
+
+@given(utilisation=utilisations, scv=st.floats(0.0, 20.0))
+def test_gg1_with_poisson_arrivals_is_mg1_and_below_kingmans_bound(utilisation: float, scv: float) -> None:
+    general, exact = GG1(utilisation, 1.0, 1.0, scv), MG1(utilisation, 1.0, scv)
+    assert general.mean_waiting_time == pytest.approx(exact.mean_waiting_time)
+    assert general.kingman_bound >= exact.mean_waiting_time
+
+
+def test_nothing_waits_if_nothing_varies() -> None:
+    clockwork = GGc(3.0, 1.0, 4, 0.0, 0.0)
+    assert clockwork.mean_waiting_time == clockwork.corrected_mean_waiting_time == 0
+    assert clockwork.waiting_cdf(0.0) == 1
+    assert clockwork.waiting_cdf(-1.0) == 0
+
+
+@given(servers=st.integers(1, 20), utilisation=utilisations, scvs=st.tuples(st.floats(0.0, 4.0), st.floats(0.01, 4.0)))
+def test_ggc_quantiles_invert_the_distribution(servers: int, utilisation: float, scvs: tuple[float, float]) -> None:
+    model = GGc(utilisation * servers, 1.0, servers, *scvs)
+    assert 0 <= model.corrected_mean_waiting_time <= model.mean_waiting_time * (1 + 1e-12)
+    for probability in (0.3, 0.95):
+        seconds = model.waiting_quantile(probability)
+        assert model.waiting_cdf(seconds) == pytest.approx(max(probability, model.waiting_cdf(0.0)))
+
+
+ERLANG_2 = ([1.0, 0.0], np.array([[0.0, 1.0], [0.0, 0.0]]))
+"""The time between two arrivals in two phases of one rate, one after the other: an SCV of 1/2."""
+
+
+@pytest.mark.parametrize(("servers", "utilisation", "error"), [(1, 0.8, 0.04), (3, 0.8, 0.08), (5, 0.9, 0.05)])
+def test_allen_cunneen_is_near_a_chain_with_arrivals_in_phases(servers: int, utilisation: float, error: float) -> None:
+    rate = utilisation * servers
+    chain = chains.phased_arrivals(ERLANG_2[0], [2 * rate] * 2, ERLANG_2[1], 1.0, servers, 300)
+    waiting = chains.queue_length(chains.stationary(chain), servers, phases=2) / rate
+    model = GGc(rate, 1.0, servers, 0.5, 1.0)
+    assert model.mean_waiting_time == pytest.approx(waiting, rel=3 * error)
+    assert model.corrected_mean_waiting_time == pytest.approx(waiting, rel=error)
+    assert waiting < model.mean_waiting_time
+
+
+# -- D/M/1
+
+
+@given(utilisation=utilisations, mean_service=mean_services)
+def test_dm1_solves_its_equation(utilisation: float, mean_service: float) -> None:
+    model = DM1(utilisation / mean_service, mean_service)
+    assert 0 < model.sigma < utilisation
+    assert model.sigma == pytest.approx(math.exp(-(1 - model.sigma) / model.utilisation), rel=1e-6)
+    assert model.mean_waiting_time < MM1(utilisation / mean_service, mean_service).mean_waiting_time
+    for probability in (0.1, 0.95):
+        seconds = model.waiting_quantile(probability)
+        assert model.waiting_cdf(seconds) == pytest.approx(max(probability, 1 - model.sigma))
+
+
+@pytest.mark.parametrize("utilisation", [0.3, 0.8, 0.95])
+def test_dm1_agrees_with_the_chain_that_arrivals_see(utilisation: float) -> None:
+    # n jobs before an arrival; until the next one, k of the n + 1 leave, k Poisson of mean 1 / rho, as far as they go
+    states, gap = 400, 1 / utilisation
+    left = [math.exp(k * math.log(gap) - gap - math.lgamma(k + 1)) for k in range(states + 1)]
+    steps = np.zeros((states, states))
+    for n in range(states):
+        for k in range(n + 1):
+            steps[n, min(n + 1 - k, states - 1)] += left[k]
+        steps[n, 0] += 1 - steps[n].sum()
+    found = chains.stationary_of_steps(steps)
+    model = DM1(utilisation, 1.0)
+    assert 1 - found[0] == pytest.approx(model.probability_of_waiting, rel=1e-9)
+    assert found @ np.arange(states) == pytest.approx(model.mean_waiting_time, rel=1e-6)
+
+
+def test_dm1_agrees_with_a_lindley_recursion() -> None:
+    rng, jobs = np.random.default_rng(12), 500_000
+    waiting = lindley(np.full(jobs, 1 / 0.8), rng.exponential(1.0, jobs))[5_000:]
+    model = DM1(0.8, 1.0)
+    assert waiting.mean() == pytest.approx(model.mean_waiting_time, rel=0.03)
+    assert np.quantile(waiting, 0.95) == pytest.approx(model.waiting_quantile(0.95), rel=0.03)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesim.theory.models import MM1, MMc, erlang_b, erlang_c
+from queuesim.theory import MM1, MMc, MMcK, UnstableError, chains, erlang_b, erlang_c
 
 utilisations = st.floats(0.01, 0.99)
 
@@ -118,7 +118,12 @@ def test_mmc_agrees_with_a_simulation() -> None:
 @pytest.mark.parametrize(
     ("arrival_rate", "mean_service", "servers", "said"),
     [
-        (5.0, 1.0, 5, "utilisation must be below 1, but is 1 in MMc(arrival_rate=5.0, mean_service=1.0, servers=5)"),
+        (
+            5.0,
+            1.0,
+            5,
+            "load (5 erlangs) must be below the capacity (5) in MMc(arrival_rate=5.0, mean_service=1.0, servers=5)",
+        ),
         (0.0, 1.0, 5, "arrival_rate must be above 0 and finite, not 0.0"),
         (1.0, math.nan, 5, "mean_service must be above 0 and finite, not nan"),
         (1.0, math.inf, 5, "mean_service must be above 0 and finite, not inf"),
@@ -132,8 +137,79 @@ def test_impossible_parameters_are_named(arrival_rate: float, mean_service: floa
 
 
 def test_impossible_probabilities_and_loads_are_named() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(UnstableError):
         erlang_c(3.0, 3)
     for quantile in (MM1(0.5, 1.0).waiting_quantile, MM1(0.5, 1.0).time_in_system_quantile):
         with pytest.raises(ValueError):
             quantile(1.0)
+
+
+@pytest.mark.parametrize(("load", "servers"), [(2e6, 2_000_000), (1e6, 1_001_000), (3e6, 1_000_000)])
+def test_erlang_b_of_a_million_servers_needs_no_million_steps(load: float, servers: int) -> None:
+    blocked = 1.0
+    for n in range(1, servers + 1):
+        blocked = load * blocked / (n + load * blocked)
+    assert erlang_b(load, servers) == pytest.approx(blocked, rel=1e-12)
+
+
+def test_erlang_b_of_a_billion_servers() -> None:
+    # Jagerman 1974: with as many erlangs as servers, B is about sqrt(2 / (pi c))
+    assert erlang_b(1e9, 10**9) == pytest.approx(math.sqrt(2 / (math.pi * 1e9)), rel=1e-3)
+    assert erlang_b(1.0, 10**9) == 0
+
+
+# -- M/M/c/K
+
+
+def chain(load: float, servers: int, places: int) -> np.ndarray:
+    deaths = [float(min(n, servers)) for n in range(1, places + 1)]
+    return chains.stationary(chains.birth_death([load] * places, deaths))
+
+
+@pytest.mark.parametrize(
+    ("load", "servers", "places"), [(0.5, 1, 1), (4.0, 5, 5), (4.0, 5, 12), (9.0, 5, 12), (5.0, 5, 40), (2.0, 3, 90)]
+)
+def test_mmck_agrees_with_its_chain(load: float, servers: int, places: int) -> None:
+    model, states = MMcK(load / 2, 2.0, servers, places), chain(load, servers, places)
+    assert model.probabilities == pytest.approx(states, abs=1e-12)
+    assert model.blocking_probability == pytest.approx(states[-1])
+    assert model.throughput == pytest.approx(load / 2 * (1 - states[-1]))
+    assert model.mean_jobs_in_system == pytest.approx(states @ np.arange(places + 1))
+    assert model.mean_queue_length == pytest.approx(chains.queue_length(states, servers), abs=1e-12)
+    assert model.mean_time_in_system == pytest.approx(model.mean_jobs_in_system / model.throughput)
+    assert model.utilisation == pytest.approx(states @ np.minimum(np.arange(places + 1), servers) / servers)
+
+
+@given(servers=st.integers(1, 200), load=st.floats(0.01, 400.0))
+def test_without_places_to_wait_it_is_erlangs_loss_system(servers: int, load: float) -> None:
+    model = MMcK(load, 1.0, servers, servers)
+    assert model.blocking_probability == pytest.approx(erlang_b(load, servers), rel=1e-9)
+    assert model.mean_waiting_time == model.probability_of_waiting == 0
+    assert model.waiting_cdf(0.0) == 1
+
+
+@given(servers=st.integers(1, 30), utilisation=st.floats(0.01, 0.9))
+def test_with_ever_more_places_it_becomes_mmc(servers: int, utilisation: float) -> None:
+    limited, unlimited = (
+        MMcK(utilisation * servers, 1.0, servers, servers + 1000),
+        MMc(utilisation * servers, 1.0, servers),
+    )
+    assert limited.blocking_probability < 1e-40
+    assert limited.mean_waiting_time == pytest.approx(unlimited.mean_waiting_time)
+    assert limited.probability_of_waiting == pytest.approx(unlimited.probability_of_waiting)
+    assert limited.waiting_cdf(1.5) == pytest.approx(unlimited.waiting_cdf(1.5))
+    assert limited.waiting_quantile(0.95) == pytest.approx(unlimited.waiting_quantile(0.95), abs=1e-9)
+
+
+def test_a_full_system_starts_no_more_than_its_servers_do() -> None:
+    flooded = MMcK(1e6, 1.0, 1000, 5000)
+    assert flooded.throughput == pytest.approx(1000, rel=1e-5)
+    assert flooded.utilisation == pytest.approx(1, rel=1e-5)
+    assert flooded.mean_queue_length == pytest.approx(4000, rel=1e-4)
+    assert flooded.waiting_cdf(-0.1) == 0
+
+
+def test_impossible_places_are_named() -> None:
+    for places in (4, 5.5, 20_000_000, math.nan):
+        with pytest.raises(ValueError):
+            MMcK(1.0, 1.0, 5, places)  # type: ignore[arg-type]

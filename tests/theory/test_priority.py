@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuesim.theory.models import MG1, MMc
+from queuesim.theory import MG1, MMc
 from queuesim.theory.priority import PriorityClass, PriorityMG1, PriorityMMc
 
 classes = st.lists(

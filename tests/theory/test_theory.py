@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from queuesim import theory
-from queuesim.theory.models import quantile
+from queuesim.theory.model import quantile
 
 MODELS = [
     theory.MM1(0.7, 1.2),

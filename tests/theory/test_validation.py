@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from queuesim.theory import validation
-from queuesim.theory.models import MM1
+from queuesim.theory import MM1, validation
 from queuesim.theory.validation import ValidationCase, mean_latency, mean_waiting
 
 MODEL = MM1(0.5, 1.0)

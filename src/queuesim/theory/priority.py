@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
-from queuesim.theory.models import erlang_c, require_positive, require_scv, require_servers, require_stable
+from queuesim.theory.erlang import erlang_c
+from queuesim.theory.model import require_positive, require_scv, require_servers, require_stable
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class PriorityMG1(PriorityModel):
     def __post_init__(self) -> None:
         if not self.classes:
             raise ValueError("classes must hold one class or more")
-        require_stable(self.utilisation, self)
+        require_stable(self.utilisation * self.servers, self.servers, self)
 
     @property
     def arrival_rates(self) -> tuple[float, ...]:
@@ -160,7 +161,7 @@ class PriorityMMc(PriorityModel):
             require_positive(f"the arrival rate of class {number}", rate)
         require_positive("mean_service", self.mean_service)
         require_servers(self.servers)
-        require_stable(self.utilisation, self)
+        require_stable(self.utilisation * self.servers, self.servers, self)
 
     @property
     def arrival_rates(self) -> tuple[float, ...]:

@@ -20,7 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from queuesim.experiments.interval import Interval, replications
-from queuesim.theory.models import MD1, MG1, MM1, BernoulliFeedback, MDc, MMc, Model, MultiServer
+from queuesim.theory.deterministic import MD1, MDc
+from queuesim.theory.feedback import BernoulliFeedback
+from queuesim.theory.general import MG1
+from queuesim.theory.markovian import MM1, MMc
+from queuesim.theory.model import Model, MultiServer
 from queuesim.theory.priority import PriorityClass, PriorityMG1, PriorityMMc, PriorityModel
 
 if TYPE_CHECKING:
