@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 import queuesim
 from queuesim import Backoff, Job, JobOptions, Keep, Processor, RateLimit
 from queuesim.check.check import CAUSES, examine, examine_processor
+from queuesim.check.fluid import Fluid
 from queuesim.check.outline import Finding, outlines, slots
 from queuesim.cli.app import app
 from queuesim.core.retry import RetryPolicy
@@ -384,3 +386,45 @@ def test_the_command_takes_scenarios_and_processors(tmp_path: Path, monkeypatch:
     assert CliRunner().invoke(app, ["check", "checked_jobs:good"]).exit_code == 0
     for wrong in ("checked_jobs:god", "no_such:p", "no_such.yaml"):
         assert CliRunner().invoke(app, ["check", wrong]).exit_code == 2
+
+
+def below_capacity(**urgent: Any) -> dict[str, Any]:
+    """Two types of jobs that keep three quarters of a slot busy, evenly for four hours."""
+    return {
+        "duration": 14_400.0,
+        "jobs": {"a": {"service": 0.5, **urgent}, "b": {"service": 0.5, "priority": 5}},
+        "load": [{"name": "l", "poisson": {"rate": 1.5}}],
+    }
+
+
+@pytest.mark.parametrize("priority", [1, 5])
+def test_types_that_come_at_the_same_time_do_not_wait_for_each_other(priority: int) -> None:
+    # the fluid is cut into steps of 36 s, in which the jobs of one type must not all go before those of another
+    tight = [{"waiting": f"p95 < {limit}", "where": {"job": job}} for limit in ("1s", "5s") for job in "ab"]
+    assert found(**below_capacity(priority=priority), thresholds=tight) == {}
+
+
+def test_a_batch_of_two_types_mixes_them() -> None:
+    jobs = {"a": {"service": 1.0}, "b": {"service": 1.0}}
+    load = [{"name": "l", "bulk": {"at": 0.0, "size": 200}}]
+    late = {job: [{"waiting": "p95 < 100s", "where": {"job": job}}] for job in "ab"}
+    for thresholds in late.values():
+        # 200 s of work: of either type one job in twenty waits for 190 s
+        assert "about 3m" in found(jobs=jobs, load=load, thresholds=thresholds)["batch outlives a threshold"]
+
+
+def test_the_mean_backlog_of_a_fluid() -> None:
+    scenario = Scenario.model_validate(
+        {
+            "name": "s",
+            "duration": 1000.0,
+            "workers": {"concurrency": 1},
+            "jobs": {"a": {"service": 1.0}},
+            "load": [{"name": "l", "bulk": {"at": 100.0, "size": 200}}],
+        }
+    )
+    fluid = Fluid(scenario, outlines(scenario), None)
+    # a triangle 200 jobs high and 200 s long; a job starts a service before the curve says that it leaves
+    assert fluid.mean_backlog(0.0, 1000.0) == pytest.approx(20.0, rel=0.02)
+    assert fluid.mean_backlog(500.0, 1000.0) == pytest.approx(0.0, abs=1e-9)
+    assert math.isnan(fluid.mean_backlog(5.0, 5.0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
@@ -75,7 +75,9 @@ class _Class:
     """Seconds of a slot that a job takes on average."""
     starts: float
     waiting: float = 0.0
-    arrived: float = 0.0
+    """Jobs that are there and could start."""
+    flows: list[tuple[float, float]] = field(default_factory=list)
+    """Of jobs that come evenly: until when, and how many per second."""
     gone: float = 0.0
     times: list[float] = field(default_factory=lambda: [0.0])
     levels: list[float] = field(default_factory=lambda: [0.0])
@@ -85,7 +87,65 @@ class _Class:
         self.times += [start, start + seconds]
         self.levels += [self.gone, self.gone + jobs]
         self.gone += jobs
-        self.waiting = max(self.waiting - jobs, 0.0)
+
+    def add(self, parcel: Parcel) -> None:
+        """Let the jobs of a parcel come, from now on."""
+        if parcel.spread:
+            self.flows.append((parcel.at + parcel.spread, parcel.jobs / parcel.spread))
+        else:
+            self.waiting += parcel.jobs
+
+    def inflow(self, start: float, end: float) -> float:
+        """Jobs per second that come between two times."""
+        self.flows = [flow for flow in self.flows if flow[0] > start]
+        return sum(rate * (min(until, end) - start) for until, rate in self.flows) / (end - start)
+
+
+class _Line:
+    """The order in which the jobs of one priority come: how many have come before each of them.
+
+    What comes at the same time mixes: the types of a load, and loads that are spread over the same time.
+    """
+
+    def __init__(self, parcels: Sequence[Parcel]) -> None:
+        import numpy as np
+
+        self._edges, self._come = _ramps([each for each in parcels if each.spread])
+        self._batches: dict[tuple[float, float, str], float] = {}
+        """Jobs that come at once, by their time, when they were to come, and their load."""
+        for each in parcels:
+            if not each.spread:
+                self._batches[_batch(each)] = self._batches.get(_batch(each), 0.0) + each.jobs
+        self._batch_times = np.array([key[0] for key in self._batches])
+        self._batch_sums = np.concatenate(([0.0], np.cumsum(list(self._batches.values()))))
+        self._before = dict(zip(self._batches, self._batch_sums.tolist(), strict=False))
+
+    def places(self, parcel: Parcel, middle: Array) -> Array:
+        """How many jobs have come before each of a parcel's, which stand at these fractions of it."""
+        import numpy as np
+
+        arrives = parcel.at + middle * parcel.spread
+        even = np.interp(arrives, self._edges, self._come)
+        if parcel.spread:
+            return np.asarray(even + self._batch_sums[np.searchsorted(self._batch_times, arrives, side="right")])
+        return np.asarray(even + self._before[_batch(parcel)] + middle * self._batches[_batch(parcel)])
+
+
+def _batch(parcel: Parcel) -> tuple[float, float, str]:
+    return parcel.at, parcel.scheduled, parcel.load
+
+
+def _ramps(parcels: Sequence[Parcel]) -> tuple[Array, Array]:
+    """Times at which the rate of the parcels together changes, and how many of their jobs have come until then."""
+    import numpy as np
+
+    if not parcels:
+        return np.zeros(1), np.zeros(1)
+    begin, length, jobs = (np.array([getattr(each, name) for each in parcels]) for name in ("at", "spread", "jobs"))
+    edges = np.concatenate((begin, begin + length))
+    order = np.argsort(edges, kind="stable")
+    rates = np.cumsum(np.concatenate((jobs / length, -jobs / length))[order])
+    return edges[order], np.concatenate(([0.0], np.cumsum(np.diff(edges[order]) * rates[:-1])))
 
 
 class Fluid:
@@ -204,27 +264,27 @@ class Fluid:
         """For each parcel, how many jobs each of its points stands for, when they arrive, and when they start."""
         import numpy as np
 
-        placed = []
         tokens = math.inf if self._limit is None else float(self._limit.max)
         edges = self._edges(parcels)
         next_parcel = 0
         for start, end in pairwise(edges):
             while next_parcel < len(parcels) and parcels[next_parcel].at <= start:
                 parcel = parcels[next_parcel]
-                queue = self._classes[self._priority(parcel.name)]
-                placed.append((parcel, queue, queue.arrived))
-                queue.arrived += parcel.jobs
-                queue.waiting += parcel.jobs
+                self._classes[self._priority(parcel.name)].add(parcel)
                 next_parcel += 1
             tokens = self._serve(start, end, tokens)
         waits = []
-        curves = {id(queue): (np.array(queue.levels), np.array(queue.times)) for queue in self._classes.values()}
-        for parcel, queue, before in placed:
+        priorities = [self._priority(parcel.name) for parcel in parcels[:next_parcel]]
+        lines, curves = {}, {}
+        for priority, queue in self._classes.items():
+            lines[priority] = _Line([each for each, own in zip(parcels, priorities, strict=False) if own == priority])
+            curves[priority] = np.array(queue.levels), np.array(queue.times)
+        for parcel, priority in zip(parcels, priorities, strict=False):
             points = min(max(round(parcel.jobs), 1), POINTS) if not parcel.spread else 4
             middle = (np.arange(points) + 0.5) / points
-            starts = np.interp(before + middle * parcel.jobs, *curves[id(queue)], right=np.inf)
-            service = self._jobs[parcel.name].work
             arrives = parcel.at + middle * parcel.spread
+            starts = np.interp(lines[priority].places(parcel, middle), *curves[priority], right=np.inf)
+            service = self._jobs[parcel.name].work
             # the curve says when it leaves if all slots work on it together: it starts a service time before
             started = self._allowed(np.maximum(starts - service, arrives))
             waits.append((parcel, np.full(points, parcel.jobs / points), arrives - parcel.at, started))
@@ -261,27 +321,61 @@ class Fluid:
         lost = sum(gone for first, last, gone in self._down if first <= start < last)
         there = max(self._slots - lost, 0.0)
         refill = 0.0 if self._limit is None else self._limit.max / self._limit.duration
+        inflows = {priority: queue.inflow(start, end) for priority, queue in self._classes.items()}
         time = start
-        for queue in self._classes.values():
-            while there and queue.waiting > 1e-9 and time < end:
-                speed = there / queue.work if queue.work else math.inf
-                most = queue.waiting
-                if tokens and refill < speed * queue.starts:
-                    # the window's starts run out, though new ones come meanwhile
-                    most = min(most, tokens / (queue.starts - refill / speed))
-                elif not tokens:
-                    speed = min(speed, refill / queue.starts)
-                jobs = min(most, speed * (end - time))
-                seconds = jobs / speed
-                queue.leave(jobs, time, seconds)
-                time += seconds
-                tokens += refill * seconds - jobs * queue.starts
-                tokens = tokens if tokens > 1e-6 else 0.0
-                if most - jobs > 1e-9:
-                    break
+        while time < end:
+            if not there:
+                self._pass(inflows, {}, time, end - time)
+                return self._filled(tokens + refill * (end - time))
+            tokens = self._at_once(time, tokens)
+            speeds = self._speeds(inflows, there, math.inf if tokens else refill)
+            used = sum(speed * self._classes[priority].starts for priority, speed in speeds.items())
+            seconds = min(end - time, tokens / (used - refill) if tokens and used > refill else math.inf)
+            for priority, queue in self._classes.items():
+                shrinks = speeds[priority] - inflows[priority]
+                if queue.waiting and shrinks > 0:
+                    seconds = min(seconds, queue.waiting / shrinks)
+            self._pass(inflows, speeds, time, seconds)
+            tokens = self._filled(tokens + (refill - used) * seconds)
+            # a step that is too short to be one of time at all
+            time = max(time + seconds, math.nextafter(time, math.inf))
+        return tokens
+
+    def _filled(self, tokens: float) -> float:
+        """Starts that are left in the limiter's window, at most as many as it has; next to none is none."""
         if self._limit is None:
-            return tokens
-        return min(tokens + refill * max(end - time, 0.0), float(self._limit.max))
+            return math.inf
+        return min(tokens, float(self._limit.max)) if tokens > 1e-6 else 0.0
+
+    def _at_once(self, time: float, tokens: float) -> float:
+        """Let all jobs leave that take no time, as far as the window has starts. Returns how many are left."""
+        for queue in self._classes.values():
+            if queue.work or not queue.waiting:
+                continue
+            jobs = min(queue.waiting, tokens / queue.starts)
+            queue.leave(jobs, time, 0.0)
+            queue.waiting -= jobs
+            tokens = self._filled(tokens - jobs * queue.starts)
+        return tokens
+
+    def _speeds(self, inflows: Mapping[int, float], free: float, starts: float) -> dict[int, float]:
+        """Jobs per second that leave by priority: a standing queue takes all that is left, another one what comes."""
+        speeds = {}
+        for priority, queue in self._classes.items():
+            most = min(free / queue.work if queue.work else math.inf, starts / queue.starts)
+            speed = most if queue.waiting and math.isfinite(most) else min(inflows[priority], most)
+            speeds[priority] = speed
+            free, starts = max(free - speed * queue.work, 0.0), max(starts - speed * queue.starts, 0.0)
+        return speeds
+
+    def _pass(self, inflows: Mapping[int, float], speeds: Mapping[int, float], time: float, seconds: float) -> None:
+        """Let some time pass."""
+        for priority, queue in self._classes.items():
+            speed = speeds.get(priority, 0.0)
+            if speed:
+                queue.leave(speed * seconds, time, seconds)
+            left = queue.waiting + (inflows[priority] - speed) * seconds
+            queue.waiting = left if left > 1e-9 else 0.0
 
     # -- what comes of it
 
@@ -316,6 +410,18 @@ class Fluid:
                 found = statistic_of_jobs(value[inside], jobs[inside], threshold.statistic or "mean", deviations)
                 worst = np.fmax(worst, found)
         return float(worst)
+
+    def mean_backlog(self, start: float, end: float) -> float:
+        """Jobs that wait on average between two times in seconds; NaN if that is no time."""
+        import numpy as np
+
+        if not end > start:
+            return math.nan
+        waited = 0.0
+        for parcel, jobs, later, started in self._waits:
+            since, until = np.maximum(parcel.at + later, start), np.minimum(started, end)
+            waited += float(jobs @ np.maximum(until - since, 0.0))
+        return waited / (end - start)
 
     def _measured(
         self, parcels: Sequence[tuple[Parcel, Array, Array, Array]], threshold: Threshold
