@@ -21,3 +21,4 @@ def _register_faults() -> None:
 
 
 results.register_faults = _register_faults
+results.theory = lambda result: import_module("queuesim.theory").of(result)

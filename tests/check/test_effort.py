@@ -16,10 +16,12 @@ import queuesim
 from queuesim.check.check import examine
 from queuesim.cli.app import app
 from queuesim.experiments.sweep import sweep
-from queuesim.runs.effort import MOST_SECONDS, TooLargeError, effort, refuse_many, size_checks
+from queuesim.runs.effort import MOST_SECONDS, Failures, TooLargeError, effort, refuse_many, size_checks
+from queuesim.runs.handlers import build_processor, job_options
 from queuesim.scenario.load import Bulk
 from queuesim.scenario.loading import ScenarioError, load_scenario
 from queuesim.scenario.model import Scenario
+from queuesim.simulation.random import Streams
 
 ROOT = Path(__file__).parents[2]
 BILLION = 1_000_000_000
@@ -242,3 +244,26 @@ def test_check_answers_for_windows_of_a_microsecond() -> None:
     thresholds = [{"latency": "p95 < 0.05s", "over": 1e-6}]
     scenario = Scenario.model_validate({**SMALL, "duration": 6000.0, "thresholds": thresholds})
     assert [finding.name for finding in examine(scenario)] == ["threshold out of reach"]
+
+
+@pytest.mark.parametrize(
+    ("job", "attempts", "share"),
+    [
+        ({}, 3, 1.0),
+        ({"errors": {"network": 0.2}}, 1, 0.8),
+        ({"errors": {"network": 0.2}}, 3, 1 - 0.2**3),
+        ({"errors": {"network": [0.5, 0.2]}}, 3, 1 - 0.5 * 0.2 * 0.2),
+        # validation errors are not retried
+        ({"errors": {"validation": 0.1, "network": 0.2}}, 2, 0.7 + 0.2 * 0.7),
+        ({"errors": {"network": 0.3}}, 1_000_000, 1.0),
+        ({"errors": {"network": 0.999}}, 5_000, 1 - 0.999**5_000),
+        ({"poison": 0.25, "errors": {"network": 0.5}}, 2, 0.75 * 0.75),
+    ],
+)
+def test_the_share_of_jobs_that_complete(job: dict[str, Any], attempts: int, share: float) -> None:
+    scenario = Scenario.model_validate(
+        {**SMALL, "jobs": {"a": {"service": 0.1, **job}}, "queue": {"attempts": attempts}}
+    )
+    processor, options = build_processor(scenario, None, Streams(0)), job_options(scenario, None)["a"]
+    failures = Failures(scenario.job("a"), options, processor, 0.0, unknown=False)
+    assert failures.completed() == pytest.approx(share)

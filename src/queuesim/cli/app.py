@@ -26,11 +26,12 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
         "queuesim run scenario.yaml --set workers.concurrency=10 --set load.office-hours.start=5m",
         "queuesim run scenario.yaml --processor my_service.jobs:processor",
         "queuesim run scenario.yaml --json > summary.json",
+        "queuesim run scenario.yaml --theory",
         "queuesim run scenario.yaml --twice",
         "queuesim run 'scenarios/**/*.yaml' --quiet",
         "queuesim run scenario.yaml --backend redis --redis-url embedded",
     ),
-    show: ("queuesim show runs/7", "queuesim show runs/7 --json"),
+    show: ("queuesim show runs/7", "queuesim show runs/7 --json", "queuesim show runs/7 --theory"),
     plot: ("queuesim plot runs/7", "queuesim plot runs/7 -o overview.svg"),
     report: (
         "queuesim report runs/7 -o report.html",

@@ -33,6 +33,18 @@ def print_summary(result: Result) -> None:
     render(result, Console())
 
 
+def print_theory(result: Result) -> None:
+    """What queueing theory says of the run: a table for each model that applies, and why the others do not."""
+    from rich.console import Console
+
+    from queuesim.results.views.terminal import print_lines
+    from queuesim.theory import of
+    from queuesim.theory.frame import lines
+
+    console = Console()
+    print_lines(["", *lines(of(result), console.width)], console)
+
+
 def print_failures(result: Result) -> None:
     """On stderr: why the run failed, a line each."""
     from queuesim.results.views.digest import checks
@@ -44,9 +56,9 @@ def print_failures(result: Result) -> None:
             typer.echo(shown(f"{result.facts.scenario}: {check.text}"), err=True)
 
 
-def print_json(result: Result) -> None:
-    """A result as JSON."""
-    print_as_json(as_json_of(result))
+def print_json(result: Result, *, theory: bool = False) -> None:
+    """A result as JSON, with or without what queueing theory says of it."""
+    print_as_json(as_json_of(result, theory=theory))
 
 
 def print_as_json(value: Any) -> None:
@@ -54,7 +66,7 @@ def print_as_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
-def as_json_of(result: Result) -> dict[str, Any]:
+def as_json_of(result: Result, *, theory: bool = False) -> dict[str, Any]:
     """The facts, the summary and the checks. Times are seconds, rates per second; what was not measured is null."""
     from queuesim.results.views.digest import verdict
 
@@ -71,6 +83,10 @@ def as_json_of(result: Result) -> dict[str, Any]:
         "errors": result.analysis.errors().to_dict(orient="records"),
         "checks": result.checks.to_dict(orient="records"),
     }
+    if theory:
+        from queuesim.theory import of
+
+        found["theory"] = of(result).to_json_records()
     plain: dict[str, Any] = _without_nan(found)
     return plain
 
@@ -188,6 +204,9 @@ def parsing(parameter: str) -> Iterator[None]:
 
 # -- Parameters that several commands have
 
+WithTheory = Annotated[
+    bool, typer.Option("--theory", help="Also show what queueing theory predicts, and how far the run is off.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NoLimit = Annotated[
     bool, typer.Option("--no-limit", help="Accept runs that take more than a day or more than 64 GB of memory.")

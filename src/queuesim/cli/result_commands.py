@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queuesim.cli.io import AsJson, StoredResult, exit_code, parsing, print_json, print_summary
+from queuesim.cli.io import (
+    AsJson,
+    StoredResult,
+    WithTheory,
+    exit_code,
+    parsing,
+    print_json,
+    print_summary,
+    print_theory,
+)
 from queuesim.text import shown
 
 if TYPE_CHECKING:
@@ -22,6 +31,7 @@ def show(
     directory: StoredResult,
     as_json: AsJson = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if a check failed, as the run did.")] = False,
+    theory: WithTheory = False,
 ) -> None:
     """Print the summary of a stored result.
 
@@ -31,7 +41,12 @@ def show(
     from queuesim.results.result import load
 
     result = load(directory)
-    (print_json if as_json else print_summary)(result)
+    if as_json:
+        print_json(result, theory=theory)
+    else:
+        print_summary(result)
+        if theory:
+            print_theory(result)
     if check:
         raise typer.Exit(exit_code(result))
 

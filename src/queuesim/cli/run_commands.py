@@ -22,6 +22,7 @@ from queuesim.cli.io import (
     NoLimit,
     PlayedOn,
     ScenarioFiles,
+    WithTheory,
     as_json_of,
     exit_code,
     matching,
@@ -29,6 +30,7 @@ from queuesim.cli.io import (
     print_as_json,
     print_failures,
     print_summary,
+    print_theory,
 )
 from queuesim.error import QueuesimError
 from queuesim.text import counted, shown, shown_lines
@@ -88,6 +90,7 @@ def run(
         list[str] | None,
         typer.Option(metavar="HOST[:PORT]", help="What handlers may really connect to in virtual time. Repeatable."),
     ] = None,
+    theory: WithTheory = False,
     no_limit: NoLimit = False,
 ) -> None:
     """Play scenarios and show what happened.
@@ -145,9 +148,9 @@ def run(
             played = _or_refused(play, file) if several else play(file)
         codes[file] = played.code
         if as_json:
-            shown_as_json.append(played.as_json())
+            shown_as_json.append(played.as_json(theory=theory))
         else:
-            played.show(quiet=quiet)
+            played.show(quiet=quiet, theory=theory)
         if file in outputs and played.result is not None:
             played.result.to_parquet(outputs[file])
             if not quiet:
@@ -180,19 +183,21 @@ class Played:
             return ExitCode.REFUSED
         return max(exit_code(self.result), ExitCode.OK if self.difference is None else ExitCode.FAILED)
 
-    def show(self, *, quiet: bool) -> None:
-        """Print what happened; if `quiet`, only what is wrong."""
+    def show(self, *, quiet: bool, theory: bool) -> None:
+        """Print what happened; if `quiet`, only what is wrong; with `theory`, what queueing theory says of it."""
         if self.result is None:
             typer.echo(shown_lines(self.refusal), err=True)
         else:
             (print_failures if quiet else print_summary)(self.result)
+            if theory:
+                print_theory(self.result)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, *, theory: bool) -> dict[str, Any]:
         """What `--json` prints."""
         if self.result is None:
             return {"ok": False, "file": str(self.file), "error": self.refusal}
         difference = {} if self.difference is None else {"difference": self.difference}
-        return {**as_json_of(self.result), **difference, "file": str(self.file)}
+        return {**as_json_of(self.result, theory=theory), **difference, "file": str(self.file)}
 
 
 def _or_refused(play: Callable[[Path], Played], file: Path) -> Played:

@@ -297,6 +297,9 @@ class Facts:
     """What played in virtual time. None: the run was in real time, or an older version stored it."""
     not_compiled: NotCompiled | None = None
     """Why it was not the compiled engine; None if it was, or if that is unknown."""
+    definition: dict[str, Any] = field(default_factory=dict)
+    """The scenario as it was played, with the keys of a file, without the data of jobs and the address of a database.
+    Empty in results of older versions."""
 
 
 class RunFrames(Protocol):

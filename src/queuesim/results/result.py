@@ -157,6 +157,20 @@ class Result:
             self._summary = summarise(self)
         return self._summary
 
+    def theory(self) -> pd.DataFrame:
+        """What queueing theory says of the run: a row for each figure of each model that applies, beside what was
+        measured; the attribute `models` of the frame says why each model applies or why not.
+
+        See `queuesim.theory.frame.make_frame` for the columns.
+
+        Raises:
+            MissingExtraError: scipy is not installed.
+        """
+        from queuesim import results
+
+        frame: pd.DataFrame = results.theory(self)
+        return frame
+
     @property
     def analysis(self) -> Analysis:
         """Answers: `result.analysis.retries()`, `result.analysis.time_to_drain()`, and others."""

@@ -358,11 +358,16 @@ class Failures:
         """Runs at most, whatever they fail with."""
         return max(self._attempts(info) for info in [*self._infos.values(), self._timed_out])
 
+    @property
+    def poisoned(self) -> bool:
+        """Whether some jobs can never succeed."""
+        return self._poison is not None
+
     def starts(self) -> float:
         """Runs of a job on average: 1 + p1 + p1 p2 + ..., where p is how likely an attempt fails and is retried."""
         total, share = 1.0, 1.0
         for n in range(1, self.attempts):
-            again = self._again(n)
+            again = self.again(n)
             if n >= LONG:
                 left = self.attempts - n
                 total += share * (left if again == 1 else again * (1 - again**left) / (1 - again))
@@ -376,11 +381,26 @@ class Failures:
         sick = self._poison.probability
         return (1 - sick) * total + sick * self._attempts(self._infos[self._poison.category])
 
+    def completed(self) -> float:
+        """The share of jobs that complete in the end."""
+        total, share = 0.0, 1.0
+        for n in range(1, self.attempts + 1):
+            again, succeeds = self.again(n), max(1 - sum(rate for _, rate in self._chances(n)), 0.0)
+            if n >= LONG:
+                left = self.attempts - n + 1
+                total += share * succeeds * (left if again == 1 else (1 - again**left) / (1 - again))
+                break
+            total += share * succeeds
+            share *= again
+            if share < 1e-12:
+                break
+        return total * (1.0 if self._poison is None else 1 - self._poison.probability)
+
     def backoff(self, share: float = 0.0) -> float:
         """Seconds that a job waits for its retries together, at most; of all jobs but this share of them."""
         total, reached = 0.0, 1.0
         for n in range(1, self.attempts):
-            reached *= self._again(n)
+            reached *= self.again(n)
             sick = 0.0
             if self._poison is not None and n < self._attempts(self._infos[self._poison.category]):
                 sick = self._poison.probability
@@ -401,7 +421,7 @@ class Failures:
         for name, rate in self._settings.errors.at(attempt).items():
             yield self._infos[name], rate * (1 - self._cut)
 
-    def _again(self, attempt: int) -> float:
+    def again(self, attempt: int) -> float:
         """How likely the attempt fails and another one follows."""
         return min(sum(rate for info, rate in self._chances(attempt) if attempt < self._attempts(info)), 1.0)
 

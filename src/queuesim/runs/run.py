@@ -18,7 +18,7 @@ from queuesim.runs.invariants import InvariantMonitor, When, as_invariants, load
 from queuesim.runs.judging import Abort, what_is_asked
 from queuesim.runs.lives import Lives
 from queuesim.runs.trace import Tracer
-from queuesim.scenario.loading import Source, as_scenario
+from queuesim.scenario.loading import Source, as_document, as_scenario
 from queuesim.scenario.model import BackendError, Scenario, check_backend
 from queuesim.scenario.processors import ProcessorFactory
 from queuesim.scenario.processors import Source as ProcessorSource
@@ -170,6 +170,7 @@ def _judged(scenario: Scenario, recording: Recording, abort: Abort | None, monit
     from queuesim.results.little import check as littles_law
     from queuesim.results.result import Result
 
+    recording.facts.definition = as_document(scenario)
     result = Result(recording)
     live = recording.facts.backend == "redis"
     rows = []

@@ -397,6 +397,16 @@ def vary(scenario: Source, changes: Mapping[str, Any]) -> Scenario:
     return varied
 
 
+def as_document(scenario: Scenario) -> dict[str, Any]:
+    """A scenario as a document with the keys of a file, which `Scenario.model_validate` reads again.
+
+    It can be stored beside a result: it has neither the data of jobs nor the address of a database, which may hold
+    secrets, and names of files are relative to the current directory.
+    """
+    hidden = {"jobs": {name: {"data"} for name in scenario.jobs}, "overdue": {"database": {"url"}}}
+    return scenario.model_dump(mode="json", exclude_unset=True, by_alias=True, exclude=hidden)
+
+
 def _multiplied(entry: dict[str, Any], factor: float) -> dict[str, Any]:
     """A load entry with its jobs multiplied."""
     for kind in ("constant", "poisson"):

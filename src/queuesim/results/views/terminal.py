@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from queuesim.results.levels import bin_width
@@ -56,6 +56,12 @@ def render(result: Run, console: Console) -> None:
         for check in checks:
             sign, word, style = MARKS[check.status]
             _line(console, f"{word if console.options.ascii_only else sign} {check.text}", style=style)
+
+
+def print_lines(lines: Iterable[str], console: Console) -> None:
+    """Print lines as they are, as far as the terminal can write them."""
+    for line in lines:
+        _line(console, line)
 
 
 def _line(console: Console, text: str, style: str = "") -> None:
