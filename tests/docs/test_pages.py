@@ -50,9 +50,9 @@ def test_a_key_without_a_table_row_is_noticed() -> None:
 # -- docs/metrics.md
 
 
-def table_of(title: str) -> list[tuple[str, str, str]]:
+def table_of(title: str, page: Path = METRICS) -> list[tuple[str, str, str]]:
     """Column, dtype and unit of the table below a heading."""
-    section = METRICS.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    section = page.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     table = section.partition("|---")[2].partition("\n\n")[0]
     rows = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in table.splitlines()[1:]]
     return [(column, dtype, unit) for column, dtype, unit, _ in rows]
@@ -85,6 +85,31 @@ def test_every_outcome_is_told() -> None:
     told = re.search(r"\| outcome \| meaning \|\n\|---\|---\|\n(.*?)\n\n", METRICS.read_text(), re.DOTALL)
     assert told is not None
     assert tuple(re.findall(r"^\| `([\w-]+)`", told[1], re.MULTILINE)) == ENDINGS
+
+
+# -- docs/theory.md
+
+THEORY = ROOT / "docs" / "theory.md"
+
+
+def test_every_column_of_a_comparison_with_theory_is_told(result: Result) -> None:
+    told = table_of("Theory beside a run", THEORY)
+    frame = result.theory()
+    assert [(column, dtype) for column, dtype, _ in told] == [(name, str(kind)) for name, kind in frame.dtypes.items()]
+    assert [column for column, dtype, unit in told if dtype == "float64" and not unit] == []
+
+
+def test_every_model_is_told() -> None:
+    from queuesim import theory
+    from queuesim.theory.catalogue import CATALOGUE
+
+    page = THEORY.read_text()
+    named = set(re.findall(r"^\| ([^|`]+?) \|", page.partition("### Which models apply")[2], re.MULTILINE))
+    for entry in CATALOGUE:
+        assert entry.name in named | {"M/M/c/K", "M^X/M/1"}, entry.name
+        assert entry.name in page
+    helpers = {"Model", "Moments", "PriorityClass", "PriorityModel", "of", "superposed_scv"}
+    assert [name for name in theory.__all__ if f"`{name}`" not in page and name not in helpers] == []
 
 
 # -- README.md
