@@ -17,7 +17,12 @@ from queuesim.theory.validation import UNLIMITED, ValidationCase, cases, lognorm
 def test_the_cases_cover_every_closed_form_once() -> None:
     listed = cases()
     assert len({case.name for case in listed}) == len(listed)
-    assert {case.source for case in listed} >= {"Erlang 1917", "Crommelin 1932", "Takács 1963", "Cobham 1954"}
+    assert {case.source for case in listed} >= {
+        "Erlang 1917",
+        "Crommelin 1932; Franx 2001",
+        "Takács 1963",
+        "Cobham 1954",
+    }
     for case in listed:
         assert case.quantities
         assert all(quantity.expected > 0 and math.isfinite(quantity.expected) for quantity in case.quantities)
@@ -27,11 +32,19 @@ def test_the_cases_cover_every_closed_form_once() -> None:
 def test_each_case_is_a_scenario_with_the_load_it_names(case: ValidationCase) -> None:
     scenario = Scenario.model_validate(case.scenario(10_000), context={"file": True})
     (entry,), (workers,) = scenario.load, scenario.workers
-    assert entry.poisson is not None
-    assert entry.poisson.rate == pytest.approx(case.arrival_rate, rel=1e-12)
+    arrivals = entry.poisson or entry.constant
+    if arrivals is None:
+        assert entry.closed is not None
+    else:
+        assert arrivals.rate == pytest.approx(case.arrival_rate, rel=1e-12)
     assert scenario.duration == pytest.approx(10_000 / case.arrival_rate, abs=1e-3)
     shares = scenario.mix(entry)
-    work = sum(share * _service(scenario, name).mean / _success(scenario, name) for name, share in shares.items())
+    if workers.limiter is not None:
+        # slots are to be no bottleneck, in the two windows that can begin within a service
+        assert 0.6 < case.arrival_rate * workers.limiter.duration / workers.limiter.max < 0.9
+        assert (workers.concurrency or 1) > 2 * workers.limiter.max
+        return
+    work = sum(share * _service(scenario, name).mean * _starts(scenario, name) for name, share in shares.items())
     assert 0.6 < case.arrival_rate * work / (workers.concurrency or 1) < 0.9
 
 
@@ -39,6 +52,12 @@ def _service(scenario: Scenario, name: str) -> Service:
     settings = scenario.job(name).service
     assert settings is not None
     return settings.model()
+
+
+def _starts(scenario: Scenario, name: str) -> float:
+    """Attempts of a job on average."""
+    fails, attempts = 1 - _success(scenario, name), scenario.job(name).options(scenario.queue).attempts
+    return (1 - fails**attempts) / (1 - fails)
 
 
 def _success(scenario: Scenario, name: str) -> float:

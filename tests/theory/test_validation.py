@@ -11,11 +11,14 @@ import pandas as pd
 import pytest
 
 from queuesim.theory import MM1, validation
+from queuesim.theory.tables import TableRow
 from queuesim.theory.validation import ValidationCase, mean_latency, mean_waiting
 
 MODEL = MM1(0.5, 1.0)
 QUANTITIES = (mean_waiting(MODEL.mean_waiting_time), mean_latency(MODEL.mean_time_in_system))
 CASE = ValidationCase("M/M/1", "Kleinrock vol. 1, 3.2", 0.5, {"service": 1.0}, QUANTITIES)
+
+ROW = TableRow("a table", "M/M/2", "blocking", 0.25, 0.25, "0.25")
 
 
 def lindley(scenario: dict[str, Any], seed: int) -> Any:
@@ -67,6 +70,8 @@ def test_a_cases_seeds_depend_on_its_name_and_the_seed_only() -> None:
 def test_the_command_writes_the_same_page_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "simulate", lindley)
     monkeypatch.setattr(validation, "cases", lambda: (CASE,))
+    monkeypatch.setattr(validation, "table_rows", lambda: [ROW])
+    monkeypatch.setattr(validation, "approximation_rows", list)
     pages = [tmp_path / name for name in ("first.md", "second.md")]
     for page in pages:
         arguments = ["--seed", "1", "--jobs", "5000", "--replications", "5", "-o", str(page)]
@@ -76,6 +81,7 @@ def test_the_command_writes_the_same_page_again(tmp_path: Path, monkeypatch: pyt
     assert "Seed 1. Made by `python -m queuesim.theory.validation --seed 1 --jobs 5000 --replications 5" in text
     assert "| M/M/1 | mean waiting time | 1.0000 |" in text
     assert "2 of 2 rows agree." in text
+    assert "| a table | M/M/2 | blocking | 0.25 | 0.25 | below 1e-9 | 0.25 | agrees |" in text
 
 
 def test_the_command_fails_if_a_row_differs(
@@ -84,8 +90,19 @@ def test_the_command_fails_if_a_row_differs(
     wrong = ValidationCase("wrong", "", 0.5, {"service": 1.0}, (mean_waiting(2.0),))
     monkeypatch.setattr(validation, "simulate", lindley)
     monkeypatch.setattr(validation, "cases", lambda: (CASE, wrong))
+    monkeypatch.setattr(validation, "table_rows", lambda: [ROW])
+    monkeypatch.setattr(validation, "approximation_rows", list)
     assert validation.main(["--seed", "1", "--jobs", "5000", "--replications", "5"]) == 1
     shown = capsys.readouterr()
     assert "| **differs** |" in shown.out
     assert "2 of 3 rows agree." in shown.out
     assert "wrong: 5 x 5000 jobs" in shown.err
+
+
+def test_the_command_fails_if_a_table_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "simulate", lindley)
+    monkeypatch.setattr(validation, "cases", lambda: (CASE,))
+    monkeypatch.setattr(validation, "approximation_rows", list)
+    for row, code in ((ROW, 0), (TableRow("a table", "M/M/2", "blocking", 0.25, 0.26), 1)):
+        monkeypatch.setattr(validation, "table_rows", lambda row=row: [row])
+        assert validation.main(["--seed", "1", "--jobs", "5000", "--replications", "5"]) == code

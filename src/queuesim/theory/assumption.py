@@ -100,6 +100,8 @@ class Fact(StrEnum):
     PRODUCT_FORM = "repeats are further visits, which exponential service allows for"
     FEEDBACK = "{share} of attempts fail and go back to the tail at once"
     BACKOFFS = "retries wait for a backoff"
+    LATE_RETRIES = "a retry whose backoff is over enters the queue when a worker next asks, behind jobs that came since"
+    RETRIES_AT_ONCE = "retries go to the tail at once"
     RETRIES_DIFFER = "the share of attempts that are repeated depends on the type or on the attempt"
     ATTEMPTS_END = "{share} of jobs use up their {attempts}"
     ATTEMPTS_DO_NOT_END = "jobs practically never use up their attempts"

@@ -85,8 +85,11 @@ def _open(
 
 
 def _percentile(station: Station, model: Any) -> list[Prediction]:
-    """The 95th percentile of the waiting time, where the model has it and jobs are served in order."""
-    if not hasattr(model, "waiting_quantile") or not are.in_order(station).holds:
+    """The 95th percentile of the waiting time, where the model has it and jobs are served in order.
+
+    A delayed job enters the queue when a worker next asks for jobs: behind those without a delay that came since.
+    """
+    if not hasattr(model, "waiting_quantile") or not are.in_order(station).holds or station.delays_differ:
         return []
     try:
         return [Prediction("waiting.p95", model.waiting_quantile(PERCENTILE))]
@@ -273,7 +276,7 @@ CATALOGUE: Sequence[Entry] = (
         "Erlang 1917; Kleinrock vol. 1, 3.2",
         Kind.EXACT,
         (are.poisson, are.exponential, are.slots, are.blind_order, are.retries_in_order, are.no_limiter),
-        STEADY,
+        (*STEADY, are.retries_at_once),
         _memoryless,
     ),
     Entry(

@@ -86,8 +86,7 @@ def constant_service(load: float, servers: int, states: int) -> Array:
     arrivals = [math.exp(k * math.log(load) - load - math.lgamma(k + 1)) for k in range(states + servers)]
     steps = np.zeros((states, states))
     for n in range(states):
-        for k, share in enumerate(arrivals):
-            steps[n, min(max(0, n + k - servers), states - 1)] += share
+        np.add.at(steps[n], np.clip(n + np.arange(len(arrivals)) - servers, 0, states - 1), arrivals)
         steps[n, states - 1] += max(0.0, 1 - steps[n].sum())
     return steps
 

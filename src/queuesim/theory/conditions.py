@@ -290,13 +290,22 @@ def retries_in_order(station: Station) -> Assumption:
 
     Source: Baskett, Chandy, Muntz & Palacios 1975: a station that serves first come, first served, with the same
     exponential service for all, and classes of jobs that change from visit to visit (here, the number of the attempt).
-    A backoff is a station of their type 3, whose distribution does not matter.
+    A backoff is a station of their type 3, whose distribution does not matter; see `retries_at_once` for its order.
     """
     if station.repeats < NEVER:
         return holds(Aspect.RETRIES, Fact.NO_RETRIES)
     if station.family is Family.EXPONENTIAL and in_order(station).holds:
         return holds(Aspect.RETRIES, Fact.PRODUCT_FORM)
     return violated(Aspect.RETRIES, Fact.RETRIES, share=station.repeats)
+
+
+def retries_at_once(station: Station) -> Assumption:
+    """No job waits for a backoff. One that does loses places: it enters the queue when a worker next asks for jobs."""
+    if station.repeats < NEVER:
+        return holds(Aspect.RETRIES, Fact.NO_RETRIES)
+    if any(each.backoff for each in station.classes):
+        return violated(Aspect.RETRIES, Fact.LATE_RETRIES)
+    return holds(Aspect.RETRIES, Fact.RETRIES_AT_ONCE)
 
 
 def feedback(station: Station) -> Assumption:

@@ -1,4 +1,6 @@
-"""Validation: replications of every case, compared with its closed form. Makes ``reports/validation.md``.
+"""Validation: replications of every case, compared with its closed form, and formulas compared with Markov chains.
+
+It makes ``reports/validation.md``:
 
     python -m queuesim.theory.validation -o reports/validation.md
 
@@ -22,10 +24,14 @@ import numpy as np
 from queuesim.experiments.interval import Interval, replications
 from queuesim.theory.deterministic import MD1, MDc
 from queuesim.theory.feedback import BernoulliFeedback
-from queuesim.theory.general import MG1
+from queuesim.theory.finite_source import MachineRepair
+from queuesim.theory.general import DM1, MG1
+from queuesim.theory.limiter import WindowLimiter
 from queuesim.theory.markovian import MM1, MMc
 from queuesim.theory.model import Model, MultiServer
 from queuesim.theory.priority import PriorityClass, PriorityMG1, PriorityMMc, PriorityModel
+from queuesim.theory.tables import approximation_rows, table_rows
+from queuesim.theory.tables import page as page_of_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,10 +140,16 @@ def cases() -> tuple[ValidationCase, ...]:
         ),
         _single("M/M/5", "Erlang 1917", MMc(4.0, 1.0, 5), EXPONENTIAL, _waiting, _latency, _probability, _waiting_p95),
         _single("M/D/1", "Erlang 1909; Franx 2001", MD1(0.8, 1.0), CONSTANT, _waiting, _waiting_p95),
-        _single("M/D/5", "Crommelin 1932", MDc(4.0, 1.0, 5), CONSTANT, _waiting, _probability),
+        _single(
+            "M/D/5", "Crommelin 1932; Franx 2001", MDc(4.0, 1.0, 5), CONSTANT, _waiting, _probability, _waiting_p95
+        ),
+        _regular(),
         _mg1("lognormal", 2.0, {"lognormal": lognormal}),
         _mg1("gamma", 0.5, {"gamma": {"mean": "1s", "shape": 2.0}}),
         _feedback(),
+        _retries(),
+        _producers(),
+        _limiter(),
         _priorities("M/M/1, 3 priorities, own services", PriorityMG1(classes), 1),
         _priorities("M/M/3, 3 priorities", PriorityMMc((0.4, 0.8, 1.2), 1.0, 3), 3),
     )
@@ -183,7 +195,7 @@ def _probability(model: Model) -> Quantity:
     return probability_of_waiting(model.probability_of_waiting)
 
 
-def _waiting_p95(model: MMc | MD1) -> Quantity:
+def _waiting_p95(model: MMc | MDc | DM1 | MachineRepair | WindowLimiter) -> Quantity:
     return waiting_percentile(model.waiting_quantile(0.95), 95)
 
 
@@ -210,6 +222,58 @@ def _feedback() -> ValidationCase:
         mean_latency(model.mean_time_in_system),
     )
     return ValidationCase(name, "Takács 1963", model.arrival_rate, settings, quantities)
+
+
+def _retries() -> ValidationCase:
+    """Retries at the tail: further visits of a network with a product form, so every visit waits as in M/M/5."""
+    name = "M/M/5, retries 0.4, at most 3 attempts"
+    model = MMc(2.5 * (1 + 0.4 + 0.4**2), 1.0, 5)
+    jobs = {"job": {"service": EXPONENTIAL, "errors": {"network": 0.4}}}
+    settings = _settings(name, 2.5, jobs, 5, queue={"attempts": 3, "backoff": "0s"})
+    quantities = mean_waiting(model.mean_waiting_time, "mean first waiting time"), _waiting_p95(model)
+    return ValidationCase(name, "Baskett et al. 1975", 2.5, settings, quantities)
+
+
+def _regular() -> ValidationCase:
+    name, model = "D/M/1", DM1(0.8, 1.0)
+    settings = {
+        **_settings(name, model.arrival_rate, {"job": {"service": EXPONENTIAL}}),
+        "load": [{"name": "arrivals", "constant": {"rate": f"{model.arrival_rate!r}/s"}}],
+    }
+    quantities = _waiting(model), _probability(model), _waiting_p95(model)
+    return ValidationCase(name, "Kleinrock vol. 1, 6.4", model.arrival_rate, settings, quantities)
+
+
+def _producers() -> ValidationCase:
+    """Producers that think for a constant time: of the time to think, only the mean matters."""
+    model = MachineRepair(12, 2.0, 1.0, 5)
+    name = "M/M/5//12, constant think time"
+    settings = {
+        **_settings(name, 1.0, {"job": {"service": EXPONENTIAL}}, 5),
+        "load": [{"name": "producers", "closed": {"producers": model.producers, "think": "2s"}}],
+    }
+    quantities = (
+        mean_waiting(model.mean_waiting_time),
+        probability_of_waiting(model.probability_of_waiting),
+        _waiting_p95(model),
+    )
+    return ValidationCase(name, "Gross et al., 2.8; Baskett et al. 1975", model.throughput, settings, quantities)
+
+
+def _limiter() -> ValidationCase:
+    """A limiter in front of slots of which there is always a free one."""
+    model = WindowLimiter(2.6, 10, 3.0)
+    name = "limiter, 10 starts per 3 s"
+    settings = {
+        **_settings(name, model.arrival_rate, {"job": {"service": "100ms"}}),
+        "workers": {"concurrency": 30, "limiter": {"max": model.max_starts, "duration": "3s"}},
+    }
+    quantities = (
+        mean_waiting(model.mean_waiting_time),
+        probability_of_waiting(model.probability_of_waiting),
+        _waiting_p95(model),
+    )
+    return ValidationCase(name, "bulk service; Crommelin 1932", model.arrival_rate, settings, quantities)
 
 
 def _priorities(name: str, model: PriorityModel, servers: int) -> ValidationCase:
@@ -313,8 +377,13 @@ def _compare(
     ]
 
 
-def report(comparisons: Sequence[ValidationRow], *, seed: int, jobs: int, count: int) -> str:
-    """The comparisons as a Markdown page. It holds no date and no version, so that it only changes with the results."""
+def report(
+    comparisons: Sequence[ValidationRow], *, seed: int, jobs: int, count: int, tables: Sequence[str] = ()
+) -> str:
+    """The comparisons as a Markdown page, with further lines below.
+
+    It holds no date and no version, so that it only changes with the results.
+    """
     agreeing = sum(comparison.agrees for comparison in comparisons)
     confidence = comparisons[0].interval.confidence if comparisons else CONFIDENCE
     lines = [
@@ -335,6 +404,7 @@ def report(comparisons: Sequence[ValidationRow], *, seed: int, jobs: int, count:
         *(_row(comparison) for comparison in comparisons),
         "",
         f"{agreeing} of {len(comparisons)} rows agree.",
+        *tables,
     ]
     return "\n".join(lines) + "\n"
 
@@ -355,7 +425,7 @@ def _row(comparison: ValidationRow) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 if every row agrees, 1 if one differs."""
+    """The command. Returns 0 if every row agrees, of simulations and of tables, and 1 if one differs."""
     parser = argparse.ArgumentParser(prog="python -m queuesim.theory.validation", description=__doc__)
     parser.add_argument("-o", "--output", type=Path, help="the Markdown file to write (default: standard output)")
     parser.add_argument("--seed", type=int, default=SEED)
@@ -368,12 +438,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=chosen.seed,
         progress=lambda line: print(line, file=sys.stderr),  # noqa: T201
     )
-    page = report(comparisons, seed=chosen.seed, jobs=chosen.jobs, count=chosen.replications)
+    rows = table_rows()
+    tables = page_of_tables(rows, approximation_rows())
+    page = report(comparisons, seed=chosen.seed, jobs=chosen.jobs, count=chosen.replications, tables=tables)
     if chosen.output is None:
         sys.stdout.write(page)
     else:
         chosen.output.write_text(page, encoding="utf-8", newline="\n")
-    return 0 if all(comparison.agrees for comparison in comparisons) else 1
+    agree = all(comparison.agrees for comparison in comparisons) and all(row.agrees for row in rows)
+    return 0 if agree else 1
 
 
 if __name__ == "__main__":
