@@ -22,8 +22,9 @@ class MXG1(Model):
 
     `arrival_rate` is of jobs, not of batches.
 
-    Source: Gross, Shortle, Thompson & Harris, section 3.1 (M^[X]/M/1); Kleinrock vol. 1, section 4.7 and 5.10, by which
-    a batch waits as a job of M/G/1 whose service is that of the whole batch, and a job of it for those before it, too.
+    Source: Gross, Shortle, Thompson & Harris, section 3.1 (M^[X]/M/1); Burke 1975, Delays in single-server queues with
+    batch input: a batch waits as a job of M/G/1 whose service is that of the whole batch, and a job of it for those
+    before it, too.
     """
 
     mean_batch: float
@@ -95,7 +96,7 @@ class BatchGGc:
     a batch finds all servers free. The first part is too small where a batch has few jobs for each server and the
     utilisation is high: servers then run idle while the last jobs of a batch end.
 
-    Source: the decomposition of M^X/G/1 (Kleinrock vol. 1, section 5.10), with Krämer and Langenbach-Belz 1976 in place
+    Source: the decomposition of M^X/G/1 (Burke 1975), with Krämer and Langenbach-Belz 1976 in place
     of Pollaczek-Khinchine.
 
     Raises:
@@ -180,7 +181,7 @@ class BatchGGc:
 def superposed_scv(rates: list[float], scvs: list[float], utilisation: float) -> float:
     """Squared coefficient of variation of the time between arrivals of several independent streams together.
 
-    Source: Whitt 1983, The Queueing Network Analyzer, section 4.3: w times the mean of the streams' own, weighted by
+    Source: Whitt 1983, The Queueing Network Analyzer: w times the mean of the streams' own, weighted by
     rate, plus 1 - w, with w = 1 / (1 + 4 (1 - rho)**2 (v - 1)) and v = 1 / the sum of the squares of the shares. The
     more streams there are, the nearer it is to that of Poisson, 1.
 

@@ -370,7 +370,7 @@ CATALOGUE: Sequence[Entry] = (
     ),
     Entry(
         *_servers("G^X/G/"),
-        "Kleinrock vol. 1, 5.10; Krämer and Langenbach-Belz 1976",
+        "Burke 1975; Krämer and Langenbach-Belz 1976",
         Kind.APPROXIMATE,
         (are.batches, are.any_service, are.slots, are.blind_order, are.no_retries, are.no_limiter),
         STEADY,

@@ -76,7 +76,7 @@ class GGc(MultiServer):
     def corrected_mean_waiting_time(self) -> float:
         """The same with a factor of at most 1 for arrivals that are more regular than Poisson; otherwise the same.
 
-        Source: Krämer and Langenbach-Belz 1976, as Whitt 1983 (The Queueing Network Analyzer, section 5) uses it: the
+        Source: Krämer and Langenbach-Belz 1976, as Whitt 1983 (The Queueing Network Analyzer) uses it: the
         factor is exp(-2 (1 - rho) (1 - SCV of arrivals)**2 / (3 rho (SCV of arrivals + SCV of services))).
         """
         spread = self.arrival_scv + self.scv
@@ -108,7 +108,7 @@ class GGc(MultiServer):
 class GG1(GGc):
     """G/G/1: one server. `mean_waiting_time` is Kingman's approximation, and `kingman_bound` is never exceeded.
 
-    Source: Kingman 1961, The single server queue in heavy traffic; Kleinrock vol. 2, section 2.2.
+    Source: Kingman 1961, The single server queue in heavy traffic; Kleinrock vol. 2, ch. 2.
     """
 
     servers: int = field(default=1, init=False, repr=False)

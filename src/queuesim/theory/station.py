@@ -220,8 +220,8 @@ class Station:
     def settling_time(self) -> float:
         """About how many seconds the queue takes to forget where it began.
 
-        Source: the relaxation time of M/M/1, 1 / (mu (1 - sqrt(rho))**2) (Cohen 1982, The Single Server Queue, section
-        II.2), with the slots as one fast server, and longer for more variable times.
+        Source: the relaxation time of M/M/1, 1 / (mu (1 - sqrt(rho))**2) (Cohen 1982, The Single Server Queue),
+        with the slots as one fast server, and longer for more variable times.
         """
         utilisation = min(self.utilisation, 1.0)
         quantum = self.mean_service / max(self.slots, 1)
