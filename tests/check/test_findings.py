@@ -52,6 +52,15 @@ def test_retries_are_what_lifts_arrivals_above_the_limiter() -> None:
     assert "allows 70/min" in message
 
 
+def test_a_limiter_of_some_workers_does_not_limit_the_others() -> None:
+    limited = {"name": "x", "limiter": {"max": 10, "duration": 60.0}}
+    assert "limiter below arrivals" in found(workers=[limited, {**limited, "name": "y"}])
+    assert "limiter below arrivals" not in found(workers=[limited, {"name": "y", "concurrency": 2}])
+    # a limiter of the queue is one of all workers
+    queue = {"rate_limit": {"max": 10, "duration": 60.0}}
+    assert "limiter below arrivals" in found(workers=[limited, {"name": "y"}], queue=queue)
+
+
 def test_validation_errors_are_not_retried() -> None:
     jobs = {"a": {"service": 0.1, "errors": {"validation": 0.5}, "attempts": 3}}
     limiter = {"concurrency": 1, "limiter": {"max": 70, "duration": 60.0}}

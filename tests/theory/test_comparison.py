@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import queuesim
 from queuesim import Job, Processor, theory
 from queuesim.results.result import Result
+from queuesim.testing.soak import random_scenario
 from queuesim.theory import (
     DM1,
     GG1,
@@ -504,6 +506,46 @@ def test_the_repositorys_scenarios(file: str) -> None:
     lower, upper = frame[frame["kind"] == "lower bound"], frame[frame["kind"] == "upper bound"]
     assert (lower["measured"] >= 0.98 * lower["predicted"]).all()
     assert (upper["measured"] <= 1.02 * upper["predicted"]).all()
+
+
+def drawn(seed: int) -> dict[str, Any]:
+    """A random scenario, two out of three without faults, one of them with steady loads alone."""
+    played = random_scenario(random.Random(seed))
+    if seed % 3:
+        del played["faults"]
+        played.pop("overdue", None)
+        played |= {"duration": 600.0, "warmup": 60.0}
+    if seed % 3 == 2:
+        steady = [entry for entry in played["load"] if not {"bulk", "backlog", "closed"} & set(entry)]
+        played["load"] = steady or [{"name": "users", "poisson": 2.0}]
+    return played
+
+
+def test_random_scenarios_have_models_or_reasons_and_bounds_hold() -> None:
+    found: set[str] = set()
+    for seed in range(60):
+        frame = compared(drawn(seed), progress=False)
+        assert set(frame["model"]) <= set(frame.models["model"][frame.models["applies"]])
+        assert (frame.models["why"] != "").all()
+        assert frame["predicted"].notna().all()
+        assert str(frame)
+        assert frame._repr_html_()
+        lower, upper = frame[frame["kind"] == "lower bound"], frame[frame["kind"] == "upper bound"]
+        # bounds are of expected values
+        assert not (lower["measured"] < 0.9 * lower["predicted"]).any(), seed
+        assert not (upper["measured"] > 1.1 * upper["predicted"]).any(), seed
+        found |= set(frame["kind"])
+    assert found >= {"approximate", "upper bound", "lower bound"}
+
+
+def test_a_limiter_of_some_workers_limits_nothing() -> None:
+    workers = [
+        {"name": "slow", "concurrency": 2, "limiter": {"max": 1, "duration": "10s"}},
+        {"name": "fast", "concurrency": 3},
+    ]
+    frame = compared(scenario(workers=workers, load=[{"name": "l", "poisson": "2/s"}], duration="20m"))
+    assert "only some of the workers" in why(frame, "window limiter")
+    assert (frame["kind"] != "exact").all()
 
 
 # -- Views

@@ -160,8 +160,11 @@ def slow(service: ServiceTime) -> float:
 
 
 def limiter(scenario: Scenario, processor: Processor | None = None) -> RateLimit | None:
-    """The limiter that holds for the whole queue."""
-    return shared_limiter(scenario.workers, scenario.queue.rate_limit, None if processor is None else processor.limiter)
+    """The limiter that holds for the whole queue; None if some workers have none, for these are not limited."""
+    own = None if processor is None else processor.limiter
+    if scenario.queue.rate_limit is None and own is None and any(kind.limiter is None for kind in scenario.workers):
+        return None
+    return shared_limiter(scenario.workers, scenario.queue.rate_limit, own)
 
 
 def slots(scenario: Scenario, processor: Processor | None = None) -> int:

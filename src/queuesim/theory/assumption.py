@@ -107,6 +107,7 @@ class Fact(StrEnum):
     ATTEMPTS_DO_NOT_END = "jobs practically never use up their attempts"
 
     NO_LIMITER = "no limiter"
+    LIMITER_OF_SOME = "only some of the workers have the limiter"
     LIMITER_IDLE = "the limiter was never shut"
     LIMITER_SHUT = "the limiter was shut for {share} of the time"
 
@@ -116,8 +117,9 @@ class Fact(StrEnum):
     OVERHEAD = "overhead of the backend is not in the model: {names}"
 
     FLOWS = "jobs flow at their expected rates, as slots, limiter, priorities and planned stoppages let them"
+    RETRIES_IN_PLACE = "retries take their slots with the first attempt in it, not later"
     SCANS_AT_ONCE = "a scan for overdue tasks adds its jobs at once in it, not page by page"
-    RANDOM_FAULTS = "faults at random times are not in it"
+    RANDOM_FAULTS = "of faults, only stoppages at fixed times are in it"
 
     NEVER_FULL = "no queue of a scenario turns jobs away"
     NO_RANDOM_BATCHES = "no load of a scenario adds batches at random times"

@@ -220,15 +220,23 @@ def _behind_limiter(station: Station) -> list[Prediction]:
 
 
 def _capacity(station: Station) -> list[Prediction]:
-    """Throughput at most: what slots, limiter and producers can do, whatever the distributions are."""
-    speeds = [station.limiter_rate / station.starts]
-    if station.mean_service:
-        speeds.append(station.slots / station.mean_service / station.starts)
+    """Throughput at most: what slots, limiter and producers can do, whatever the distributions are.
+
+    In an overload, the jobs that complete are of the mix of those that arrive only if they are served in order. And
+    retries lag behind: for a while a job that completes may have taken one start.
+    """
+    mixed = station.alike or (are.in_order(station).holds and not station.delays_differ)
+    service = station.mean_service if mixed else min(each.mean_service for each in station.classes)
+    once = are.no_retries(station).holds and mixed
+    completed = station.completed if once else 1.0
+    speeds = [station.limiter_rate * completed]
+    if service:
+        speeds.append(station.slots / service * completed)
     if are.closed(station).holds:
-        speeds.append(are.producers(station) / (are.think(station) + station.mean_service * station.starts))
-    elif not station.unsteady:
-        speeds.append(station.arrival_rate)
-    return [Prediction("throughput", min(speeds) * station.completed)]
+        speeds.append(are.producers(station) / (are.think(station) + service) * completed)
+    elif station.is_open and not station.unsteady:
+        speeds.append(station.arrival_rate * station.completed)
+    return [Prediction("throughput", min(speeds))]
 
 
 HIDDEN = frozenset(
@@ -245,6 +253,8 @@ def overloaded_or_limited(station: Station) -> Assumption:
     hidden = next((each for each in are.obstacles(station) if each.fact in HIDDEN), None)
     if hidden is not None:
         return hidden
+    if any(each.measured for each in station.classes):
+        return violated(Aspect.SERVICE, Fact.NOT_OUTLINED)
     if are.closed(station).holds:
         return are.closed(station)
     for found in (are.stability(station), are.limiter_stability(station)):

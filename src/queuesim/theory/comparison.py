@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from queuesim.check.fluid import Fluid
-from queuesim.check.outline import outlines
+from queuesim.check.outline import JobOutline, outlines
 from queuesim.inputfile import TableError
 from queuesim.results.recording import RunFrames
 from queuesim.scenario.model import Scenario
@@ -139,7 +139,17 @@ def _fluid(station: Station) -> Verdict:
         Prediction("backlog.mean", fluid.mean_backlog(station.start, facts.duration)),
     )
     said = (holds(Aspect.RATES, Fact.FLOWS),)
-    wrong = [violated(Aspect.FAULTS, Fact.RANDOM_FAULTS)] if scenario.faults else []
-    wrong += [violated(Aspect.OVERDUE, Fact.SCANS_AT_ONCE)] if scenario.overdue is not None else []
-    kind = Kind.LOWER_BOUND if scenario.overdue is None else Kind.APPROXIMATE
-    return Verdict(FLUID, source, kind, True, said, tuple(wrong), predictions)
+    wrong = tuple(_not_fluid(scenario, jobs))
+    return Verdict(FLUID, source, Kind.APPROXIMATE if wrong else Kind.LOWER_BOUND, True, said, wrong, predictions)
+
+
+def _not_fluid(scenario: Scenario, jobs: Sequence[JobOutline]) -> Iterator[Assumption]:
+    """What the fluid has otherwise than a run, so that its waiting times are no bounds."""
+    if scenario.faults:
+        yield violated(Aspect.FAULTS, Fact.RANDOM_FAULTS)
+    if scenario.overdue is not None:
+        yield violated(Aspect.OVERDUE, Fact.SCANS_AT_ONCE)
+    if any(each.starts > 1 + are.NEVER for each in jobs):
+        yield violated(Aspect.RETRIES, Fact.RETRIES_IN_PLACE)
+    if last := tuple(each.name for each in jobs if each.options.lifo):
+        yield violated(Aspect.ORDER, Fact.LIFO, names=last)

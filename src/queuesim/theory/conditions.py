@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from queuesim.scenario.queue_settings import name_workers
 from queuesim.theory.assumption import Aspect, Assumption, Fact, holds, violated
-from queuesim.theory.station import Arrival, Family, Station
+from queuesim.theory.station import Arrival, Family, Limited, Station
 
 Condition = Callable[[Station], Assumption]
 
@@ -234,7 +234,7 @@ def slots_free(station: Station) -> Assumption:
 
 def slots_mostly_free(station: Station) -> Assumption:
     """Slots are hardly ever a bottleneck. Where they are, no formula is known for the limiter."""
-    if station.facts.limiter is None:
+    if station.limited is Limited.NONE:
         return slots(station)
     if station.share_busy <= MOSTLY_FREE:
         return holds(Aspect.SLOTS, Fact.SLOTS_FREE, share=1 - station.share_busy)
@@ -334,7 +334,7 @@ def endless_attempts(station: Station) -> Assumption:
 
 def no_limiter(station: Station) -> Assumption:
     """There is no limiter, or it was never shut."""
-    if station.facts.limiter is None:
+    if station.limited is Limited.NONE:
         return holds(Aspect.LIMITER, Fact.NO_LIMITER)
     if not station.limiter_filled:
         return holds(Aspect.LIMITER, Fact.LIMITER_IDLE)
@@ -344,6 +344,8 @@ def no_limiter(station: Station) -> Assumption:
 def limiter(station: Station) -> Assumption:
     """There is a limiter, which was shut at times."""
     found = no_limiter(station)
+    if not found.holds and station.limited is Limited.SOME:
+        return violated(Aspect.LIMITER, Fact.LIMITER_OF_SOME)
     return Assumption(found.aspect, not found.holds, found.fact, found.values)
 
 

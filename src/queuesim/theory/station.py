@@ -84,6 +84,14 @@ class Arrival(StrEnum):
     CLOSED = "closed"
 
 
+class Limited(StrEnum):
+    """Which workers a limiter holds for."""
+
+    NONE = "none"
+    SOME = "some"
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """The jobs of one load, in the measured time."""
@@ -196,9 +204,21 @@ class Station:
         return self.offered_load / self.slots if self.slots else math.inf
 
     @property
+    def limited(self) -> Limited:
+        """Which workers the limiter holds for. One of the queue holds for all, and so does that of a processor."""
+        own = [kind.limiter is not None for kind in self.scenario.workers]
+        if self.facts.limiter is None:
+            return Limited.NONE
+        some = any(own) and not all(own) and self.scenario.queue.rate_limit is None
+        # a processor of the user's own may have a limiter for the workers that don't say
+        return Limited.SOME if some and self.scenario.processor is None else Limited.ALL
+
+    @property
     def limiter_rate(self) -> float:
-        """Starts per second that the limiter allows; infinity without one."""
-        return math.inf if self.facts.limiter is None else self.facts.limiter[0] / self.facts.limiter[1]
+        """Starts per second that the limiter allows; infinity without one that holds for all workers."""
+        if self.facts.limiter is None or self.limited is not Limited.ALL:
+            return math.inf
+        return self.facts.limiter[0] / self.facts.limiter[1]
 
     @cached_property
     def arrival_scv(self) -> float:
@@ -228,7 +248,7 @@ class Station:
         spread = 1.0
         if self.is_open:
             spread = max((self.arrival_scv + self.scv) / 2, 0.1)
-        if self.facts.limiter is not None and self.limiter_filled:
+        if self.limited is Limited.ALL and self.limiter_filled:
             utilisation = min(max(utilisation, self.start_rate / self.limiter_rate), 1.0)
             quantum = max(quantum, 1 / self.limiter_rate)
         if self.only(Arrival.CLOSED):
