@@ -59,3 +59,7 @@ def test_theory_as_json(invoke: Command, small: Path) -> None:
     assert waiting["half_width"] is None
     assert {row["model"] for row in theory["models"] if row["applies"]} >= {"M/D/1", "M/G/1"}
     assert "theory" not in json.loads(invoke("show", "out", "--json").stdout)
+
+
+def test_quiet_is_stronger(invoke: Command, small: Path) -> None:
+    assert invoke("run", small, "-q", "--theory").stdout == ""

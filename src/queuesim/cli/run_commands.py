@@ -189,7 +189,7 @@ class Played:
             typer.echo(shown_lines(self.refusal), err=True)
         else:
             (print_failures if quiet else print_summary)(self.result)
-            if theory:
+            if theory and not quiet:
                 print_theory(self.result)
 
     def as_json(self, *, theory: bool) -> dict[str, Any]:

@@ -53,14 +53,12 @@ class Fact(StrEnum):
     PRODUCERS_TOO = "load {load} has producers that wait for their jobs, beside other loads"
     THINKING_DIFFERS = "producers think for different times"
     NO_ARRIVALS = "no load adds jobs at a rate"
-    OPEN = "jobs arrive whatever becomes of those before"
     NOT_BATCHES = "no load adds batches"
     NOT_CLOSED = "no load has producers that wait for their jobs"
 
     STEADY = "rates do not change after a warm-up of {seconds}, in which the queue settles"
     CHANGING = "load {load} changes its rate after the warm-up"
     PARTIAL = "load {load} is there for a part of the measured time only"
-    BACKLOG_GONE = "the backlog of {jobs} is gone within the warm-up"
     BACKLOG_LEFT = "the run begins with a backlog of {jobs}, which the warm-up does not outlast"
 
     STABLE = "{erlangs} on {slots}"
