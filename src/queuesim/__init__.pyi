@@ -18,6 +18,9 @@ from .core.queue import Queue as Queue
 from .core.retry import RetryPolicy as RetryPolicy
 from .core.worker import Worker as Worker
 from .error import QueuesimError as QueuesimError
+from .experiments.batches import batch_means as batch_means
+from .experiments.executor import Processes as Processes
+from .experiments.replications import replicate as replicate
 from .experiments.sweep import sweep as sweep
 from .notebook import explore as explore
 from .notebook import load_ipython_extension as load_ipython_extension

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from queuesim import extras
-from queuesim.experiments.interval import Interval, batch_means, replications, student_t
+from queuesim.experiments.interval import (
+    Interval,
+    batch_means,
+    paired,
+    quantile_bounds,
+    replications,
+    share_bounds,
+    student_t,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +95,61 @@ def test_what_makes_no_interval_is_refused() -> None:
         replications([1.0, 2.0], confidence=95)
     with pytest.raises(ValueError):
         student_t(0.95, 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "low", "high"),
+    # Clopper and Pearson at 95 %, from any printed table
+    [(0, 20, 0.0, 0.1684), (20, 20, 0.8316, 1.0), (3, 20, 0.0321, 0.3789), (50, 100, 0.3983, 0.6017)],
+)
+def test_bounds_of_a_share_agree_with_the_printed_table(count: int, of: int, low: float, high: float) -> None:
+    bounds = share_bounds(count, of)
+    assert (bounds.low, bounds.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert count / of in bounds
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.9])
+def test_bounds_of_a_quantile_hold_it_at_least_as_often_as_stated(probability: float) -> None:
+    draws = np.random.default_rng(5).exponential(size=(2_000, 60))
+    true = -np.log(1 - probability)
+    covered = np.mean([true in quantile_bounds(row, probability, confidence=0.9) for row in draws])
+    # binomial bounds are conservative: above 90 %, and not by much
+    assert 0.88 < covered < 0.96
+
+
+def test_a_quantile_has_no_bound_where_there_are_too_few_values() -> None:
+    # 0.95 ** 72 is below 2.5 %
+    assert quantile_bounds(range(72), 0.95).high == 71
+    assert quantile_bounds(range(71), 0.95).high == np.inf
+    assert quantile_bounds(range(5), 0.01).low == -np.inf
+    assert quantile_bounds([7.0], 0.5).estimate == 7
+
+
+def test_a_paired_interval_leaves_out_what_pairs_have_in_common() -> None:
+    rng = np.random.default_rng(6)
+    common, own = rng.normal(0, 10, 20), rng.normal(0, 1, (2, 20))
+    first, second = common + own[0] + 3, common + own[1]
+    interval = paired(first, second)
+    assert 3 in interval
+    assert interval.half_width < 1.5
+    assert replications(first).half_width > 3
+    with pytest.raises(ValueError):
+        paired([1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+def test_what_makes_no_bounds_is_refused() -> None:
+    with pytest.raises(ValueError):
+        share_bounds(0, 0)
+    with pytest.raises(ValueError):
+        share_bounds(3, 2)
+    with pytest.raises(ValueError):
+        share_bounds(1, 2, confidence=95)
+    with pytest.raises(ValueError):
+        quantile_bounds([], 0.5)
+    with pytest.raises(ValueError):
+        quantile_bounds([1.0, float("nan")], 0.5)
+    with pytest.raises(ValueError):
+        quantile_bounds([1.0, 2.0], 95)
 
 
 def test_a_missing_scipy_is_named_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:

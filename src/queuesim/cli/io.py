@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import re
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,7 +90,7 @@ def as_json_of(result: Result, *, theory: bool = False) -> dict[str, Any]:
         from queuesim.theory import of
 
         found["theory"] = of(result).to_json_records()
-    plain: dict[str, Any] = _without_nan(found)
+    plain: dict[str, Any] = without_nan(found)
     return plain
 
 
@@ -95,12 +98,12 @@ def _shares(totals: Totals) -> dict[str, float]:
     return {"success_rate": totals.success_rate, "retry_amplification": totals.retry_amplification}
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """JSON has neither NaN nor infinity."""
     if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
+        return {key: without_nan(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(each) for each in value]
+        return [without_nan(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -208,6 +211,17 @@ WithTheory = Annotated[
     bool, typer.Option("--theory", help="Also show what queueing theory predicts, and how far the run is off.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Processes = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Play in N processes. [default: in this one]", show_default=False),
+]
+Confidence = Annotated[str, typer.Option(metavar="PERCENT", help="Confidence of all intervals.")]
+Progress = Annotated[bool, typer.Option("--progress/--no-progress", help="A progress bar, on a terminal.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what is wrong.")]
+OwnProcessor = Annotated[
+    str | None,
+    typer.Option("--processor", metavar="MODULE:ATTRIBUTE", help="Replaces the scenario's.", show_default=False),
+]
 NoLimit = Annotated[
     bool, typer.Option("--no-limit", help="Accept runs that take more than a day or more than 64 GB of memory.")
 ]
@@ -236,6 +250,28 @@ def matching(patterns: Sequence[str]) -> list[Path]:
             raise typer.BadParameter(f"no file matches {shown(pattern)}", param_hint="'SCENARIO...'")
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def share_of(text: str, parameter: str) -> float:
+    """A share or a confidence of an option: 95% or 0.95. Usage error for anything else, and for 100 % and more."""
+    from queuesim.units import parse_percent
+
+    with parsing(parameter):
+        share = float(text) if re.fullmatch(r"0?\.\d+|0", text) else parse_percent(text)
+        if not 0 <= share < 1:
+            raise ValueError(f"it must be below 100%, not {text}")
+        return share
+
+
+@contextmanager
+def here_on_path() -> Iterator[None]:
+    """The current directory, where a command line's module is looked for after the scenario's directory."""
+    here = os.getcwd()
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 Prefix = Annotated[str, typer.Option(help="Prefix of all keys in Redis; {bull} on a cluster.")]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,13 +17,16 @@ import typer
 
 from queuesim.cli.io import (
     AsJson,
+    Confidence,
     ExitCode,
     NoLimit,
     PlayedOn,
+    Processes,
     ScenarioFiles,
     WithTheory,
     as_json_of,
     exit_code,
+    here_on_path,
     matching,
     parsing,
     print_as_json,
@@ -92,6 +94,37 @@ def run(
     ] = None,
     theory: WithTheory = False,
     no_limit: NoLimit = False,
+    replications: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Play N independent runs, and estimate every figure with an interval. With --until, N at most.",
+            show_default=False,
+        ),
+    ] = None,
+    until: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIGURE=WIDTH",
+            help="Play runs until the interval is so narrow on either side: waiting.p95=5% of the mean, or =200ms. "
+            "Repeatable.",
+        ),
+    ] = None,
+    warmup: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME|mser-5",
+            help="With --replications: the time left out at the start of each run, or the rule that finds it.",
+            show_default=False,
+        ),
+    ] = None,
+    confidence: Confidence = "95%",
+    may_fail: Annotated[
+        str,
+        typer.Option(metavar="PERCENT", help="With --replications: share of the runs in which thresholds may fail."),
+    ] = "0%",
+    processes: Processes = None,
 ) -> None:
     """Play scenarios and show what happened.
 
@@ -105,6 +138,13 @@ def run(
         raise typer.BadParameter("runs in real time always differ", param_hint="'--twice'")
     files = matching(scenarios)
     outputs = _outputs(files, output)
+    several_runs = replications is not None or until
+    only_with_several = {"--warmup": warmup, "--may-fail": may_fail != "0%" or None, "--processes": processes}
+    if given := [name for name, value in only_with_several.items() if value is not None and not several_runs]:
+        raise typer.BadParameter("it goes with --replications", param_hint=f"'{given[0]}'")
+    if several_runs and (backend == "redis" or twice or engine != "auto"):
+        name = "--twice" if twice else "--backend" if backend == "redis" else "--engine"
+        raise typer.BadParameter("it does not go with --replications", param_hint=f"'{name}'")
     from queuesim.cli.io import prepare_output
     from queuesim.results.views.progress import wants_progress
     from queuesim.runs.choice import check_engine
@@ -126,6 +166,14 @@ def run(
     options: dict[str, Any] = {"redis_url": redis_url, "seed": seed, "shuffle": shuffle, "handler_limit": handler_limit}
     options |= {"allow_io": allow_io or [], "no_limit": no_limit, "engine": engine}
     options["progress"] = progress and not (quiet or as_json) and wants_progress()
+    if several_runs:
+        from queuesim.cli.experiment_commands import replicate_files
+
+        options = {name: value for name, value in options.items() if name not in ("redis_url", "engine")}
+        options |= {"backend": backend, "n": replications, "warmup": warmup, "executor": processes}
+        options |= {"until": until, "confidence": confidence, "may_fail": may_fail}
+        shown_as = {"as_json": as_json, "quiet": quiet}
+        raise typer.Exit(replicate_files(files, overrides, outputs, force=force, options=options, **shown_as))
 
     def play(file: Path) -> Played:
         chosen = load_with(file, overrides, checks=size_checks(no_limit))
@@ -144,7 +192,7 @@ def run(
     for file in files:
         if several and not (quiet or as_json):
             typer.echo(f"{chr(10) if codes else ''}{shown(str(file))}")
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), _here_on_path():
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), here_on_path():
             played = _or_refused(play, file) if several else play(file)
         codes[file] = played.code
         if as_json:
@@ -245,17 +293,6 @@ def _difference(tracers: Sequence[Tracer | None]) -> str | None:
     return difference and f"not deterministic: two runs differ in {difference}\nlikely causes: {CAUSES}"
 
 
-@contextlib.contextmanager
-def _here_on_path() -> Iterator[None]:
-    """The current directory, where a command line's module is looked for after the scenario's directory."""
-    here = os.getcwd()
-    sys.path.append(here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
-
-
 # -- queuesim search
 
 
@@ -307,7 +344,7 @@ def search(
     Exit code 0: none did; what was tried is printed. 1: one did; its story and the command that plays it again are
     printed. 2: an option is wrong, or the processor can't be made. 130: interrupted.
     """
-    with _here_on_path():
+    with here_on_path():
         from queuesim.runs.invariants import load_invariants
         from queuesim.scenario.model import InvariantEntry
         from queuesim.testing.surviving import DidNotSurviveError, assert_survives

@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -71,6 +71,16 @@ def executor_for(given: Given) -> Iterator[Executor]:
         yield made
     finally:
         made.close()
+
+
+def play_all(tasks: Sequence[Task], executor: Executor, report: Callable[[int], None] | None = None) -> list[Measured]:
+    """What all tasks measured, in their order. `report` is called with how many are done. Raises what `play` raises."""
+    found: dict[int, Measured] = {}
+    for place, outcome in executor.play(tasks):
+        found[place] = outcome
+        if report is not None:
+            report(len(found))
+    return [found[place] for place in range(len(tasks))]
 
 
 # -- In this process

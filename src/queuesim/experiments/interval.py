@@ -1,11 +1,13 @@
-"""Confidence intervals for the mean of what a simulation measured. Needs the extra `analysis`.
+"""Confidence intervals for what a simulation measured. Needs the extra `analysis`.
 
 Successive waiting times of one run depend on each other, so the textbook interval over them is far too narrow. Two
-remedies: means of independent replications, or means of long batches of one run.
+remedies: means of independent replications, or means of long batches of one run. Quantiles and shares of independent
+values have intervals of their own, which assume no distribution.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +22,7 @@ class Interval:
 
     mean: float
     half_width: float
-    """The interval is `mean` plus and minus this."""
+    """The interval is `mean` plus and minus this; NaN: nothing is known of it."""
     confidence: float
     """Probability that an interval made so holds the true mean."""
     samples: int
@@ -50,8 +52,7 @@ def student_t(confidence: float, degrees_of_freedom: int) -> float:
         ValueError: a confidence outside (0, 1), or fewer degrees of freedom than 1.
         MissingExtraError: scipy is not installed.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be above 0 and below 1, not {confidence}")
+    _require_confidence(confidence)
     if degrees_of_freedom < 1:
         raise ValueError(f"degrees_of_freedom must be 1 or more, not {degrees_of_freedom}")
     special = need("scipy.special", "analysis", "confidence intervals")
@@ -101,6 +102,96 @@ def batch_means(values: npt.ArrayLike, *, batches: int = 30, warmup: int = 0, co
     return replications(
         series[series.size - length * batches :].reshape(batches, length).mean(axis=1), confidence=confidence
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """An estimate between two bounds that need not be as far from it on both sides."""
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+    """Probability, at least, that bounds made so hold the true value."""
+    samples: int
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+def share_bounds(count: int, of: int, *, confidence: float = 0.95) -> Bounds:
+    """Bounds of a probability, from how often something happened in independent trials.
+
+    Source: Clopper & Pearson, Biometrika 26 (1934): exact, and never less sure than stated.
+
+    Raises:
+        ValueError: no trials, a count outside of 0 to `of`, or a confidence outside (0, 1).
+        MissingExtraError: scipy is not installed.
+    """
+    _require_confidence(confidence)
+    if of < 1 or not 0 <= count <= of:
+        raise ValueError(f"a share needs trials, and a count of 0 to as many, not {count} of {of}")
+    special = need("scipy.special", "analysis", "confidence intervals")
+    error = (1 - confidence) / 2
+    low = 0.0 if count == 0 else float(special.betaincinv(count, of - count + 1, error))
+    high = 1.0 if count == of else float(special.betaincinv(count + 1, of - count, 1 - error))
+    return Bounds(count / of, low, high, confidence, of)
+
+
+def quantile_bounds(values: npt.ArrayLike, probability: float, *, confidence: float = 0.95) -> Bounds:
+    """Bounds of a quantile of the distribution that independent values come from: two of the values themselves.
+
+    How many of n values are below a quantile is binomial, whatever their distribution. So the i-th smallest value is
+    above it with the probability that fewer than i are below. A bound is infinite if there are too few values for it:
+    for the upper bound of a 95th percentile at 95 %, fewer than 72. The values must be independent: one of each
+    replication, never the waiting times of one run.
+
+    Source: Conover, Practical Nonparametric Statistics, 3rd edition, section 3.2; Hahn & Meeker, Statistical Intervals,
+    section 5.2.
+
+    Raises:
+        ValueError: no values, one that is not finite, or a probability or confidence outside (0, 1).
+        MissingExtraError: scipy is not installed.
+    """
+    _require_confidence(confidence)
+    series = np.sort(_series("values", values))
+    if not 0 < probability < 1:
+        raise ValueError(f"the probability of a quantile must be above 0 and below 1, not {probability}")
+    if not len(series):
+        raise ValueError("a quantile needs 1 value or more")
+    special = need("scipy.special", "analysis", "confidence intervals")
+    count, error = len(series), (1 - confidence) / 2
+    # at_most[i]: the probability that at most i of the values are below the quantile
+    at_most = special.bdtr(np.arange(count), count, probability)
+    # the i-th smallest is at or above the quantile unless i or more are below
+    below = int(np.searchsorted(at_most, error, side="right"))
+    above = int(np.searchsorted(at_most, 1 - error, side="left"))
+    low = float(series[below - 1]) if below >= 1 else -math.inf
+    high = float(series[above]) if above < count else math.inf
+    return Bounds(float(np.quantile(series, probability)), low, high, confidence, count)
+
+
+def paired(values: npt.ArrayLike, base: npt.ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """The interval of a mean difference, from values that belong together in pairs: replications with common seeds.
+
+    What two runs with the same seed have in common, such as their arrivals, cancels out, so that the interval is
+    narrower than one from different seeds.
+
+    Source: Law, Simulation Modeling and Analysis, section 10.2.1 (paired t) with 11.2 (common random numbers).
+
+    Raises:
+        ValueError: as `replications`, or different numbers of values.
+        MissingExtraError: scipy is not installed.
+    """
+    first, second = _series("values", values), _series("base", base)
+    if first.size != second.size:
+        raise ValueError(f"a paired interval needs as many values as of the base, not {first.size} and {second.size}")
+    return replications(first - second, confidence=confidence)
+
+
+def _require_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be above 0 and below 1, not {confidence}")
 
 
 def _series(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from queuesim.core.processor import Processor
 from queuesim.error import QueuesimError
+from queuesim.experiments.figures import figure
 from queuesim.results.levels import backlog
-from queuesim.results.metrics import check_metric, measure
 from queuesim.results.recording import StopReason
 from queuesim.runs.choice import expected_jobs
 from queuesim.runs.compiled.reasons import UnplayableError
@@ -22,7 +23,7 @@ from queuesim.runs.invariants import Given as Invariants
 from queuesim.runs.invariants import Invariant
 from queuesim.runs.run import run, scenario_for
 from queuesim.scenario.model import BackendError, Scenario, check_backend
-from queuesim.scenario.processors import ProcessorFactory, reference_of, title
+from queuesim.scenario.processors import ProcessorFactory, processor_of, reference_of, title
 from queuesim.scenario.processors import Source as ProcessorSource
 
 if TYPE_CHECKING:
@@ -72,6 +73,21 @@ class Playing:
                     "as a function or class in a module, or play in this process (executor=None)"
                 )
 
+    def prototype(self, scenario: Scenario) -> Processor | None:
+        """A processor as the runs of the scenario have it, for arithmetic; None if the scenario describes all.
+
+        Raises:
+            ProcessorImportError, FactoryError: it can't be made.
+        """
+        source = self.processor
+        if source is None:
+            return processor_of(scenario)
+        if isinstance(source, ProcessorFactory):
+            factory = source
+        else:
+            factory = ProcessorFactory(source, self.shared or scenario.shared, scenario.directory)
+        return factory.make(factory.make_shared())[0]
+
     @property
     def options(self) -> dict[str, Any]:
         """The arguments of `queuesim.run`."""
@@ -82,7 +98,9 @@ class Playing:
 def _each_invariant(given: Invariants) -> list[Any]:
     if given is None:
         return []
-    return list(given) if isinstance(given, Iterable) else [given]
+    if isinstance(given, Mapping):
+        return list(given.values())
+    return list(given) if isinstance(given, Sequence) else [given]
 
 
 def _described(value: Any) -> str:
@@ -108,7 +126,7 @@ class Task:
     """Where the scenario's file is."""
     seed: int
     measured: tuple[str, ...]
-    """The names of the figures to measure: see `figure`."""
+    """The names of the figures to measure: see `queuesim.experiments.figures`."""
     playing: Playing = Playing()
     fast: bool = False
     """Whether to try the compiled engine even if the run is small: see `fast`. The figures are the same."""
@@ -273,43 +291,6 @@ def _growth(result: Result) -> tuple[float, float]:
     # in units of the measured time, from its middle
     times = (np.arange(BINS) + 0.5) / BINS - 0.5
     return float(times @ means / (times @ times)), float(means.mean())
-
-
-# -- Figures: what can be measured of a run by name
-
-DRAINED = "drained"
-"""When the backlog was gone, in seconds of the run: ``drained``; ``drained@3600``: that of the first hour."""
-
-
-def check_figure(name: str) -> None:
-    """Raise ValueError unless it is a metric with its statistic, as ``latency.p95``, or ``drained``."""
-    if name.partition("@")[0] == DRAINED:
-        float(name.partition("@")[2] or 0)
-        return
-    metric, _, statistic = name.partition(".")
-    check_metric(metric, statistic or None)
-
-
-def figure(result: Result, name: str) -> float:
-    """One number of a result by its name, in its unit; NaN if there is nothing to measure.
-
-    Names are those of metrics with their statistic, ``latency.p95``, and ``drained``.
-    """
-    kind, _, moment = name.partition("@")
-    if kind == DRAINED:
-        return _drained(result, float(moment) if moment else math.inf)
-    metric, _, statistic = name.partition(".")
-    return measure(result, metric, statistic or None)
-
-
-def _drained(result: Result, until: float) -> float:
-    """When no job waits any more, after the moment at which the most did until then; NaN: not in this run."""
-    level, facts = backlog(result), result.facts
-    end = min(until, facts.duration)
-    highest, since = level.extreme(0.0, end) if end > 0 else (0.0, 0.0)
-    if not highest > 0:
-        return 0.0
-    return since + result.analysis.time_to_drain(since)
 
 
 # -- Making tasks

@@ -60,7 +60,7 @@ def overlay(
     }
     named, quantity = what.replace("_", " "), METRICS.get(what.partition("_")[0])
     metric_unit = quantity.unit if quantity else ""
-    size, unit_name = _axis_unit(metric_unit, max(tops.values()))
+    size, unit_name = axis_unit(metric_unit, max(tops.values()))
     seconds = parse_duration(width) if isinstance(width, str) else width
     unit = style.time_axis(ax, list(drawn.values()), max(tops.values()) / size, f"bins of {readable(seconds)}")
     lines = zip(itertools.cycle(style.CURVES), itertools.cycle(style.LINES), strict=False)
@@ -77,7 +77,7 @@ def overlay(
     return ax
 
 
-def _axis_unit(unit: str, highest: float) -> tuple[float, str]:
+def axis_unit(unit: str, highest: float) -> tuple[float, str]:
     """By what the values of an axis are divided, and the name of its unit."""
     if unit == "s":
         return style.duration_unit(highest)

@@ -31,10 +31,9 @@ def render(result: Run, console: Console) -> None:
 
     It reads well at 80 columns, without colours, and on a terminal that knows only ASCII.
     """
-    sign, word, style = MARKS[digest.verdict_status(result)]
-    _line(console, f"{word.strip() if console.options.ascii_only else sign} {digest.verdict(result)}", style=style)
-    _line(console, digest.headline(result), style="bold")
-    _line(console, digest.origin(result), style="dim")
+    print_marked(console, digest.verdict_status(result), digest.verdict(result))
+    print_line(console, digest.headline(result), style="bold")
+    print_line(console, digest.origin(result), style="dim")
     console.print()
     console.print(_totals(result, console))
     for heads, rows in ((digest.COUNTS, digest.counts(result)), (digest.TIMES, digest.times(result))):
@@ -45,26 +44,33 @@ def render(result: Run, console: Console) -> None:
     console.print()
     for line in (*digest.outcomes(result), digest.limiter(result)):
         if line:
-            _line(console, line)
+            print_line(console, line)
     if errors := digest.error_lines(result):
         console.print()
-        _line(console, "top errors", style="dim")
+        print_line(console, "top errors", style="dim")
         for line in errors:
-            _line(console, line)
+            print_line(console, line)
     if checks := digest.checks(result):
         console.print()
         for check in checks:
-            sign, word, style = MARKS[check.status]
-            _line(console, f"{word if console.options.ascii_only else sign} {check.text}", style=style)
+            print_marked(console, check.status, check.text, wide=True)
 
 
 def print_lines(lines: Iterable[str], console: Console) -> None:
     """Print lines as they are, as far as the terminal can write them."""
     for line in lines:
-        _line(console, line)
+        print_line(console, line)
 
 
-def _line(console: Console, text: str, style: str = "") -> None:
+def print_marked(console: Console, status: str, text: str, *, wide: bool = False) -> None:
+    """Print a line with the mark of a status. `wide`: where marks are words, texts begin below each other."""
+    sign, word, style = MARKS[status]
+    mark = (word if wide else word.strip()) if console.options.ascii_only else sign
+    print_line(console, f"{mark} {text}", style=style)
+
+
+def print_line(console: Console, text: str, style: str = "") -> None:
+    """Print a line as it is, as far as the terminal's encoding has its characters."""
     # neither markup nor highlighting: names come from the user's files
     console.print(_writable(text, console), style=style, markup=False, highlight=False)
 
@@ -115,7 +121,7 @@ def _charts(result: Run, console: Console) -> None:
         (f"throughput: jobs completed per minute ({span})", "throughput", 60.0),
     ):
         console.print()
-        _line(console, title, style="dim")
+        print_line(console, title, style="dim")
         values = [float(value) * scale for value in bins[column]]
         for line in chart(values, facts.duration, ascii_only=console.options.ascii_only):
             console.print(line, markup=False, highlight=False, no_wrap=True, crop=True)
