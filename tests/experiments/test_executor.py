@@ -46,8 +46,7 @@ OWN = {key: value for key, value in SMALL.items() if key != "faults"} | {"jobs":
 
 def tasks(scenario: dict[str, Any], count: int, **options: Any) -> list[Task]:
     chosen = as_scenario({"processor": "given:processor", **scenario} if options.get("playing") else scenario)
-    document = document_of(chosen)
-    return [Task(document, "", seed, MEASURED, **options) for seed in seeds_of(1, count)]
+    return [Task(document_of(chosen), "", "", seed, MEASURED, **options) for seed in seeds_of(1, count)]
 
 
 @pytest.fixture
@@ -213,7 +212,7 @@ scenario = as_scenario({
 })
 # without a guard: what the processes are started for must not run this again
 executor = Processes(2)
-tasks = [Task(document_of(scenario), "", seed, (), ) for seed in range(10)]
+tasks = [Task(document_of(scenario), "", "", seed, ()) for seed in range(10)]
 executor._dispatch(tasks, __import__("collections").deque(range(2)))
 print(*(worker.process.pid for worker in executor._workers), flush=True)
 for worker in executor._workers:

@@ -7,7 +7,7 @@ from metrics_script import Script
 from tools import scenario_keys
 
 import queuesim
-from queuesim.experiments.sweep import unit_of
+from queuesim.experiments.figures import unit_of
 from queuesim.results.metrics import METRICS, Kind, Metric, measure
 from queuesim.results.plots.comparison import cell_text
 from queuesim.results.readings import Statistic, Times

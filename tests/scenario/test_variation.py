@@ -49,7 +49,7 @@ def test_a_path_that_leads_nowhere() -> None:
         vary(small(), {"workers.concurency": 3})
     with pytest.raises(ValueError, match=r"load\.stead.*: unknown entry"):
         vary(small(), {"load.stead.poisson": "1/s"})
-    with pytest.raises(ValueError, match=r"workers\.0\.concurrency"):
+    with pytest.raises(ValueError, match=r"workers\[0\]\.concurrency"):
         vary(small(), {"workers.concurrency": "many"})
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from queuesim import __version__
+from queuesim.cli.experiment_commands import sweep
 from queuesim.cli.io import guarded
 from queuesim.cli.result_commands import compare, fit, plot, report, show
 from queuesim.cli.run_commands import run, search, soak
@@ -30,6 +31,14 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
         "queuesim run scenario.yaml --twice",
         "queuesim run 'scenarios/**/*.yaml' --quiet",
         "queuesim run scenario.yaml --backend redis --redis-url embedded",
+        "queuesim run scenario.yaml --replications 20 --processes 4",
+        "queuesim run scenario.yaml --until waiting.p95=5% --warmup mser-5",
+    ),
+    sweep: (
+        "queuesim sweep scenario.yaml --set workers.count=1..5",
+        "queuesim sweep scenario.yaml --set workers.count=1..5 --set load=0.5..2..0.5 --plot sweep.png",
+        "queuesim sweep scenario.yaml --set queue.backoff.delay=1s,5s,30s --base queue.backoff.delay=1s",
+        "queuesim sweep scenario.yaml --set workers.concurrency=1..20 --cache runs --processes 4 -o sweep.parquet",
     ),
     show: ("queuesim show runs/7", "queuesim show runs/7 --json", "queuesim show runs/7 --theory"),
     plot: ("queuesim plot runs/7", "queuesim plot runs/7 -o overview.svg"),

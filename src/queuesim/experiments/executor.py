@@ -21,6 +21,7 @@ from types import ModuleType, TracebackType
 from typing import Protocol, Self
 
 from queuesim.error import QueuesimError
+from queuesim.experiments.cache import RunCache
 from queuesim.experiments.task import Measured, Task, play, scenario_of
 from queuesim.text import counted, shown
 
@@ -73,11 +74,31 @@ def executor_for(given: Given) -> Iterator[Executor]:
         made.close()
 
 
-def play_all(tasks: Sequence[Task], executor: Executor, report: Callable[[int], None] | None = None) -> list[Measured]:
-    """What all tasks measured, in their order. `report` is called with how many are done. Raises what `play` raises."""
+def play_all(
+    tasks: Sequence[Task],
+    executor: Executor,
+    cache: RunCache | None = None,
+    report: Callable[[int], None] | None = None,
+) -> list[Measured]:
+    """What all tasks measured, in their order, as far as possible from a cache, into which the others go.
+
+    Args:
+        report: called with how many are done.
+
+    Raises:
+        CacheError: the cache can't be used. What `Executor.play` raises.
+    """
     found: dict[int, Measured] = {}
-    for place, outcome in executor.play(tasks):
-        found[place] = outcome
+    if cache is not None:
+        known = ((place, cache.get(task)) for place, task in enumerate(tasks))
+        found = {place: measured for place, measured in known if measured is not None}
+    left = [place for place in range(len(tasks)) if place not in found]
+    if report is not None and found:
+        report(len(found))
+    for place, measured in executor.play([tasks[place] for place in left]) if left else ():
+        found[left[place]] = measured
+        if cache is not None:
+            cache.put(tasks[left[place]], measured)
         if report is not None:
             report(len(found))
     return [found[place] for place in range(len(tasks))]
@@ -247,7 +268,7 @@ class Processes:
 
 def described(task: Task) -> str:
     """A task in words: its scenario and its seed."""
-    return f"{shown(scenario_of(task.scenario, task.directory).name)} with seed {task.seed}"
+    return f"{shown(scenario_of(task).name)} with seed {task.seed}"
 
 
 def _cores() -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from queuesim.experiments.warmup import warmup_of
 from queuesim.results.levels import backlog
 from queuesim.results.metrics import METRICS, Kind, check_metric, measure
-from queuesim.text import measured, unknown
+from queuesim.text import measured, readable, unknown
 
 if TYPE_CHECKING:
     from queuesim.results.result import Result
@@ -20,6 +20,8 @@ WARMUP = "warmup"
 OWN = {DRAINED: "s", WARMUP: "s"}
 """Figures that are no metrics, with their units."""
 
+RATES = ((1, "/s"), (60, "/min"), (3600, "/h"))
+"""Units of rates, in seconds."""
 STATISTICS = {
     Kind.COUNT: ("",),
     Kind.RATE: ("",),
@@ -93,3 +95,18 @@ def shown_value(name: str, value: float) -> str:
         # a mean of numbers of jobs is seldom a whole number
         return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
     return f"-{measured(-value, unit)}" if value < 0 else measured(value, unit)
+
+
+def shown_mean(name: str, mean: float, half_width: float) -> str:
+    """A mean of a figure with the half width of its interval, both in one unit: "2.65 s ± 1.12 s", "97.5 ± 0.7 %"."""
+    unit = unit_of(name)
+    if math.isnan(half_width):
+        return shown_value(name, mean)
+    if unit == "s":
+        return f"{shown_value(name, mean)} ± {readable(half_width)}"
+    if unit == "share":
+        return f"{100 * mean:.3g} ± {100 * half_width:.2g} %"
+    if unit == "1/s":
+        per, word = next(((per, word) for per, word in RATES if abs(mean) * per >= 1), RATES[-1])
+        return f"{per * mean:.3g} ± {per * half_width:.2g}{word}"
+    return f"{shown_value(name, mean)} ± {half_width:,.3g}"

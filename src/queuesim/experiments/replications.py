@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 import pandas as pd
 
+from queuesim.experiments.cache import RunCache, cache_in
 from queuesim.experiments.estimates import Estimates, in_percent
 from queuesim.experiments.executor import Executor, Given, executor_for, play_all
 from queuesim.experiments.figures import STANDARD, WARMUP, check_figure
 from queuesim.experiments.interval import Bounds, share_bounds
 from queuesim.experiments.precision import FEWEST, MOST, Precision, Width, first_reached, precisions
-from queuesim.experiments.stability import AFFECTED, growth, offered_load, steady
-from queuesim.experiments.task import Measured, Playing, Task, document_of, fast, result_of, scenario_to_play, seeds_of
+from queuesim.experiments.stability import AFFECTED, growth, why_unstable
+from queuesim.experiments.task import Measured, Playing, result_of, scenario_to_play, seeds_of, tasks_of
 from queuesim.experiments.warmup import PILOTS, longest
 from queuesim.extras import need
 from queuesim.runs.invariants import Given as Invariants
@@ -70,6 +71,7 @@ def replicate(
     may_fail: float = 0.0,
     seed: int | None = None,
     executor: Given = None,
+    cache: str | Path | None = None,
     keep: str | Path | None = None,
     progress: Callable[[int, int], None] | bool | None = None,
     **options: Unpack[Options],
@@ -92,6 +94,7 @@ def replicate(
         may_fail: the share of runs in which thresholds may fail. 0: none may.
         seed: in place of the scenario's.
         executor: where to play: None for this process, a number of processes, or an `Executor`.
+        cache: directory of a `RunCache`: runs that it knows are not played again.
         keep: directory to write each run's whole result to, as Parquet, below the number of its seed.
         progress: called with the runs done and how many there are; True for a bar, None for one in a notebook.
         options: `processor`, `shared`, `invariants`, `backend`, `shuffle`, `handler_limit`, `allow_io`, `no_limit`, as
@@ -102,8 +105,9 @@ def replicate(
         WarmupError: MSER-5 finds no end of the warm-up.
         SendError: own code can't be sent to the executor's processes.
         WorkerDiedError: a run killed the process that played it again and again.
+        CacheError: the cache can't be used.
         MissingExtraError: scipy is not installed.
-        KeyboardInterrupt: Ctrl-C.
+        KeyboardInterrupt: Ctrl-C. What was played until then is in the cache.
         What `queuesim.run` raises otherwise.
     """
     from queuesim.results.views.progress import count_bar
@@ -115,11 +119,12 @@ def replicate(
     playing = playing_of(options)
     chosen = scenario_to_play(scenario, playing)
     names = tuple(dict.fromkeys([*measured, *(each.figure for each in wanted)]))
-    with executor_for(executor) as where, count_bar(most, chosen.name, progress) as report:
+    bar = count_bar(most, chosen.name, progress)
+    with executor_for(executor) as where, cache_in(cache) as stored, bar as report:
         rule = "as in the scenario"
         if warmup is not None:
-            chosen, rule = _with_warmup(chosen, warmup, seed, playing, where)
-        experiment = _Experiment(chosen, seed, names, playing, where, keep, report, most)
+            chosen, rule = _with_warmup(chosen, warmup, seed, playing, where, stored)
+        experiment = _Experiment(chosen, seed, names, playing, where, stored, keep, report, most)
         outcomes = experiment.play_until(wanted, confidence) if wanted else experiment.play(most)
     runs = len(outcomes)
     reached = first_reached(wanted, _columns(outcomes, names), runs, confidence, FEWEST) if wanted else None
@@ -156,6 +161,7 @@ class _Experiment:
     names: tuple[str, ...]
     playing: Playing
     executor: Executor
+    cache: RunCache | None
     keep: str | Path | None
     report: Callable[[int, int], None] | None
     most: int
@@ -165,22 +171,11 @@ class _Experiment:
 
     def play(self, count: int, after: int = 0) -> list[Measured]:
         """The runs of these places."""
-        document, quick = document_of(self.scenario), fast(self.scenario, self.most / self.executor.count)
-        tasks = [
-            Task(
-                document,
-                str(self.scenario.directory),
-                seed,
-                self.names,
-                self.playing,
-                quick,
-                None if self.keep is None else str(Path(self.keep) / str(seed)),
-            )
-            for seed in self.seeds(after + count)[after:]
-        ]
-        report = self.report
+        seeds, report = self.seeds(after + count)[after:], self.report
+        runs = self.most / self.executor.count
+        tasks = tasks_of(self.scenario, seeds, self.names, self.playing, runs=runs, keep=self.keep)
         tell = None if report is None else lambda done: report(after + done, self.most)
-        return play_all(tasks, self.executor, tell)
+        return play_all(tasks, self.executor, self.cache, tell)
 
     def play_until(self, wanted: Sequence[Precision], confidence: float) -> list[Measured]:
         """As many runs as it takes until all precisions are reached, or the most."""
@@ -203,11 +198,16 @@ def _columns(outcomes: Sequence[Measured], names: Sequence[str]) -> dict[str, li
 
 
 def _with_warmup(
-    scenario: Scenario, warmup: str | float, seed: int | None, playing: Playing, executor: Executor
+    scenario: Scenario,
+    warmup: str | float,
+    seed: int | None,
+    playing: Playing,
+    executor: Executor,
+    cache: RunCache | None,
 ) -> tuple[Scenario, str]:
     """The scenario with another warm-up, and how it came to it."""
     if warmup == MSER5:
-        pilots = _Experiment(scenario, seed, (WARMUP,), playing, executor, None, None, PILOTS).play(PILOTS)
+        pilots = _Experiment(scenario, seed, (WARMUP,), playing, executor, cache, None, None, PILOTS).play(PILOTS)
         seconds = longest([each.figures[WARMUP] for each in pilots], scenario.duration)
         return vary(scenario, {"warmup": seconds}), f"MSER-5, the longest of {PILOTS} runs"
     if isinstance(warmup, str):
@@ -283,7 +283,7 @@ class Replications(Estimates):
         """How the warm-up was found."""
         self._playing = Playing() if playing is None else playing
         self._wanted, self._reached = list(wanted), reached
-        self.unstable = self._why_unstable()
+        self.unstable = why_unstable(scenario, self._playing, self.outcomes)
         """Why the scenario has no steady state; "" if nothing speaks against one."""
         self.growing = growth(self.outcomes, scenario.warmup, scenario.duration)
         """That the backlog grew in all of the measured time; "" if it did not."""
@@ -292,12 +292,6 @@ class Replications(Estimates):
             name: self.unstable for name in values.columns if self.unstable and name.partition(".")[0] in AFFECTED
         }
         super().__init__(values, confidence, withheld)
-
-    def _why_unstable(self) -> str:
-        load = offered_load(self.scenario, self._playing.prototype(self.scenario))
-        if load is not None and load.too_large:
-            return load.too_large
-        return growth(self.outcomes, self.scenario.warmup, self.scenario.duration) if steady(self.scenario) else ""
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -384,7 +378,7 @@ class Replications(Estimates):
         """
         if seed not in self.seeds:
             raise ValueError(f"no run has the seed {seed}; the first has {self.seeds[0]}")
-        return result_of(Task(document_of(self.scenario), str(self.scenario.directory), seed, (), self._playing))
+        return result_of(tasks_of(self.scenario, [seed], (), self._playing)[0])
 
     # -- views
 

@@ -16,7 +16,7 @@ from queuesim.text import rate as rate_text
 
 if TYPE_CHECKING:
     from queuesim.core.processor import Processor
-    from queuesim.experiments.task import Measured
+    from queuesim.experiments.task import Measured, Playing
     from queuesim.scenario.load import LoadEntry
     from queuesim.scenario.model import Scenario
 
@@ -100,6 +100,14 @@ def _lasts(entry: LoadEntry) -> bool:
 def _rate(entry: LoadEntry) -> float:
     arrivals = entry.constant or entry.poisson
     return 0.0 if arrivals is None else arrivals.rate or 0.0
+
+
+def why_unstable(scenario: Scenario, playing: Playing, runs: Sequence[Measured]) -> str:
+    """Why a scenario that has been played has no steady state; "" if nothing speaks against one, or it needs none."""
+    load = offered_load(scenario, playing.prototype(scenario))
+    if load is not None and load.too_large:
+        return load.too_large
+    return growth(runs, scenario.warmup, scenario.duration) if steady(scenario) else ""
 
 
 def growth(runs: Sequence[Measured], warmup: float, duration: float) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -124,6 +125,8 @@ class Task:
     """The scenario as JSON: see `document_of`."""
     directory: str
     """Where the scenario's file is."""
+    files: str
+    """A digest of the files that the scenario names; "" if it names none."""
     seed: int
     measured: tuple[str, ...]
     """The names of the figures to measure: see `queuesim.experiments.figures`."""
@@ -139,9 +142,30 @@ def document_of(scenario: Scenario) -> str:
     return json.dumps(scenario.model_dump(mode="json", exclude_unset=True, by_alias=True), ensure_ascii=False)
 
 
+def files_of(scenario: Scenario) -> str:
+    """A digest of the contents of the files that a scenario names; "" if it names none."""
+    files = [entry.trace.file for entry in scenario.load if entry.trace is not None]
+    services = [service for job in scenario.jobs.values() for service in (job.service, job.blocking)]
+    files += [each.empirical.file for each in services if each is not None and each.empirical is not None]
+    return digest_of(files) if files else ""
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """A digest of the contents of files, in their order."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def scenario_of(task: Task) -> Scenario:
+    """The scenario of a task. Successive runs of one scenario share it, with its tables and traces."""
+    return _scenario(task.scenario, task.directory, task.files)
+
+
 @lru_cache(maxsize=64)
-def scenario_of(document: str, directory: str) -> Scenario:
-    """The scenario that `document_of` wrote. Successive runs of one scenario share it, with its tables and traces."""
+def _scenario(document: str, directory: str, files: str) -> Scenario:
+    # a file that has changed makes another scenario of the same text
     # without the directory: the names of files have been resolved against it already
     scenario = Scenario.model_validate_json(document)
     scenario._directory = Path(directory)
@@ -237,7 +261,7 @@ def play(task: Task) -> Measured:
 
 def result_of(task: Task) -> Result:
     """Play a task and return the whole result. Raises what `play` raises."""
-    scenario = scenario_of(task.scenario, task.directory)
+    scenario = scenario_of(task)
     options = {**task.playing.options, "seed": task.seed, "progress": False}
     result = _fast(scenario, options) if task.fast and task.playing.backend == "sim" else run(scenario, **options)
     stopped = result.facts.stopped
@@ -299,6 +323,32 @@ def _growth(result: Result) -> tuple[float, float]:
 def scenario_to_play(source: Source, playing: Playing) -> Scenario:
     """The scenario of an experiment. Raises what `queuesim.run` raises."""
     return scenario_for(source, playing.processor, no_limit=playing.no_limit)
+
+
+def tasks_of(
+    scenario: Scenario,
+    seeds: Iterable[int],
+    measured: Iterable[str],
+    playing: Playing | None = None,
+    *,
+    runs: float = 1,
+    keep: str | Path | None = None,
+) -> list[Task]:
+    """A task for each seed of a scenario.
+
+    Args:
+        runs: how many runs like these one process will play, about.
+        keep: directory to write each result to, below the number of its seed.
+    """
+    common: dict[str, Any] = {
+        "scenario": document_of(scenario),
+        "directory": str(scenario.directory),
+        "files": files_of(scenario),
+        "measured": tuple(measured),
+        "playing": Playing() if playing is None else playing,
+        "fast": fast(scenario, runs),
+    }
+    return [Task(**common, seed=seed, keep=None if keep is None else str(Path(keep) / str(seed))) for seed in seeds]
 
 
 def seeds_of(seed: int, count: int) -> list[int]:

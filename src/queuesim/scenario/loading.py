@@ -376,8 +376,7 @@ def vary(scenario: Source, changes: Mapping[str, Any]) -> Scenario:
             or its position. The path ``load`` takes a factor for all arrival rates and for the size of every bulk.
 
     Raises:
-        ValueError: a path leads nowhere, a value can't be there, or the load has an entry that can't be multiplied. A
-            pydantic.ValidationError is one.
+        ValueError: a path leads nowhere, a value can't be there, or the load has an entry that can't be multiplied.
     """
     scenario = as_scenario(scenario)
     document = scenario.model_dump(mode="json", exclude_unset=True, by_alias=True)
@@ -392,7 +391,11 @@ def vary(scenario: Source, changes: Mapping[str, Any]) -> Scenario:
         except OverrideError as error:
             raise ValueError(f"{path}: {error}") from None
     # without the directory: the names of files have been resolved against it already
-    varied = Scenario.model_validate(document)
+    try:
+        varied = Scenario.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(f"{dotted(place)}: {message}" if place else message for place, message in _retold(error))
+        raise ValueError(problems) from None
     varied._directory = scenario.directory
     return varied
 

@@ -147,19 +147,19 @@ def imported_anew() -> Iterator[None]:
         # its time in whole seconds and its size may be the same, and then the bytecode of before would be used
         Path(cache_from_source(str(file))).unlink(missing_ok=True)
         del _stamps[file]
-    before = {name: module for name, module in sys.modules.items() if _of_user(module)}
+    before = {name: module for name, module in sys.modules.items() if of_user(module)}
     for name in before:
         del sys.modules[name]
     try:
         yield
     finally:
-        for module in [module for module in sys.modules.values() if _of_user(module)]:
+        for module in [module for module in sys.modules.values() if of_user(module)]:
             file = Path(str(module.__file__))
             _stamps[file] = _stamp(file)
         sys.modules.update(before)
 
 
-def _of_user(module: ModuleType) -> bool:
+def of_user(module: ModuleType) -> bool:
     """Whether a module is the user's own: neither of Python, nor of a library, nor of ours."""
     file = getattr(module, "__file__", None)
     package = module.__name__.partition(".")[0]
