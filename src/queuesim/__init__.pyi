@@ -20,6 +20,7 @@ from .core.worker import Worker as Worker
 from .error import QueuesimError as QueuesimError
 from .experiments.batches import batch_means as batch_means
 from .experiments.executor import Processes as Processes
+from .experiments.recommend import recommend as recommend
 from .experiments.replications import replicate as replicate
 from .experiments.sweep import sweep as sweep
 from .notebook import explore as explore

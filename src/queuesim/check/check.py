@@ -58,7 +58,7 @@ class _Scene:
 
 def examine(scenario: Scenario, own: Processor | None = None) -> list[Finding]:
     """All findings, the most harmful kinds first. `own` is the scenario's own processor, if it names one."""
-    scene = _Scene(scenario, own, outlines(scenario, own), list(_moments(scenario)))
+    scene = _Scene(scenario, own, outlines(scenario, own), list(moments(scenario)))
     jobs = scene.jobs
     overload = [*_overload(scene), *_overdue_batch(scene)]
     late = list(_out_of_reach(scene, overload))
@@ -78,7 +78,7 @@ def examine(scenario: Scenario, own: Processor | None = None) -> list[Finding]:
     ]
 
 
-def _moments(scenario: Scenario) -> Iterator[dict[str, float]]:
+def moments(scenario: Scenario) -> Iterator[dict[str, float]]:
     """The rates by job type just before and after each change of them. Bulks, traces and closed loads have no rate."""
     courses = []
     for entry in scenario.load:

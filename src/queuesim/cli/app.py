@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from queuesim import __version__
-from queuesim.cli.experiment_commands import sweep
+from queuesim.cli.experiment_commands import recommend, sweep
 from queuesim.cli.io import guarded
 from queuesim.cli.result_commands import compare, fit, plot, report, show
 from queuesim.cli.run_commands import run, search, soak
@@ -39,6 +39,13 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
         "queuesim sweep scenario.yaml --set workers.count=1..5 --set load=0.5..2..0.5 --plot sweep.png",
         "queuesim sweep scenario.yaml --set queue.backoff.delay=1s,5s,30s --base queue.backoff.delay=1s",
         "queuesim sweep scenario.yaml --set workers.concurrency=1..20 --cache runs --processes 4 -o sweep.parquet",
+    ),
+    recommend: (
+        "queuesim recommend scenario.yaml workers.count",
+        "queuesim recommend scenario.yaml workers.count=1..40 --require 'waiting.p95 < 30s'",
+        "queuesim recommend scenario.yaml workers.count --by 09:00",
+        "queuesim recommend scenario.yaml workers.count=1..20 workers.concurrency=1,5,10 --cost workers.count=12.5 "
+        "--cost workers.concurrency=1",
     ),
     show: ("queuesim show runs/7", "queuesim show runs/7 --json", "queuesim show runs/7 --theory"),
     plot: ("queuesim plot runs/7", "queuesim plot runs/7 -o overview.svg"),

@@ -350,3 +350,129 @@ def _print_table(console: Any, heads: Sequence[str], rows: Sequence[Sequence[str
     for row in rows:
         table.add_row(*(Text(shown(cell.replace("±", "+-") if plain else cell)) for cell in row))
     console.print(table)
+
+
+# -- queuesim recommend
+
+
+def recommend(
+    scenario: ScenarioFile,
+    parameters: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY.PATH[=VALUES]...",
+            help="What may be changed, with the values that come into question: 1..40, or 1,5,10. Without values, "
+            "whole numbers up to 1000.",
+            show_default=False,
+        ),
+    ],
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="THRESHOLD",
+            help="What must hold, as 'waiting.p95 < 30s'. Repeatable. [default: the scenario's thresholds]",
+        ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="The backlog must be gone by then: 09:00, or 3h after the start.", show_default=False
+        ),
+    ] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY.PATH=NUMBER", help="What one more costs. Needed with several. Repeatable."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value of the file. Repeatable."),
+    ] = None,
+    confidence: Confidence = "95%",
+    share: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="In place of means: what is required must hold in so many of the runs.",
+            show_default=False,
+        ),
+    ] = None,
+    replications: Annotated[
+        int, typer.Option(min=2, metavar="N", help="Runs of each combination that is not clear before.")
+    ] = 20,
+    processor: OwnProcessor = None,
+    processes: Processes = None,
+    cache: CacheDirectory = None,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer alone, in a line.")] = False,
+    progress: Progress = True,
+    no_limit: NoLimit = False,
+) -> None:
+    """Find the least value of a parameter, or the cheapest combination of several, that meets the thresholds.
+
+    It says what binds, what the next cheaper and the next dearer one would be, and what a rule of thumb would have
+    said. Exit code 0: something meets. 1: nothing does; the nearest is shown. 2: the scenario or the command is wrong.
+    130: Ctrl-C; with --cache the same command goes on.
+    """
+    from queuesim.experiments.axes import AxisError
+    from queuesim.experiments.recommend import recommend as search
+    from queuesim.results.views.progress import wants_progress
+    from queuesim.runs.effort import size_checks
+    from queuesim.scenario.loading import Override, load_with, parse_set
+    from queuesim.scenario.thresholds import parse_threshold
+
+    with parsing("KEY.PATH[=VALUES]..."):
+        wanted = _parameters(parameters)
+    with parsing("--cost"):
+        costs = _costs(cost)
+    with parsing("--require"):
+        for text in require or ():
+            parse_threshold(text)
+    overrides = [parse_set(change) for change in changes or ()]
+    overrides += [] if processor is None else [Override(f"--processor {processor}", "processor", processor)]
+    options: dict[str, Any] = {"require": require or (), "by": by, "cost": costs, "replications": replications}
+    options |= {"executor": processes, "cache": cache, "no_limit": no_limit}
+    options |= {"confidence": share_of(confidence, "--confidence")}
+    options |= {"share": None if share is None else share_of(share, "--share")}
+    options |= {"progress": progress and not (quiet or as_json) and wants_progress()}
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), here_on_path():
+        chosen = load_with(scenario, overrides, checks=size_checks(no_limit))
+        try:
+            found = search(chosen, wanted, **options)
+        except AxisError as error:
+            raise typer.BadParameter(str(error), param_hint="'KEY.PATH[=VALUES]...'") from None
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    if as_json:
+        print_as_json(without_nan(found.as_json()))
+    elif quiet:
+        typer.echo(shown(found.headline))
+    else:
+        from rich.console import Console
+
+        found.render(Console())
+    raise typer.Exit(ExitCode.OK if found.ok else ExitCode.FAILED)
+
+
+def _parameters(texts: Sequence[str]) -> str | dict[str, Sequence[Any]]:
+    """One path alone, or paths with their values."""
+    from queuesim.experiments.axes import AxisError, parse_axes
+
+    bare = [text for text in texts if "=" not in text]
+    if not bare:
+        return dict(parse_axes(texts).values)
+    if len(texts) > 1:
+        raise AxisError(f"several parameters need values: write {bare[0]}=1..40")
+    return bare[0]
+
+
+def _costs(texts: Sequence[str] | None) -> dict[str, float] | None:
+    if not texts:
+        return None
+    costs = {}
+    for text in texts:
+        path, _, number = text.partition("=")
+        try:
+            costs[path.strip()] = float(number)
+        except ValueError:
+            raise ValueError(f"{text} is not a cost: write workers.count=12.5") from None
+    return costs

@@ -18,6 +18,8 @@ from queuesim.text import show
 
 RANGE = re.compile(r"(-?\d+(?:\.\d+)?)\.\.(-?\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?")
 """``1..5``, or with a step ``0.5..2..0.5``. Both ends belong to it."""
+MOST_TRIED = 200
+"""Values of an axis that are tried before anything is played."""
 MOST_VALUES = 100_000
 """Values of an axis."""
 
@@ -74,9 +76,11 @@ class Axes:
         return {path: chosen[path] for path in self.values}
 
     def check(self, scenario: Scenario) -> None:
-        """Raise AxisError for a path or a value that the scenario can't have, each tried alone."""
+        """Raise AxisError for a path or a value that the scenario can't have, each tried alone; of very many values
+        some, evenly spread."""
         for path, values in self.values.items():
-            for value in values:
+            for place in sorted({*range(0, len(values), -(-len(values) // MOST_TRIED)), len(values) - 1}):
+                value = values[place]
                 try:
                     vary(scenario, {path: value})
                 except (ValueError, TypeError) as error:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from queuesim.check.outline import left_to_chance, limiter, outlines, rate, scaled_up, slots
+from queuesim.check.check import moments
+from queuesim.check.outline import JobOutline, left_to_chance, limiter, outlines, scaled_up, slots
 from queuesim.experiments.interval import replications
+from queuesim.runs.judging import what_is_asked
 from queuesim.scenario.processors import processor_of
-from queuesim.text import rate as rate_text
+from queuesim.text import rate
 
 if TYPE_CHECKING:
     from queuesim.core.processor import Processor
@@ -87,6 +89,35 @@ def offered_load(scenario: Scenario, own: Processor | None = None) -> OfferedLoa
     )
 
 
+def busiest_load(scenario: Scenario, own: Processor | None) -> OfferedLoad:
+    """The load at the busiest moment, as far as jobs come at rates: bulks, traces and closed loads have none."""
+    jobs, limit = outlines(scenario, own), limiter(scenario, own)
+
+    def most(of: Callable[[JobOutline], float]) -> float:
+        each = (sum(rates.get(job.name, 0.0) * of(job) for job in jobs) for rates in moments(scenario))
+        return max(each, default=0.0)
+
+    return OfferedLoad(
+        work=most(lambda job: job.work),
+        slots=slots(scenario, own),
+        starts=most(lambda job: job.starts),
+        allowed=math.inf if limit is None else limit.max / limit.duration,
+        random=left_to_chance(scenario),
+    )
+
+
+def work_until(scenario: Scenario, own: Processor | None, end: float) -> tuple[float, float]:
+    """Seconds of work, and starts, that all jobs bring until a time, retries counted."""
+    known = {job.name: job for job in outlines(scenario, own)}
+    work = starts = 0.0
+    for load in what_is_asked(scenario, end).loads:
+        for name, share in load.types.items():
+            if name in known:
+                work += load.jobs * share * known[name].work
+                starts += load.jobs * share * known[name].starts
+    return work, starts
+
+
 def steady(scenario: Scenario) -> bool:
     """Whether jobs come at the same rates all the time, with no end: what else can have a steady state?"""
     return scenario.overdue is None and bool(scenario.load) and all(_lasts(entry) for entry in scenario.load)
@@ -125,4 +156,4 @@ def growth(runs: Sequence[Measured], warmup: float, duration: float) -> str:
     line = 2 * (duration - warmup) / (duration + warmup)
     if interval.low <= 0 or levels.mean() < 1 or interval.mean < LINEAR * line * levels.mean():
         return ""
-    return f"the backlog grows all the time, by about {rate_text(interval.mean / (duration - warmup))}"
+    return f"the backlog grows all the time, by about {rate(interval.mean / (duration - warmup))}"

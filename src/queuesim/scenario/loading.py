@@ -410,6 +410,29 @@ def as_document(scenario: Scenario) -> dict[str, Any]:
     return scenario.model_dump(mode="json", exclude_unset=True, by_alias=True, exclude=hidden)
 
 
+def value_at(scenario: Scenario, path: str) -> Any:
+    """What a scenario has at a path as `vary` takes it, defaults included, as JSON would have it.
+
+    Raises:
+        ValueError: the path leads nowhere.
+    """
+    place: Any = scenario.model_dump(mode="json", by_alias=True)
+    if len(place["workers"]) == 1:
+        place["workers"] = place["workers"][0]
+    way: Location = ()
+    rest = path
+    while rest:
+        try:
+            step, rest = _step(place, rest, way)
+        except OverrideError as error:
+            raise ValueError(f"{path}: {error}") from None
+        way = (*way, step)
+        if isinstance(place, dict) and step not in place:
+            raise ValueError(f"{path}: {unknown('key', str(step), place, 'keys')}")
+        place = place[step]
+    return place
+
+
 def _multiplied(entry: dict[str, Any], factor: float) -> dict[str, Any]:
     """A load entry with its jobs multiplied."""
     for kind in ("constant", "poisson"):
