@@ -19,6 +19,7 @@ from .core.retry import RetryPolicy as RetryPolicy
 from .core.worker import Worker as Worker
 from .error import QueuesimError as QueuesimError
 from .experiments.batches import batch_means as batch_means
+from .experiments.dask_cluster import Dask as Dask
 from .experiments.executor import Processes as Processes
 from .experiments.recommend import recommend as recommend
 from .experiments.replications import replicate as replicate

@@ -88,7 +88,7 @@ def test_a_key_is_of_all_that_figures_depend_on(tmp_path: Path, monkeypatch: pyt
     assert len(set(keys)) == len(keys)
     # neither of how the scenario is written, nor of its own seed
     assert key_of(tasks(description="words", seed=9, queue={"attempts": 1})[0]) == keys[0]
-    monkeypatch.setattr(caching, "_version", lambda: "another")
+    monkeypatch.setattr(caching, "source_version", lambda: "another")
     caching._code.cache_clear()
     assert key_of(same) != keys[0]
     caching._code.cache_clear()

@@ -14,12 +14,12 @@ import pytest
 
 from queuesim import Processor
 from queuesim.experiments.executor import InProcess, Processes, TaskError, WorkerDiedError, executor_for
+from queuesim.experiments.figures import check_figure
 from queuesim.experiments.task import (
     Measured,
     Playing,
     SendError,
     Task,
-    check_figure,
     document_of,
     fast,
     play,

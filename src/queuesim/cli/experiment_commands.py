@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from queuesim.cli.io import (
+    Address,
     AsJson,
     Confidence,
+    ExecutorKind,
     ExitCode,
     NoLimit,
     OwnProcessor,
     Processes,
     Progress,
+    chosen_executor,
     here_on_path,
     parsing,
     prepare_output,
@@ -173,6 +176,8 @@ def sweep(
     processor: OwnProcessor = None,
     confidence: Confidence = "95%",
     processes: Processes = None,
+    executor: ExecutorKind = None,
+    address: Address = None,
     cache: CacheDirectory = None,
     output: Annotated[
         Path | None,
@@ -228,7 +233,12 @@ def sweep(
     _check_ending(output, FORMATS, "--output")
     _check_picture(plot, [path for path, values in grid.values.items() if len(values) > 1])
     overrides = [] if processor is None else [Override(f"--processor {processor}", "processor", processor)]
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), here_on_path():
+    where = chosen_executor(executor, address, processes)
+    with (
+        contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
+        here_on_path(),
+        where as place,
+    ):
         chosen = load_with(scenario, overrides, checks=size_checks(no_limit))
         try:
             frame = play_sweep(
@@ -236,7 +246,7 @@ def sweep(
                 grid.values,
                 measure or MEASURED,
                 replications=replications,
-                executor=processes,
+                executor=place,
                 cache=cache,
                 progress=progress and not (quiet or as_json) and wants_progress(),
                 no_limit=no_limit,
@@ -401,6 +411,8 @@ def recommend(
     ] = 20,
     processor: OwnProcessor = None,
     processes: Processes = None,
+    executor: ExecutorKind = None,
+    address: Address = None,
     cache: CacheDirectory = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer alone, in a line.")] = False,
@@ -430,14 +442,19 @@ def recommend(
     overrides = [parse_set(change) for change in changes or ()]
     overrides += [] if processor is None else [Override(f"--processor {processor}", "processor", processor)]
     options: dict[str, Any] = {"require": require or (), "by": by, "cost": costs, "replications": replications}
-    options |= {"executor": processes, "cache": cache, "no_limit": no_limit}
+    options |= {"cache": cache, "no_limit": no_limit}
     options |= {"confidence": share_of(confidence, "--confidence")}
     options |= {"share": None if share is None else share_of(share, "--share")}
     options |= {"progress": progress and not (quiet or as_json) and wants_progress()}
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), here_on_path():
+    where = chosen_executor(executor, address, processes)
+    with (
+        contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
+        here_on_path(),
+        where as place,
+    ):
         chosen = load_with(scenario, overrides, checks=size_checks(no_limit))
         try:
-            found = search(chosen, wanted, **options)
+            found = search(chosen, wanted, executor=place, **options)
         except AxisError as error:
             raise typer.BadParameter(str(error), param_hint="'KEY.PATH[=VALUES]...'") from None
         except ValueError as error:

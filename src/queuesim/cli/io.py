@@ -215,6 +215,16 @@ Processes = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Play in N processes. [default: in this one]", show_default=False),
 ]
+ExecutorKind = Annotated[
+    str | None,
+    typer.Option(
+        "--executor", metavar="processes|dask", help="Where to play: with dask, on a cluster.", show_default=False
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", metavar="URL", help="Scheduler of the cluster: tcp://10.0.0.5:8786.", show_default=False),
+]
 Confidence = Annotated[str, typer.Option(metavar="PERCENT", help="Confidence of all intervals.")]
 Progress = Annotated[bool, typer.Option("--progress/--no-progress", help="A progress bar, on a terminal.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what is wrong.")]
@@ -261,6 +271,38 @@ def share_of(text: str, parameter: str) -> float:
         if not 0 <= share < 1:
             raise ValueError(f"it must be below 100%, not {text}")
         return share
+
+
+@contextmanager
+def chosen_executor(kind: str | None, address: str | None, processes: int | None) -> Iterator[Any]:
+    """What --executor, --address and --processes stand for, as experiments take it; closed at the end.
+
+    Raises:
+        typer.BadParameter: they do not go together.
+        ClusterError: the cluster can't be used.
+    """
+    from queuesim.text import unknown
+
+    if kind not in (None, "processes", "dask"):
+        raise typer.BadParameter(unknown("executor", str(kind), ["processes", "dask"]), param_hint="'--executor'")
+    if kind == "dask" and address is None:
+        raise typer.BadParameter("dask needs the scheduler: --address tcp://10.0.0.5:8786", param_hint="'--executor'")
+    if kind == "dask" and processes is not None:
+        raise typer.BadParameter("a cluster has workers of its own", param_hint="'--processes'")
+    if kind != "dask" and address is not None:
+        raise typer.BadParameter("it goes with --executor dask", param_hint="'--address'")
+    if kind == "dask":
+        from queuesim.experiments.dask_cluster import Dask
+
+        with Dask(str(address)) as cluster:
+            yield cluster
+    elif kind == "processes" or processes is not None:
+        from queuesim.experiments.executor import Processes as Pool
+
+        with Pool(processes) as pool:
+            yield pool
+    else:
+        yield None
 
 
 @contextmanager

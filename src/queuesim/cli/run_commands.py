@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from queuesim.cli.io import (
+    Address,
     AsJson,
     Confidence,
+    ExecutorKind,
     ExitCode,
     NoLimit,
     PlayedOn,
@@ -25,6 +27,7 @@ from queuesim.cli.io import (
     ScenarioFiles,
     WithTheory,
     as_json_of,
+    chosen_executor,
     exit_code,
     here_on_path,
     matching,
@@ -125,6 +128,8 @@ def run(
         typer.Option(metavar="PERCENT", help="With --replications: share of the runs in which thresholds may fail."),
     ] = "0%",
     processes: Processes = None,
+    executor: ExecutorKind = None,
+    address: Address = None,
 ) -> None:
     """Play scenarios and show what happened.
 
@@ -140,6 +145,7 @@ def run(
     outputs = _outputs(files, output)
     several_runs = replications is not None or until
     only_with_several = {"--warmup": warmup, "--may-fail": may_fail != "0%" or None, "--processes": processes}
+    only_with_several |= {"--executor": executor, "--address": address}
     if given := [name for name, value in only_with_several.items() if value is not None and not several_runs]:
         raise typer.BadParameter("it goes with --replications", param_hint=f"'{given[0]}'")
     if several_runs and (backend == "redis" or twice or engine != "auto"):
@@ -170,10 +176,13 @@ def run(
         from queuesim.cli.experiment_commands import replicate_files
 
         options = {name: value for name, value in options.items() if name not in ("redis_url", "engine")}
-        options |= {"backend": backend, "n": replications, "warmup": warmup, "executor": processes}
+        options |= {"backend": backend, "n": replications, "warmup": warmup}
         options |= {"until": until, "confidence": confidence, "may_fail": may_fail}
         shown_as = {"as_json": as_json, "quiet": quiet}
-        raise typer.Exit(replicate_files(files, overrides, outputs, force=force, options=options, **shown_as))
+        with chosen_executor(executor, address, processes) as place:
+            options["executor"] = place
+            code = replicate_files(files, overrides, outputs, force=force, options=options, **shown_as)
+        raise typer.Exit(code)
 
     def play(file: Path) -> Played:
         chosen = load_with(file, overrides, checks=size_checks(no_limit))

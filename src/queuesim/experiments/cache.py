@@ -152,7 +152,7 @@ def _parsed(document: str, directory: str) -> Scenario:
 
 
 @cache
-def _version() -> str:
+def source_version() -> str:
     """The version, and a digest of the package's source: a clone changes without a new version."""
     package = Path(__file__).parents[1]
     files = sorted(file for ending in ("*.py", "*.lua") for file in package.rglob(ending))
@@ -192,7 +192,7 @@ def _code(same: _Same, document: str, directory: str) -> str | None:
             _warn(f"the source of {references[0]} can't be found")
             return None
         own = found
-    return json.dumps([_version(), playing.backend, playing.shuffle, playing.handler_limit, references, own])
+    return json.dumps([source_version(), playing.backend, playing.shuffle, playing.handler_limit, references, own])
 
 
 def _warn(reason: str) -> None:
