@@ -93,7 +93,7 @@ def shown_value(name: str, value: float) -> str:
         return "–"
     if unit not in ("s", "1/s", "share"):
         # a mean of numbers of jobs is seldom a whole number
-        return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
+        return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:,.4g}"
     return f"-{measured(-value, unit)}" if value < 0 else measured(value, unit)
 
 
@@ -102,6 +102,8 @@ def shown_mean(name: str, mean: float, half_width: float) -> str:
     unit = unit_of(name)
     if math.isnan(half_width):
         return shown_value(name, mean)
+    # what is left by rounding is no width
+    half_width = 0.0 if half_width < 1e-9 * abs(mean) else half_width
     if unit == "s":
         return f"{shown_value(name, mean)} ± {readable(half_width)}"
     if unit == "share":
