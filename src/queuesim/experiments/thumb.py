@@ -12,7 +12,7 @@ from queuesim.experiments.frontier import Array, Frontier, Place
 from queuesim.experiments.stability import busiest_load, steady, work_until
 from queuesim.results.readings import percentile_of
 from queuesim.scenario.loading import vary
-from queuesim.text import readable
+from queuesim.text import rate, readable
 from queuesim.theory import MMc
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _offered_load(
     place = _cheapest(enough, costs)
     dearest: Place = tuple(size - 1 for size in costs.shape)
     load = busiest_load(at(dearest if place is None else place), own)
-    parts = [load.too_large or f"jobs bring {load.work:.3g} s of work per second at the busiest time"]
+    starts = "" if math.isinf(load.allowed) else f" and need {rate(load.starts)} starts"
+    parts = [load.too_large or f"jobs bring {load.work:.3g} s of work per second{starts} at the busiest time"]
     if not load.work and not load.too_large:
         parts.clear()
     if deadline is not None:
@@ -103,16 +104,16 @@ def erlang_servers(scenario: Scenario, own: Processor | None, thresholds: Sequen
     the order in which they come, without errors, limits or faults. Source: Erlang 1917; see `queuesim.theory.MMc`.
     """
     asked = [each for each in thresholds if _understood(each)]
-    rate, mean = _markovian(scenario, own)
-    if not (asked and rate and mean):
+    arrivals, mean = _markovian(scenario, own)
+    if not (asked and arrivals and mean):
         return None
-    servers = math.floor(rate * mean) + 1
+    servers = math.floor(arrivals * mean) + 1
     while servers <= MOST_SERVERS:
-        model = MMc(arrival_rate=rate, mean_service=mean, servers=servers)
+        model = MMc(arrival_rate=arrivals, mean_service=mean, servers=servers)
         if all(each.holds(_value(model, each)) for each in asked):
             return servers
         servers += 1
-        if model.mean_waiting_time == 0 or servers > rate * mean * 100 + 100:
+        if model.mean_waiting_time == 0 or servers > arrivals * mean * 100 + 100:
             return None
     return None
 
@@ -140,10 +141,10 @@ def _markovian(scenario: Scenario, own: Processor | None) -> tuple[float, float]
         return none
     if any(entry.poisson is None for entry in scenario.load) or any(each.start for each in scenario.workers):
         return none
-    rate, means = 0.0, set()
+    arrivals, means = 0.0, set()
     for entry in scenario.load:
         assert entry.poisson is not None
-        rate += entry.poisson.rate or 0.0
+        arrivals += entry.poisson.rate or 0.0
         for name in scenario.mix(entry):
             job = scenario.job(name)
             failing = job.poison is not None or any(job.errors.at(i) for i in range(1, job.errors.attempts + 1))
@@ -152,7 +153,7 @@ def _markovian(scenario: Scenario, own: Processor | None) -> tuple[float, float]
             if service is None or service.exponential is None or failing or special:
                 return none
             means.add(service.model().mean)
-    return (rate, means.pop()) if len(means) == 1 else none
+    return (arrivals, means.pop()) if len(means) == 1 else none
 
 
 def described(place: Place, values: Mapping[str, Sequence[Any]]) -> str:
