@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BATCH = 5
 """Observations that are averaged before the rule is applied: the 5 of MSER-5."""
+EDGE = 0.02
+"""A cut in this last part of the first half is one at its end."""
 FEWEST = 50
 """Jobs below which a run is too short for the rule."""
 PILOTS = 5
@@ -30,10 +32,10 @@ class WarmupError(QueuesimError):
 def mser5(observations: npt.ArrayLike) -> int | None:
     """How many observations to leave out at the start, by the rule MSER-5; None if the first half is not enough.
 
-    The observations are averaged in batches of 5. Of all points at which the series can be cut, the rule takes the one
-    with the least squared standard error of the mean of what is left: the sum of the squared deviations of the n - d
-    batches that are left from their mean, over (n - d) squared. A cut in the second half is not accepted: what is left
-    is then too short to tell.
+    The observations are averaged in batches of 5. Of all points in the first half at which the series can be cut, the
+    rule takes the one with the least squared standard error of the mean of what is left: the sum of the squared
+    deviations of the n - d batches that are left from their mean, over (n - d) squared. Cuts in the second half leave
+    too little to tell; that the end of the first half is the best cut in it means that it is not enough.
 
     Sources: White, An effective truncation heuristic for bias reduction in simulation output, Simulation 69 (1997);
     White, Cobb & Spratt, A comparison of five steady-state truncation heuristics for simulation, WSC 2000 (MSER-5);
@@ -53,9 +55,9 @@ def mser5(observations: npt.ArrayLike) -> int | None:
     left = np.arange(len(batches), 0, -1)
     sums, squares = (np.cumsum(each[::-1])[::-1] for each in (centred, centred**2))
     errors = np.maximum(squares - sums**2 / left, 0.0) / left.astype(np.float64) ** 2
-    # of the last few batches nothing can be said
-    cut = int(np.argmin(errors[: max(len(errors) - BATCH, 1)]))
-    return None if cut > len(batches) / 2 else cut * BATCH
+    half = len(batches) // 2
+    cut = int(np.argmin(errors[: half + 1]))
+    return None if cut > (1 - EDGE) * half else cut * BATCH
 
 
 def warmup_of(result: Result) -> float:
