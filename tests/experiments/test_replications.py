@@ -17,10 +17,12 @@ from rich.console import Console
 import queuesim
 from queuesim.experiments.interval import replications
 from queuesim.experiments.precision import Precision, first_reached
+from queuesim.experiments.recommend import recommend
 from queuesim.experiments.replications import Replications, replicate
 from queuesim.experiments.stability import growth, offered_load
 from queuesim.experiments.task import CheckOutcome, Measured, seeds_of
 from queuesim.experiments.warmup import WarmupError, mser5
+from queuesim.runs.effort import TooLargeError
 from queuesim.scenario.loading import as_scenario
 from queuesim.scenario.model import BackendError, Scenario
 
@@ -352,6 +354,14 @@ def test_what_is_wrong_is_said_before_anything_is_played(monkeypatch: pytest.Mon
             replicate(SMALL, **arguments)
     with pytest.raises(BackendError):
         replicate(SMALL, backend="redis")
+
+
+def test_what_would_take_more_than_a_day_is_refused() -> None:
+    for options in ({}, {"warmup": "mser-5"}):
+        with pytest.raises(TooLargeError, match="1,000,000,000 runs"):
+            replicate(SMALL, 1_000_000_000, **options)
+    with pytest.raises(TooLargeError):
+        recommend(SMALL, "workers.concurrency", replications=1_000_000_000)
 
 
 def test_scenarios_are_what_run_takes(tmp_path: Path) -> None:

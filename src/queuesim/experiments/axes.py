@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -44,6 +44,8 @@ class Axes:
         for path, values in given.items():
             if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
                 raise AxisError(f"the axis {path!r} needs a list of values, not {show(values)}: write [{show(values)}]")
+            if isinstance(values, Sized) and len(values) > MOST_VALUES:
+                raise AxisError(f"the axis {path!r} has {len(values):,} values; the most are {MOST_VALUES:,}")
         axes = {path: tuple(values) for path, values in given.items()}
         for path, values in axes.items():
             if not values:

@@ -28,10 +28,10 @@ from queuesim.experiments.requirement import (
     share_text,
     thresholds_of,
 )
-from queuesim.experiments.task import Measured, Playing, scenario_to_play, seeds_of, tasks_of
+from queuesim.experiments.task import RUN, Measured, Playing, scenario_to_play, seeds_of, tasks_of
 from queuesim.experiments.thumb import Rule, rules
 from queuesim.extras import need
-from queuesim.runs.effort import refuse_too_large
+from queuesim.runs.effort import refuse_many, refuse_too_large
 from queuesim.scenario.loading import Source, value_at, vary
 from queuesim.text import counted, shown, unknown
 
@@ -131,6 +131,8 @@ def recommend(
     asked = vary(chosen, {"thresholds": [each for each in thresholds]})  # noqa: C416
     own = playing.prototype(asked)
     thumb = rules(asked, own, axes, costs, thresholds, deadline)
+    if not playing.no_limit:
+        refuse_many(replications, RUN, "runs")
     seeds = seeds_of(chosen.seed if seed is None else seed, replications)
     search = _Search(asked, axes, costs, [*requirements, HEALTHY], seeds, confidence, share, playing)
     search.play_from(thumb, executor, cache, progress)

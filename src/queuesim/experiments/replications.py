@@ -18,9 +18,10 @@ from queuesim.experiments.figures import STANDARD, WARMUP, check_figure
 from queuesim.experiments.interval import Bounds, share_bounds
 from queuesim.experiments.precision import FEWEST, MOST, Precision, Width, first_reached, precisions
 from queuesim.experiments.stability import AFFECTED, growth, why_unstable
-from queuesim.experiments.task import Measured, Playing, result_of, scenario_to_play, seeds_of, tasks_of
+from queuesim.experiments.task import RUN, Measured, Playing, result_of, scenario_to_play, seeds_of, tasks_of
 from queuesim.experiments.warmup import PILOTS, longest
 from queuesim.extras import need
+from queuesim.runs.effort import effort, refuse_many
 from queuesim.runs.invariants import Given as Invariants
 from queuesim.scenario.loading import Source, vary
 from queuesim.scenario.processors import ProcessorFactory
@@ -106,6 +107,7 @@ def replicate(
         SendError: own code can't be sent to the executor's processes.
         WorkerDiedError: a run killed the process that played it again and again.
         CacheError: the cache can't be used.
+        TooLargeError: the runs would take more than a day, at least.
         MissingExtraError: scipy is not installed.
         KeyboardInterrupt: Ctrl-C. What was played until then is in the cache.
         What `queuesim.run` raises otherwise.
@@ -118,6 +120,8 @@ def replicate(
     _check(most, confidence, may_fail, measured)
     playing = playing_of(options)
     chosen = scenario_to_play(scenario, playing)
+    if not playing.no_limit and not wanted:
+        refuse_many(most, RUN + effort(chosen).seconds, "runs")
     names = tuple(dict.fromkeys([*measured, *(each.figure for each in wanted)]))
     bar = count_bar(most, chosen.name, progress)
     with executor_for(executor) as where, cache_in(cache) as stored, bar as report:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -18,7 +19,7 @@ from queuesim.experiments.figures import check_figure, parts_of, shown_mean, uni
 from queuesim.experiments.interval import Interval, paired
 from queuesim.experiments.replications import Options, playing_of
 from queuesim.experiments.stability import AFFECTED, why_unstable
-from queuesim.experiments.task import Measured, Playing, scenario_to_play, seeds_of, tasks_of
+from queuesim.experiments.task import RUN, Measured, Playing, scenario_to_play, seeds_of, tasks_of
 from queuesim.extras import need
 from queuesim.results.markup import html_table
 from queuesim.runs.effort import effort, refuse_many, refuse_too_large
@@ -86,6 +87,10 @@ def sweep(
     names = tuple(dict.fromkeys(measured))
     for name in names:
         check_figure(name)
+    if not playing.no_limit:
+        # before anything is enumerated
+        sizes = [len(values) for values in axes.values() if isinstance(values, Sized)]
+        refuse_many(math.prod(sizes) * _count(seeds, replications), RUN, "runs")
     grid = Axes.of(axes)
     if clash := set(grid.values) & {"seed", "ok", *names}:
         raise AxisError(f"the axis {clash.pop()!r} would have the name of another column")
@@ -103,6 +108,13 @@ def sweep(
         tell = None if report is None else lambda done: report(done, total)
         outcomes = play_all(tasks, where, stored, tell)
     return SweepFrame.of(Sweep(chosen, grid, names, drawn, varied, outcomes, playing))
+
+
+def _count(seeds: int | Sequence[int] | None, replications: int | None) -> int:
+    """How many runs each combination has."""
+    if seeds is None:
+        return replications or 1
+    return seeds if isinstance(seeds, int) else len(seeds)
 
 
 def _seeds(scenario: Scenario, seeds: int | Sequence[int] | None, replications: int | None) -> list[int]:
@@ -127,14 +139,11 @@ def _varied(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
 
 EXAMINED = 500
 """Combinations whose effort is estimated one by one; of more of them, this many are estimated, evenly spread."""
-RUN = 2e-3
-"""Seconds for a run of next to nothing, at least; measured: 4 milliseconds."""
 
 
 def _refuse_too_large(scenario: Scenario, axes: Axes, seeds: int) -> None:
     """Raise TooLargeError if all runs together, or one of those examined, would take too long or too much memory."""
     combinations = len(axes)
-    refuse_many(combinations * seeds, RUN, "runs")
     examined = [*range(0, combinations, -(-combinations // EXAMINED))]
     seconds = 0.0
     for i in examined:
