@@ -143,8 +143,11 @@ def test_figures_are_the_same_also_when_a_worker_dies(
         good, once = (tasks(4, Playing(processor=f"on_cluster:{name}")) for name in ("make", "make_and_die_once"))
         assert dict(executor.play(once)) == dict(InProcess().play(good))
         assert (tmp_path / "flag").exists()
-        with pytest.raises(WorkerDiedError, match="small with seed"):
-            list(executor.play(tasks(1, Playing(processor="on_cluster:make_and_die"))))
+        # sent in groups of several, of which one kills
+        bad = tasks(1, Playing(processor="on_cluster:make_and_die"))[0]
+        many = [*tasks(40, Playing(processor="on_cluster:make")), bad]
+        with pytest.raises(WorkerDiedError, match=f"small with seed {bad.seed} "):
+            list(executor.play(many))
         with pytest.raises(SendError):
             list(executor.play(tasks_of(as_scenario(SMALL), [1], MEASURED, Playing(shared=lambda: {"sent": 0}))))
 

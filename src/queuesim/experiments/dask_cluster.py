@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 TIMEOUT = 10.0
 """Seconds to wait for the scheduler, and for its first worker."""
 AHEAD = 4
-"""Tasks that are sent for each worker: enough to keep it busy, and few to be played again if all is lost."""
+"""Groups of tasks that are sent for each worker: enough to keep it busy, and few to be played again if all is lost."""
+GROUPS = 8
+"""Groups that each worker gets, at least."""
+LARGEST = 32
+"""Tasks of a group."""
 RECONNECTIONS = 5
 """How often the connection may be lost in one experiment."""
 
@@ -121,45 +126,44 @@ class Dask:
         from distributed.scheduler import KilledWorker
 
         client = self._client or self._connect()
-        waiting = iter(left.items())
-        places: dict[Any, int] = {}
+        workers = self.count
+        waiting = deque(_groups(list(left), workers))
+        sent: dict[Any, list[int]] = {}
+        suspects: deque[int] = deque()
+        alone: set[int] = set()
         running = as_completed(loop=client.loop, raise_errors=False)
-        many = self.count * AHEAD
 
-        def send() -> bool:
-            place, task = next(waiting, (-1, None))
-            if task is None:
-                return False
-            future = client.submit(play_alone, task, pure=False)
-            places[future] = place
-            running.add(future)
-            return True
+        def send() -> None:
+            while (waiting and len(sent) < workers * AHEAD) or (suspects and not sent):
+                if not waiting:
+                    alone.add(suspects[0])
+                places = waiting.popleft() if waiting else [suspects.popleft()]
+                future = client.submit(play_alone, [left[place] for place in places], pure=False)
+                sent[future] = places
+                running.add(future)
 
         try:
-            while len(places) < many and send():
-                pass
+            send()
             for future in running:
-                place = places.pop(future)
+                places = sent.pop(future)
                 if future.status in ("cancelled", "lost"):
                     return
                 try:
-                    measured = future.result()
+                    yield from zip(places, future.result(), strict=True)
                 except FutureCancelledError:
                     return
                 except KilledWorker as error:
-                    times = counted(error.allowed_failures + 1, "time")
-                    raise WorkerDiedError(
-                        f"{described(left[place])} killed the worker that played it, {times}, the last time "
-                        f"{error.last_worker.address}"
-                    ) from None
-                yield place, measured
+                    if alone.issuperset(places):
+                        raise _died(left[places[0]], error) from None
+                    # Dask suspects all that a dead worker had: each of them is played again when nothing else is
+                    suspects.extend(places)
                 send()
         except (OSError, RuntimeError) as error:
             if client.status == "running" and not isinstance(error, OSError):
                 raise
         finally:
             with contextlib.suppress(Exception):
-                client.cancel(list(places), force=True)
+                client.cancel(list(sent), force=True)
 
     def close(self) -> None:
         """Close the connection. The cluster stays."""
@@ -180,15 +184,30 @@ class Dask:
         return f"Dask({self.address!r})"
 
 
+def _groups(places: Sequence[int], workers: int) -> Iterator[list[int]]:
+    """Tasks that are sent together: Dask takes some milliseconds for what is sent, and many runs take no more. Each
+    worker gets several groups, so that none waits long for the others at the end."""
+    size = min(max(len(places) // (workers * GROUPS), 1), LARGEST)
+    for start in range(0, len(places), size):
+        yield list(places[start : start + size])
+
+
+def _died(task: Task, error: Any) -> WorkerDiedError:
+    times = counted(error.allowed_failures + 1, "time")
+    return WorkerDiedError(
+        f"{described(task)} killed the worker that played it, {times}, the last time {error.last_worker.address}"
+    )
+
+
 # -- What runs on a worker
 
 _alone = threading.Lock()
 
 
-def play_alone(task: Task) -> Measured:
-    """Play a task while no other thread of this process plays one."""
+def play_alone(tasks: Sequence[Task]) -> list[Measured]:
+    """Play tasks while no other thread of this process plays any."""
     with _alone:
-        return play(task)
+        return [play(task) for task in tasks]
 
 
 def _versions() -> str:
