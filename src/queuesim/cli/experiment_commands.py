@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from queuesim.cli.io import (
     Address,
     AsJson,
+    CacheDirectory,
     Confidence,
     ExecutorKind,
     ExitCode,
@@ -91,8 +93,11 @@ def _replicate(
     chosen = load_with(file, overrides, checks=size_checks(options["no_limit"]))
     if output is not None:
         prepare_output(output, force=force)
-    with parsing("--warmup"):
-        found = replicate(chosen, **options)
+    with told_not_cached():
+        try:
+            found = replicate(chosen, **options)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
     if output is not None:
         found.to_parquet(output)
         typer.echo(f"written to {output}", err=True)
@@ -126,17 +131,23 @@ def _show(found: Replications, *, quiet: bool) -> None:
             typer.echo(shown(f"{found.scenario.name}: {text}"), err=True)
 
 
+@contextlib.contextmanager
+def told_not_cached() -> Iterator[None]:
+    """Say once, as a message, that runs are not cached."""
+    from queuesim.experiments.cache import NotCachedWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NotCachedWarning)
+        yield
+    for text in dict.fromkeys(str(each.message) for each in caught if each.category is NotCachedWarning):
+        typer.echo(shown(text), err=True)
+    for each in caught:
+        if each.category is not NotCachedWarning:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+
+
 # -- queuesim sweep
 
-CacheDirectory = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache",
-        metavar="DIRECTORY",
-        help="Keep here what runs measured: the same command goes on where it was interrupted.",
-        show_default=False,
-    ),
-]
 ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file, in YAML.", show_default=False)]
 Measure = Annotated[
     list[str] | None,
@@ -238,6 +249,7 @@ def sweep(
         contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
         here_on_path(),
         where as place,
+        told_not_cached(),
     ):
         chosen = load_with(scenario, overrides, checks=size_checks(no_limit))
         try:
@@ -451,6 +463,7 @@ def recommend(
         contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
         here_on_path(),
         where as place,
+        told_not_cached(),
     ):
         chosen = load_with(scenario, overrides, checks=size_checks(no_limit))
         try:

@@ -225,6 +225,15 @@ Address = Annotated[
     str | None,
     typer.Option("--address", metavar="URL", help="Scheduler of the cluster: tcp://10.0.0.5:8786.", show_default=False),
 ]
+CacheDirectory = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIRECTORY",
+        help="Keep here what runs measured: the same command goes on where it was interrupted.",
+        show_default=False,
+    ),
+]
 Confidence = Annotated[str, typer.Option(metavar="PERCENT", help="Confidence of all intervals.")]
 Progress = Annotated[bool, typer.Option("--progress/--no-progress", help="A progress bar, on a terminal.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what is wrong.")]

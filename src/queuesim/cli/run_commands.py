@@ -18,6 +18,7 @@ import typer
 from queuesim.cli.io import (
     Address,
     AsJson,
+    CacheDirectory,
     Confidence,
     ExecutorKind,
     ExitCode,
@@ -130,6 +131,7 @@ def run(
     processes: Processes = None,
     executor: ExecutorKind = None,
     address: Address = None,
+    cache: CacheDirectory = None,
 ) -> None:
     """Play scenarios and show what happened.
 
@@ -144,8 +146,12 @@ def run(
     files = matching(scenarios)
     outputs = _outputs(files, output)
     several_runs = replications is not None or until
-    only_with_several = {"--warmup": warmup, "--may-fail": may_fail != "0%" or None, "--processes": processes}
-    only_with_several |= {"--executor": executor, "--address": address}
+    only_with_several: dict[str, object] = {
+        "--warmup": warmup,
+        "--may-fail": may_fail != "0%" or None,
+        "--processes": processes,
+    }
+    only_with_several |= {"--executor": executor, "--address": address, "--cache": cache}
     if given := [name for name, value in only_with_several.items() if value is not None and not several_runs]:
         raise typer.BadParameter("it goes with --replications", param_hint=f"'{given[0]}'")
     if several_runs and (backend == "redis" or twice or engine != "auto"):
@@ -176,7 +182,7 @@ def run(
         from queuesim.cli.experiment_commands import replicate_files
 
         options = {name: value for name, value in options.items() if name not in ("redis_url", "engine")}
-        options |= {"backend": backend, "n": replications, "warmup": warmup}
+        options |= {"backend": backend, "n": replications, "warmup": warmup, "cache": cache}
         options |= {"until": until, "confidence": confidence, "may_fail": may_fail}
         shown_as = {"as_json": as_json, "quiet": quiet}
         with chosen_executor(executor, address, processes) as place:

@@ -436,7 +436,7 @@ class Replications(Estimates):
 
         print_marked(console, self.status, self.verdict)
         for note in self.notes:
-            print_line(console, note, style="dim")
+            print_line(console, shown(note), style="dim")
         console.print()
         console.print(self.table(console))
         if self.nothing:
@@ -444,7 +444,7 @@ class Replications(Estimates):
         if lines := self.lines():
             console.print()
         for status, text in lines:
-            print_marked(console, status, text, wide=True)
+            print_marked(console, status, shown(text), wide=True)
 
     def __repr__(self) -> str:
         return f"<Replications {self.verdict}>"
