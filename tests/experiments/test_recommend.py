@@ -157,6 +157,21 @@ def test_a_share_of_the_runs_in_place_of_means() -> None:
         recommend(MAIL, "workers.count", share=0.9, replications=20)
 
 
+def test_the_largest_load_that_is_borne() -> None:
+    busy = {**MAIL, "workers": {"count": 3, "concurrency": 2}}
+    loads = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0]
+    found = recommend(busy, {"load": loads}, largest=True, replications=6)
+    # 6 slots, and 5 s of work a second at a load of 1
+    assert found.values in ({"load": 0.75}, {"load": 1.0})
+    assert found.cheaper is not None
+    assert found.cheaper.values["load"] > found.values["load"]
+    assert "the next larger one, load 1" in " ".join(found.lines)
+    assert "one step down, load" in " ".join(found.lines)
+    assert found.rules[0][1] == {"load": 1.0}
+    with pytest.raises(ValueError, match="one parameter"):
+        recommend(busy, {"load": loads}, largest=True, cost={"load": 1})
+
+
 def test_where_more_is_worse_all_cheaper_ones_are_tried() -> None:
     require = ["waiting.p95 < 1s", "utilisation > 85%"]
     found = recommend(MAIL, {"workers.count": range(1, 9)}, require=require, replications=6)

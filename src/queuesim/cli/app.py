@@ -44,6 +44,7 @@ COMMANDS: dict[Callable[..., Any], tuple[str, ...]] = {
         "queuesim recommend scenario.yaml workers.count",
         "queuesim recommend scenario.yaml workers.count=1..40 --require 'waiting.p95 < 30s'",
         "queuesim recommend scenario.yaml workers.count --by 09:00",
+        "queuesim recommend scenario.yaml load=1..5..0.25 --largest",
         "queuesim recommend scenario.yaml workers.count=1..20 workers.concurrency=1,5,10 --cost workers.count=12.5 "
         "--cost workers.concurrency=1",
     ),

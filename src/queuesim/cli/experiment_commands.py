@@ -418,6 +418,9 @@ def recommend(
             show_default=False,
         ),
     ] = None,
+    largest: Annotated[
+        bool, typer.Option("--largest", help="Find the largest value: of load=1..5..0.25, how much load is borne.")
+    ] = False,
     replications: Annotated[
         int, typer.Option(min=2, metavar="N", help="Runs of each combination that is not clear before.")
     ] = 20,
@@ -454,6 +457,7 @@ def recommend(
     overrides = [parse_set(change) for change in changes or ()]
     overrides += [] if processor is None else [Override(f"--processor {processor}", "processor", processor)]
     options: dict[str, Any] = {"require": require or (), "by": by, "cost": costs, "replications": replications}
+    options |= {"largest": largest}
     options |= {"cache": cache, "no_limit": no_limit}
     options |= {"confidence": share_of(confidence, "--confidence")}
     options |= {"share": None if share is None else share_of(share, "--share")}

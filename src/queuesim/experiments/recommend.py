@@ -64,6 +64,7 @@ def recommend(
     cost: Mapping[str, float] | None = None,
     confidence: float = 0.95,
     share: float | None = None,
+    largest: bool = False,
     replications: int = RUNS,
     seed: int | None = None,
     executor: Given = None,
@@ -102,6 +103,7 @@ def recommend(
         confidence: of the answer.
         share: in place of means, require that every threshold holds in at least this share of runs, 0.9: see
             `queuesim.experiments.requirement.Requirement`.
+        largest: find the largest value of a parameter in place of the least: of ``load``, how much more load is borne.
         replications: runs of each combination that is not decided clearly before.
         seed, executor, cache, progress: as `queuesim.replicate` takes them.
         options: `processor`, `shared`, `invariants`, `backend`, `shuffle`, `handler_limit`, `allow_io`, `no_limit`, as
@@ -124,8 +126,10 @@ def recommend(
         requirements.append(Requirement.drained_by(deadline, by))
     if not requirements:
         raise ValueError('nothing is required: the scenario has no thresholds; require one, as "waiting.p95 < 30s"')
-    axes = _axes(chosen, parameters)
-    costs = _costs(axes, cost)
+    axes = _axes(chosen, parameters, largest=largest)
+    if largest and (len(axes.values) > 1 or cost is not None):
+        raise AxisError("the largest value is that of one parameter, without a cost")
+    costs = _costs(axes, cost, largest=largest)
     axes.check(chosen)
     # what is required is judged as the scenario's own thresholds are
     asked = vary(chosen, {"thresholds": [each for each in thresholds]})  # noqa: C416
@@ -136,7 +140,7 @@ def recommend(
     seeds = seeds_of(chosen.seed if seed is None else seed, replications)
     search = _Search(asked, axes, costs, [*requirements, HEALTHY], seeds, confidence, share, playing)
     search.play_from(thumb, executor, cache, progress)
-    return search.recommendation(thumb, cost)
+    return search.recommendation(thumb, cost, largest=largest)
 
 
 def _check(confidence: float, share: float | None, replications: int) -> None:
@@ -154,8 +158,8 @@ def _check(confidence: float, share: float | None, replications: int) -> None:
         )
 
 
-def _axes(scenario: Scenario, parameters: str | Mapping[str, Sequence[Any]]) -> Axes:
-    """The values that come into question; numbers ascending. Raises AxisError."""
+def _axes(scenario: Scenario, parameters: str | Mapping[str, Sequence[Any]], *, largest: bool) -> Axes:
+    """The values that come into question, the best liked first. Raises AxisError."""
     if isinstance(parameters, str):
         parameters = {parameters: _whole_numbers(scenario, parameters)}
     axes = Axes.of(parameters)
@@ -164,7 +168,10 @@ def _axes(scenario: Scenario, parameters: str | Mapping[str, Sequence[Any]]) -> 
     if len(axes) > MOST_COMBINATIONS:
         raise AxisError(f"there are {len(axes):,} combinations; the most are {MOST_COMBINATIONS:,}")
     numeric = {path: all(map(_is_number, values)) for path, values in axes.values.items()}
-    return Axes.of({path: sorted(each) if numeric[path] else each for path, each in axes.values.items()})
+    if largest and not all(numeric.values()):
+        raise AxisError("the largest of values that are no numbers is unknown")
+    ordered = {path: sorted(each, reverse=largest) if numeric[path] else each for path, each in axes.values.items()}
+    return Axes.of(ordered)
 
 
 def _whole_numbers(scenario: Scenario, path: str) -> range:
@@ -181,8 +188,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _costs(axes: Axes, cost: Mapping[str, float] | None) -> Array:
-    """The cost of each combination. Raises AxisError."""
+def _costs(axes: Axes, cost: Mapping[str, float] | None, *, largest: bool) -> Array:
+    """The cost of each combination; without costs, the order in which values are liked. Raises AxisError."""
     paths = list(axes.values)
     for path, each in (cost or {}).items():
         if path not in axes.values:
@@ -198,7 +205,8 @@ def _costs(axes: Axes, cost: Mapping[str, float] | None) -> Array:
         raise AxisError(f"several parameters need costs, to say which combination is the cheapest: {{{example}}}")
     if cost is None:
         values = axes.values[paths[0]]
-        ordered = values if all(map(_is_number, values)) and values[0] > 0 else range(1, len(values) + 1)
+        plain = all(map(_is_number, values)) and values[0] > 0 and not largest
+        ordered = values if plain else range(1, len(values) + 1)
         return costs_of([ordered], [1.0])
     return costs_of([axes.values[path] for path in paths], [cost[path] for path in paths])
 
@@ -386,7 +394,9 @@ class _Search:
 
     # -- the answer
 
-    def recommendation(self, thumb: Sequence[Rule], cost: Mapping[str, float] | None) -> Recommendation:
+    def recommendation(
+        self, thumb: Sequence[Rule], cost: Mapping[str, float] | None, *, largest: bool
+    ) -> Recommendation:
         """What was found."""
         frontier = Frontier.of(self.costs)
         ordered = [self.candidates[place] for place in frontier.cheaper(None) if place in self.candidates]
@@ -412,6 +422,7 @@ class _Search:
             worse=self.worse,
             cut_short=self.cut_short,
             with_costs=cost is not None,
+            largest=largest,
         )
 
     def _values(self, place: Place) -> dict[str, Any]:
@@ -467,6 +478,8 @@ class Recommendation:
     """Whether there were too many combinations to try them all."""
     with_costs: bool
     """Whether costs were given."""
+    largest: bool = False
+    """Whether the largest value was looked for: then "cheaper" means larger, and "dearer" smaller."""
 
     @property
     def ok(self) -> bool:
@@ -532,7 +545,10 @@ class Recommendation:
             said = "none will do" if values is None else ", ".join(f"{path} {each}" for path, each in values.items())
             found.append(f"rule of thumb: {text}: {said}")
         if self.worse:
-            found.append(f"more is not always better: {self.worse}; so cheaper ones were tried one after the other")
+            more = "less" if self.largest else "more"
+            found.append(
+                f"{more} is not always better: {self.worse}; so {self._better} ones were tried one after the other"
+            )
         how = f"{in_percent(self.confidence)} confidence" + (
             "" if self.share is None else f", {share_text(self.share)}"
         )
@@ -543,18 +559,23 @@ class Recommendation:
         )
         return found
 
+    @property
+    def _better(self) -> str:
+        return "larger" if self.largest else "cheaper"
+
     def _below(self) -> str:
         if self.cheaper is None:
-            return "nothing cheaper came into question"
-        return f"the next cheaper one, {self.cheaper.name}{self._cost(self.cheaper.cost)}: {self._missed(self.cheaper)}"
+            return f"nothing {self._better} came into question"
+        name = f"{self.cheaper.name}{self._cost(self.cheaper.cost)}"
+        return f"the next {self._better} one, {name}: {self._missed(self.cheaper)}"
 
     def _above(self) -> str:
         if self.dearer is None or self.answer is None:
-            return "nothing larger came into question"
+            return f"nothing {'smaller' if self.largest else 'larger'} came into question"
         values, cost = self.dearer
         name = ", ".join(f"{path} {value}" for path, value in values.items())
         more = f" costs {cost - self.answer.cost:,.6g} more" if self.with_costs else " would do, too"
-        return f"one step up, {name},{more}"
+        return f"one step {'down' if self.largest else 'up'}, {name},{more}"
 
     @staticmethod
     def _missed(candidate: Candidate) -> str:
