@@ -72,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runs", type=int, default=RUNS)
     given = parser.parse_args(arguments)
+    # as docs/scale.md has it: the profiler takes a fifth of the workers' time
+    os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"
     from distributed import LocalCluster
 
     with (

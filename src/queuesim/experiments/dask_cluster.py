@@ -29,8 +29,8 @@ TIMEOUT = 10.0
 """Seconds to wait for the scheduler, and for its first worker."""
 AHEAD = 4
 """Groups of tasks that are sent for each worker: enough to keep it busy, and few to be played again if all is lost."""
-GROUPS = 8
-"""Groups that each worker gets, at least."""
+SHARE = 4
+"""A group is at most this part of what is left for each worker."""
 LARGEST = 32
 """Tasks of a group."""
 RECONNECTIONS = 5
@@ -185,11 +185,16 @@ class Dask:
 
 
 def _groups(places: Sequence[int], workers: int) -> Iterator[list[int]]:
-    """Tasks that are sent together: Dask takes some milliseconds for what is sent, and many runs take no more. Each
-    worker gets several groups, so that none waits long for the others at the end."""
-    size = min(max(len(places) // (workers * GROUPS), 1), LARGEST)
-    for start in range(0, len(places), size):
+    """Tasks that are sent together: Dask takes some milliseconds for what is sent, and many runs take no more.
+
+    Groups get smaller towards the end, so that no worker waits long for another one's last group. Source: guided
+    self-scheduling, Polychronopoulos & Kuck, IEEE Transactions on Computers 36 (1987).
+    """
+    start = 0
+    while start < len(places):
+        size = min(max((len(places) - start) // (workers * SHARE), 1), LARGEST)
         yield list(places[start : start + size])
+        start += size
 
 
 def _died(task: Task, error: Any) -> WorkerDiedError:
