@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -83,12 +84,15 @@ def read(cell: str) -> Scenario:
 
 UNCHANGED = "unchanged"
 """Where a slider over a path starts: at the scenario's own value."""
+QUICK = 0.3
+"""Seconds. If a run and its view take no longer, sliders answer while they are dragged, else when they are let go."""
 
 
 class Explorer:
     """Sliders, and the results of the run with them and before anything was moved.
 
-    Show it as the last value of a cell. `result` is the newest run, `scenario` what it played.
+    Show it as the last value of a cell. `result` is the newest run, `scenario` what it played. Sliders answer while
+    they are dragged as long as that is quick, and otherwise when they are let go.
 
     Args:
         scenario: where to start from, as `run` takes it.
@@ -118,23 +122,24 @@ class Explorer:
         values = {path: list(each) for path, each in (sliders or {}).items()}
         _check(self._start, values)
         self.scenario: Scenario = self._start
+        began = time.perf_counter()
         self.base: Result = run(self._start, progress=False, **own)
         """The run before anything was moved."""
         self.result: Result = self.base
         workers, backoff = self._start.workers[0], self._start.queue.backoff
         per_minute = workers.limiter.max / workers.limiter.duration * 60 if workers.limiter else 100.0
         delay = 1.0 if backoff is None else backoff.delay or 1.0
-        lazy = {"continuous_update": False, "style": {"description_width": "9em"}}
-        self.concurrency = widgets.IntSlider(workers.concurrency, min=1, max=100, description="concurrency", **lazy)
+        style = {"style": {"description_width": "9em"}}
+        self.concurrency = widgets.IntSlider(workers.concurrency, min=1, max=100, description="concurrency", **style)
         self.limited = widgets.Checkbox(workers.limiter is not None, description="rate limiter", indent=True)
         self.rate = widgets.FloatLogSlider(
-            per_minute, base=10, min=0, max=4, step=0.01, readout_format=",.0f", description="limiter, per min", **lazy
+            per_minute, base=10, min=0, max=4, step=0.01, readout_format=",.0f", description="limiter, per min", **style
         )
         self.backoff = widgets.FloatLogSlider(
-            delay, base=10, min=-1, max=2.5, step=0.02, description="backoff, s", **lazy
+            delay, base=10, min=-1, max=2.5, step=0.02, description="backoff, s", **style
         )
-        self.load = widgets.FloatLogSlider(1.0, base=10, min=-1, max=1, step=0.02, description="load, times", **lazy)
-        free = {"continuous_update": False, "style": {"description_width": "initial"}}
+        self.load = widgets.FloatLogSlider(1.0, base=10, min=-1, max=1, step=0.02, description="load, times", **style)
+        free = {"style": {"description_width": "initial"}}
         self.sliders: dict[str, Any] = {
             path: widgets.SelectionSlider(
                 options=[(UNCHANGED, UNCHANGED), *((str(value), value) for value in each)], description=path, **free
@@ -150,6 +155,7 @@ class Explorer:
         self.widget: Any = widgets.VBox([*controls, self._view])
         """The whole, as an ipywidgets box."""
         self._show()
+        self._answer_while_dragged(time.perf_counter() - began)
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -169,7 +175,12 @@ class Explorer:
     def _moved(self, control: Any) -> bool:
         return bool(control.value != self._first[id(control)])
 
+    def _answer_while_dragged(self, took: float) -> None:
+        for slider in (self.concurrency, self.rate, self.backoff, self.load, *self.sliders.values()):
+            slider.continuous_update = took <= QUICK
+
     def _play(self, change: Any) -> None:
+        began = time.perf_counter()
         try:
             self.scenario = vary(self._start, self.changes)
             self.result = run(self.scenario, progress=False, **self._own)
@@ -177,6 +188,7 @@ class Explorer:
             self._view.value = f"<p>{escape(str(error))}</p>"
             return
         self._show()
+        self._answer_while_dragged(time.perf_counter() - began)
 
     def _show(self) -> None:
         rows = "".join(

@@ -106,6 +106,22 @@ def test_sliders_play_the_scenario_again() -> None:
     assert explorer._repr_mimebundle_()
 
 
+@pytest.mark.parametrize(("quick", "continuous"), [(float("inf"), True), (0.0, False)])
+def test_sliders_answer_while_dragged_if_a_run_is_quick(
+    monkeypatch: pytest.MonkeyPatch, quick: float, continuous: bool
+) -> None:
+    import yaml
+
+    monkeypatch.setattr("queuesim.notebook.QUICK", quick)
+    attempts = "queue.attempts"
+    explorer = queuesim.explore(yaml.safe_load(CELL) | {"warmup": 0}, sliders={attempts: [1, 2]})
+    sliders = (explorer.concurrency, explorer.rate, explorer.sliders[attempts])
+    assert {slider.continuous_update for slider in sliders} == {continuous}
+    monkeypatch.setattr("queuesim.notebook.QUICK", float("inf") if quick == 0.0 else 0.0)
+    explorer.load.value = 1.5
+    assert {slider.continuous_update for slider in sliders} == {not continuous}
+
+
 def test_sliders_over_any_path() -> None:
     import yaml
 
