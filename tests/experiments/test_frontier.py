@@ -34,9 +34,17 @@ def test_bisection_finds_the_least_good_value(size: int, data: st.DataObject) ->
     assert best == (None if least == size else (least,))
     if guess is None:
         assert tries <= math.ceil(math.log2(size + 1))
-    elif guess == (least,):
-        # it, and the one below, confirm the guess
-        assert tries <= 4
+
+
+@pytest.mark.parametrize("size", [1, 2, 20, 100, 200])
+def test_a_right_guess_is_confirmed_in_fewer_tries_than_bisection_takes(size: int) -> None:
+    costs, tries, bisected = costs_of([range(1, size + 1)], [1.0]), [], []
+    for least in range(size):
+        good = np.arange(size) >= least
+        tries.append(search(Frontier.of(costs, (least,)), good)[1])
+        bisected.append(search(Frontier.of(costs), good)[1])
+    assert max(tries) <= 6
+    assert sum(tries) < sum(bisected) or size <= 2
 
 
 @given(
