@@ -7,13 +7,14 @@ import math
 import numpy as np
 
 from queuesim.core.events import EventKind
+from queuesim.oracles.columns import Array, Columns
 from queuesim.oracles.rollback import FLIGHT, TICK
-from queuesim.oracles.run_view import COUNTED, Array, RunView, check_row, groups, share_outside
+from queuesim.oracles.run_view import COUNTED, RunView, check_row, groups, share_outside
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import CheckRow, Ending
 
 
-def overlaps(attempts: Array, order: Array, *keys: str, resolution: float = TICK) -> Array:
+def overlaps(attempts: Columns, order: Array, *keys: str, resolution: float = TICK) -> Array:
     """Pairs (earlier, later) of neighbours in `order` with equal keys, of which the later began before the earlier
     had ended, by more than the resolution of the clocks."""
     rows = attempts[order]
@@ -31,8 +32,7 @@ def exclusive(view: RunView) -> CheckRow:
     undid = view.rollbacks.undid(view.attempts["started"])
     attempts, order = view.attempts, view.by_job
     if view.late_spans:
-        attempts = attempts.copy()
-        attempts["started"] = view.given_out(attempts)
+        attempts = attempts.having(started=view.given_out(attempts))
         order = view.in_order(attempts)
     for earlier, later in overlaps(attempts, order, "number", resolution=view.expectations.resolution).tolist():
         first, second = attempts[earlier], attempts[later]
@@ -114,7 +114,7 @@ Found = list[tuple[tuple[int, ...], str]]
 """Violations, each with its place among the others."""
 
 
-def _beyond(view: RunView, rows: Array, made: Array, terms: Array, known: Array) -> Found:
+def _beyond(view: RunView, rows: Columns, made: Array, terms: Array, known: Array) -> Found:
     """Attempts that are more than a job may have."""
     limits = np.array([view.expectations.allowed(options) for options in view.rules], dtype=np.int64)
     counted = np.flatnonzero((terms >= 0) & np.isin(rows["ending"], COUNTED) & known)
@@ -127,7 +127,7 @@ def _beyond(view: RunView, rows: Array, made: Array, terms: Array, known: Array)
     ]
 
 
-def _misjudged(view: RunView, rows: Array, made: Array, terms: Array, known: Array) -> Found:
+def _misjudged(view: RunView, rows: Columns, made: Array, terms: Array, known: Array) -> Found:
     """Attempts after which there should have been another, and those after which there should not."""
     if view.expectations.custom_backoff or view.expectations.max_started is not None:
         return []

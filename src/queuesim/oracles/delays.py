@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from queuesim.core.events import EventKind
-from queuesim.oracles.run_view import Array, RunView, check_row, following, groups
+from queuesim.oracles.columns import Array, Columns
+from queuesim.oracles.run_view import RunView, check_row, following, groups
 from queuesim.results.recording import CheckRow, Ending
 
 MILLISECOND = 0.001
@@ -18,7 +19,7 @@ def backoff(view: RunView) -> CheckRow:
     return check_row("backoff to the millisecond", violations)
 
 
-def _drawn(view: RunView, rows: Array, made: Array) -> list[str]:
+def _drawn(view: RunView, rows: Columns, made: Array) -> list[str]:
     """Delays that the rules do not give."""
     terms = view.terms[view.row(rows["number"])] if len(view.numbers) else np.full(len(rows), -1)
     # of attempts that the queue has forgotten it does not count those before
@@ -44,7 +45,7 @@ def _drawn(view: RunView, rows: Array, made: Array) -> list[str]:
     ]
 
 
-def _kept(view: RunView, rows: Array) -> list[str]:
+def _kept(view: RunView, rows: Columns) -> list[str]:
     """Attempts that could start at another time than when the delay before them was over."""
     events = view.events
     begun = events[(events["kind"] == EventKind.DELAYED.code) & view.ends_of_runs]
@@ -72,7 +73,7 @@ def _kept(view: RunView, rows: Array) -> list[str]:
     ]
 
 
-def _by_a_wrong_clock(view: RunView, rows: Array, earlier: Array) -> Array:
+def _by_a_wrong_clock(view: RunView, rows: Columns, earlier: Array) -> Array:
     """Whether the delay after an attempt was reckoned by a wrong clock, or ended while one was about: whoever believes
     that it is over lets all workers have the job."""
     skewed = np.zeros(len(view.attempts), dtype=bool)

@@ -15,7 +15,8 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.core.job import Deduplication, JobState, Keep
-from queuesim.oracles.run_view import FORGETFUL, Array, RunView, check_row, distinct, first, repeated, unjudged
+from queuesim.oracles.columns import Array, Columns
+from queuesim.oracles.run_view import FORGETFUL, RunView, check_row, distinct, first, repeated, unjudged
 from queuesim.results.recording import CheckRow, Ending, rows_of
 
 
@@ -202,7 +203,7 @@ for _event, _states in PLACE.items():
     _ALLOWED[_event.code] = [_state in _states for _state in STATES]
 
 
-def _misplaced(view: RunView, lasting: Array, numbers: Array, places: Array) -> list[str]:
+def _misplaced(view: RunView, lasting: Columns, numbers: Array, places: Array) -> list[str]:
     """Jobs that are not where their last event put them. `numbers` is ascending."""
     events = lasting[view.lasting_transitions]
     if not len(events):

@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from queuesim.core.events import EventKind
+from queuesim.oracles.columns import Array
 from queuesim.oracles.rollback import TICK
-from queuesim.oracles.run_view import Array, RunView, check_row, share_outside
+from queuesim.oracles.run_view import RunView, check_row, share_outside
 from queuesim.results.recording import CheckRow
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobState
+from queuesim.oracles.columns import Array, Columns
 from queuesim.oracles.rollback import FLIGHT
-from queuesim.oracles.run_view import Array, RunView, check_row, share_outside
+from queuesim.oracles.run_view import RunView, check_row, share_outside
 from queuesim.results.recording import CheckRow
 
 MOST_PRIORITIES = 50
@@ -36,7 +37,7 @@ def order(view: RunView) -> CheckRow:
     return check_row(name, violations, f"judged until {view.rollbacks.all[0]}" if view.rollbacks else "", judged=judged)
 
 
-def _moves(view: RunView, events: Array) -> tuple[Array, Array, Array]:
+def _moves(view: RunView, events: Columns) -> tuple[Array, Array, Array]:
     """The starts (positions of events, in order), when each came to wait (positions, -1: it came back), and each job's
     priority."""
     moving = np.flatnonzero(
@@ -64,7 +65,7 @@ def _moves(view: RunView, events: Array) -> tuple[Array, Array, Array]:
     return starts[in_order], entered[in_order], priority[in_order]
 
 
-def _overtaken(events: Array, starts: Array, entered: Array, priority: Array) -> list[str]:
+def _overtaken(events: Columns, starts: Array, entered: Array, priority: Array) -> list[str]:
     violations = []
     for level in np.unique(priority).tolist():
         chosen = np.flatnonzero((priority == level) & (entered >= 0))
@@ -78,7 +79,7 @@ def _overtaken(events: Array, starts: Array, entered: Array, priority: Array) ->
     return violations
 
 
-def _less_urgent(view: RunView, events: Array, starts: Array, entered: Array, priority: Array) -> list[str]:
+def _less_urgent(view: RunView, events: Columns, starts: Array, entered: Array, priority: Array) -> list[str]:
     """Starts of jobs while a more urgent one waited."""
     levels = np.unique(priority)
     if len(levels) < 2 or len(levels) > MOST_PRIORITIES:

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from queuesim.core.events import EventKind
 from queuesim.core.job import KEEP_ALL, Backoff, Deduplication, JobOptions, JobState, Keep, RateLimit
 from queuesim.core.retry import RetryPolicy
 from queuesim.core.scheduler import Cron, Every, Missed
+from queuesim.oracles.columns import Array, Columns
 from queuesim.oracles.rollback import FLIGHT, Rollbacks
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import CheckRow, Ending, FaultRow, Recording, rows_of
@@ -165,8 +165,6 @@ class FinalState:
     """Of overdue scans; None: there are none."""
 
 
-Array = npt.NDArray[Any]
-
 WITNESSES = 3
 """Number of violations that a row describes."""
 FORGETFUL = "the server lost a part of its memory"
@@ -206,8 +204,8 @@ class RunView:
         self.recording = recording
         self.expectations = expectations
         self.final_state = final_state
-        self.attempts = recording.attempts
-        self.events = recording.events
+        self.attempts = Columns(recording.attempts)
+        self.events = Columns(recording.events)
         self.end = recording.facts.duration
 
     # -- jobs
@@ -270,10 +268,9 @@ class RunView:
         return self.in_order(self.attempts)
 
     @cached_property
-    def rows_by_job(self) -> Array:
+    def rows_by_job(self) -> Columns:
         """The attempts in that order."""
-        rows: Array = self.attempts[self.by_job]
-        return rows
+        return self.attempts[self.by_job]
 
     @cached_property
     def attempts_made(self) -> Array:
@@ -287,7 +284,7 @@ class RunView:
         made: Array = total - np.maximum.accumulate(before) if len(rows) else total
         return made
 
-    def in_order(self, attempts: Array) -> Array:
+    def in_order(self, attempts: Columns) -> Array:
         """The positions of these attempts, job by job, each job's in the order of their starts. What started within
         the resolution of the clocks goes by its number: a repeated exchange brings whole milliseconds from Redis."""
         if self.late_spans and not self.rollbacks:
@@ -297,7 +294,7 @@ class RunView:
         tick = np.floor(started / self.expectations.resolution + 1e-3)
         return np.lexsort((started, attempts["attempt"], tick, attempts["number"]))
 
-    def given_out(self, attempts: Array) -> Array:
+    def given_out(self, attempts: Columns) -> Array:
         """When the queue gave out these jobs, at the soonest: a start bears the time at which its worker asked,
         and where commands are late the job may have become ready after that."""
         started: Array = attempts["started"]
@@ -391,15 +388,14 @@ class RunView:
         return set(self.attempts["number"][unclear].tolist())
 
     @cached_property
-    def lasting(self) -> Array | None:
+    def lasting(self) -> Columns | None:
         """The events that the queue has not forgotten; None: nobody can say which they are."""
         if not self.rollbacks:
             return self.events
         times = self.events["time"]
         if self.late or self.rollbacks.on_edge(times).any():
             return None
-        lasting: Array = self.events[self.rollbacks.lasts(times)]
-        return lasting
+        return self.events[self.rollbacks.lasts(times)]
 
     @cached_property
     def ended(self) -> Array:
@@ -482,7 +478,7 @@ def settled(fault: FaultRow) -> float:
     return math.inf if math.isnan(fault.ended) else fault.ended + FLIGHT
 
 
-def transitions(events: Array) -> Array:
+def transitions(events: Columns) -> Array:
     """Positions of the events that record a transition of a job, job by job, each job's in order."""
     found = np.flatnonzero((events["number"] > 0) & TRANSITIONS[events["kind"]])
     ordered: Array = found[np.argsort(events["number"][found], kind="stable")]
@@ -531,7 +527,7 @@ def groups(*columns: Array) -> tuple[Array, Array]:
     return rows[order[new]], which
 
 
-def following(events: Array, numbers: Array, times: Array) -> Array:
+def following(events: Columns, numbers: Array, times: Array) -> Array:
     """The time of the first of the events, of the same job each, at or after the given times; NaN: there is none."""
     number = np.concatenate((numbers, events["number"]))
     time = np.concatenate((times, events["time"]))

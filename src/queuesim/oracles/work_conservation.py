@@ -8,7 +8,8 @@ import numpy as np
 
 from queuesim.core.events import EventKind
 from queuesim.core.job import JobState
-from queuesim.oracles.run_view import Array, RunView, check_row, settled, share_outside, unjudged
+from queuesim.oracles.columns import Array
+from queuesim.oracles.run_view import RunView, check_row, settled, share_outside, unjudged
 from queuesim.results.fault_kinds import Effect
 from queuesim.results.recording import CheckRow, FaultRow
 
