@@ -233,7 +233,7 @@ def retention(view: RunView) -> CheckRow:
         (JobState.FAILED, EventKind.FAILED, view.expectations.keep_failed),
     ):
         if state.value in view.final_state.census:
-            kept = set(view.final_state.census[state.value])
+            kept = np.asarray(view.final_state.census[state.value], dtype=np.uint32)
             violations += _kept(None if why else _finishes(view, kind), kept, state, keep)
     name = "retention honoured"
     return unjudged(name, why) if why and not violations else check_row(name, violations)
@@ -262,25 +262,26 @@ def _finishes(view: RunView, kind: EventKind) -> Finishes:
     return Finishes(numbers, np.minimum(sent, times), times + view.expectations.resolution)
 
 
-def _kept(finished: Finishes | None, kept: set[int], state: JobState, keep: Keep) -> list[str]:
+def _kept(finished: Finishes | None, kept: Array, state: JobState, keep: Keep) -> list[str]:
     if keep.count is not None and len(kept) > keep.count:
         return [f"{len(kept)} {state} jobs are kept, of {keep.count} at most"]
     if finished is None:
         return []
     numbers, earliest, latest = finished.numbers, finished.earliest, finished.latest
     if not len(numbers):
-        return [f"job {number} is {state} and never was" for number in kept]
+        return [f"job {number} is {state} and never was" for number in kept.tolist()]
     surely = np.ones(len(numbers), dtype=bool)
     if keep.age is not None:
         old = latest <= earliest[-1] - keep.age
-        if int(old.sum()) <= keep.limit and (beyond := kept.intersection(numbers[old]) - set(numbers[~old])):
-            return [f"job {number} is kept beyond its age" for number in sorted(beyond)]
+        beyond = np.setdiff1d(np.intersect1d(kept, numbers[old]), numbers[~old])
+        if len(beyond) and int(old.sum()) <= keep.limit:
+            return [f"job {number} is kept beyond its age" for number in beyond.tolist()]
         surely &= earliest > latest.max() - keep.age
     if keep.count is not None:
         # of those that finished at one instant the id decides, as text: each may be ahead of the others
         ahead = len(numbers) - np.searchsorted(np.sort(latest), earliest) - 1
         surely &= ahead < keep.count
-    gone = numbers[surely & ~np.isin(numbers, list(kept))]
+    gone = numbers[surely & ~np.isin(numbers, kept)]
     return first(gone, "job {} should be kept and is gone")
 
 

@@ -147,15 +147,15 @@ class Expectations:
 class FinalState:
     """What the queue itself says when a run is over, beside what was recorded."""
 
-    census: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    census: Mapping[str, Sequence[int] | Array] = field(default_factory=dict)
     """The numbers of the jobs in each state; a job that is there twice is listed twice."""
-    known: Sequence[int] = ()
+    known: Sequence[int] | Array = ()
     """All jobs that are stored."""
     stranded: Sequence[int] = ()
     """Parents that wait for children although all of them have completed or are gone, by their numbers."""
     dead_letters: Mapping[str, int] | None = None
     """How many dead letters there are of each job, by its id; None: they were not read."""
-    terms: Sequence[int] = ()
+    terms: Sequence[int] | Array = ()
     """For each job, in the order of adding, the place of its options in `Expectations.options`."""
     deduplications: Mapping[int, Deduplication] = field(default_factory=dict)
     """By the numbers of the jobs that have one."""

@@ -222,32 +222,33 @@ class CompiledRun:
     def _left(self) -> dict[int, str]:
         return {number: state.value for state, numbers in self._unfinished.items() for number in numbers}
 
-    def _finished(self, event: int, keep: Keep | None) -> list[int]:
+    def _finished(self, event: int, keep: Keep | None) -> Array:
         """The jobs of a finished state that are kept: the last ones by time, those of one instant by their ids."""
         events = self._rows.events[: self._state.n[kernel.EVENTS]]
         found = events[events["kind"] == event]
-        numbers, times = found["number"], found["time"]
+        numbers: Array = found["number"]
+        times: Array = found["time"]
         if keep is not None and keep.count is not None:
             if keep.count == 0:
-                return []
-            # of those that finished at one instant the id decides, as text
+                return np.zeros(0, dtype=np.uint32)
             first = np.searchsorted(times, times[-keep.count]) if len(times) > keep.count else 0
             numbers, times = numbers[first:], times[first:]
-        order = sorted(zip(times.tolist(), map(str, numbers.tolist()), strict=True))
-        kept = [int(number) for _, number in order]
-        return kept if keep is None or keep.count is None else kept[max(len(kept) - keep.count, 0) :]
+        numbers = _by_text_where_equal(numbers, times)
+        return numbers if keep is None or keep.count is None else numbers[max(len(numbers) - keep.count, 0) :]
 
     def _final_state(self) -> FinalState:
         processor = self._processor
-        census = {state.value: numbers for state, numbers in self._unfinished.items()}
+        census: dict[str, Sequence[int] | Array] = {
+            state.value: numbers for state, numbers in self._unfinished.items()
+        }
         census[JobState.COMPLETED.value] = self._finished(kernel.COMPLETED_EVENT, processor.keep_completed)
         census[JobState.FAILED.value] = self._finished(kernel.FAILED_EVENT, processor.keep_failed)
         census = {state.value: census.get(state.value, []) for state in JobState}
         return FinalState(
             census=census,
-            known=sorted(number for numbers in census.values() for number in numbers),
+            known=np.sort(np.concatenate([np.asarray(numbers, dtype=np.uint32) for numbers in census.values()])),
             dead_letters=self._letters(),
-            terms=self._rows.jobs["name"][: self._state.n[kernel.JOBS]].tolist(),
+            terms=self._rows.jobs["name"][: self._state.n[kernel.JOBS]],
         )
 
     def _letters(self) -> dict[str, int] | None:
@@ -269,6 +270,16 @@ class CompiledRun:
     def _options(self) -> list[JobOptions]:
         """Different options of jobs, in the order in which they were first added: those of the job types."""
         return [self.plan.options[kind] for kind in self._kinds]
+
+
+def _by_text_where_equal(numbers: Array, times: Array) -> Array:
+    """Jobs in the order of these ascending times; of those that finished at one instant the id decides, as text."""
+    ordered = numbers.copy()
+    same = np.concatenate(([False], times[1:] == times[:-1], [False]))
+    begins, ends = np.flatnonzero(~same[:-1] & same[1:]), np.flatnonzero(same[:-1] & ~same[1:]) + 1
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        ordered[begin:end] = sorted(numbers[begin:end].tolist(), key=str)
+    return ordered
 
 
 def renumber(column: Array, count: int, first: int | None = None) -> list[int]:
