@@ -190,9 +190,8 @@ def _idle(waits: Array, runs: Array, slots: Array, excused: Array, end: float) -
     times = np.concatenate(
         (waits[:, 0], waits[:, 1], runs[:, 0], runs[:, 1], slots[:, 0], excused[:, 0], excused[:, 1], [end])
     )
-    moments, where = np.unique(times, return_inverse=True)
-    steps = np.zeros((3, len(moments)))
     n, m, k, x = len(waits), len(runs), len(slots), len(excused)
+    steps = np.zeros((3, len(times)), dtype=np.int32)
     for row, begin, length, step in (
         (0, 0, n, 1),
         (0, n, n, -1),
@@ -201,10 +200,14 @@ def _idle(waits: Array, runs: Array, slots: Array, excused: Array, end: float) -
         (2, 2 * n + 2 * m + k, x, 1),
         (2, 2 * n + 2 * m + k + x, x, -1),
     ):
-        steps[row] += step * np.bincount(where[begin : begin + length], minlength=len(moments))
-    opened = where[2 * n + 2 * m : 2 * n + 2 * m + k]
-    steps[1] -= np.bincount(opened, weights=slots[:, 1], minlength=len(moments))
-    waiting, busy, held = np.cumsum(steps, axis=1)
+        steps[row, begin : begin + length] = step
+    steps[1, 2 * n + 2 * m : 2 * n + 2 * m + k] = -slots[:, 1]
+    # what begins or ends comes nearly in order, which a stable sort makes use of
+    order = np.argsort(times, kind="stable")
+    times = times[order]
+    settled = np.append(times[1:] != times[:-1], True)
+    moments = times[settled]
+    waiting, busy, held = np.cumsum(steps[:, order], axis=1, dtype=np.int32)[:, settled]
     bad = (waiting > 0) & (busy < 0) & (held == 0) & (moments < end)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], bad, [False])).astype(np.int8)))
     stops = np.append(moments, end)

@@ -85,9 +85,10 @@ class Level:
         first = int(np.searchsorted(self.times, start, side="right")) - 1
         after = int(np.searchsorted(self.times, end, side="left"))
         edges = np.concatenate(([start], self.times[first + 1 : after], [end]))
-        levels, place = np.unique(self.values[first:after], return_inverse=True)
-        held = np.cumsum(np.bincount(place, weights=np.diff(edges), minlength=len(levels)))
-        return [float(levels[min(int(np.searchsorted(held, share * held[-1])), len(levels) - 1)]) for share in shares]
+        values = self.values[first:after]
+        lowest = int(values.min())
+        held = np.cumsum(np.bincount(values - lowest, weights=np.diff(edges)))
+        return [float(lowest + min(int(np.searchsorted(held, share * held[-1])), len(held) - 1)) for share in shares]
 
 
 @dataclass(slots=True)

@@ -238,9 +238,7 @@ class CompiledRun:
 
     def _final_state(self) -> FinalState:
         processor = self._processor
-        census: dict[str, Sequence[int] | Array] = {
-            state.value: numbers for state, numbers in self._unfinished.items()
-        }
+        census: dict[str, Sequence[int] | Array] = {state.value: numbers for state, numbers in self._unfinished.items()}
         census[JobState.COMPLETED.value] = self._finished(kernel.COMPLETED_EVENT, processor.keep_completed)
         census[JobState.FAILED.value] = self._finished(kernel.FAILED_EVENT, processor.keep_failed)
         census = {state.value: census.get(state.value, []) for state in JobState}
