@@ -35,7 +35,8 @@ def play(*faults: dict[str, Any], until: Callable[[LiveRun], bool], url: str = "
     result = Result(recording)
     assert result.facts.stopped is not None, "what was waited for never came"
     assert result.facts.stopped.reason is StopReason.INTERRUPTED
-    assert violations(result) == {}
+    found = violations(result)
+    assert not found, found
     return result
 
 
