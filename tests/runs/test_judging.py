@@ -6,12 +6,13 @@ import json
 import math
 
 import numpy as np
+import pytest
 
 from queuesim.brokers.redis.stream import EventStreamReader, StreamPage, event_id
-from queuesim.core.job import Job, JobOptions, JobState, NewJob, Origin, OriginKind
+from queuesim.core.job import Job, JobOptions, JobState, Keep, NewJob, Origin, OriginKind
 from queuesim.oracles.run_view import Expectations, FinalState
 from queuesim.results.recorder import Recorder
-from queuesim.results.recording import Facts, FaultRow, Recording
+from queuesim.results.recording import Ending, Facts, FaultRow, Recording
 from queuesim.runs.live.messages import Reports
 from queuesim.runs.live.reconciliation import WorkerKill, account_for, judge_live, starts_by_server
 
@@ -156,6 +157,33 @@ def test_a_worker_that_never_took_jobs_has_no_idle_slots() -> None:
     assert waits({})
     # the job waits for 8 s
     assert not waits({"w": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("told", "kept", "honoured"),
+    [
+        ({1: 2.5, 2: 2.3}, 2, True),  # the first was sent earlier and took effect later, which its worker did not see
+        ({1: 2.5, 2: 2.3}, 1, True),  # or its worker sent it again
+        ({1: 2.1, 2: 2.3}, 2, True),
+        ({1: 2.1, 2: 2.3}, 1, False),
+    ],
+)
+def test_finished_jobs_are_ranked_by_when_their_ends_were_sent(
+    told: dict[int, float], kept: int, honoured: bool
+) -> None:
+    """On a busy machine an outcome may be under way for longer than the one that is sent after it."""
+    recorder = Recorder()
+    ends = [(time, "completed", number) for number, time in sorted(told.items(), key=lambda entry: entry[1])]
+    chronicle(recorder).report(
+        stream(*((1.0, kind, number) for number in told for kind in ("added", "waiting", "active")), *ends)
+    )
+    for number, ended in ((1, 2.0), (2, 2.2)):
+        job = Job(str(number), "mail", None, number=number, attempts_started=1, processed_on=1.0)
+        recorder.interrupted("w", number, job, ended, Ending.OK)
+    evidence = FinalState(census={"completed": [kept]}, terms=recorder.terms)
+    promises = Expectations(options=recorder.options, keep_completed=Keep(1))
+    rows = {row.name: row for row in judge_live(recorder.recording(FACTS, {}), promises, evidence, {})}
+    assert rows["retention honoured"].ok == honoured
 
 
 def test_a_run_whose_events_are_missing_is_not_judged() -> None:

@@ -253,7 +253,7 @@ def _finishes(view: RunView, kind: EventKind) -> Finishes:
     assert view.lasting is not None
     finished = view.lasting[view.lasting["kind"] == kind.code]
     numbers, times = finished["number"], finished["time"]
-    if not view.late:
+    if not view.late and not view.expectations.slack:
         return Finishes(numbers, times, times)
     over = view.attempts[np.isin(view.attempts["ending"], (Ending.OK, Ending.FAILED))]
     ends = dict(zip(over["number"].tolist(), over["ended"].tolist(), strict=True))
