@@ -201,7 +201,8 @@ class Recorder:
                 ending, backoff = Ending.RETRIED, outcome.delay
         elif isinstance(outcome, Postponed):
             ending, backoff = Ending.DELAYED, outcome.delay
-        elif isinstance(outcome, Returned):
+        elif isinstance(outcome, Returned) and not lost:
+            # what the queue refused limits nothing
             self.holds.append((job.number, ended, math.inf if outcome.hold is None else outcome.hold))
         if lost:
             ending = Ending.LOST
