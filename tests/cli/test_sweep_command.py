@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -97,9 +98,8 @@ def cached() -> int:
     if not file.exists():
         return 0
     try:
-        with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
             found: int = database.execute("SELECT count(*) FROM runs").fetchone()[0]
     except sqlite3.OperationalError:
         return 0
-    database.close()
     return found

@@ -64,11 +64,7 @@ class RunCache:
         self.file = Path(directory) / FILE
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self.file, timeout=PATIENCE, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            # a run that is lost with the machine's power is played again
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.execute("CREATE TABLE IF NOT EXISTS runs (key TEXT PRIMARY KEY, measured TEXT NOT NULL)")
+            self._database = _opened(self.file)
         except (OSError, sqlite3.Error) as error:
             raise CacheError(f"{self.file} can't be used as a cache: {error}") from None
         self.found = 0
@@ -114,6 +110,19 @@ class RunCache:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        # a run that is lost with the machine's power is played again
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("CREATE TABLE IF NOT EXISTS runs (key TEXT PRIMARY KEY, measured TEXT NOT NULL)")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 @contextlib.contextmanager
