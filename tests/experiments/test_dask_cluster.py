@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dyinghandlers import SOURCE
 from typer.testing import CliRunner
 
 from queuesim.experiments.dask_cluster import ClusterError, Dask
@@ -101,30 +102,13 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     made.stop()
 
 
-HANDLERS = """\
-import os
-from pathlib import Path
-from queuesim import Processor
-
-def make():
-    processor = Processor("mail", concurrency=2)
-
-    @processor.job("mail")
-    async def mail(job):
-        import asyncio
-        await asyncio.sleep(0.4)
-
-    return processor
-
-def make_and_die_once():
-    if not Path("{flag}").exists():
-        Path("{flag}").touch()
-        os.kill(os.getpid(), 9)
-    return make()
-
+HANDLERS = (
+    SOURCE
+    + """
 def make_and_die():
     os.kill(os.getpid(), 9)
 """
+)
 
 
 def test_figures_are_the_same_also_when_a_worker_dies(

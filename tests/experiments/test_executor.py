@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dyinghandlers import SOURCE
 
 from queuesim import Processor
 from queuesim.experiments.executor import InProcess, Processes, TaskError, WorkerDiedError, executor_for
@@ -93,27 +94,9 @@ def test_seeds_are_the_same_however_many_are_wanted() -> None:
     assert len(set(seeds_of(7, 1000)) | set(seeds_of(8, 1000))) == 2000
 
 
-MODULE = """\
-import os
-from pathlib import Path
-from queuesim import Processor
-
-def make():
-    processor = Processor("mail", concurrency=2)
-
-    @processor.job("mail")
-    async def mail(job):
-        import asyncio
-        await asyncio.sleep(0.4)
-
-    return processor
-
-def make_and_die_once():
-    if not Path("{flag}").exists():
-        Path("{flag}").touch()
-        os.kill(os.getpid(), 9)
-    return make()
-
+MODULE = (
+    SOURCE
+    + """
 def make_and_die():
     os._exit(7)
 
@@ -125,6 +108,7 @@ def vanish():
         pass
     raise Local("can't be sent")
 """
+)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from queuesim.cli.io import (
     Address,
     AsJson,
     CacheDirectory,
+    Changes,
     Confidence,
     ExecutorKind,
     ExitCode,
@@ -24,6 +25,7 @@ from queuesim.cli.io import (
     Progress,
     chosen_executor,
     here_on_path,
+    overrides_of,
     parsing,
     prepare_output,
     print_as_json,
@@ -146,6 +148,15 @@ def told_not_cached() -> Iterator[None]:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
+@contextlib.contextmanager
+def _playing(executor: str | None, address: str | None, processes: int | None, *, as_json: bool) -> Iterator[Any]:
+    """Around the runs of an experiment: yields the executor. With JSON, nothing else goes to standard output."""
+    where = chosen_executor(executor, address, processes)
+    stdout = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+    with stdout, here_on_path(), where as place, told_not_cached():
+        yield place
+
+
 # -- queuesim sweep
 
 ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file, in YAML.", show_default=False)]
@@ -221,7 +232,7 @@ def sweep(
     from queuesim.experiments.sweep import sweep as play_sweep
     from queuesim.results.views.progress import wants_progress
     from queuesim.runs.effort import size_checks
-    from queuesim.scenario.loading import Override, load_with
+    from queuesim.scenario.loading import load_with
 
     with parsing("--set"):
         grid = parse_axes(axes or ())
@@ -243,14 +254,8 @@ def sweep(
     share = share_of(confidence, "--confidence")
     _check_ending(output, FORMATS, "--output")
     _check_picture(plot, [path for path, values in grid.values.items() if len(values) > 1])
-    overrides = [] if processor is None else [Override(f"--processor {processor}", "processor", processor)]
-    where = chosen_executor(executor, address, processes)
-    with (
-        contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
-        here_on_path(),
-        where as place,
-        told_not_cached(),
-    ):
+    overrides = overrides_of(None, processor)
+    with _playing(executor, address, processes, as_json=as_json) as place:
         chosen = load_with(scenario, overrides, checks=size_checks(no_limit))
         try:
             frame = play_sweep(
@@ -405,16 +410,13 @@ def recommend(
         list[str] | None,
         typer.Option(metavar="KEY.PATH=NUMBER", help="What one more costs. Needed with several. Repeatable."),
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value of the file. Repeatable."),
-    ] = None,
+    changes: Changes = None,
     confidence: Confidence = "95%",
     share: Annotated[
         str | None,
         typer.Option(
             metavar="PERCENT",
-            help="In place of means: what is required must hold in so many of the runs.",
+            help="In place of means: the share of the runs in which everything required must hold.",
             show_default=False,
         ),
     ] = None,
@@ -444,7 +446,7 @@ def recommend(
     from queuesim.experiments.recommend import recommend as search
     from queuesim.results.views.progress import wants_progress
     from queuesim.runs.effort import size_checks
-    from queuesim.scenario.loading import Override, load_with, parse_set
+    from queuesim.scenario.loading import load_with
     from queuesim.scenario.thresholds import parse_threshold
 
     with parsing("KEY.PATH[=VALUES]..."):
@@ -454,21 +456,14 @@ def recommend(
     with parsing("--require"):
         for text in require or ():
             parse_threshold(text)
-    overrides = [parse_set(change) for change in changes or ()]
-    overrides += [] if processor is None else [Override(f"--processor {processor}", "processor", processor)]
+    overrides = overrides_of(changes, processor)
     options: dict[str, Any] = {"require": require or (), "by": by, "cost": costs, "replications": replications}
     options |= {"largest": largest}
     options |= {"cache": cache, "no_limit": no_limit}
     options |= {"confidence": share_of(confidence, "--confidence")}
     options |= {"share": None if share is None else share_of(share, "--share")}
     options |= {"progress": progress and not (quiet or as_json) and wants_progress()}
-    where = chosen_executor(executor, address, processes)
-    with (
-        contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
-        here_on_path(),
-        where as place,
-        told_not_cached(),
-    ):
+    with _playing(executor, address, processes, as_json=as_json) as place:
         chosen = load_with(scenario, overrides, checks=size_checks(no_limit))
         try:
             found = search(chosen, wanted, executor=place, **options)

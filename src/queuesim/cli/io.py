@@ -25,6 +25,7 @@ from queuesim.text import shown, shown_lines
 if TYPE_CHECKING:
     from queuesim.results.result import Result
     from queuesim.results.summary import Totals
+    from queuesim.scenario.loading import Override
 
 
 def print_summary(result: Result) -> None:
@@ -237,6 +238,10 @@ CacheDirectory = Annotated[
 Confidence = Annotated[str, typer.Option(metavar="PERCENT", help="Confidence of all intervals.")]
 Progress = Annotated[bool, typer.Option("--progress/--no-progress", help="A progress bar, on a terminal.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what is wrong.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value of the file. Repeatable."),
+]
 OwnProcessor = Annotated[
     str | None,
     typer.Option("--processor", metavar="MODULE:ATTRIBUTE", help="Replaces the scenario's.", show_default=False),
@@ -252,6 +257,16 @@ ScenarioFiles = Annotated[
         show_default=False,
     ),
 ]
+
+
+def overrides_of(changes: Sequence[str] | None, processor: str | None) -> list[Override]:
+    """What --set and --processor change in a scenario. Raises OverrideError."""
+    from queuesim.scenario.loading import Override, parse_set
+
+    overrides = [parse_set(change) for change in changes or ()]
+    if processor is not None:
+        overrides.append(Override(f"--processor {processor}", "processor", processor))
+    return overrides
 
 
 def matching(patterns: Sequence[str]) -> list[Path]:

@@ -19,12 +19,15 @@ from queuesim.cli.io import (
     Address,
     AsJson,
     CacheDirectory,
+    Changes,
     Confidence,
     ExecutorKind,
     ExitCode,
     NoLimit,
+    OwnProcessor,
     PlayedOn,
     Processes,
+    Progress,
     ScenarioFiles,
     WithTheory,
     as_json_of,
@@ -32,6 +35,7 @@ from queuesim.cli.io import (
     exit_code,
     here_on_path,
     matching,
+    overrides_of,
     parsing,
     print_as_json,
     print_failures,
@@ -55,14 +59,8 @@ def run(
     ] = "sim",
     redis_url: PlayedOn = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Replaces the scenario's.", show_default=False)] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value of the file. Repeatable."),
-    ] = None,
-    processor: Annotated[
-        str | None,
-        typer.Option(metavar="MODULE:ATTRIBUTE", help="Replaces the scenario's.", show_default=False),
-    ] = None,
+    changes: Changes = None,
+    processor: OwnProcessor = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -75,7 +73,7 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing result.")] = False,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failed checks.")] = False,
-    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="A progress bar, on a terminal.")] = True,
+    progress: Progress = True,
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="Run tasks that are ready at the same time in random order.")
     ] = False,
@@ -163,7 +161,7 @@ def run(
     from queuesim.runs.effort import size_checks
     from queuesim.runs.run import run as play_scenario
     from queuesim.runs.trace import Tracer
-    from queuesim.scenario.loading import Override, load_with, parse_set
+    from queuesim.scenario.loading import load_with
     from queuesim.scenario.model import check_backend
     from queuesim.simulation.allowed_io import parse_pattern
 
@@ -172,9 +170,7 @@ def run(
             parse_pattern(entry)
     check_backend(backend)
     check_engine(engine, backend)
-    overrides = [parse_set(change) for change in changes or ()]
-    if processor is not None:
-        overrides.append(Override(f"--processor {processor}", "processor", processor))
+    overrides = overrides_of(changes, processor)
     options: dict[str, Any] = {"redis_url": redis_url, "seed": seed, "shuffle": shuffle, "handler_limit": handler_limit}
     options |= {"allow_io": allow_io or [], "no_limit": no_limit, "engine": engine}
     options["progress"] = progress and not (quiet or as_json) and wants_progress()

@@ -18,7 +18,7 @@ import numpy as np
 from queuesim.error import QueuesimError
 from queuesim.experiments.cache import source_version
 from queuesim.experiments.executor import WorkerDiedError, described
-from queuesim.experiments.task import Measured, Task, play
+from queuesim.experiments.task import Measured, Task, check_sendable, play
 from queuesim.extras import need
 from queuesim.text import counted
 
@@ -104,8 +104,7 @@ class Dask:
             SendError: a task has an object that can't be sent.
             ClusterError: the connection was lost again and again.
         """
-        for playing in {id(task.playing): task.playing for task in tasks}.values():
-            playing.check_sendable()
+        check_sendable(tasks)
         left = dict(enumerate(tasks))
         lost = 0
         while left:

@@ -22,7 +22,7 @@ from typing import Protocol, Self
 
 from queuesim.error import QueuesimError
 from queuesim.experiments.cache import RunCache
-from queuesim.experiments.task import Measured, Task, play, scenario_of
+from queuesim.experiments.task import Measured, Task, check_sendable, play, scenario_of
 from queuesim.text import counted, shown
 
 
@@ -128,7 +128,7 @@ class InProcess:
 # -- In processes of this machine
 
 MOST_DEATHS = 2
-"""A task is given up when it has killed so many processes."""
+"""The number of processes killed by a task at which it is given up."""
 
 
 class WorkerDiedError(QueuesimError):
@@ -173,8 +173,7 @@ class Processes:
 
     def play(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Measured]]:
         """See `Executor.play`. Raises SendError if a task has an object that can't be sent."""
-        for playing in {id(task.playing): task.playing for task in tasks}.values():
-            playing.check_sendable()
+        check_sendable(tasks)
         waiting, deaths = deque(range(len(tasks))), Counter[int]()
         finished = False
         try:

@@ -95,7 +95,8 @@ def recommend(
     Args:
         scenario: as `queuesim.run` takes it.
         parameters: a path of the scenario, as `vary` takes it, whose value is a whole number: all from 1 to 1000 come
-            into question; or paths with the values that do. Of one path that are no numbers the first is the cheapest.
+            into question; or paths with the values that do. If the values of the only path are not numbers, the first
+            is the cheapest.
         require: thresholds, in place of those of the scenario: ``["waiting.p95 < 30s", "lost == 0"]``.
         by: a deadline by which the backlog must be gone: "09:00" by the calendar of the scenario's epoch, or "3h" after
             the run's beginning. Then the scenario's own thresholds do not count unless they are required, too.
@@ -359,7 +360,7 @@ class _Search:
         return found
 
     def _play(self, candidate: Candidate, count: int) -> None:
-        """Play the runs of a combination up to so many."""
+        """Play the runs of a combination that are missing, up to a number of runs."""
         done = len(candidate.outcomes)
         if count <= done:
             return

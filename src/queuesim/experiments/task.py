@@ -320,6 +320,13 @@ def _growth(result: Result) -> tuple[float, float]:
 # -- Making tasks
 
 
+def check_sendable(tasks: Iterable[Task]) -> None:
+    """Raise SendError if a task has an object that another process can't find."""
+    # many tasks share one way of playing
+    for playing in {id(task.playing): task.playing for task in tasks}.values():
+        playing.check_sendable()
+
+
 def scenario_to_play(source: Source, playing: Playing) -> Scenario:
     """The scenario of an experiment. Raises what `queuesim.run` raises."""
     return scenario_for(source, playing.processor, no_limit=playing.no_limit)

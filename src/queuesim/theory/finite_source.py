@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from queuesim.theory.markovian import MOST_STATES, waiting_tail
+from queuesim.theory.markovian import MOST_STATES, birth_death, waiting_tail
 from queuesim.theory.model import quantile, require_count, require_not_negative, require_positive, require_servers
 from queuesim.theory.poisson import Array
 
@@ -47,17 +47,14 @@ class MachineRepair:
     def probabilities(self) -> Array:
         """P(n jobs in queue and service), n from 0 to N.
 
-        From n to n + 1 the factor is (N - n) mean_service / (mean_think min(n + 1, c)). They are computed as
-        logarithms, so that nothing overflows.
+        From n to n + 1 the factor is (N - n) mean_service / (mean_think min(n + 1, c)).
         """
         if not self.mean_think:
             return np.concatenate((np.zeros(self.producers), [1.0]))
         number = np.arange(self.producers)
         busy = np.minimum(number + 1, self.servers)
         factor = math.log(self.mean_service) - math.log(self.mean_think)
-        logs = np.concatenate(([0.0], np.cumsum(np.log(self.producers - number) - np.log(busy) + factor)))
-        weights = np.exp(logs - logs.max())
-        return np.asarray(weights / weights.sum())
+        return birth_death(np.log(self.producers - number) - np.log(busy) + factor)
 
     @property
     def _mean_busy(self) -> float:

@@ -93,6 +93,19 @@ MOST_STATES = 10_000_000
 """States of a system with a limited number of jobs at most: each takes 8 bytes, several times."""
 
 
+def birth_death(log_factors: Array) -> Array:
+    """P(n jobs in the system), n from 0 on, of a birth-death process.
+
+    They are computed as logarithms, so that nothing overflows.
+
+    Args:
+        log_factors: for each n, the logarithm of P(n + 1) / P(n).
+    """
+    logs = np.concatenate(([0.0], np.cumsum(log_factors)))
+    weights = np.exp(logs - logs.max())
+    return np.asarray(weights / weights.sum())
+
+
 @dataclass(frozen=True)
 class MMcK:
     """M/M/c/K: exponential service, `servers` servers, and room for `places` jobs in queue and service together.
@@ -130,14 +143,9 @@ class MMcK:
 
     @cached_property
     def probabilities(self) -> Array:
-        """P(n jobs in the system), n from 0 to K: a**n / n! up to c jobs, then a factor of a / c more for each.
-
-        They are computed as logarithms, so that nothing overflows.
-        """
+        """P(n jobs in the system), n from 0 to K: a**n / n! up to c jobs, then a factor of a / c more for each."""
         busy = np.minimum(np.arange(1, self.places + 1), self.servers)
-        logs = np.concatenate(([0.0], np.cumsum(math.log(self.offered_load) - np.log(busy))))
-        weights = np.exp(logs - logs.max())
-        return np.asarray(weights / weights.sum())
+        return birth_death(math.log(self.offered_load) - np.log(busy))
 
     @property
     def blocking_probability(self) -> float:
